@@ -1,0 +1,10 @@
+"""The recurrent architectures. Knows only torch: no configuration, no files, no training."""
+
+from cells.attention_lstm import AttentionLSTM
+from cells.cell import Cell
+from cells.gru import GRU
+from cells.lstm import LSTM
+from cells.peephole_lstm import PeepholeLSTM
+from cells.rnn import RNN
+
+__all__ = ["GRU", "LSTM", "RNN", "AttentionLSTM", "Cell", "PeepholeLSTM"]

@@ -1,0 +1,103 @@
+"""LSTM that attends over its own past."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cells.lstm import LSTM, LSTMState
+
+
+class AttentionState(tuple):
+    """The LSTM's state (h, c), which unpacks like any other, with the `memory` (t, B, H) of all
+    hidden states so far. A plain (h, c) is a state with an empty memory."""
+
+    memory: Tensor
+
+    def __new__(cls, h: Tensor, c: Tensor, memory: Tensor) -> "AttentionState":
+        state = super().__new__(cls, (h, c))
+        state.memory = memory
+        return state
+
+
+class AttentionLSTM(LSTM):
+    """LSTM whose output attends causally over its own hidden states: the global attention of Luong
+    et al. (2015, eqs. 5 and 7–8), with the sequence so far in the place of a source sentence:
+
+        h_1 … h_t: the hidden states of an LSTM
+        α_ts = softmax over s ≤ t of score(h_t, h_s),  score = h_tᵀ W_a h_s ("general") or h_tᵀ h_s ("dot")
+        context_t = Σ_s α_ts h_s
+        y_t = tanh(W_c [context_t; h_t])
+
+    The recurrence is the LSTM's and takes any of its backends. Attention adds a cost that grows
+    with T²; nothing of y_t feeds back into the recurrence.
+
+    Args:
+        score: "general" or "dot".
+        Others: see `LSTM`.
+
+    Parameters: those of `LSTM`, weight_score (H, H) = W_a (score "general" only) and
+    weight_combine (H, 2H) = W_c. State: (h, c), each (B, H), carrying the memory of past hidden
+    states (`AttentionState`).
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        backend: str = "auto",
+        *,
+        score: str = "general",
+        **options: Any,
+    ) -> None:
+        if score not in ("general", "dot"):
+            raise ValueError(f"score must be 'general' or 'dot', not {score!r}")
+        self.score = score
+        super().__init__(input_size, hidden_size, backend, **options)
+
+    def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
+        size = self.hidden_size
+        self.weight_score = parameter(size, size) if self.score == "general" else None
+        self.weight_combine = parameter(size, 2 * size)
+
+    def step(self, x_t: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
+        state = self.initial_state(x_t) if state is None else state
+        h, (h, c) = self.recur(self.project(x_t), tuple(state))
+        memory = torch.cat([self._memory(state), h.unsqueeze(0)])
+        query = h if self.weight_score is None else h @ self.weight_score
+        weights = torch.einsum("bh,sbh->sb", query, memory).softmax(dim=0)
+        context = torch.einsum("sb,sbh->bh", weights, memory)
+        output = (torch.cat([context, h], dim=-1) @ self.weight_combine.T).tanh()
+        return output, AttentionState(h, c, memory)
+
+    def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
+        hidden, (h, c) = super().forward(inputs, None if state is None else tuple(state))
+        past = None if state is None else self._memory(state)
+        memory = hidden if past is None or len(past) == 0 else torch.cat([past, hidden])
+        context = self._attend(hidden, memory)
+        outputs = (torch.cat([context, hidden], dim=-1) @ self.weight_combine.T).tanh()
+        return outputs, AttentionState(h, c, memory)
+
+    def _attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
+        """Return each hidden state's context (T, B, H) from `memory` (S, B, H), whose last T entries
+        are `hidden` (T, B, H) itself."""
+        query = hidden if self.weight_score is None else hidden @ self.weight_score
+        # (time, batch, features) → (batch, one head, time, features)
+        queries = query.transpose(0, 1).unsqueeze(1)
+        keys = memory.transpose(0, 1).unsqueeze(1)
+        steps, known = len(hidden), len(memory)
+        mask = None
+        if known > steps:  # is_causal would align the first query with the first key, not the last
+            mask = torch.ones(steps, known, dtype=torch.bool, device=hidden.device)
+            mask = mask.tril(diagonal=known - steps)
+        # Luong's scores are not divided by √H, hence scale=1.
+        context = F.scaled_dot_product_attention(
+            queries, keys, keys, attn_mask=mask, is_causal=mask is None, scale=1.0
+        )
+        return context.squeeze(1).transpose(0, 1)
+
+    def _memory(self, state: LSTMState) -> Tensor:
+        empty = state[0].new_zeros(0, *state[0].shape)
+        return getattr(state, "memory", empty)

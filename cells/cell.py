@@ -1,0 +1,233 @@
+"""The frame that every cell stands in: checked arguments, parameters, initial state, choice of
+backend, and the loop over time. The equations are not here: each cell's own file has them."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cells.initialization import SCHEMES, initialize
+
+State = Any  # h (B, H), or (h, c) of such
+
+
+class Cell(nn.Module):
+    """A recurrent layer with one bias per gate and interchangeable implementations.
+
+    A subclass states `gates`, `has_cell_state` and the equations (`recur`). If torch.nn computes
+    the same mathematics it also names that class (`torch_class`) and calls its kernel
+    (`forward_torch`).
+
+    One layer, one direction. A deep network is a sequence of cells, each fed the outputs of the one
+    below; that belongs to whoever composes cells (`bench.model`), so no cell has to know its depth.
+
+    Args:
+        input_size: I, features of an input step.
+        hidden_size: H, features of an output step.
+        backend: "auto" (the fastest that exists here), "torch" (torch.nn's kernel) or "loop"
+            (Python over time steps).
+        bias: whether gates have biases.
+        initialization: a scheme of `cells.initialization`.
+        device, dtype: of the parameters.
+
+    Parameters, gates stacked along the rows in torch's order:
+        weight_ih (gates·H, I), weight_hh (gates·H, H), bias (gates·H) or None.
+
+    Raises:
+        ValueError: a size below one, an unknown scheme, a backend that this cell lacks.
+    """
+
+    gates: ClassVar[int]
+    has_cell_state: ClassVar[bool] = False
+    torch_class: ClassVar[type[nn.RNNBase] | None] = None
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        backend: str = "auto",
+        *,
+        bias: bool = True,
+        initialization: str = "uniform",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, not {size}")
+        if initialization not in SCHEMES:
+            raise ValueError(f"initialization must be one of {sorted(SCHEMES)}, not {initialization!r}")
+        if backend != "auto" and backend not in self.available_backends():
+            known = ["auto", *self.available_backends()]
+            raise ValueError(f"backend of {type(self).__name__} must be one of {known}, not {backend!r}")
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.backend, self.initialization = backend, initialization
+
+        def parameter(*shape: int) -> nn.Parameter:
+            return nn.Parameter(torch.empty(*shape, device=device, dtype=dtype))
+
+        rows = self.gates * hidden_size
+        self.weight_ih = parameter(rows, input_size)
+        self.weight_hh = parameter(rows, hidden_size)
+        self.bias = parameter(rows) if bias else None
+        self.build_parameters(parameter)
+        self.reset_parameters()
+
+    def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
+        """Register what a cell has beyond the common parameters; `parameter(*shape)` makes one."""
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters anew from torch's global generator."""
+        initialize(self, self.initialization, self.hidden_size)
+
+    # The recurrence.
+
+    def recur(self, gates_x: Tensor, state: State) -> tuple[Tensor, State]:
+        """Advance one step given the input's share of the gates: the cell's equations.
+
+        Args:
+            gates_x: W_ih x_t + b, (B, gates·H).
+            state: h (B, H), or (h, c) of such.
+
+        Returns:
+            The output (B, H) and the new state.
+        """
+        raise NotImplementedError
+
+    def step(self, x_t: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Advance one step: the reference that every backend is held to.
+
+        Args:
+            x_t: input (B, I).
+            state: h (B, H), or (h, c) of such; zeros if None.
+
+        Returns:
+            The output (B, H) and the new state.
+        """
+        state = self.initial_state(x_t) if state is None else state
+        return self.recur(self.project(x_t), state)
+
+    def project(self, inputs: Tensor) -> Tensor:
+        """Return the input's share of the gates, W_ih x + b: (…, I) → (…, gates·H)."""
+        return F.linear(inputs, self.weight_ih, self.bias)
+
+    def initial_state(self, inputs: Tensor) -> State:
+        """Return the zero state for `inputs` (…, B, I), on their device and in their dtype."""
+        h = inputs.new_zeros(inputs.shape[-2], self.hidden_size)
+        return (h, torch.zeros_like(h)) if self.has_cell_state else h
+
+    # Backends.
+
+    @classmethod
+    def available_backends(cls) -> tuple[str, ...]:
+        """Return the names of the implementations that this cell has, fastest first."""
+        return ("torch", "loop") if cls.torch_class is not None else ("loop",)
+
+    @property
+    def active_backend(self) -> str:
+        """The implementation that a call uses: what `backend` asks for, with "auto" resolved."""
+        return self.available_backends()[0] if self.backend == "auto" else self.backend
+
+    def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Run over a sequence.
+
+        Args:
+            inputs: (T, B, I) with T ≥ 1.
+            state: h (B, H), or (h, c) of such; zeros if None.
+
+        Returns:
+            The outputs (T, B, H) and the state after the last step.
+
+        Raises:
+            ValueError: inputs or state of another shape.
+        """
+        self._check(inputs, state)
+        state = self.initial_state(inputs) if state is None else state
+        if self.active_backend == "torch":
+            return self.forward_torch(inputs, state)
+        return self.forward_loop(inputs, state)
+
+    def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run `recur` over time. All steps are projected as one product, and split by one `unbind`:
+        indexing instead would fill a whole gradient of the projection at every step."""
+        outputs = []
+        for gates_x in self.project(inputs).unbind(0):
+            output, state = self.recur(gates_x, state)
+            outputs.append(output)
+        return torch.stack(outputs), state
+
+    def forward_torch(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run torch.nn's kernel on this cell's parameters."""
+        raise NotImplementedError
+
+    def _check(self, inputs: Tensor, state: State) -> None:
+        if inputs.dim() != 3 or inputs.shape[0] == 0 or inputs.shape[2] != self.input_size:
+            raise ValueError(
+                f"inputs must be (T ≥ 1, B, {self.input_size}), time first, not {tuple(inputs.shape)}"
+            )
+        if state is None:
+            return
+        expected = (inputs.shape[1], self.hidden_size)
+        parts = tuple(state) if self.has_cell_state else (state,)
+        if [tuple(part.shape) for part in parts] != [expected] * (2 if self.has_cell_state else 1):
+            form = "(h, c), each" if self.has_cell_state else "h,"
+            raise ValueError(
+                f"state must be {form} of shape {expected}, not {[tuple(part.shape) for part in parts]}"
+            )
+
+    # Exchange with torch.nn, which has two biases per gate where the equations have one.
+
+    def torch_weights(self) -> list[Tensor]:
+        """Return this cell's parameters as torch.nn's kernels take them: w_ih, w_hh, b_ih, b_hh."""
+        if self.bias is None:
+            return [self.weight_ih, self.weight_hh]
+        return [self.weight_ih, self.weight_hh, self.bias, torch.zeros_like(self.bias)]
+
+    @torch.no_grad()
+    def load_torch(self, layer: nn.RNNBase) -> Self:
+        """Copy the parameters of a one-layer torch.nn module, summing its two biases. Returns self.
+
+        Raises:
+            ValueError: a module of another kind or size, with several layers, or bidirectional.
+        """
+        if self.torch_class is None or type(layer) is not self.torch_class:
+            expected = "no torch.nn module" if self.torch_class is None else self.torch_class.__name__
+            raise ValueError(f"{type(self).__name__} loads {expected}, not {type(layer).__name__}")
+        here = (self.input_size, self.hidden_size, self.bias is not None, 1, False)
+        there = (layer.input_size, layer.hidden_size, layer.bias, layer.num_layers, layer.bidirectional)
+        if here != there:
+            names = "(input_size, hidden_size, bias, num_layers, bidirectional)"
+            raise ValueError(f"{names} differ: {here} here, {there} in the torch.nn module")
+        self.weight_ih.copy_(layer.weight_ih_l0)
+        self.weight_hh.copy_(layer.weight_hh_l0)
+        if self.bias is not None:
+            self._load_torch_bias(layer.bias_ih_l0, layer.bias_hh_l0)
+        return self
+
+    def _load_torch_bias(self, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        self.bias.copy_(bias_ih + bias_hh)
+
+    @torch.no_grad()
+    def to_torch(self) -> nn.RNNBase:
+        """Return a new torch.nn module that computes what this cell computes.
+
+        Raises:
+            ValueError: if torch.nn has no such module.
+        """
+        if self.torch_class is None:
+            raise ValueError(f"torch.nn has no counterpart of {type(self).__name__}")
+        layer = self._new_torch_layer(
+            bias=self.bias is not None, device=self.weight_ih.device, dtype=self.weight_ih.dtype
+        )
+        for parameter, value in zip(layer.parameters(), self.torch_weights(), strict=True):
+            parameter.copy_(value)
+        return layer
+
+    def _new_torch_layer(self, **options: Any) -> nn.RNNBase:
+        return self.torch_class(self.input_size, self.hidden_size, **options)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}, backend={self.backend!r}"

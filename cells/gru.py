@@ -1,0 +1,69 @@
+"""Gated recurrent unit."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from cells.cell import Cell
+
+
+class GRU(Cell):
+    """Gated recurrent unit (Cho et al. 2014) in the form that torch.nn and cuDNN compute, where the
+    reset gate acts after the matrix product:
+
+        r = σ(W_r x_t + U_r h_{t−1} + b_r)
+        z = σ(W_z x_t + U_z h_{t−1} + b_z)
+        n = tanh(W_n x_t + b_n + r ⊙ (U_n h_{t−1} + b_hn))
+        h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
+
+    Args: see `Cell`.
+
+    Parameters: weight_ih (3H, I), weight_hh (3H, H), bias (3H), rows in the order r, z, n; and
+    bias_hn (H), the bias inside the reset gate's product. State: h (B, H).
+    """
+
+    gates = 3
+    torch_class = nn.GRU
+
+    def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
+        self.bias_hn = parameter(self.hidden_size) if self.bias is not None else None
+
+    def recur(self, gates_x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = state
+        r_x, z_x, n_x = gates_x.chunk(3, dim=-1)
+        r_h, z_h, n_h = (h @ self.weight_hh.T).chunk(3, dim=-1)
+        if self.bias_hn is not None:
+            n_h = n_h + self.bias_hn
+        r = (r_x + r_h).sigmoid()
+        z = (z_x + z_h).sigmoid()
+        n = (n_x + r * n_h).tanh()
+        h = (1 - z) * n + z * h
+        return h, h
+
+    def forward_torch(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, h = torch.gru(
+            inputs,
+            state.unsqueeze(0),
+            self.torch_weights(),
+            has_biases=self.bias is not None,
+            num_layers=1,
+            dropout=0.0,
+            train=self.training,
+            bidirectional=False,
+            batch_first=False,
+        )
+        return outputs, h.squeeze(0)
+
+    def torch_weights(self) -> list[Tensor]:
+        if self.bias is None or self.bias_hn is None:
+            return [self.weight_ih, self.weight_hh]
+        bias_hh = torch.cat([self.bias.new_zeros(2 * self.hidden_size), self.bias_hn])
+        return [self.weight_ih, self.weight_hh, self.bias, bias_hh]
+
+    def _load_torch_bias(self, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        # Outside the reset gate's product two biases are one; inside it b_hn stands alone.
+        outside = bias_hh.clone()
+        outside[2 * self.hidden_size :] = 0
+        self.bias.copy_(bias_ih + outside)
+        self.bias_hn.copy_(bias_hh[2 * self.hidden_size :])

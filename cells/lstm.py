@@ -1,0 +1,73 @@
+"""Long short-term memory."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cells.cell import Cell
+
+LSTMState = tuple[Tensor, Tensor]
+
+
+class LSTM(Cell):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997) with a forget gate (Gers et al. 2000),
+    as torch.nn.LSTM computes it:
+
+        i, f, o = σ(W x_t + U h_{t−1} + b), each with its own W, U, b
+        g = tanh(W_g x_t + U_g h_{t−1} + b_g)
+        c_t = f ⊙ c_{t−1} + i ⊙ g
+        h_t = o ⊙ tanh(c_t)
+
+    Args:
+        forget_bias: what the forget gate's bias starts at (1: Gers et al. 2000, Jozefowicz et al.
+            2015); None leaves it to `initialization`. Without biases it has no effect.
+        Others: see `Cell`.
+
+    Parameters: weight_ih (4H, I), weight_hh (4H, H), bias (4H), rows in the order i, f, g, o.
+    State: (h, c), each (B, H).
+    """
+
+    gates = 4
+    has_cell_state = True
+    torch_class: type[nn.RNNBase] | None = nn.LSTM
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        backend: str = "auto",
+        *,
+        forget_bias: float | None = 1.0,
+        **options: Any,
+    ) -> None:
+        self.forget_bias = forget_bias
+        super().__init__(input_size, hidden_size, backend, **options)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if self.bias is not None and self.forget_bias is not None:
+            self.bias[self.hidden_size : 2 * self.hidden_size] = self.forget_bias
+
+    def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        h, c = state
+        i, f, g, o = (gates_x + h @ self.weight_hh.T).chunk(4, dim=-1)
+        i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
+        c = f * c + i * g
+        h = o * c.tanh()
+        return h, (h, c)
+
+    def forward_torch(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        outputs, h, c = torch.lstm(
+            inputs,
+            [part.unsqueeze(0) for part in state],
+            self.torch_weights(),
+            has_biases=self.bias is not None,
+            num_layers=1,
+            dropout=0.0,
+            train=self.training,
+            bidirectional=False,
+            batch_first=False,
+        )
+        return outputs, (h.squeeze(0), c.squeeze(0))

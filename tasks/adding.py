@@ -1,0 +1,61 @@
+"""The adding problem: add two marked numbers in a long list."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.task import Batch, Task
+
+
+class Adding(Task):
+    """Add the two marked numbers of a list (Hochreiter & Schmidhuber 1997; in the form of Arjovsky
+    et al. 2016, section 5.2).
+
+    Each step has a value, uniform in [0, 1), and a marker, which is one at two steps: one drawn
+    from the first ⌊T/2⌋ steps, one from the rest. For T=6 an input and its answer are
+
+        values   0.3 0.9 0.1 0.6 0.4 0.7
+        markers   0   1   0   0   1   0     → 0.9 + 0.4 = 1.3
+
+    The answer is read at the last step; the loss is the mean squared error. Without memory the best
+    answer is the mean, 1, whose error is the variance of a sum of two uniforms: 2·1/12 = 1/6.
+
+    Args:
+        length: T, at least 2.
+        solved_mse: mean squared error below which the task counts as solved, above 0.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    input_size = 2
+    output_size = 1
+    baseline_loss = 1 / 6
+
+    def __init__(self, length: int = 100, *, solved_mse: float = 0.01) -> None:
+        if length < 2:
+            raise ValueError(f"length must be at least 2, not {length}")
+        if not solved_mse > 0:
+            raise ValueError(f"solved_mse must be above 0, not {solved_mse}")
+        self.length, self.solved_mse = length, solved_mse
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        device, half = generator.device, self.length // 2
+        values = torch.rand(self.length, batch_size, generator=generator, device=device)
+        first = torch.randint(half, (1, batch_size), generator=generator, device=device)
+        second = torch.randint(half, self.length, (1, batch_size), generator=generator, device=device)
+        marked = torch.cat([first, second])
+        markers = torch.zeros_like(values).scatter_(0, marked, 1.0)
+        return Batch(torch.stack([values, markers], dim=-1), values.gather(0, marked).sum(dim=0))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean squared error at the last step; targets are (B)."""
+        return F.mse_loss(outputs[-1, :, 0], batch.targets)
+
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`mse`, and `accuracy`: share of answers off by less than 0.04 (Hochreiter & Schmidhuber 1997)."""
+        error = outputs[-1, :, 0] - batch.targets
+        return {"mse": error.square().mean(), "accuracy": (error.abs() < 0.04).double().mean()}
+
+    def solved(self, score: dict[str, float]) -> bool:
+        return score["mse"] < self.solved_mse

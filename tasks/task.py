@@ -1,0 +1,62 @@
+"""What a task is: the interface between a problem and whoever trains on it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences and their answers.
+
+    Attributes:
+        inputs: (T, B, I), floating point.
+        targets: what the task's loss compares with; batch along the last or only free axis, see each task.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def to(self, dtype: torch.dtype) -> Self:
+        """Return the same batch with floating-point tensors in `dtype`; class indices stay."""
+
+        def convert(tensor: Tensor) -> Tensor:
+            return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+        return type(self)(convert(self.inputs), convert(self.targets))
+
+
+class Task(ABC):
+    """A generator of sequences with a loss, a score and an analytic baseline.
+
+    Attributes:
+        input_size: I, features of an input step.
+        output_size: O, features that a model must produce at each step.
+        length: T, steps of a sequence.
+        baseline_loss: the loss of the best answer that remembers nothing, derived analytically.
+    """
+
+    input_size: int
+    output_size: int
+    length: int
+    baseline_loss: float
+
+    @abstractmethod
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """Draw `batch_size` independent sequences (float32) on the generator's device; what is drawn
+        depends on the generator alone."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the mean loss, a scalar, of a model's outputs (T, B, O)."""
+
+    @abstractmethod
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return named scalar scores of outputs (T, B, O), each a mean over sequences."""
+
+    @abstractmethod
+    def solved(self, score: dict[str, float]) -> bool:
+        """Tell whether scores on held-out sequences count as having solved the task."""
