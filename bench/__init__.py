@@ -1,0 +1,1 @@
+"""Runs the comparison: configuration → run → stored result. Knows Hydra, W&B, files and clocks."""

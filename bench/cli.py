@@ -1,0 +1,115 @@
+"""The command line: help, Hydra, and errors as one line with exit code 2."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+import conf
+from bench.config import from_hydra, one_line, register_schema
+from bench.errors import ConfigError, nearest
+
+HELP = """\
+Compare recurrent networks: train cells on tasks with several seeds, time them, write a report.
+
+  python -m bench +sweep=quick                    a sweep; its report is results/quick/report/README.md
+  python -m bench +sweep=quick cell=gru seed=0    narrowed by any override
+  python -m bench cell=gru task=adding            a single run
+  python -m bench +sweep=quick +launch=serial     another launcher
+  python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
+  python -m reports results/quick                 write the report again
+
+The same command again continues: finished runs are kept.
+{groups}
+Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run.
+Hydra's own flags: python -m bench --hydra-help
+"""
+
+
+def main() -> None:
+    """Run the command line in `sys.argv`."""
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(HELP.format(groups=describe_groups()))
+        return
+    # A launcher is chosen last, so that it wins over the one that a sweep prefers.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument.startswith("+launch="))
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing
+    register_schema()
+    try:
+        _run()
+    except (HydraException, OmegaConfBaseException) as error:
+        print(f"error: {explain(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished runs are kept, the same command continues", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+def _run(composed: DictConfig) -> dict[str, Any]:
+    """One job. It returns what it found; nothing that goes wrong in it may end the sweep."""
+    from bench.run import run
+
+    try:
+        return run(from_hydra(composed))
+    except OSError as error:  # the store cannot be written
+        print(f"error: {error}", file=sys.stderr)
+        return {"status": "failed", "error": str(error)}
+
+
+def describe_groups() -> str:
+    """Return the sweeps, cells, tasks and launchers, a line each, as their files describe themselves."""
+    lines = []
+    root = Path(conf.__file__).parent
+    for group, prefix in (("sweep", "+sweep="), ("cell", "cell="), ("task", "task="), ("launch", "+launch=")):
+        lines.append("")
+        files = sorted((root / group).glob("*.yaml"))
+        width = max(len(prefix + path.stem) for path in files)
+        lines += [f"  {prefix + path.stem:{width}}  {_description(path)}" for path in files]
+    return "\n".join(lines) + "\n"
+
+
+def _description(path: Path) -> str:
+    """Return the first comment of a configuration file, but for Hydra's package directive."""
+    comments = (line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
+    return next((comment for comment in comments if not comment.startswith("@package")), "")
+
+
+def explain(error: Exception) -> str:
+    """Return what Hydra or OmegaConf complains of as one line: what, where, what to do."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher":
+            extra = {"submitit_slurm": "slurm", "submitit_local": "slurm"}.get(name, name)
+            return f"launcher {name!r} is not installed; pip install 'recurrent-bench[{extra}]'"
+        return f"{group}={name}: no such {group}.{nearest(name, error.options or [])}"
+    if isinstance(error, OverrideParseException):
+        reason = error.message.splitlines()[0]
+        return f"{error.override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+        known = [str(key) for key in cause.parent_node if key != "hydra"]
+        return f"{cause.full_key}: no such key.{nearest(str(cause.key), known)}"
+    if isinstance(cause, OmegaConfBaseException):
+        return one_line(cause)
+    if isinstance(error, OmegaConfBaseException):
+        return one_line(error)
+    match = re.search(r"Could not override '([^']+)'", str(error))
+    if match:
+        return f"{match[1]}: no such key or group.{nearest(match[1], _root_names())}"
+    return " ".join(str(error).split())
+
+
+def _root_names() -> list[str]:
+    from bench.config import Config
+
+    return list(OmegaConf.structured(Config))

@@ -1,0 +1,209 @@
+"""The configuration of a run: its schema, and the check that turns what Hydra composed into a `Config`."""
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.errors import ConfigError, nearest
+from bench.targets import check_options
+
+
+@dataclass
+class Training:
+    """How a model is trained, and for how long. `conf/training/default.yaml` explains each key."""
+
+    optimizer: str = "Adam"
+    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    learning_rate: float = 0.005
+    clip_norm: float | None = 1.0
+    batch_size: int = 64
+    max_steps: int = 2000
+    max_samples: int | None = None
+    max_seconds: float | None = None
+    evaluate_every: int = 50
+    evaluation_size: int = 256
+    solved_evaluations: int = 3
+
+
+@dataclass
+class Timing:
+    """The timing study. `conf/timing/default.yaml` explains each key."""
+
+    enabled: bool = True
+    rounds: int = 15
+    inference_steps: int = 50
+
+
+@dataclass
+class Tracking:
+    """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
+
+    mode: str = "offline"
+    project: str = "recurrent-bench"
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """All that determines a run, and where it goes. `conf/config.yaml` explains each key.
+
+    `cell` and `task` hold `_target_` (an importable class), `name` and that class's own options.
+    """
+
+    cell: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    training: Training = field(default_factory=Training)
+    timing: Timing = field(default_factory=Timing)
+    tracking: Tracking = field(default_factory=Tracking)
+    name: str = "scratch"
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "float32"
+    threads: int = 1
+    allocator: str = "tuned"
+    train: bool = True
+    horizon: int | None = None
+    results_dir: str = "results"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+    @property
+    def device_type(self) -> str:
+        return self.device.split(":")[0]
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name that `conf/config.yaml` refers to."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Return the configuration as plain nested dictionaries."""
+    return asdict(config)
+
+
+def from_hydra(composed: DictConfig) -> Config:
+    """Check a composed configuration and return it typed, with `device` resolved.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of range, an unknown key or class.
+    """
+    node = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    try:
+        config: Any = OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        raise ConfigError(one_line(error)) from error
+    if not isinstance(config, Config):  # a composition whose root is not the schema
+        raise ConfigError("config.yaml must have 'schema' as the first of its defaults")
+    _check_values(config)
+    config.device = resolve_device(config.device)
+    config.cell = check_options("cell", config.cell, given={"input_size", "device", "dtype"})
+    config.task = check_options("task", config.task, given=set())
+    return config
+
+
+def one_line(error: OmegaConfBaseException) -> str:
+    """Return what an OmegaConf error says as one line that names the key."""
+    text = str(error).splitlines()[0]
+    return f"{error.full_key}: {text}" if getattr(error, "full_key", None) else text
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that "auto" stands for, or check that the one asked for is there.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ConfigError(f"device={device}: must be auto, cpu, cuda or cuda:N")
+    if device != "cpu":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise ConfigError(f"device={device}: torch {torch.__version__} finds no CUDA device; use device=cpu")
+        index = int(device.partition(":")[2] or 0)
+        if index >= count:
+            raise ConfigError(f"device={device}: this machine has {count} CUDA device(s), counted from 0")
+    return device
+
+
+def _check_values(config: Config) -> None:
+    training, timing, tracking = config.training, config.timing, config.tracking
+    _check_name("name", config.name)
+    for key, value, least in (
+        ("seed", config.seed, 0),
+        ("threads", config.threads, 1),
+        ("horizon", config.horizon, 1),
+        ("training.batch_size", training.batch_size, 1),
+        ("training.max_steps", training.max_steps, 1),
+        ("training.max_samples", training.max_samples, 1),
+        ("training.evaluate_every", training.evaluate_every, 1),
+        ("training.evaluation_size", training.evaluation_size, 1),
+        ("training.solved_evaluations", training.solved_evaluations, 1),
+        ("timing.rounds", timing.rounds, 1),
+        ("timing.inference_steps", timing.inference_steps, 1),
+    ):
+        if value is not None and value < least:
+            raise ConfigError(f"{key}={value}: must be at least {least}")
+    for key, number in (
+        ("training.learning_rate", training.learning_rate),
+        ("training.clip_norm", training.clip_norm),
+        ("training.max_seconds", training.max_seconds),
+    ):
+        if number is not None and not (math.isfinite(number) and number > 0):
+            raise ConfigError(f"{key}={number}: must be a finite number above 0")
+    for key, choice, choices in (
+        ("dtype", config.dtype, ("float32", "float64")),
+        ("allocator", config.allocator, ("tuned", "system")),
+        ("tracking.mode", tracking.mode, ("offline", "online", "disabled")),
+    ):
+        if choice not in choices:
+            raise ConfigError(f"{key}={choice}: no such choice.{nearest(choice, choices)}")
+    cores = os.cpu_count() or 1
+    if config.threads > cores:
+        raise ConfigError(f"threads={config.threads}: this machine has {cores} cores")
+    _check_name("cell.name", config.cell.get("name"))
+    _check_name("task.name", config.task.get("name"))
+    make_optimizer(training, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _check_name(key: str, name: Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ConfigError(
+            f"{key}={name}: must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        )
+
+
+def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer:
+    """Build the optimiser that the configuration names, a class of torch.optim.
+
+    Raises:
+        ConfigError: no such optimiser, or options that it does not take.
+    """
+    known = {
+        name: value
+        for name, value in vars(torch.optim).items()
+        # LBFGS evaluates the loss several times a step, which a stream of fresh batches cannot offer.
+        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name not in ("Optimizer", "LBFGS")
+    }
+    name = training.optimizer
+    if name not in known:
+        raise ConfigError(f"training.optimizer={name}: no such optimiser.{nearest(name, known)}")
+    options: Mapping[str, Any] = training.optimizer_options
+    try:
+        return known[name](parameters, lr=training.learning_rate, **options)
+    except (TypeError, ValueError) as error:
+        reason = str(error).removeprefix(f"{name}.__init__() ")
+        raise ConfigError(f"training.optimizer_options={dict(options)}: {name} {reason}") from error

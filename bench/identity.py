@@ -1,0 +1,36 @@
+"""What a run is called: a readable slug and a hash of everything that determines its result."""
+
+import hashlib
+import json
+from dataclasses import asdict
+from typing import Any
+
+from bench.config import Config, Training
+from bench.targets import non_defaults
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Return what determines a run's result: cell, task, training, seed, device type and dtype.
+
+    Settings at their default are left out, so that a new option does not change the identity of old
+    runs; so are folders, tracking, launcher, threads and allocator.
+    """
+    defaults = asdict(Training())
+    training = {key: value for key, value in asdict(config.training).items() if value != defaults[key]}
+    parts: dict[str, Any] = {
+        "cell": non_defaults(config.cell),
+        "task": non_defaults(config.task),
+        "training": training,
+        "seed": config.seed,
+        "device": config.device_type,
+    }
+    if config.dtype != Config.dtype:
+        parts["dtype"] = config.dtype
+    return parts
+
+
+def run_id(config: Config) -> str:
+    """Return e.g. "gru-copy-s0-1f2e3d4c5b": cell, task, seed, and ten hex digits of the identity's SHA-256."""
+    text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return f"{config.cell['name']}-{config.task['name']}-s{config.seed}-{digest}"

@@ -1,0 +1,110 @@
+"""What a command is going to run: every configuration, checked, before the first one starts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from bench.config import Config, from_hydra
+from bench.errors import ConfigError
+from bench.identity import run_id
+from bench.model import count_parameters, make_model, make_task
+from bench.process import memory_bytes
+from bench.store import RunFolder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a sweep, by run_id, in the order in which they will start.
+
+    Attributes:
+        sweep: the sweep's folder.
+        configs: all runs.
+        finished: the ids of those whose result was stored before.
+    """
+
+    sweep: Path
+    configs: dict[str, Config]
+    finished: frozenset[str]
+
+    @property
+    def pending(self) -> dict[str, Config]:
+        return {key: config for key, config in self.configs.items() if key not in self.finished}
+
+    @property
+    def first(self) -> Config:
+        return next(iter(self.configs.values()))
+
+
+def make_plan(master: DictConfig) -> Plan:
+    """Compose and check every run of a composed command.
+
+    Args:
+        master: what Hydra hands to a callback: one run, or the sweep's own configuration.
+
+    Raises:
+        ConfigError: any of the runs cannot be run.
+    """
+    configs = {}
+    for composed in _compose_jobs(master):
+        config = from_hydra(composed)
+        _check_buildable(config)
+        configs[run_id(config)] = config
+    first = next(iter(configs.values()))
+    if len({(config.name, config.results_dir) for config in configs.values()}) > 1:
+        raise ConfigError("name and results_dir must be the same for all runs of a sweep")
+    sweep = Path(first.results_dir) / first.name
+    finished = frozenset(key for key in configs if RunFolder(sweep, key).is_finished())
+    return Plan(sweep, configs, finished)
+
+
+def _compose_jobs(master: DictConfig) -> list[DictConfig]:
+    """Return the composition of every job, found as Hydra's own sweeper finds them."""
+    if master.hydra.mode != RunMode.MULTIRUN:
+        return [master]
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None, "planned outside a Hydra application"
+    loader = hydra.config_loader
+    params = OmegaConf.to_container(master.hydra.sweeper.get("params") or OmegaConf.create())
+    assert isinstance(params, dict)
+    arguments = [f"{key}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
+    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    try:
+        return [loader.load_sweep_config(master, job) for job in jobs]
+    except HydraException as error:
+        from bench.cli import explain
+
+        raise ConfigError(explain(error)) from error
+
+
+def _check_buildable(config: Config) -> None:
+    """Build the run's task and model without storage, so that what cannot be built is known now.
+
+    Raises:
+        ConfigError: the task or cell refuses its settings, or the run cannot fit into memory.
+    """
+    task = make_task(config)
+    try:
+        model = make_model(config, task, device="meta")
+    except ConfigError:
+        raise
+    except Exception:  # a user's class that needs storage to be built: its run will tell
+        return
+    scalar = torch.finfo(config.torch_dtype).bits // 8
+    # Parameters, gradients and Adam's two moments; inputs and outputs of all steps. A lower bound.
+    rows = max(config.training.batch_size, config.training.evaluation_size)
+    steps = task.length * rows * (task.input_size + config.cell["hidden_size"])
+    need = scalar * (4 * count_parameters(model) + steps)
+    if config.device == "cpu" and need > memory_bytes():
+        raise ConfigError(
+            f"{config.cell['name']} on {config.task['name']}: needs at least {need / 2**30:,.0f} GiB, this machine has "
+            f"{memory_bytes() / 2**30:,.0f}; make cell.hidden_size, the batch or the sequence smaller"
+        )

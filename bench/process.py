@@ -1,0 +1,98 @@
+"""Settings of the process that trains or measures: threads and memory allocator; and what machine it runs on."""
+
+import ctypes
+import functools
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# glibc's mallopt parameters. By default glibc maps and unmaps every large tensor, and the page faults
+# cost torch.nn.LSTM up to a third of its time on virtual machines; these keep the memory instead.
+_TUNED = {-3: 1 << 30, -1: (1 << 31) - 1, -2: 256 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+
+
+def configure_process(threads: int, allocator: str) -> str:
+    """Set torch's threads and the allocator of this process.
+
+    Args:
+        threads: of torch's operations.
+        allocator: "tuned" or "system". Once tuned, a process stays tuned.
+
+    Returns:
+        The allocator in effect: "tuned", or "system" also where glibc is missing.
+    """
+    torch.set_num_threads(threads)
+    return "tuned" if allocator == "tuned" and _tune_malloc() else "system"
+
+
+@functools.cache
+def _tune_malloc() -> bool:
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return False
+    return all([mallopt(parameter, value) == 1 for parameter, value in _TUNED.items()])
+
+
+def memory_bytes() -> int:
+    """Return the machine's physical memory in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@functools.cache
+def environment(device: str) -> dict[str, Any]:
+    """Return what a result's times and last digits may depend on: versions, hardware, commit."""
+    packages = ("torch", "numpy", "hydra-core", "wandb", "pandas", "recurrent-bench")
+    found = {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory_bytes() / 2**30, 1),
+        "git_commit": _git_commit(),
+        **{f"version_{name}": version(name) for name in packages},
+    }
+    if device != "cpu":
+        found["gpu"] = torch.cuda.get_device_name(device)
+        found["cuda"] = torch.version.cuda
+        found["cudnn"] = torch.backends.cudnn.version()
+    return found
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    except OSError:
+        name = ""
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{name or platform.processor() or 'unknown'} ({capability})"
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the code that runs, with "+" if the checkout differs from it; None outside one."""
+
+    def git(*arguments: str) -> str:
+        folder = Path(__file__).parent
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        commit, changes = git("rev-parse", "--short=10", "HEAD"), git("status", "--porcelain", "-uno")
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if changes else "")
+
+
+def command_line() -> str:
+    """Return the command that started this process, as a user would type it again."""
+    import shlex
+
+    return shlex.join(["python", "-m", "bench", *sys.argv[1:]])

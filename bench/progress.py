@@ -1,0 +1,121 @@
+"""What a person sees while a sweep runs: a live bar on a terminal, plain lines elsewhere.
+
+Progress is read from the store, so it is the same whichever launcher runs the jobs, and wherever."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from bench.plan import Plan
+from bench.store import RunFolder
+
+POLL_SECONDS = 0.5
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class SweepProgress:
+    """Watches a plan's unfinished runs until stopped."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._folders = {key: RunFolder(plan.sweep, key) for key in plan.pending}
+        self._max_steps = {key: config.training.max_steps for key, config in plan.pending.items()}
+        self._before = len(plan.finished)
+        self._total = len(plan.configs)
+        self._finished: dict[str, dict[str, Any]] = {}
+        self._start = monotonic()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Show the last state and end."""
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        with _bar("Training", self._total) as (bar, task):
+            while True:
+                last = self._stop.wait(POLL_SECONDS)
+                running = self._look()
+                note = ", ".join(f"{key.rsplit('-', 1)[0]} step {record['step']}" for key, record in running.items())
+                bar.update(task, completed=self._before + len(self._finished), note=f"{self._left(running)}  {note}")
+                if last:
+                    bar.update(task, note="")
+                    return
+
+    def _look(self) -> dict[str, dict[str, Any]]:
+        """Take in newly finished runs; return the newest evaluation of each running one."""
+        running = {}
+        for key, folder in self._folders.items():
+            if key in self._finished:
+                continue
+            result = folder.read_result()
+            if result is not None:
+                self._finished[key] = result
+                if not console.is_terminal:
+                    done = self._before + len(self._finished)
+                    console.print(f"[{done}/{self._total}] {describe(result)}  {self._left({})}", markup=False)
+            elif record := folder.read_progress():
+                running[key] = record
+        return running
+
+    def _left(self, running: dict[str, dict[str, Any]]) -> str:
+        """Estimate the time left from what was done since the start, runs under way counted in part."""
+        parts = sum(record["step"] / self._max_steps[key] for key, record in running.items())
+        done = len(self._finished) + parts
+        if done < 0.5:
+            return ""
+        seconds = (monotonic() - self._start) * (len(self._folders) - done) / done
+        return f"about {_duration(seconds)} left"
+
+
+def describe(result: dict[str, Any]) -> str:
+    """Return a finished run as one line."""
+    name, status = result["run_id"], result["status"]
+    if status == "solved":
+        return f"{name}: solved after {result['steps_to_solve']:,} steps, {result['seconds']:.1f} s"
+    if status == "unsolved":
+        return f"{name}: unsolved after {result['steps']:,} steps, {result['seconds']:.1f} s"
+    return f"{name}: {status}: {result.get('error')}"
+
+
+@contextmanager
+def counting(title: str, total: int) -> Iterator[Any]:
+    """Show a bar over `total` units; yields a function that counts one."""
+    with _bar(title, total) as (bar, task):
+        start, done = monotonic(), 0
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            left = (monotonic() - start) * (total - done) / done
+            bar.update(task, completed=done, note=f"about {_duration(left)} left" if done < total else "")
+
+        if not console.is_terminal:
+            console.print(f"{title}: {total} rounds", markup=False)
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[tuple[Progress, Any]]:
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}", style="dim"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        yield bar, bar.add_task(title, total=total, note="")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,113 @@
+"""Classes named in the configuration: `_target_` imported, and options checked against its own signature.
+
+The constructor is the schema. So the options of a user's class are checked as those of the built-in
+ones are, and nothing is written down twice."""
+
+import inspect
+import types
+import typing
+from dataclasses import field, make_dataclass
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.errors import ConfigError, nearest
+
+Option = tuple[Any, Any]  # annotation and default, `inspect.Parameter.empty` where there is none
+
+
+def load_target(path: str) -> Any:
+    """Import the class (or factory) at a dotted path.
+
+    Raises:
+        ConfigError: nothing there.
+    """
+    try:
+        return get_object(path)
+    except (HydraException, ImportError, ValueError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise ConfigError(f"_target_={path}: cannot be imported ({reason})") from error
+
+
+def options_of(target: Any) -> tuple[dict[str, Option], bool]:
+    """Return a class's constructor options by name, and whether it takes any others too.
+
+    A constructor that ends in `**options` hands them to its base class, so the walk goes on there.
+    """
+    found: dict[str, Option] = {}
+    constructors = [vars(base).get("__init__") for base in target.__mro__] if isinstance(target, type) else [target]
+    for constructor in filter(None, constructors):
+        if not inspect.isfunction(constructor):
+            break
+        hints = typing.get_type_hints(constructor)
+        parameters = list(inspect.signature(constructor).parameters.values())
+        takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+        for parameter in parameters[1:] if isinstance(target, type) else parameters:
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                found.setdefault(parameter.name, (hints.get(parameter.name, Any), parameter.default))
+        if not takes_more:
+            return found, False
+    return found, True
+
+
+def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    """Check a configuration group against the constructor of its `_target_`.
+
+    Args:
+        group: "cell" or "task", for messages.
+        options: `_target_`, `name` and the constructor's options.
+        given: options that the harness supplies itself.
+
+    Returns:
+        The same options with values converted to the annotated types.
+
+    Raises:
+        ConfigError: no `_target_`, an unknown or missing option, a value of the wrong type.
+    """
+    if "_target_" not in options:
+        raise ConfigError(f"{group}: has no _target_; name a class, as conf/{group}/*.yaml do")
+    known, takes_more = options_of(load_target(str(options["_target_"])))
+    own = {key: value for key, value in options.items() if key not in ("_target_", "name")}
+    choices = set(known) - given
+    for key in own:
+        if key in given or (key not in choices and not takes_more):
+            raise ConfigError(f"{group}.{key}: {options['name']} has no such option.{nearest(key, choices)}")
+    for key in sorted(choices - set(own)):
+        if known[key][1] is inspect.Parameter.empty:
+            raise ConfigError(f"{group}.{key}: {options['name']} needs it and nothing sets it")
+    typed = {key: known[key] for key in own if key in known}
+    return {**options, **_convert(group, own, typed)}
+
+
+def non_defaults(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options without those that equal the constructor's defaults."""
+    known, _ = options_of(load_target(str(options["_target_"])))
+    return {
+        key: value for key, value in options.items() if key not in known or value != known[key][1]
+    }
+
+
+def _convert(group: str, values: dict[str, Any], typed: dict[str, Option]) -> dict[str, Any]:
+    fields = [
+        (key, annotation if _is_plain(annotation) else Any, field(default=None))
+        for key, (annotation, _) in typed.items()
+    ]
+    schema = OmegaConf.structured(make_dataclass(group, fields))
+    OmegaConf.set_struct(schema, False)
+    try:
+        merged = OmegaConf.merge(schema, values)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{group}.{error.full_key}: {str(error).splitlines()[0]}") from error
+    converted = OmegaConf.to_container(merged)
+    assert isinstance(converted, dict)
+    return {str(key): value for key, value in converted.items()}
+
+
+def _is_plain(annotation: Any) -> bool:
+    """Tell whether OmegaConf can hold values to an annotation: plain types, and unions of them."""
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return all(_is_plain(part) for part in typing.get_args(annotation))
+    return annotation in (int, float, bool, str, type(None))

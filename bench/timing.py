@@ -1,0 +1,262 @@
+"""The timing study: all cells of a sweep in one process, in interleaved rounds, beside the machine's own rate.
+
+Two times are comparable only when they were measured side by side. A round times a matrix product and
+then every cell once; rounds repeat; every single measurement is kept. FLOPs are counted apart from time,
+so that what an architecture costs and what its implementation costs stay two numbers."""
+
+import copy
+import json
+import os
+import statistics
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.config import Config, make_optimizer
+from bench.model import Model, backend_of, make_model, make_task
+from bench.process import configure_process
+from bench.seeds import make_streams
+from tasks import Batch, Task
+
+GEMM_SIZE = 1024  # the matrix product whose rate stands for the machine's
+
+
+@dataclass
+class Case:
+    """A model and a batch, ready to be timed."""
+
+    config: Config
+    task: Task
+    model: Model
+    batch: Batch
+    optimizer: torch.optim.Optimizer
+    cost: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def build(cls, config: Config) -> "Case":
+        task = make_task(config)
+        streams = make_streams(config.seed, config.device)
+        torch.manual_seed(streams.initialization)
+        model = make_model(config, task)
+        batch = task.sample(config.training.batch_size, streams.training).to(config.torch_dtype)
+        return cls(config, task, model, batch, make_optimizer(config.training, list(model.parameters())))
+
+    def forward(self) -> None:
+        with torch.no_grad():
+            self.model(self.batch.inputs)
+
+    def training_step(self) -> None:
+        training = self.config.training
+        self.optimizer.zero_grad()
+        self.task.loss(self.model(self.batch.inputs), self.batch).backward()
+        if training.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
+        self.optimizer.step()
+
+    def inference(self, steps: int) -> None:
+        """Read `steps` single steps at batch 1, handing the state on, as a deployed network does."""
+        cell, state = self.model.cell, None
+        x_t = self.batch.inputs[0, :1]
+        with torch.no_grad():
+            for _ in range(steps):
+                if hasattr(cell, "step"):
+                    output, state = cell.step(x_t, state)
+                else:
+                    outputs, state = cell(x_t.unsqueeze(0), state)
+                    output = outputs[0]
+                self.model.readout(output)
+
+
+def case_key(config: Config) -> str:
+    """Return what tells one timed case from another: everything but seed, learning rate and budgets."""
+    settings = {
+        "cell": config.cell,
+        "task": config.task,
+        "batch_size": config.training.batch_size,
+        "optimizer": config.training.optimizer,
+        "dtype": config.dtype,
+        "device": config.device,
+        "threads": config.threads,
+        "allocator": config.allocator,
+    }
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def group_key(config: Config) -> str:
+    """Return what cases compared with each other have in common: all but the cell."""
+    return case_key(replace(config, cell={}))
+
+
+def measure(
+    configs: list[Config], on_round: Callable[[], None], on_failure: Callable[[Config, Exception], None]
+) -> list[dict[str, Any]]:
+    """Time the distinct cases of one group, side by side.
+
+    Args:
+        configs: of one `group_key`; those of one `case_key` are timed once.
+        on_round: called after each round.
+        on_failure: called for a case that cannot be built or run; it is left out.
+
+    Returns:
+        Long-form rows, one a measurement: what was measured (`cell`, `task`, settings), `quantity`,
+        `round`, `value`, `unit`. Quantities measured each round: forward, training_step,
+        inference_step (ms), gemm (GFLOP/s). Once: first_call (ms), peak_memory (MiB), flops_forward,
+        flops_training_step.
+    """
+    first = configs[0]
+    configure_process(first.threads, first.allocator)
+    device, dtype = first.device, first.torch_dtype
+    _gemm_rate(device, dtype)  # wakes the libraries, which would otherwise be charged to the first cell
+    rows: list[dict[str, Any]] = []
+    cases = []
+    for config in {case_key(config): config for config in configs}.values():
+        try:
+            case = Case.build(config)
+            case.cost = {"first_call": 1000 * _seconds(case.training_step, device), **_costs(case)}
+            case.inference(1)
+            cases.append(case)
+        except Exception as error:
+            on_failure(config, error)
+    for number in range(first.timing.rounds):
+        gemm = _gemm_rate(device, dtype) / 1e9
+        for case in cases:
+            steps = case.config.timing.inference_steps
+            times = {
+                "forward": _seconds(case.forward, device),
+                "training_step": _seconds(case.training_step, device),
+                "inference_step": _seconds(lambda case=case, steps=steps: case.inference(steps), device) / steps,
+            }
+            rows += [_row(case, name, number, 1000 * value, "ms") for name, value in times.items()]
+            rows.append(_row(case, "gemm", number, gemm, "GFLOP/s"))
+        on_round()
+    units = {"first_call": "ms", "peak_memory": "MiB"}
+    for case in cases:
+        rows += [_row(case, name, None, value, units.get(name, "FLOP")) for name, value in case.cost.items()]
+    return rows
+
+
+def _row(case: Case, quantity: str, number: int | None, value: float, unit: str) -> dict[str, Any]:
+    config = case.config
+    return {
+        "sweep": config.name,
+        "case": case_key(config),
+        "group": group_key(config),
+        "cell": config.cell["name"],
+        "task": config.task["name"],
+        "backend": backend_of(case.model.cell),
+        "device": config.device,
+        "dtype": config.dtype,
+        "threads": config.threads,
+        "time_steps": case.task.length,
+        "batch_size": config.training.batch_size,
+        "input_size": case.task.input_size,
+        "hidden_size": config.cell.get("hidden_size"),
+        "quantity": quantity,
+        "round": number,
+        "value": value,
+        "unit": unit,
+    }
+
+
+# Time.
+
+
+def _seconds(work: Callable[[], None], device: str) -> float:
+    """Return how long `work` takes; on a GPU by events on its stream, with nothing else pending."""
+    if device == "cpu":
+        start = perf_counter()
+        work()
+        return perf_counter() - start
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    begin.record()  # type: ignore[no-untyped-call]
+    work()
+    end.record()  # type: ignore[no-untyped-call]
+    torch.cuda.synchronize(device)
+    return begin.elapsed_time(end) / 1000
+
+
+def _gemm_rate(device: str, dtype: torch.dtype) -> float:
+    """Return the FLOP/s of a large square matrix product, the median of three."""
+    left, right = (torch.ones(GEMM_SIZE, GEMM_SIZE, device=device, dtype=dtype).uniform_() for _ in range(2))
+    out = torch.empty_like(left)
+    seconds = statistics.median(_seconds(lambda: torch.mm(left, right, out=out) and None, device) for _ in range(3))
+    return 2 * GEMM_SIZE**3 / seconds
+
+
+# FLOPs and memory.
+
+
+def _costs(case: Case) -> dict[str, float]:
+    costs = {"peak_memory": peak_memory(case.training_step, case.config.device) / 2**20}
+    flops = count_flops(case)
+    if flops is not None:
+        costs["flops_forward"], costs["flops_training_step"] = flops
+    return costs
+
+
+def count_flops(case: Case) -> tuple[float, float] | None:
+    """Count the FLOPs of the matrix products in a forward pass and in a training step, by torch's own
+    counter, on tensors without storage. Point-wise operations are not counted. An attention over T
+    steps is counted as computed, T×T, without credit for its causal half.
+
+    Returns:
+        Both counts, or None if the model cannot run without storage.
+    """
+    try:
+        model = copy.deepcopy(case.model).to("meta")
+        batch = Batch(case.batch.inputs.to("meta"), case.batch.targets.to("meta"))
+        counts = []
+        for backward in (False, True):
+            with FlopCounterMode(display=False) as counter:
+                loss = case.task.loss(model(batch.inputs), batch)
+                if backward:
+                    loss.backward()
+            counts.append(float(counter.get_total_flops()))
+        return counts[0], counts[1]
+    except (NotImplementedError, RuntimeError):
+        return None
+
+
+def peak_memory(work: Callable[[], None], device: str) -> int:
+    """Return the most bytes of tensors that `work` holds at once, beyond what was there before."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        work()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with _silenced_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.profiler.profile(profile_memory=True) as profiler:
+            work()
+    held = peak = 0
+    for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    return peak
+
+
+@contextmanager
+def _silenced_stderr() -> Iterator[None]:
+    """Keep torch's profiler from writing lines of its own, which nothing else turns off, into the display."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)
+
+
+__all__ = ["Case", "case_key", "count_flops", "group_key", "measure", "peak_memory"]

@@ -1,0 +1,141 @@
+"""Weights & Biases, the one place that touches it. Whatever fails in it is said once and fails nothing else."""
+
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.config import Config, to_dict
+
+
+class Tracker(Protocol):
+    """What a run reports its progress to."""
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Take one evaluation; `record["step"]` is the axis."""
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Take the outcome; nothing follows."""
+
+
+class NoTracker:
+    """Takes everything and keeps nothing."""
+
+    def log(self, record: dict[str, Any]) -> None: ...
+
+    def finish(self, result: dict[str, Any]) -> None: ...
+
+
+def _harmless(method: Callable[..., None]) -> Callable[..., None]:
+    """Make a tracker's method that fails say so once, and silence the tracker from then on."""
+
+    @functools.wraps(method)
+    def guarded(self: "WandbTracker", *arguments: Any) -> None:
+        if self.broken:
+            return
+        try:
+            method(self, *arguments)
+        except Exception as error:
+            self.broken = True
+            _warn(error)
+
+    return guarded
+
+
+class WandbTracker:
+    """Sends evaluations and the outcome to one W&B run."""
+
+    def __init__(self, wandb_run: Any) -> None:
+        self.run = wandb_run
+        self.broken = False
+
+    @_harmless
+    def log(self, record: dict[str, Any]) -> None:
+        self.run.log({key: value for key, value in record.items() if value is not None}, step=record["step"])
+
+    @_harmless
+    def finish(self, result: dict[str, Any]) -> None:
+        left_out = ("environment", "traceback", "run_id")
+        self.run.summary.update({key: value for key, value in result.items() if key not in left_out})
+        self.run.finish(exit_code=1 if result["status"] in ("failed", "out_of_memory") else 0)
+
+
+def open_tracker(config: Config, run_id: str, sweep: Path) -> Tracker:
+    """Start tracking a run: grouped by sweep, job type "run", named by its run_id.
+
+    Args:
+        config: `tracking.mode` decides whether, and whether over the network.
+        run_id: the run's name.
+        sweep: its folder; W&B writes below its `wandb/`.
+    """
+    if config.tracking.mode == "disabled":
+        return NoTracker()
+    tags = [config.cell["name"], config.task["name"], *config.tracking.tags]
+    left_out = ("tracking", "results_dir", "timing", "train")
+    settings = {key: value for key, value in to_dict(config).items() if key not in left_out}
+    try:
+        wandb_run = _start(config, sweep, job_type="run", name=run_id, tags=tags, config=settings)
+        wandb_run.define_metric("*", step_metric="step")
+        wandb_run.define_metric("loss", summary="min,last")
+    except Exception as error:
+        _warn(error)
+        return NoTracker()
+    return WandbTracker(wandb_run)
+
+
+def track_report(config: Config, sweep: Path, headline: Any) -> None:
+    """Store a sweep's report in a run of its own, job type "sweep": the headline table, the figures as
+    media, and the whole report folder as an artifact.
+
+    Args:
+        config: any configuration of the sweep.
+        sweep: its folder, with `report/` in it.
+        headline: the headline table, a DataFrame.
+    """
+    if config.tracking.mode == "disabled":
+        return
+    try:
+        import wandb
+
+        run = _start(config, sweep, job_type="sweep", name=f"{config.name}-report", tags=config.tracking.tags)
+        figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((sweep / "report").glob("*.png"))}
+        run.log({"headline": wandb.Table(dataframe=headline.astype(str)), **figures})
+        artifact = wandb.Artifact(f"{config.name}-report", type="report")
+        artifact.add_dir(str(sweep / "report"))
+        run.log_artifact(artifact)
+        run.finish()
+    except Exception as error:
+        _warn(error)
+
+
+def _start(config: Config, sweep: Path, **options: Any) -> Any:
+    os.environ.setdefault("WANDB_SILENT", "true")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import wandb
+    return wandb.init(
+        project=config.tracking.project,
+        entity=config.tracking.entity,
+        mode=config.tracking.mode,  # type: ignore[arg-type]
+        dir=str(sweep),
+        group=config.name,
+        reinit="finish_previous",
+        settings=wandb.Settings(
+            silent=True,
+            console="off",
+            symlink=False,  # `latest-run` beside the runs would be synced a second time
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            x_disable_stats=True,
+        ),
+        **options,
+    )
+
+
+def _warn(error: Exception) -> None:
+    reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    print(f"tracking is off for this run, results are stored all the same ({reason})", file=sys.stderr)

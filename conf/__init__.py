@@ -1,0 +1,1 @@
+"""What to run: Hydra's configuration groups, as package data."""
