@@ -1,19 +1,18 @@
 """The command line: help, Hydra, and errors as one line with exit code 2."""
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 import conf
-from bench.config import from_hydra, one_line, register_schema
-from bench.errors import ConfigError, nearest
+from bench.config import from_hydra, register_schema
+from bench.errors import ConfigError, explain
 
 HELP = """\
 Compare recurrent networks: train cells on tasks with several seeds, time them, write a report.
@@ -82,34 +81,3 @@ def _description(path: Path) -> str:
     """Return the first comment of a configuration file, but for Hydra's package directive."""
     comments = (line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
     return next((comment for comment in comments if not comment.startswith("@package")), "")
-
-
-def explain(error: Exception) -> str:
-    """Return what Hydra or OmegaConf complains of as one line: what, where, what to do."""
-    cause = error.__cause__
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        if group == "hydra/launcher":
-            extra = {"submitit_slurm": "slurm", "submitit_local": "slurm"}.get(name, name)
-            return f"launcher {name!r} is not installed; pip install 'recurrent-bench[{extra}]'"
-        return f"{group}={name}: no such {group}.{nearest(name, error.options or [])}"
-    if isinstance(error, OverrideParseException):
-        reason = error.message.splitlines()[0]
-        return f"{error.override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"
-    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
-        known = [str(key) for key in cause.parent_node if key != "hydra"]
-        return f"{cause.full_key}: no such key.{nearest(str(cause.key), known)}"
-    if isinstance(cause, OmegaConfBaseException):
-        return one_line(cause)
-    if isinstance(error, OmegaConfBaseException):
-        return one_line(error)
-    match = re.search(r"Could not override '([^']+)'", str(error))
-    if match:
-        return f"{match[1]}: no such key or group.{nearest(match[1], _root_names())}"
-    return " ".join(str(error).split())
-
-
-def _root_names() -> list[str]:
-    from bench.config import Config
-
-    return list(OmegaConf.structured(Config))

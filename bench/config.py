@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bench.errors import ConfigError, nearest
+from bench.errors import ConfigError, explain, nearest
 from bench.targets import check_options
 
 
@@ -99,24 +99,17 @@ def from_hydra(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a value of the wrong type or out of range, an unknown key or class.
     """
-    node = OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    own = {str(key): composed[key] for key in composed if key != "hydra"}
     try:
-        config: Any = OmegaConf.to_object(node)
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), own))
     except OmegaConfBaseException as error:
-        raise ConfigError(one_line(error)) from error
-    if not isinstance(config, Config):  # a composition whose root is not the schema
-        raise ConfigError("config.yaml must have 'schema' as the first of its defaults")
+        raise ConfigError(explain(error)) from error
+    assert isinstance(config, Config)
     _check_values(config)
     config.device = resolve_device(config.device)
     config.cell = check_options("cell", config.cell, given={"input_size", "device", "dtype"})
     config.task = check_options("task", config.task, given=set())
     return config
-
-
-def one_line(error: OmegaConfBaseException) -> str:
-    """Return what an OmegaConf error says as one line that names the key."""
-    text = str(error).splitlines()[0]
-    return f"{error.full_key}: {text}" if getattr(error, "full_key", None) else text
 
 
 def resolve_device(device: str) -> str:

@@ -1,7 +1,12 @@
-"""The one kind of error that is the user's to mend, and that is shown as a line and not as a traceback."""
+"""Errors that are the user's to mend, each shown as a line and not as a traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 
 class ConfigError(ValueError):
@@ -13,3 +18,34 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     matches = difflib.get_close_matches(name, known, n=1)
     return f" Did you mean {matches[0]!r}?" if matches else f" There is: {', '.join(known)}."
+
+
+def explain(error: Exception) -> str:
+    """Return what Hydra or OmegaConf complains of as one line: what, where, what to do."""
+    cause = error.__cause__
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "hydra/launcher":
+            extra = {"submitit_slurm": "slurm", "submitit_local": "slurm"}.get(name, name)
+            return f"launcher {name!r} is not installed; pip install 'recurrent-bench[{extra}]'"
+        return f"{group}={name}: no such {group}.{nearest(name, error.options or [])}"
+    if isinstance(error, OverrideParseException):
+        reason = error.message.splitlines()[0]
+        return f"{error.override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
+        known = [str(key) for key in cause.parent_node if key != "hydra"]
+        return f"{cause.full_key}: no such key.{nearest(str(cause.key), known)}"
+    if isinstance(cause, OmegaConfBaseException):
+        return _one_line(cause)
+    if isinstance(error, OmegaConfBaseException):
+        return _one_line(error)
+    match = re.search(r"Could not override '([^']+)'", str(error))
+    if match:
+        return f"{match[1]}: no such key or group; `python -m bench --help` lists what there is"
+    return " ".join(str(error).split())
+
+
+def _one_line(error: OmegaConfBaseException) -> str:
+    """Return what an OmegaConf error says as one line that names the key."""
+    text = str(error).splitlines()[0]
+    return f"{error.full_key}: {text}" if getattr(error, "full_key", None) else text

@@ -11,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from bench.config import Config, from_hydra
-from bench.errors import ConfigError
+from bench.errors import ConfigError, explain
 from bench.identity import run_id
 from bench.model import count_parameters, make_model, make_task
 from bench.process import memory_bytes
@@ -80,8 +80,6 @@ def _compose_jobs(master: DictConfig) -> list[DictConfig]:
     try:
         return [loader.load_sweep_config(master, job) for job in jobs]
     except HydraException as error:
-        from bench.cli import explain
-
         raise ConfigError(explain(error)) from error
 
 

@@ -37,7 +37,8 @@ def _tune_malloc() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(parameter, value) == 1 for parameter, value in _TUNED.items()])
+    accepted = [mallopt(parameter, value) == 1 for parameter, value in _TUNED.items()]
+    return all(accepted)
 
 
 def memory_bytes() -> int:

@@ -1,15 +1,15 @@
 """The files of a sweep: where each is, how it is written, and how it is read back.
 
-    <results_dir>/<sweep>/
-      runs/<run_id>/config.yaml     the resolved configuration
-      runs/<run_id>/metrics.jsonl   a record an evaluation, appended
-      runs/<run_id>/result.json     the outcome; its presence means finished
-      results.parquet               a row a run        (made from runs/, see bench.frames)
-      curves.parquet                a row an evaluation and metric
-      timing.parquet                a row a measurement of the timing study
-      sweep.json                    the commands that were given
-      report/                       README.md and figures
-      wandb/                        offline runs
+<results_dir>/<sweep>/
+  runs/<run_id>/config.yaml     the resolved configuration
+  runs/<run_id>/metrics.jsonl   a record an evaluation, appended
+  runs/<run_id>/result.json     the outcome; its presence means finished
+  results.parquet               a row a run        (made from runs/, see bench.frames)
+  curves.parquet                a row an evaluation and metric
+  timing.parquet                a row a measurement of the timing study
+  sweep.json                    the commands that were given
+  report/                       README.md and figures
+  wandb/                        offline runs
 """
 
 import json

@@ -65,6 +65,10 @@ class SweepCallback(Callback):
         if code := _exit_code(self.plan):
             raise SystemExit(code)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave plan and display behind when a launcher sends this to a worker, which needs neither."""
+        return {}
+
     on_run_start = on_multirun_start
     on_run_end = on_multirun_end
 
@@ -95,7 +99,9 @@ def _check_writable(sweep: Path) -> None:
             pass
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise ConfigError(f"results_dir: cannot write to {sweep} ({reason}); choose another with results_dir=…") from error
+        raise ConfigError(
+            f"results_dir: cannot write to {sweep} ({reason}); choose another with results_dir=…"
+        ) from error
 
 
 def _conclude(plan: Plan) -> None:
@@ -126,7 +132,10 @@ def _tell(plan: Plan) -> None:
             console.print(f"no result: {key}; the same command runs it again", markup=False)
         elif result["status"] in ("failed", "out_of_memory"):
             folder = plan.sweep / "runs" / key
-            console.print(f"{describe(result)} (traceback: {folder}/result.json; delete that folder to run it again)", markup=False)
+            console.print(
+                f"{describe(result)} (traceback: {folder}/result.json; delete that folder to run it again)",
+                markup=False,
+            )
 
 
 def _exit_code(plan: Plan) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra.errors import HydraException
 from hydra.utils import get_object
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import ConfigError, nearest
@@ -85,14 +85,12 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
 def non_defaults(options: dict[str, Any]) -> dict[str, Any]:
     """Return options without those that equal the constructor's defaults."""
     known, _ = options_of(load_target(str(options["_target_"])))
-    return {
-        key: value for key, value in options.items() if key not in known or value != known[key][1]
-    }
+    return {key: value for key, value in options.items() if key not in known or value != known[key][1]}
 
 
 def _convert(group: str, values: dict[str, Any], typed: dict[str, Option]) -> dict[str, Any]:
     fields = [
-        (key, annotation if _is_plain(annotation) else Any, field(default=None))
+        (key, annotation if _is_plain(annotation) else Any, field(default=MISSING))
         for key, (annotation, _) in typed.items()
     ]
     schema = OmegaConf.structured(make_dataclass(group, fields))

@@ -167,7 +167,7 @@ def _row(case: Case, quantity: str, number: int | None, value: float, unit: str)
 # Time.
 
 
-def _seconds(work: Callable[[], None], device: str) -> float:
+def _seconds(work: Callable[[], object], device: str) -> float:
     """Return how long `work` takes; on a GPU by events on its stream, with nothing else pending."""
     if device == "cpu":
         start = perf_counter()
@@ -186,7 +186,7 @@ def _gemm_rate(device: str, dtype: torch.dtype) -> float:
     """Return the FLOP/s of a large square matrix product, the median of three."""
     left, right = (torch.ones(GEMM_SIZE, GEMM_SIZE, device=device, dtype=dtype).uniform_() for _ in range(2))
     out = torch.empty_like(left)
-    seconds = statistics.median(_seconds(lambda: torch.mm(left, right, out=out) and None, device) for _ in range(3))
+    seconds = statistics.median(_seconds(lambda: torch.mm(left, right, out=out), device) for _ in range(3))
     return 2 * GEMM_SIZE**3 / seconds
 
 
@@ -224,7 +224,7 @@ def count_flops(case: Case) -> tuple[float, float] | None:
         return None
 
 
-def peak_memory(work: Callable[[], None], device: str) -> int:
+def peak_memory(work: Callable[[], object], device: str) -> int:
     """Return the most bytes of tensors that `work` holds at once, beyond what was there before."""
     if device != "cpu":
         torch.cuda.synchronize(device)

@@ -111,17 +111,17 @@ def track_report(config: Config, sweep: Path, headline: Any) -> None:
         _warn(error)
 
 
-def _start(config: Config, sweep: Path, **options: Any) -> Any:
+def _start(origin: Config, sweep: Path, **options: Any) -> Any:
     os.environ.setdefault("WANDB_SILENT", "true")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wandb
     return wandb.init(
-        project=config.tracking.project,
-        entity=config.tracking.entity,
-        mode=config.tracking.mode,  # type: ignore[arg-type]
+        project=origin.tracking.project,
+        entity=origin.tracking.entity,
+        mode=origin.tracking.mode,  # type: ignore[arg-type]
         dir=str(sweep),
-        group=config.name,
+        group=origin.name,
         reinit="finish_previous",
         settings=wandb.Settings(
             silent=True,

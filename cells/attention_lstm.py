@@ -93,9 +93,7 @@ class AttentionLSTM(LSTM):
             mask = torch.ones(steps, known, dtype=torch.bool, device=hidden.device)
             mask = mask.tril(diagonal=known - steps)
         # Luong's scores are not divided by √H, hence scale=1.
-        context = F.scaled_dot_product_attention(
-            queries, keys, keys, attn_mask=mask, is_causal=mask is None, scale=1.0
-        )
+        context = F.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask, is_causal=mask is None, scale=1.0)
         return context.squeeze(1).transpose(0, 1)
 
     def _memory(self, state: LSTMState) -> Tensor:

@@ -165,18 +165,14 @@ class Cell(nn.Module):
 
     def _check(self, inputs: Tensor, state: State) -> None:
         if inputs.dim() != 3 or inputs.shape[0] == 0 or inputs.shape[2] != self.input_size:
-            raise ValueError(
-                f"inputs must be (T ≥ 1, B, {self.input_size}), time first, not {tuple(inputs.shape)}"
-            )
+            raise ValueError(f"inputs must be (T ≥ 1, B, {self.input_size}), time first, not {tuple(inputs.shape)}")
         if state is None:
             return
         expected = (inputs.shape[1], self.hidden_size)
         parts = tuple(state) if self.has_cell_state else (state,)
         if [tuple(part.shape) for part in parts] != [expected] * (2 if self.has_cell_state else 1):
             form = "(h, c), each" if self.has_cell_state else "h,"
-            raise ValueError(
-                f"state must be {form} of shape {expected}, not {[tuple(part.shape) for part in parts]}"
-            )
+            raise ValueError(f"state must be {form} of shape {expected}, not {[tuple(part.shape) for part in parts]}")
 
     # Exchange with torch.nn, which has two biases per gate where the equations have one.
 

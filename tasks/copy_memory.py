@@ -34,9 +34,7 @@ class CopyMemory(Task):
         ValueError: an argument out of its range.
     """
 
-    def __init__(
-        self, symbols: int = 8, span: int = 10, delay: int = 100, *, solved_accuracy: float = 0.99
-    ) -> None:
+    def __init__(self, symbols: int = 8, span: int = 10, delay: int = 100, *, solved_accuracy: float = 0.99) -> None:
         for name, value, least in (("symbols", symbols, 2), ("span", span, 1), ("delay", delay, 1)):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")

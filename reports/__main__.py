@@ -1,0 +1,27 @@
+"""`python -m reports`: write the report of stored sweeps."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Run the command line in `sys.argv`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports", description="Write the report of one or several stored sweeps."
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="results/NAME", help="a sweep's folder")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: report/ in the first folder)")
+    arguments = parser.parse_args()
+
+    from reports.load import LoadError
+    from reports.report import write_report
+
+    try:
+        print(write_report(arguments.folders, arguments.output).path)
+    except (LoadError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+main()

@@ -1,0 +1,142 @@
+"""Reading stored sweeps into frames, and naming what is compared in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, environments_frame, results_frame
+from bench.store import read_commands, read_runs
+
+
+class LoadError(ValueError):
+    """A folder that holds no results. The message is one line."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What one or several sweeps found.
+
+    Attributes:
+        results: a row a run, with two more columns. `problem` names task and conditions, `contender`
+            the cell; each tells just what varies, e.g. "copy, delay 20" and "gru, hidden_size 128".
+        curves: a row an evaluation and metric, with the same two columns.
+        timing: a row a measurement; empty if nothing was timed.
+        environments: a row a run: what it ran on; empty if only parquet files are left.
+        commands: that were given, in order.
+    """
+
+    results: pd.DataFrame
+    curves: pd.DataFrame
+    timing: pd.DataFrame
+    environments: pd.DataFrame
+    commands: list[str]
+
+    @property
+    def sweeps(self) -> list[str]:
+        names = [frame["sweep"] for frame in (self.results, self.timing) if len(frame)]
+        return list(dict.fromkeys(pd.concat(names))) if names else []
+
+
+def load(*folders: Path | str) -> Stored:
+    """Read sweeps' folders. The runs themselves are read where they are there, and results.parquet and
+    curves.parquet where only those are.
+
+    Raises:
+        LoadError: a folder without results.
+    """
+    labels = _labels([Path(folder) for folder in folders])
+    parts = [_load_one(folder, label) for folder, label in labels.items()]
+
+    def merged(frames: list[pd.DataFrame]) -> pd.DataFrame:
+        frames = [frame for frame in frames if len(frame)]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+    results = merged([part.results for part in parts])
+    curves = merged([part.curves for part in parts])
+    if len(results):
+        results = results.assign(problem=_problems(results), contender=_contenders(results))
+        names = results[["sweep", "run_id", "problem", "contender"]]
+        curves = curves.merge(names, on=["sweep", "run_id"]) if len(curves) else curves
+    commands = dict.fromkeys(command for part in parts for command in part.commands)
+    return Stored(
+        results,
+        curves,
+        merged([part.timing for part in parts]),
+        merged([part.environments for part in parts]),
+        list(commands),
+    )
+
+
+def _labels(folders: list[Path]) -> dict[Path, str]:
+    """Return what each folder's sweep is called: its name, or its path if two have the same name."""
+    unique = list(dict.fromkeys(folders))
+    names = [folder.resolve().name for folder in unique]
+    return {folder: name if names.count(name) == 1 else str(folder) for folder, name in zip(unique, names, strict=True)}
+
+
+def _load_one(folder: Path, label: str) -> Stored:
+    if not folder.is_dir():
+        raise LoadError(f"{folder}: no such folder")
+    runs = read_runs(folder)
+    if runs:
+        results, curves, environments = results_frame(runs), curves_frame(runs), environments_frame(runs)
+    else:
+        results = _read_parquet(folder / "results.parquet", list(RESULT_TYPES))
+        curves = _read_parquet(folder / "curves.parquet", list(CURVE_TYPES))
+        environments = pd.DataFrame()
+    timing = _read_parquet(folder / "timing.parquet", ["cell", "quantity", "value"])
+    if results.empty and timing.empty:
+        raise LoadError(f"{folder}: no finished runs and no times; is it a sweep's folder?")
+    results, curves, timing = (
+        frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing)
+    )
+    return Stored(results, curves, timing, environments, read_commands(folder))
+
+
+def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
+    if not path.exists():
+        return pd.DataFrame()
+    try:
+        frame = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise LoadError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise LoadError(f"{path}: lacks the columns {', '.join(missing)}")
+    return frame
+
+
+def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:
+    """Return the columns with one of the prefixes (or equal to one) that take more than one value."""
+    columns = [column for column in frame.columns if column.startswith(tuple(prefixes))]
+    return [column for column in columns if frame[column].nunique(dropna=False) > 1]
+
+
+def _problems(results: pd.DataFrame) -> "pd.Series[str]":
+    """Name each run's problem: its task, and those task and training settings that vary within the task."""
+    names = pd.Series("", index=results.index)
+    for task, runs in results.groupby("task"):
+        names.loc[runs.index] = _describe(runs, str(task), varying(runs, ["task.", "training.", "device", "dtype"]))
+    return names
+
+
+def _contenders(results: pd.DataFrame) -> "pd.Series[str]":
+    """Name each run's contender: its cell, and what varies between runs of that cell; and the sweep, if several."""
+    names = pd.Series("", index=results.index)
+    several = results["sweep"].nunique() > 1
+    for cell, runs in results.groupby("cell"):
+        columns = varying(runs, ["cell."]) + (["sweep"] if several else [])
+        names.loc[runs.index] = _describe(runs, str(cell), columns)
+    return names
+
+
+def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
+    def value(item: object) -> str:
+        return f"{item:g}" if isinstance(item, float) else str(item)
+
+    return [
+        ", ".join([name, *(f"{column.rpartition('.')[2]} {value(row[column])}" for column in columns)])
+        for _, row in runs.iterrows()
+    ]

@@ -1,0 +1,88 @@
+"""How every figure looks: one colour, dash and marker per cell, and files that depend on the data alone."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+# Known cells keep their look in every report; others take what is left, in alphabetical order.
+_ORDER = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")
+_COLOURS = [*sns.color_palette("colorblind", 10).as_hex()]
+_DASHES = [
+    "-",
+    "--",
+    "-.",
+    ":",
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (3, 1)),
+    (0, (1, 1)),
+    (0, (6, 2, 2, 2)),
+    (0, (8, 2)),
+    (0, (2, 3)),
+]
+_MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
+PANEL = (4.2, 3.2)  # inches
+TEXT = "#222222"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one cell is drawn."""
+
+    colour: str
+    dash: object
+    marker: str
+
+
+def looks(cells: Iterable[str]) -> dict[str, Look]:
+    """Return the look of each cell, in the order in which tables and legends list them."""
+    cells = set(cells)
+    ordered = [*(cell for cell in _ORDER if cell in cells), *sorted(cells - set(_ORDER))]
+    free = iter(range(len(_ORDER), 10**6))
+    index = {cell: _ORDER.index(cell) if cell in _ORDER else next(free) for cell in ordered}
+    return {
+        cell: Look(_COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)], _MARKERS[i % len(_MARKERS)])
+        for cell, i in index.items()
+    }
+
+
+def set_theme() -> None:
+    """Apply the project's theme to figures made from now on."""
+    sns.set_theme(
+        context="notebook",
+        style="ticks",
+        rc={
+            "axes.grid": True,
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlesize": 11,
+            "axes.titleweight": "bold",
+            "axes.labelsize": 10,
+            "figure.facecolor": "white",
+            "font.size": 10,
+            "grid.color": "#e4e4e4",
+            "grid.linewidth": 0.8,
+            "legend.frameon": False,
+            "legend.fontsize": 10,
+            "savefig.dpi": 144,
+            "svg.fonttype": "path",
+            "svg.hashsalt": "recurrent-bench",  # otherwise element ids are random
+            "text.color": TEXT,
+            "xtick.labelsize": 9,
+            "ytick.labelsize": 9,
+        },
+    )
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as PNG and SVG, without dates or versions, and close it."""
+    figure.savefig(folder / f"{name}.png", metadata={"Software": None}, bbox_inches="tight")
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+    plt.close(figure)

@@ -1,0 +1,99 @@
+"""What the report says, as numbers: frames in, a row per contender and problem, or per timed cell, out."""
+
+import math
+
+import pandas as pd
+
+from reports.statistics import Interval, median_interval, ratio_interval, solved_fraction
+
+REFERENCE_CELL = "lstm"
+DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
+
+
+def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per problem and contender.
+
+    Columns: problem, contender, cell, runs (that say something of the architecture), failed, solved,
+    solved_fraction, steps, seconds, samples_per_step, final_loss (each an `Interval` or None),
+    baseline_loss, parameters, budget, backend. A run that was not solved counts as never solved; one
+    that diverged, as of infinite loss; one that failed is counted apart.
+    """
+    rows = []
+    for (problem, contender), runs in results.groupby(["problem", "contender"], sort=False):
+        decided = runs[runs["status"].isin(DECIDED)]
+        solved = int(decided["solved"].sum())
+        rows.append(
+            {
+                "problem": problem,
+                "contender": contender,
+                "cell": runs["cell"].iloc[0],
+                "runs": len(decided),
+                "failed": len(runs) - len(decided),
+                "solved": solved,
+                "solved_fraction": solved_fraction(solved, len(decided)) if len(decided) else None,
+                "steps": _median(decided["steps_to_solve"]),
+                "final_loss": _median(decided["final_loss"]),
+                "baseline_loss": _first(runs["baseline_loss"]),
+                "parameters": _first(runs["parameters"]),
+                "budget": _first(runs["training.max_steps"]) if "training.max_steps" in runs else None,
+                "backend": _first(runs["backend"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per timed case: where (task, time_steps, batch_size, hidden_size, …), `cell`, and as `Interval`s
+    over rounds training_step, forward, inference_step (ms), ratio (of training steps to the reference
+    cell's in the same rounds), gflops (achieved), share (of the GEMM rate in the same rounds); and once
+    flops_training_step, first_call (ms), peak_memory (MiB).
+    """
+    rows = []
+    for (sweep, _, _), measured in timing.groupby(["sweep", "group", "hidden_size"], sort=False, dropna=False):
+        tables = {
+            case: rounds.pivot_table(index="round", columns="quantity", values="value")
+            for case, rounds in measured[measured["round"].notna()].groupby("case", sort=False)
+        }
+        reference = _reference_case(measured)
+        for case, rounds in tables.items():
+            facts = measured[measured["case"] == case]
+            once = facts[facts["round"].isna()].set_index("quantity")["value"]
+            flops = float(once.get("flops_training_step", math.nan))
+            rate = flops / rounds["training_step"] / 1e6  # FLOP per ms is kFLOP/s
+            described = facts.iloc[0][
+                ["cell", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size"]
+            ]
+            rows.append(
+                {
+                    "sweep": sweep,
+                    **described.to_dict(),
+                    "training_step": median_interval(rounds["training_step"]),
+                    "forward": median_interval(rounds["forward"]),
+                    "inference_step": median_interval(rounds["inference_step"]),
+                    "ratio": None
+                    if reference is None
+                    else ratio_interval(rounds["training_step"], tables[reference]["training_step"]),
+                    "gflops": None if math.isnan(flops) else median_interval(rate),
+                    "share": None if math.isnan(flops) else median_interval(rate / rounds["gemm"]),
+                    "gemm": median_interval(rounds["gemm"]),
+                    "flops_training_step": flops,
+                    "first_call": float(once.get("first_call", math.nan)),
+                    "peak_memory": float(once.get("peak_memory", math.nan)),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _reference_case(measured: pd.DataFrame) -> str | None:
+    cases = measured.loc[measured["cell"] == REFERENCE_CELL, "case"].unique()
+    return str(cases[0]) if len(cases) else None
+
+
+def _median(values: pd.Series) -> Interval | None:
+    """Return median and interval, what is missing counted as infinite; None without values."""
+    return median_interval(values.astype("Float64").fillna(math.inf).to_numpy(dtype=float)) if len(values) else None
+
+
+def _first(values: pd.Series) -> object:
+    present = values.dropna()
+    return present.iloc[0] if len(present) else None
