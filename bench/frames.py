@@ -1,5 +1,6 @@
 """Stored runs as tidy, typed tables, and the parquet files that users load with pandas."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ CURVE_TYPES = {
 
 def results_frame(runs: list[StoredRun]) -> pd.DataFrame:
     """Return a row a run: `RESULT_TYPES`, then every cell, task and training setting, then final scores."""
-    rows = [{**_result_row(run), **_settings(run.config)} for run in runs]
+    rows = [{**_result_row(run), **settings_columns(run.config)} for run in runs]
     return _typed(pd.DataFrame(rows), RESULT_TYPES)
 
 
@@ -112,11 +113,11 @@ def _result_row(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def _settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Return scalar settings as `group.key`; a list or mapping becomes its text."""
+def settings_columns(config: dict[str, Any], groups: Iterable[str] = ("cell", "task", "training")) -> dict[str, Any]:
+    """Return a configuration's settings as columns `group.key`; a list or mapping becomes its text."""
     return {
         f"{group}.{key}": value if value is None or isinstance(value, int | float | str) else str(value)
-        for group in ("cell", "task", "training")
+        for group in groups
         for key, value in config[group].items()
         if key not in ("name", "_target_")
     }

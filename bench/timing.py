@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.config import Config, make_optimizer
+from bench.config import Config, make_optimizer, to_dict
+from bench.frames import settings_columns
 from bench.model import Model, backend_of, make_model, make_task
 from bench.process import configure_process
 from bench.seeds import make_streams
@@ -157,6 +158,7 @@ def _row(case: Case, quantity: str, number: int | None, value: float, unit: str)
         "batch_size": config.training.batch_size,
         "input_size": case.task.input_size,
         "hidden_size": config.cell.get("hidden_size"),
+        **settings_columns(to_dict(config), ["cell", "task"]),
         "quantity": quantity,
         "round": number,
         "value": value,

@@ -119,8 +119,8 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
     """Draw the time of a training step against sequence length, both logarithmic, a panel per batch and
     hidden size; None unless some cell was timed at several lengths."""
     groups = {
-        f"B={batch}, H={hidden}": rows
-        for (batch, hidden), rows in timings.groupby(["batch_size", "hidden_size"], sort=True)
+        f"{task}: B={batch} H={hidden}": rows
+        for (task, batch, hidden), rows in timings.groupby(["task", "batch_size", "hidden_size"], sort=True)
         if rows["time_steps"].nunique() > 1
     }
     if not groups:

@@ -1,6 +1,5 @@
 """The report: sections in order, from stored files only, the same bytes for the same files."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ import pandas as pd
 
 from reports import figures, text
 from reports.load import Stored, load, varying
-from reports.statistics import Interval, is_finite, log_log_slope
+from reports.statistics import is_finite, log_log_slope
 from reports.style import looks, save, set_theme
-from reports.summary import REFERENCE_CELL, summarize_results, summarize_timing
+from reports.summary import REFERENCE_CELL, step_time_ratios, summarize_results, summarize_timing
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def _in_order(summary: pd.DataFrame) -> pd.DataFrame:
     """Sort rows by cell within each problem, as figures do."""
     order = list(looks(summary["cell"]))
     first = [column for column in ("sweep", "problem", "task") if column in summary]
-    ranks = {column: {value: i for i, value in enumerate(dict.fromkeys(summary[column]))} for column in first}
+    ranks = {column: {value: i for i, value in enumerate(sorted(set(summary[column])))} for column in first}
     keys = [summary[column].map(ranks[column]) for column in first]
     keys += [summary[column] for column in ("time_steps", "batch_size", "hidden_size") if column in summary]
     keys.append(summary["cell"].map(order.index))
@@ -81,6 +80,36 @@ def title(content: Content) -> str:
             "At one seed all cells train on the same data in the same order."
         )
     return "\n\n".join(lines)
+
+
+def protocol(content: Content) -> str:
+    """Say what was run: each task's settings and how its models were trained."""
+    runs = content.stored.results
+    rows = []
+    for task, part in runs.groupby("task") if len(runs) else ():
+        settings = {
+            column: _values(part[column]) for column in part.columns if column.startswith(("task.", "training."))
+        }
+        known = {column: value for column, value in settings.items() if value not in ("", "{}")}
+        rows += [
+            {"": f"{task}: task", "settings": _join(known, "task.")},
+            {"": f"{task}: training", "settings": _join(known, "training.")},
+        ]
+    for cell, part in runs.groupby("cell") if len(runs) else ():
+        settings = {column: _values(part[column]) for column in part.columns if column.startswith("cell.")}
+        rows.append({"": f"{cell}", "settings": _join({k: v for k, v in settings.items() if v}, "cell.")})
+    return f"## What was run\n\n{text.table(rows)}" if rows else ""
+
+
+def _values(column: pd.Series) -> str:
+    return " / ".join(
+        f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(set(column.dropna()))
+    )
+
+
+def _join(settings: dict[str, str], prefix: str) -> str:
+    own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+    return ", ".join(f"{key} {value}" for key, value in own.items())
 
 
 def answers(content: Content) -> str:
@@ -121,7 +150,7 @@ def headline(content: Content) -> str:
 
 def headline_rows(content: Content) -> list[dict[str, str]]:
     """Return the headline table: a row per problem and contender, values as text."""
-    ratios = _ratios(content.timings)
+    ratios = step_time_ratios(content.stored.results, content.timings)
     rows = []
     for _, row in content.results.iterrows():
         failed = f" (+{row['failed']} failed)" if row["failed"] else ""
@@ -133,19 +162,10 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
                 "steps to solve": text.steps(row["steps"], row["budget"]),
                 "final loss": text.number(row["final_loss"]),
                 "parameters": text.count(row["parameters"]),
-                f"step time / {REFERENCE_CELL}": text.number(ratios.get((row["problem"].split(",")[0], row["cell"]))),
+                f"step time / {REFERENCE_CELL}": text.number(ratios.get((row["problem"], row["contender"]))),
             }
         )
     return rows
-
-
-def _ratios(timings: pd.DataFrame) -> dict[tuple[str, str], Interval]:
-    """Return step-time ratios by task and cell, where a task's cells were timed in one way only."""
-    found: dict[tuple[str, str], Interval] = {}
-    for (task, cell), rows in timings.groupby(["task", "cell"]) if len(timings) else ():
-        if len(rows) == 1 and rows.iloc[0]["ratio"] is not None:
-            found[task, cell] = rows.iloc[0]["ratio"]
-    return found
 
 
 def _reading_notes(content: Content) -> str:
@@ -228,13 +248,13 @@ def cost(content: Content) -> str:
             "backend": row["backend"],
             "training step, ms": text.number(row["training_step"], 3),
             f"/ {REFERENCE_CELL}": text.number(row["ratio"], 3),
-            "MFLOP": f"{row['flops_training_step'] / 1e6:,.0f}",
+            "MFLOP": text.quantity(row["flops_training_step"] / 1e6),
             "GFLOP/s": text.number(row["gflops"]),
             "of GEMM": text.percent(row["share"]),
             "forward, ms": text.number(row["forward"]),
             "one step, ms": text.number(row["inference_step"]),
-            "first call, ms": f"{row['first_call']:,.0f}",
-            "memory, MiB": f"{row['peak_memory']:,.1f}",
+            "first call, ms": text.quantity(row["first_call"], 2),
+            "memory, MiB": text.quantity(row["peak_memory"], 2),
         }
         for _, row in timings.iterrows()
     ]
@@ -272,10 +292,12 @@ def _scaling(content: Content) -> str:
     slopes = []
     for cell in looks(content.timings["cell"]):
         rows = content.timings[content.timings["cell"] == cell]
-        for (batch, hidden), part in rows.groupby(["batch_size", "hidden_size"]):
+        for (task, batch, hidden), part in rows.groupby(["task", "batch_size", "hidden_size"]):
             slope = log_log_slope(part["time_steps"].tolist(), [time.estimate for time in part["training_step"]])
             if slope is not None:
-                slopes.append({"cell": cell, "B": batch, "H": hidden, "time ∝ T^b, b": text.number(slope)})
+                slopes.append(
+                    {"task": task, "B": batch, "H": hidden, "cell": cell, "time ∝ T^b, b": text.number(slope)}
+                )
     section = _figure_section(
         "### Cost over length",
         "scaling",
@@ -319,18 +341,25 @@ def environment(content: Content) -> str:
 
 
 def reproduce(content: Content) -> str:
-    lines = [*content.stored.commands]
-    example = ""
-    runs = content.stored.results
-    whole = [command for command in lines if "+sweep=" in command]
-    if len(runs) and whole:
-        row = runs.iloc[0]
-        sweep = next(word for word in shlex.split(whole[0]) if word.startswith("+sweep="))
-        single = f"python -m bench {sweep} cell={row['cell']} task={row['task']} seed={row['seed']}"
-        example = f"\n\nAny single run is the sweep narrowed to it, for example\n\n```\n{single}\n```"
-    if not lines:
+    commands, runs = content.stored.commands, content.stored.results
+    if not commands:
         return ""
-    return "## Reproduce\n\n```\n" + "\n".join(lines) + "\n```" + example
+    parts = ["## Reproduce", _code("\n".join(commands))]
+    whole = next((command for command in reversed(commands) if "+sweep=" in command), None)
+    if whole and len(runs):
+        row = runs.iloc[0]
+        single = f"{whole} cell={row['cell']} task={row['task']} seed={row['seed']}"
+        parts += ["Any single run is the sweep narrowed to it, for example", _code(single)]
+    parts += ["The tables and figures again, from the stored files:", _code(f"python -m reports {_folders(content)}")]
+    return "\n\n".join(parts)
+
+
+def _folders(content: Content) -> str:
+    return " ".join(f"results/{Path(sweep).name}" for sweep in content.stored.sweeps)
+
+
+def _code(lines: str) -> str:
+    return f"```\n{lines}\n```"
 
 
 SECTIONS: tuple[Callable[[Content], str], ...] = (
@@ -342,13 +371,15 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     reach,
     cost,
     failures,
+    protocol,
     environment,
     reproduce,
 )
 
 
 def _figure_section(heading: str, name: str, sentence: str) -> str:
-    parts = [heading, f"![{sentence.split(':')[0]}]({name}.png)", f"{sentence} ([SVG]({name}.svg))"]
+    alternative = name.replace("_", " ").capitalize()
+    parts = [heading, f"![{alternative}]({name}.png)", f"{sentence} ([SVG]({name}.svg))"]
     return "\n\n".join(filter(None, parts))
 
 

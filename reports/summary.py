@@ -7,6 +7,7 @@ import pandas as pd
 from reports.statistics import Interval, median_interval, ratio_interval, solved_fraction
 
 REFERENCE_CELL = "lstm"
+DESCRIBED = ("cell", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size")
 DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
 
 
@@ -60,9 +61,8 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
             once = facts[facts["round"].isna()].set_index("quantity")["value"]
             flops = float(once.get("flops_training_step", math.nan))
             rate = flops / rounds["training_step"] / 1e6  # FLOP per ms is kFLOP/s
-            described = facts.iloc[0][
-                ["cell", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size"]
-            ]
+            settings = [column for column in facts if column.startswith(("cell.", "task."))]
+            described = facts.iloc[0][[*DESCRIBED, *settings]]
             rows.append(
                 {
                     "sweep": sweep,
@@ -82,6 +82,24 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def step_time_ratios(results: pd.DataFrame, timings: pd.DataFrame) -> dict[tuple[str, str], Interval]:
+    """Return the step-time ratio to the reference cell for each problem and contender that was timed.
+
+    Args:
+        results: a row a run, with `problem` and `contender`.
+        timings: of `summarize_timing`.
+    """
+    if results.empty or timings.empty:
+        return {}
+    keys = [column for column in timings if column.startswith(("cell.", "task."))]
+    keys = ["sweep", "cell", "task", *(key for key in keys if key in results)]
+    left = results.assign(batch_size=results["training.batch_size"])[[*keys, "batch_size", "problem", "contender"]]
+    right = timings[[*keys, "batch_size", "ratio"]].dropna(subset=["ratio"])
+    on = [*keys, "batch_size"]
+    matched = left.drop_duplicates().astype(str).merge(right.astype(dict.fromkeys(on, str)), on=on)
+    return {(row["problem"], row["contender"]): row["ratio"] for _, row in matched.iterrows()}
 
 
 def _reference_case(measured: pd.DataFrame) -> str | None:

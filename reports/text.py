@@ -1,6 +1,7 @@
 """Numbers and tables as markdown."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,9 +21,9 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def escape(text: str) -> str:
-    """Return text that markdown shows as it is, on one line."""
-    for character in "\\`*_|<>[]":
-        text = text.replace(character, "\\" + character)
+    """Return text that markdown shows as it is, on one line. Brackets and underscores within words mean
+    nothing to it, so that names and intervals stay readable in the source too."""
+    text = re.sub(r"([\\`*|<>]|(?<!\w)_|_(?!\w)|\](?=\())", r"\\\1", text)
     return " ".join(text.split())
 
 
@@ -52,6 +53,8 @@ def number(interval: Interval | None, digits: int = 2, suffix: str = "") -> str:
     if not math.isfinite(interval.estimate):
         return "∞"
     places = decimals(interval.estimate, digits)
+    if interval.low == interval.high:  # one value, or all the same
+        return f"{interval.estimate:,.{places}f}{suffix}"
 
     def bound(value: float) -> str:
         return f"{value:,.{places}f}" if math.isfinite(value) else "∞"
@@ -70,7 +73,13 @@ def percent(interval: Interval | None) -> str:
     """Return a share with its interval in percent."""
     if interval is None:
         return NONE
-    return f"{interval.estimate:.0%} [{interval.low:.0%}, {interval.high:.0%}]"
+    places = 1 if interval.estimate < 0.1 else 0
+    return f"{interval.estimate:.{places}%} [{interval.low:.{places}%}, {interval.high:.{places}%}]"
+
+
+def quantity(value: float, digits: int = 3) -> str:
+    """Return a number with `digits` significant ones, or as a whole number if that needs more."""
+    return f"{value:,.{decimals(value, digits)}f}" if math.isfinite(value) else NONE
 
 
 def _is_number(value: object) -> bool:

@@ -1,0 +1,37 @@
+"""Inputs and cells that the tests of this folder share."""
+
+import pytest
+import torch
+
+from cells import GRU, LSTM, RNN, AttentionLSTM, Cell, PeepholeLSTM
+
+CELLS = [RNN, LSTM, PeepholeLSTM, GRU, AttentionLSTM]
+VARIANTS = [(cell, backend) for cell in CELLS for backend in cell.available_backends()]
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: f"{variant[0].__name__}-{variant[1]}")
+def variant(request: pytest.FixtureRequest) -> tuple[type[Cell], str]:
+    return request.param
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+def random_state(cell: Cell, batch: int) -> object:
+    """A non-zero state for `cell`, in its dtype, with gradients."""
+    parts = [
+        torch.randn(batch, cell.hidden_size, dtype=cell.weight_hh.dtype, requires_grad=True)
+        for _ in range(2 if cell.has_cell_state else 1)
+    ]
+    return tuple(parts) if cell.has_cell_state else parts[0]
+
+
+def unroll(cell: Cell, inputs: torch.Tensor, state: object) -> tuple[torch.Tensor, object]:
+    """Apply `step` over time: what every backend is held to."""
+    outputs = []
+    for x_t in inputs:
+        output, state = cell.step(x_t, state)
+        outputs.append(output)
+    return torch.stack(outputs), state

@@ -1,0 +1,65 @@
+"""The attention LSTM against a direct formula, and its causality."""
+
+import pytest
+import torch
+
+from cells import LSTM, AttentionLSTM
+
+
+def direct(cell: AttentionLSTM, inputs: torch.Tensor) -> torch.Tensor:
+    """Luong's equations written with loops, on top of the plain LSTM."""
+    lstm = LSTM(cell.input_size, cell.hidden_size, "loop", dtype=inputs.dtype)
+    lstm.load_state_dict(cell.state_dict(), strict=False)
+    hidden, _ = lstm(inputs)
+    outputs = torch.empty_like(hidden)
+    for b in range(inputs.shape[1]):
+        for t in range(len(inputs)):
+            h_t = hidden[t, b]
+            if cell.score == "general":
+                scores = torch.stack([h_t @ cell.weight_score @ hidden[s, b] for s in range(t + 1)])
+            else:
+                scores = torch.stack([h_t @ hidden[s, b] for s in range(t + 1)])
+            weights = torch.exp(scores - scores.max())
+            weights = weights / weights.sum()
+            context = sum(weights[s] * hidden[s, b] for s in range(t + 1))
+            outputs[t, b] = torch.tanh(cell.weight_combine @ torch.cat([context, h_t]))
+    return outputs
+
+
+@pytest.mark.parametrize("score", ["general", "dot"])
+def test_it_is_luongs_attention(score):
+    cell = AttentionLSTM(3, 4, score=score, dtype=torch.float64)
+    inputs = torch.randn(6, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(cell(inputs)[0], direct(cell, inputs), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("score", ["general", "dot"])
+@pytest.mark.parametrize("backend", AttentionLSTM.available_backends())
+def test_an_input_changes_no_output_before_it(score, backend):
+    cell = AttentionLSTM(3, 4, backend, score=score, dtype=torch.float64)
+    inputs = torch.randn(8, 2, 3, dtype=torch.float64)
+    outputs, _ = cell(inputs)
+    for t in range(8):
+        changed = inputs.clone()
+        changed[t] += 1
+        outputs_changed, _ = cell(changed)
+        assert torch.equal(outputs_changed[:t], outputs[:t])
+        assert not torch.allclose(outputs_changed[t], outputs[t])
+
+
+def test_a_split_sequence_remembers_its_first_part():
+    """With h and c alone, the second part would attend to itself only."""
+    cell = AttentionLSTM(3, 4, dtype=torch.float64)
+    inputs = torch.randn(8, 2, 3, dtype=torch.float64)
+    whole, _ = cell(inputs)
+    _, state = cell(inputs[:5])
+    h, c = state
+    with_memory, _ = cell(inputs[5:], state)
+    without, _ = cell(inputs[5:], (h, c))
+    torch.testing.assert_close(with_memory, whole[5:], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(without, whole[5:])
+
+
+def test_the_score_is_one_of_two():
+    with pytest.raises(ValueError, match="general"):
+        AttentionLSTM(1, 1, score="concat")
