@@ -14,10 +14,10 @@ class ConfigError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the known name nearest to `name`, else what there is."""
+    """Return " Did you mean 'x'?" for the known names nearest to `name`, else what there is."""
     known = sorted(known)
-    matches = difflib.get_close_matches(name, known, n=1)
-    return f" Did you mean {matches[0]!r}?" if matches else f" There is: {', '.join(known)}."
+    matches = difflib.get_close_matches(name, known, n=2)
+    return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else f" There is: {', '.join(known)}."
 
 
 def explain(error: Exception) -> str:

@@ -1,0 +1,143 @@
+"""What cannot be run is refused in one line that names the key; what can is typed."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import conf
+from bench.config import Config, Timing, Tracking, Training
+from bench.errors import ConfigError
+from bench.identity import run_id
+from bench.model import make_model, make_task
+from tests.bench.conftest import make_config
+
+CONF = Path(conf.__file__).parent
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"seed": -1}, "seed=-1: must be at least 0"),
+        ({"seed": "x"}, "seed"),
+        ({"threads": 0}, "threads=0"),
+        ({"threads": 10_000}, "cores"),
+        ({"dtype": "float16"}, "dtype=float16"),
+        ({"allocator": "jemalloc"}, "allocator=jemalloc"),
+        ({"device": "gpu"}, "device=gpu: must be auto, cpu, cuda or cuda:N"),
+        ({"name": "../up"}, "name=../up"),
+        ({"name": ""}, "name="),
+        ({"unknown": 1}, "unknown"),
+        ({"training": {"learning_rate": 0}}, "training.learning_rate=0"),
+        ({"training": {"learning_rate": float("nan")}}, "training.learning_rate=nan"),
+        ({"training": {"learning_rate": float("inf")}}, "training.learning_rate=inf"),
+        ({"training": {"batch_size": 0}}, "training.batch_size=0"),
+        ({"training": {"batch_size": "many"}}, "training.batch_size"),
+        ({"training": {"batchsize": 1}}, "batchsize"),
+        ({"training": {"optimizer": "Adma"}}, "'Adam'?"),
+        ({"training": {"optimizer": "LBFGS"}}, "LBFGS"),
+        ({"training": {"optimizer_options": {"momentum": 0.9}}}, "momentum"),
+        ({"training": {"max_seconds": -1.0}}, "training.max_seconds=-1"),
+        ({"tracking": {"mode": "on"}}, "tracking.mode=on"),
+        ({"cell": {"hiden_size": 3}}, "Did you mean 'hidden_size'?"),
+        ({"cell": {"hidden_size": "big"}}, "cell.hidden_size"),
+        ({"cell": {"bias": "perhaps"}}, "cell.bias"),
+        ({"cell": {"input_size": 3}}, "cell.input_size"),
+        ({"cell": {"_target_": "cells.LSTMM"}}, "cells.LSTMM"),
+        ({"cell": {"_target_": "nowhere.Cell"}}, "nowhere"),
+        ({"cell": {"name": "a/b"}}, "cell.name=a/b"),
+        ({"task": {"length": "long"}}, "task.length"),
+        ({"task": {"delay": 3}}, "task.delay"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_it(changes, says):
+    with pytest.raises(ConfigError) as caught:
+        make_config(**changes)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_cuda_asked_for_and_absent():
+    with pytest.raises(ConfigError, match="no CUDA device; use device=cpu"):
+        make_config(device="cuda")
+    assert make_config(device="auto").device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"cell": {"hidden_size": 0}}, "cell=lstm: hidden_size must be at least 1, not 0"),
+        ({"cell": {"backend": "fast"}}, "backend"),
+        ({"cell": {"initialization": "magic"}}, "initialization"),
+        ({"task": {"length": 1}}, "task=adding: length must be at least 2, not 1"),
+    ],
+)
+def test_what_the_constructor_refuses_is_one_line(changes, says):
+    config = make_config(**changes)
+    with pytest.raises(ConfigError) as caught:
+        make_model(config, make_task(config), device="meta")
+    assert says in str(caught.value)
+
+
+def test_values_are_converted_to_the_annotated_types():
+    config = make_config(cell={"hidden_size": "8", "forget_bias": 2}, training={"learning_rate": "1e-3"})
+    assert config.cell["hidden_size"] == 8
+    assert isinstance(config.cell["forget_bias"], float)
+    assert config.training.learning_rate == 0.001
+
+
+def test_the_yaml_files_show_the_schemas_defaults():
+    """The schema types the settings and the files explain them: both must say the same."""
+
+    def read(name: str) -> dict:
+        return yaml.safe_load((CONF / name).read_text())
+
+    assert read("training/default.yaml") == asdict(Training())
+    assert read("timing/default.yaml") == asdict(Timing())
+    assert read("tracking/wandb.yaml") == asdict(Tracking())
+    root = {key: value for key, value in read("config.yaml").items() if key not in ("defaults", "hydra")}
+    schema = {key: value for key, value in asdict(Config()).items() if key in root}
+    assert root == schema
+    assert set(asdict(Config())) - set(root) == {"cell", "task", "training", "timing", "tracking"}
+
+
+class TestRunId:
+    def test_it_is_readable(self):
+        assert run_id(make_config(seed=3)).startswith("lstm-adding-s3-")
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"seed": 1},
+            {"dtype": "float64"},
+            {"cell": {"hidden_size": 5}},
+            {"cell": {"forget_bias": 0.0}},
+            {"task": {"length": 7}},
+            {"training": {"learning_rate": 0.1}},
+            {"training": {"max_steps": 21}},
+        ],
+    )
+    def test_what_determines_the_result_changes_it(self, changes):
+        assert run_id(make_config(**changes)) != run_id(make_config())
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"results_dir": "/elsewhere"},
+            {"name": "other"},
+            {"threads": 1, "allocator": "system"},
+            {"tracking": {"mode": "offline"}},
+            {"horizon": 10},
+            # The default, written out: a new option must not orphan results of before it existed.
+            {"cell": {"forget_bias": 1.0}},
+            {"cell": {"bias": True, "backend": "auto"}},
+            {"task": {"solved_mse": 0.01}},
+            {"training": {"clip_norm": 1.0}},
+        ],
+    )
+    def test_what_does_not_leaves_it(self, changes):
+        changes = dict(changes)
+        assert run_id(make_config(changes.pop("results_dir", "results"), **changes)) == run_id(make_config())

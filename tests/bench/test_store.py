@@ -1,0 +1,129 @@
+"""Files appear whole or not at all; a run is finished when its result is there; damage means redo."""
+
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from bench import files
+from bench.frames import RESULT_TYPES, write_frames
+from bench.run import run
+from bench.store import RunFolder, read_commands, read_runs, record_command
+from tests.bench.conftest import make_config
+
+
+def test_a_run_leaves_the_documented_files(tmp_path: Path):
+    result = run(make_config(tmp_path))
+    folder = tmp_path / "scratch" / "runs" / result["run_id"]
+    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["cell"]["name"] == "lstm"
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [0, 10, 20]
+    assert records[0]["train_loss"] is None  # JSON has no NaN
+    stored = json.loads((folder / "result.json").read_text())
+    assert stored["format"] == 1
+    assert stored["status"] == "unsolved"
+    assert stored["final_loss"] == records[-1]["loss"]
+    assert stored["environment"]["version_torch"] == torch.__version__
+
+
+def test_a_finished_run_is_not_run_again(tmp_path: Path):
+    first = run(make_config(tmp_path))
+    path = tmp_path / "scratch" / "runs" / first["run_id"] / "result.json"
+    before = path.stat().st_mtime_ns
+    assert run(make_config(tmp_path))["seconds"] == first["seconds"]
+    assert path.stat().st_mtime_ns == before
+
+
+def test_the_same_configuration_gives_the_same_result(tmp_path: Path):
+    one, other = run(make_config(tmp_path / "a")), run(make_config(tmp_path / "b"))
+    times = {"seconds", "step_ms", "seconds_to_solve"}
+    assert {k: v for k, v in one.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "null", '{"status": "fine"}', "\x00\x01"])
+def test_a_damaged_result_is_redone(tmp_path: Path, damage: str):
+    result = run(make_config(tmp_path))
+    folder = RunFolder(tmp_path / "scratch", result["run_id"])
+    (folder.path / "result.json").write_text(damage)
+    assert not folder.is_finished()
+    assert read_runs(tmp_path / "scratch") == []
+    assert run(make_config(tmp_path))["final_loss"] == result["final_loss"]
+    assert folder.is_finished()
+
+
+def test_an_unfinished_run_starts_over(tmp_path: Path):
+    result = run(make_config(tmp_path))
+    folder = RunFolder(tmp_path / "scratch", result["run_id"])
+    (folder.path / "result.json").unlink()
+    run(make_config(tmp_path))
+    assert len((folder.path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path, monkeypatch, step: str):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    if step == "replace":
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        files.write_atomic(path, fail if step == "write" else lambda temporary: temporary.write_text("new"))
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "reason"),
+    [
+        ("Exploding", "failed", "RuntimeError: this cell | always"),
+        ("Hungry", "out_of_memory", "memory"),
+        ("Diverging", "diverged", "step 4"),
+    ],
+)
+def test_what_goes_wrong_is_an_outcome(tmp_path: Path, target: str, status: str, reason: str):
+    result = run(make_config(tmp_path, cell={"_target_": f"tests.bench.broken.{target}", "name": "bad"}))
+    assert result["status"] == status
+    assert reason in result["error"]
+    assert "\n" not in result["error"]
+    assert not result["solved"]
+    if status != "diverged":
+        assert "broken.py" in result["traceback"]
+    frame = write_frames(tmp_path / "scratch")
+    assert frame["status"].tolist() == [status]
+    assert bool(frame["steps_to_solve"].isna()[0])
+
+
+def test_results_parquet_is_tidy_and_typed(tmp_path: Path):
+    for seed in range(2):
+        run(make_config(tmp_path, seed=seed))
+    run(make_config(tmp_path, cell={"_target_": "cells.GRU", "name": "gru"}, training={"learning_rate": 0.1}))
+    write_frames(tmp_path / "scratch")
+    frame = pd.read_parquet(tmp_path / "scratch" / "results.parquet")
+    assert len(frame) == 3
+    assert list(frame.columns[: len(RESULT_TYPES)]) == list(RESULT_TYPES)
+    assert frame["seed"].dtype == "Int64"
+    assert frame["solved"].dtype == "boolean"
+    assert frame["final_loss"].dtype == "Float64"
+    assert frame["task.length"].tolist() == [6, 6, 6]
+    assert sorted(frame["training.learning_rate"]) == [0.005, 0.005, 0.1]
+    assert frame["baseline_loss"].tolist() == pytest.approx([1 / 6] * 3)
+    curves = pd.read_parquet(tmp_path / "scratch" / "curves.parquet")
+    losses = curves[(curves["metric"] == "loss") & (curves["step"] == 20)].set_index("run_id")["value"]
+    assert frame.set_index("run_id")["final_loss"].to_dict() == losses.to_dict()
+
+
+def test_commands_are_remembered_once(tmp_path: Path):
+    for command in ("a", "b", "a"):
+        record_command(tmp_path, command)
+    assert read_commands(tmp_path) == ["a", "b"]

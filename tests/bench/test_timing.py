@@ -1,0 +1,107 @@
+"""Counted FLOPs are the closed form, memory is what was asked for, rounds interleave all cells."""
+
+import pytest
+import torch
+
+from bench import timing
+from bench.timing import Case, case_key, count_flops, group_key, measure, peak_memory
+from tests.bench.conftest import make_config
+
+# Gates, and the products of an attention LSTM beyond its LSTM's, in multiplications per step and sequence.
+GATES = {"RNN": 1, "LSTM": 4, "PeepholeLSTM": 4, "GRU": 3, "AttentionLSTM": 4}
+
+
+def closed_form(cell: str, steps: int, batch: int, inputs: int, hidden: int, outputs: int) -> tuple[int, int]:
+    """FLOPs of a forward pass and of a training step: two per multiplication; backward costs twice the
+    forward, but for the gradient of the input, which nothing needs."""
+    projection = GATES[cell] * hidden * inputs
+    recurrence = GATES[cell] * hidden * hidden
+    # The last h enters no product; the first, which is zero, does.
+    readout = hidden * outputs
+    attention = 0
+    if cell == "AttentionLSTM":
+        attention = hidden * hidden + 2 * steps * hidden + 2 * hidden * hidden
+    forward = 2 * steps * batch * (projection + recurrence + readout + attention)
+    # The initial state needs no gradient: its product's is left out in one direction.
+    spared = 2 * steps * batch * projection + 2 * batch * recurrence
+    return forward, 3 * forward - spared
+
+
+@pytest.mark.parametrize("backend", ["loop", "auto"])
+@pytest.mark.parametrize("cell", GATES)
+def test_flops_are_the_closed_form(cell, backend):
+    config = make_config(
+        cell={"_target_": f"cells.{cell}", "name": "x", "hidden_size": 16, "backend": backend},
+        task={"length": 12},
+        training={"batch_size": 8},
+    )
+    counted = count_flops(Case.build(config))
+    assert counted == closed_form(cell, steps=12, batch=8, inputs=2, hidden=16, outputs=1)
+
+
+def test_peak_memory_is_what_is_held_at_once():
+    def work() -> None:
+        first = torch.empty(1_000_000)  # 4 MB
+        second = torch.empty(2_000_000)  # 8 MB
+        del first, second
+        torch.empty(1_500_000)
+
+    assert peak_memory(work, "cpu") == pytest.approx(12_000_000, rel=0.01)
+
+
+def test_rounds_interleave_cells_and_keep_every_measurement(monkeypatch):
+    order = []
+    for name in ("forward", "training_step", "inference"):
+        method = getattr(Case, name)
+
+        def recording(self, *arguments, name=name, method=method):
+            order.append((self.config.cell["name"], name))
+            return method(self, *arguments)
+
+        monkeypatch.setattr(Case, name, recording)
+    monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+    configs = [make_config(cell={"_target_": f"cells.{kind}", "name": kind.lower()}) for kind in ("LSTM", "GRU")]
+    configs.append(make_config(seed=5, training={"learning_rate": 0.1}))  # the LSTM again: timed once
+    rounds = []
+    rows = measure(configs, lambda: rounds.append(1), lambda *failure: pytest.fail(str(failure)))
+    assert len(rounds) == 2
+    steps = [cell for cell, name in order if name == "training_step"]
+    assert steps[-4:] == ["lstm", "gru", "lstm", "gru"]
+    by_quantity: dict[tuple, list] = {}
+    for row in rows:
+        assert row["value"] > 0
+        by_quantity.setdefault((row["cell"] if row["cell"] != "lstm" else "lstm", row["quantity"]), []).append(
+            row["round"]
+        )
+    each_round = {"forward", "training_step", "inference_step", "gemm"}
+    once = {"first_call", "peak_memory", "flops_forward", "flops_training_step"}
+    for cell in ("lstm", "gru"):
+        assert {q: by_quantity[cell, q] for q in each_round} == {key: [0, 1] for key in each_round}
+        assert {q: by_quantity[cell, q] for q in once} == {key: [None] for key in once}
+
+
+def test_cases_differ_by_what_costs_time_and_groups_by_all_but_the_cell():
+    base = make_config()
+    assert case_key(base) == case_key(make_config(seed=1, training={"learning_rate": 0.5, "max_steps": 9}))
+    assert case_key(base) != case_key(make_config(training={"batch_size": 5}))
+    assert case_key(base) != case_key(make_config(cell={"hidden_size": 5}))
+    assert group_key(base) == group_key(make_config(cell={"_target_": "cells.GRU", "name": "gru", "hidden_size": 5}))
+    assert group_key(base) != group_key(make_config(task={"length": 9}))
+
+
+def test_a_cell_that_cannot_be_timed_is_left_out():
+    failed = []
+    configs = [make_config(), make_config(cell={"_target_": "tests.bench.broken.Exploding", "name": "bad"})]
+    rows = measure(configs, lambda: None, lambda config, error: failed.append((config.cell["name"], str(error))))
+    assert [name for name, _ in failed] == ["bad"]
+    assert {row["cell"] for row in rows} == {"lstm"}
+
+
+def test_a_cell_that_has_only_the_call_is_timed():
+    rows = measure(
+        [make_config(cell={"_target_": "tests.bench.broken.Minimal", "name": "mine"})],
+        lambda: None,
+        lambda *failure: pytest.fail(str(failure)),
+    )
+    assert {row["backend"] for row in rows} == {"own"}
+    assert "inference_step" in {row["quantity"] for row in rows}

@@ -1,0 +1,64 @@
+"""W&B offline, read back with its own reader; and what happens when it fails."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import wandb
+
+from bench.run import run
+from tests.bench.conftest import make_config
+
+
+def read_back(folder: Path) -> dict:
+    """What `wandb leet inspect` says of an offline run."""
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(folder)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+
+
+def history(folder: Path) -> list[dict]:
+    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(folder)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return [record for record in map(json.loads, lines) if record.get("type") == "history"]
+
+
+def test_a_run_is_stored_offline_without_account_or_network(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing listens there
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    result = run(make_config(tmp_path, tracking={"mode": "offline", "tags": ["mine"]}))
+    (folder,) = (tmp_path / "scratch" / "wandb").iterdir()
+    assert folder.name.startswith("offline-run-")  # all that `wandb sync results/NAME/wandb/*` will meet
+    summary = read_back(folder)
+    text = json.dumps(summary)
+    assert result["run_id"] in text
+    for expected in ('"status": "unsolved"', '"loss', "final_score.mse", '"hidden_size'):
+        assert expected in text or expected.replace(": ", ":") in text, expected
+    assert len(history(folder)) == 3
+
+
+@pytest.mark.parametrize("method", ["init", "log", "finish"])
+def test_a_failing_wandb_fails_no_run(tmp_path: Path, monkeypatch, capsys, method: str):
+    def fail(*_, **__):
+        raise ConnectionError("no\nroute")
+
+    if method == "init":
+        monkeypatch.setattr(wandb, "init", fail)
+    else:
+        monkeypatch.setattr(wandb.Run, method, fail)
+    result = run(make_config(tmp_path, tracking={"mode": "offline"}))
+    assert result["status"] == "unsolved"
+    said = capsys.readouterr().err
+    assert said.count("tracking is off") == 1
+    assert "ConnectionError: no" in said
+    if method != "init":
+        monkeypatch.undo()
+        wandb.teardown()
+
+
+def test_none_writes_nothing(tmp_path: Path):
+    run(make_config(tmp_path))
+    assert not (tmp_path / "scratch" / "wandb").exists()
+    assert "WANDB_RUN_ID" not in os.environ

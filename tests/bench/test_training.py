@@ -1,0 +1,124 @@
+"""The training loop: it stops when it should, and for the reason it gives."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench.model import Model, make_model, make_task
+from bench.seeds import make_streams
+from bench.training import Evaluation, Outcome, train
+from tests.bench.conftest import make_config
+
+
+def run(on_evaluation=lambda _: None, solved=None, **changes) -> tuple[Outcome, Model]:
+    """Train a small configuration; `solved` replaces the task's criterion."""
+    config = make_config(**changes)
+    task = make_task(config)
+    if solved is not None:
+        task.solved = solved
+    torch.manual_seed(0)
+    model = make_model(config, task)
+    outcome = train(model, task, config.training, make_streams(0, "cpu"), config.torch_dtype, on_evaluation)
+    return outcome, model
+
+
+def test_it_is_a_plain_adam_loop():
+    """Held to a loop written here, to the last bit."""
+    config = make_config()
+    _, model = run()
+    task, streams = make_task(config), make_streams(0, "cpu")
+    torch.manual_seed(0)
+    expected = make_model(config, task)
+    optimizer = torch.optim.Adam(expected.parameters(), lr=0.005)
+    for _ in range(20):
+        batch = task.sample(4, streams.training)
+        prediction = expected.readout(expected.cell(batch.inputs)[0])[-1, :, 0]
+        optimizer.zero_grad()
+        ((prediction - batch.targets) ** 2).mean().backward()
+        torch.nn.utils.clip_grad_norm_(expected.parameters(), 1.0)
+        optimizer.step()
+    for one, other in zip(model.parameters(), expected.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_evaluations_come_at_the_interval_and_at_the_end():
+    seen: list[Evaluation] = []
+    outcome, _ = run(seen.append, training={"max_steps": 25})
+    assert [evaluation.step for evaluation in seen] == [0, 10, 20, 25]
+    assert [evaluation.samples for evaluation in seen] == [0, 40, 80, 100]
+    assert math.isnan(seen[0].train_loss)
+    assert all(earlier.seconds <= later.seconds for earlier, later in itertools.pairwise(seen))
+    assert (outcome.status, outcome.steps, outcome.final) == ("unsolved", 25, seen[-1])
+    assert outcome.solved_at is None
+
+
+def test_solved_needs_a_row_of_evaluations_and_counts_from_its_first():
+    answers = iter([False, True, False, True, True, True])
+    outcome, _ = run(solved=lambda _: next(answers), training={"max_steps": 1000})
+    assert outcome.status == "solved"
+    assert outcome.solved_at.step == 30
+    assert outcome.steps == 50
+
+
+def test_a_row_cut_short_by_the_budget_is_not_solved():
+    answers = iter([False, True, True])
+    outcome, _ = run(solved=lambda _: next(answers), training={"max_steps": 20})
+    assert outcome.status == "unsolved"
+
+
+def test_the_sample_budget_ends_a_run():
+    assert run(training={"max_samples": 50})[0].steps == 12
+
+
+def test_the_time_budget_ends_a_run_with_an_evaluation():
+    seen: list[Evaluation] = []
+    outcome, _ = run(seen.append, training={"max_seconds": 1e-9, "max_steps": 1000})
+    assert outcome.status == "unsolved"
+    assert outcome.steps == 1
+    assert [evaluation.step for evaluation in seen] == [0, 1]
+
+
+def test_divergence_is_named_with_its_step():
+    outcome, _ = run(cell={"_target_": "tests.bench.broken.Diverging", "name": "bad"})
+    assert outcome.status == "diverged"
+    assert outcome.steps == 4
+    assert "step 4" in outcome.error
+
+
+def test_gradients_are_clipped_by_their_common_norm():
+    """With plain SGD a step is exactly as long as learning rate times clipped norm."""
+    config = make_config(training={"optimizer": "SGD", "learning_rate": 1.0, "clip_norm": 1e-3, "max_steps": 1})
+    task = make_task(config)
+    torch.manual_seed(0)
+    model = make_model(config, task)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    train(model, task, config.training, make_streams(0, "cpu"), torch.float32, lambda _: None)
+    moved = math.sqrt(
+        sum(float((p - b).detach().square().sum()) for p, b in zip(model.parameters(), before, strict=True))
+    )
+    assert moved == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_no_clipping():
+    config = make_config(training={"clip_norm": None})
+    assert replace(config.training).clip_norm is None
+    assert run(training={"clip_norm": None})[0].steps == 20
+
+
+def test_an_lstm_learns_and_beats_the_baseline():
+    """Real learning, on a task small enough for seconds."""
+    outcome, _ = run(
+        cell={"hidden_size": 32},
+        task={"length": 10},
+        training={"max_steps": 1500, "evaluate_every": 50, "evaluation_size": 128, "batch_size": 64},
+    )
+    assert outcome.status == "solved"
+    assert outcome.final.loss < 0.01
+
+
+def test_float64_trains_in_float64():
+    _, model = run(dtype="float64")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}

@@ -1,0 +1,164 @@
+"""Reports say what the stored files say, and the same files give the same bytes."""
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench.frames import write_frames
+from reports.load import LoadError, load
+from reports.report import write_report
+from reports.summary import step_time_ratios, summarize_results, summarize_timing
+from tests.reports.conftest import write_run
+
+
+def cells_of(report: str, row: str) -> list[str]:
+    """The first table row of a report that begins with `row`."""
+    line = next(line for line in report.splitlines() if line.startswith(f"| {row} "))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_headline_says_what_was_stored(sweep: Path):
+    report = write_report([sweep]).path.read_text()
+    assert cells_of(report, "lstm") == ["lstm", "3/3", "700 [650, 750]", "0.0050 [0.0040, 0.0060]", "17,217", "1.0"]
+    assert cells_of(report, "gru")[-1] == "1.5"
+    assert cells_of(report, "rnn")[1:4] == ["0/3", r"\>1,500", "0.17"]
+    assert "gru solved 3/3, median 350 steps; lstm solved 3/3, median 700 steps; rnn solved 0/3." in report
+    assert "python -m bench +sweep=demo cell=" in report
+    assert "Nothing here was measured on a GPU" in report
+
+
+def test_the_same_files_give_the_same_bytes(sweep: Path, tmp_path: Path):
+    def digest(folder: Path) -> dict[str, str]:
+        write_report([sweep], folder)
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+    first = digest(tmp_path / "one")
+    assert len(first) == 7  # README.md and three figures, each as PNG and SVG
+    assert first == digest(tmp_path / "two")
+
+
+def test_every_figure_that_is_shown_is_there(sweep: Path):
+    path = write_report([sweep]).path
+    names = re.findall(r"\]\(([^)]+\.(?:png|svg))\)", path.read_text())
+    assert len(names) == 6
+    for name in names:
+        assert (path.parent / name).stat().st_size > 1000
+
+
+def test_figures_are_drawn_inside_their_edges(sweep: Path):
+    """What is cut off would touch the edge of the image."""
+    write_report([sweep])
+    for path in (sweep / "report").glob("*.png"):
+        image = Image.open(path).convert("L")
+        width, height = image.size
+        border = [
+            image.crop(box)
+            for box in (
+                (0, 0, width, 2),
+                (0, height - 2, width, height),
+                (0, 0, 2, height),
+                (width - 2, 0, width, height),
+            )
+        ]
+        assert all(part.getextrema()[0] > 200 for part in border), path.name
+        assert image.getextrema()[0] < 100, f"{path.name} is blank"
+
+
+def test_parquet_files_alone_are_enough(sweep: Path, tmp_path: Path):
+    write_frames(sweep)
+    whole = write_report([sweep], tmp_path / "whole").path.read_text()
+    alone = tmp_path / "alone" / "demo"
+    alone.mkdir(parents=True)
+    for name in ("results.parquet", "curves.parquet", "timing.parquet", "sweep.json"):
+        shutil.copy(sweep / name, alone)
+    without = write_report([alone], tmp_path / "out").path.read_text()
+    assert without == re.sub(r"## Environment\n.*?(?=\n## )", "", whole, flags=re.S).replace("\n\n\n", "\n\n")
+
+
+def test_several_folders_are_merged_and_labelled(sweep: Path):
+    other = sweep.parent / "other"
+    for seed in range(3):
+        write_run(other, "gru", "adding", seed, 300)
+    stored = load(sweep, other)
+    assert stored.sweeps == ["demo", "other"]
+    assert set(stored.results["contender"]) >= {"gru, sweep demo", "gru, sweep other"}
+    text = write_report([sweep, other]).path.read_text()
+    assert "gru, sweep other" in text
+
+
+def test_what_varies_names_problems_and_contenders(tmp_path: Path):
+    folder = tmp_path / "grid"
+    for length in (50, 100):
+        for rate in (0.01, 0.001):
+            write_run(folder, "lstm", "adding", 0, 500, settings={"length": length}, training={"learning_rate": rate})
+    write_run(folder, "lstm", "copy", 0, 500)
+    stored = load(folder)
+    assert set(stored.results["problem"]) == {
+        "copy",
+        *(f"adding, length {length}, learning_rate {rate}" for length in (50, 100) for rate in ("0.01", "0.001")),
+    }
+    assert set(stored.results["contender"]) == {"lstm"}
+    text = write_report([folder]).path.read_text()
+    assert "Reach over length" in text
+
+
+def test_failures_are_counted_apart_and_listed(sweep: Path):
+    write_run(sweep, "lstm", "adding", 3, None, status="failed", error="ValueError: a | b")
+    write_run(sweep, "lstm", "adding", 4, None, status="diverged", error="loss nan at step 7", final_loss=None)
+    summary = summarize_results(load(sweep).results)
+    row = summary[(summary["problem"] == "adding") & (summary["contender"] == "lstm")].iloc[0]
+    assert (row["runs"], row["failed"], row["solved"]) == (4, 1, 3)
+    assert row["final_loss"].high == float("inf")
+    text = write_report([sweep]).path.read_text()
+    assert r"ValueError: a \| b" in text
+    assert "3/4 (+1 failed)" in text
+    assert "loss nan at step 7" in text
+
+
+def test_all_failed(tmp_path: Path):
+    folder = tmp_path / "bad"
+    write_run(folder, "lstm", "adding", 0, None, status="failed", error="no", final_loss=None, baseline_loss=None)
+    (folder / "runs").glob("*")
+    text = write_report([folder]).path.read_text()
+    assert "0/0 (+1 failed)" in text
+
+
+def test_timing_separates_arithmetic_from_implementation(sweep: Path):
+    stored = load(sweep)
+    timings = summarize_timing(stored.timing).set_index("cell")
+    # 2e8 FLOP in 10 ms are 20 GFLOP/s, of a GEMM rate of 100 GFLOP/s; both slow down together.
+    assert timings.loc["lstm", "share"].estimate == pytest.approx(0.2)
+    assert timings.loc["lstm", "share"].low == pytest.approx(timings.loc["lstm", "share"].high)
+    assert timings.loc["gru", "ratio"].low == pytest.approx(1.5)
+    assert timings.loc["gru", "ratio"].high == pytest.approx(1.5)
+    assert timings.loc["lstm", "training_step"].high > timings.loc["lstm", "training_step"].low
+    ratios = step_time_ratios(stored.results, timings.reset_index())
+    assert set(ratios) == {("adding", "lstm"), ("adding", "gru")}
+
+
+@pytest.mark.parametrize("content", [None, "garbage"])
+def test_a_folder_without_results_is_one_line(tmp_path: Path, content):
+    if content:
+        (tmp_path / "results.parquet").write_text(content)
+    with pytest.raises(LoadError) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+    done = subprocess.run([sys.executable, "-m", "reports", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_frames_for_pandas(sweep: Path):
+    results, curves, timing = (getattr(load(sweep), name) for name in ("results", "curves", "timing"))
+    assert len(results) == 18
+    assert isinstance(curves, pd.DataFrame)
+    assert {"problem", "contender"} <= set(curves.columns)
+    assert len(timing) == 2 * (9 * 4 + 3)
