@@ -36,8 +36,7 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(HELP.format(groups=describe_groups()))
         return
-    # A launcher is chosen last, so that it wins over the one that a sweep prefers.
-    sys.argv[1:] = sorted(sys.argv[1:], key=lambda argument: argument.startswith("+launch="))
+    sys.argv[1:] = sorted(sys.argv[1:], key=_rank)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing
     register_schema()
     try:
@@ -51,6 +50,14 @@ def main() -> None:
     except KeyboardInterrupt:
         print("\ninterrupted; finished runs are kept, the same command continues", file=sys.stderr)
         raise SystemExit(130) from None
+
+
+def _rank(argument: str) -> int:
+    """Order arguments as Hydra needs them: flags, then overrides, which its parser would not find after a
+    flag, then the launcher, which so wins over the one that a sweep prefers."""
+    if argument.startswith("+launch="):
+        return 2
+    return int("=" in argument and not argument.startswith("-"))
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")

@@ -185,7 +185,7 @@ def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer
     Raises:
         ConfigError: no such optimiser, or options that it does not take.
     """
-    known = {
+    known: dict[str, Any] = {
         name: value
         for name, value in vars(torch.optim).items()
         # LBFGS evaluates the loss several times a step, which a stream of fresh batches cannot offer.

@@ -74,7 +74,7 @@ def _compose_jobs(master: DictConfig) -> list[DictConfig]:
     loader = hydra.config_loader
     params = OmegaConf.to_container(master.hydra.sweeper.get("params") or OmegaConf.create())
     assert isinstance(params, dict)
-    arguments = [f"{key}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
+    arguments = [f"{key!s}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     try:

@@ -15,6 +15,7 @@ from bench.plan import Plan
 from bench.store import RunFolder
 
 POLL_SECONDS = 0.5
+LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -88,16 +89,17 @@ def describe(result: dict[str, Any]) -> str:
 def counting(title: str, total: int) -> Iterator[Any]:
     """Show a bar over `total` units; yields a function that counts one."""
     with _bar(title, total) as (bar, task):
-        start, done = monotonic(), 0
+        start, done, said = monotonic(), 0, monotonic()
 
         def advance() -> None:
-            nonlocal done
+            nonlocal done, said
             done += 1
-            left = (monotonic() - start) * (total - done) / done
-            bar.update(task, completed=done, note=f"about {_duration(left)} left" if done < total else "")
+            left = f"about {_duration((monotonic() - start) * (total - done) / done)} left" if done < total else ""
+            bar.update(task, completed=done, note=left)
+            if not console.is_terminal and (monotonic() - said > LINE_SECONDS or done == total):
+                said = monotonic()
+                console.print(f"{title} {done}/{total}  {left}", markup=False)
 
-        if not console.is_terminal:
-            console.print(f"{title}: {total} rounds", markup=False)
         yield advance
 
 

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -62,7 +63,8 @@ class Case:
 
     def inference(self, steps: int) -> None:
         """Read `steps` single steps at batch 1, handing the state on, as a deployed network does."""
-        cell, state = self.model.cell, None
+        cell: Any = self.model.cell
+        state = None
         x_t = self.batch.inputs[0, :1]
         with torch.no_grad():
             for _ in range(steps):
@@ -131,7 +133,7 @@ def measure(
             times = {
                 "forward": _seconds(case.forward, device),
                 "training_step": _seconds(case.training_step, device),
-                "inference_step": _seconds(lambda case=case, steps=steps: case.inference(steps), device) / steps,
+                "inference_step": _seconds(partial(case.inference, steps), device) / steps,
             }
             rows += [_row(case, name, number, 1000 * value, "ms") for name, value in times.items()]
             rows.append(_row(case, "gemm", number, gemm, "GFLOP/s"))

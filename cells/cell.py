@@ -41,7 +41,7 @@ class Cell(nn.Module):
 
     gates: ClassVar[int]
     has_cell_state: ClassVar[bool] = False
-    torch_class: ClassVar[type[nn.RNNBase] | None] = None
+    torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = None
 
     def __init__(
         self,
@@ -190,21 +190,23 @@ class Cell(nn.Module):
             ValueError: a module of another kind or size, with several layers, or bidirectional.
         """
         if self.torch_class is None or type(layer) is not self.torch_class:
-            expected = "no torch.nn module" if self.torch_class is None else self.torch_class.__name__
+            expected = getattr(self.torch_class, "__name__", "no torch.nn module")
             raise ValueError(f"{type(self).__name__} loads {expected}, not {type(layer).__name__}")
         here = (self.input_size, self.hidden_size, self.bias is not None, 1, False)
         there = (layer.input_size, layer.hidden_size, layer.bias, layer.num_layers, layer.bidirectional)
         if here != there:
             names = "(input_size, hidden_size, bias, num_layers, bidirectional)"
             raise ValueError(f"{names} differ: {here} here, {there} in the torch.nn module")
-        self.weight_ih.copy_(layer.weight_ih_l0)
-        self.weight_hh.copy_(layer.weight_hh_l0)
+        theirs = dict(layer.named_parameters())
+        self.weight_ih.copy_(theirs["weight_ih_l0"])
+        self.weight_hh.copy_(theirs["weight_hh_l0"])
         if self.bias is not None:
-            self._load_torch_bias(layer.bias_ih_l0, layer.bias_hh_l0)
+            self._load_torch_bias(self.bias, theirs["bias_ih_l0"], theirs["bias_hh_l0"])
         return self
 
-    def _load_torch_bias(self, bias_ih: Tensor, bias_hh: Tensor) -> None:
-        self.bias.copy_(bias_ih + bias_hh)
+    def _load_torch_bias(self, bias: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
+        """Fill `bias` with what torch.nn's two biases amount to."""
+        bias.copy_(bias_ih + bias_hh)
 
     @torch.no_grad()
     def to_torch(self) -> nn.RNNBase:
@@ -215,15 +217,21 @@ class Cell(nn.Module):
         """
         if self.torch_class is None:
             raise ValueError(f"torch.nn has no counterpart of {type(self).__name__}")
-        layer = self._new_torch_layer(
-            bias=self.bias is not None, device=self.weight_ih.device, dtype=self.weight_ih.dtype
+        layer = self.torch_class(
+            self.input_size,
+            self.hidden_size,
+            bias=self.bias is not None,
+            device=self.weight_ih.device,
+            dtype=self.weight_ih.dtype,
+            **self._torch_options(),
         )
         for parameter, value in zip(layer.parameters(), self.torch_weights(), strict=True):
             parameter.copy_(value)
         return layer
 
-    def _new_torch_layer(self, **options: Any) -> nn.RNNBase:
-        return self.torch_class(self.input_size, self.hidden_size, **options)
+    def _torch_options(self) -> dict[str, Any]:
+        """Return what else `torch_class` must be told to compute this cell."""
+        return {}
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, backend={self.backend!r}"

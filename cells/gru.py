@@ -61,9 +61,9 @@ class GRU(Cell):
         bias_hh = torch.cat([self.bias.new_zeros(2 * self.hidden_size), self.bias_hn])
         return [self.weight_ih, self.weight_hh, self.bias, bias_hh]
 
-    def _load_torch_bias(self, bias_ih: Tensor, bias_hh: Tensor) -> None:
+    def _load_torch_bias(self, bias: Tensor, bias_ih: Tensor, bias_hh: Tensor) -> None:
         # Outside the reset gate's product two biases are one; inside it b_hn stands alone.
-        outside = bias_hh.clone()
-        outside[2 * self.hidden_size :] = 0
-        self.bias.copy_(bias_ih + outside)
-        self.bias_hn.copy_(bias_hh[2 * self.hidden_size :])
+        gates = 2 * self.hidden_size
+        bias.copy_(torch.cat([bias_ih[:gates] + bias_hh[:gates], bias_ih[gates:]]))
+        if self.bias_hn is not None:
+            self.bias_hn.copy_(bias_hh[gates:])

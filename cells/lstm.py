@@ -1,6 +1,7 @@
 """Long short-term memory."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class LSTM(Cell):
 
     gates = 4
     has_cell_state = True
-    torch_class: type[nn.RNNBase] | None = nn.LSTM
+    torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
 
     def __init__(
         self,

@@ -57,8 +57,8 @@ class RNN(Cell):
         )
         return outputs, h.squeeze(0)
 
-    def _new_torch_layer(self, **options: Any) -> nn.RNNBase:
-        return super()._new_torch_layer(nonlinearity=self.nonlinearity, **options)
+    def _torch_options(self) -> dict[str, Any]:
+        return {"nonlinearity": self.nonlinearity}
 
     def load_torch(self, layer: nn.RNNBase) -> "RNN":
         if getattr(layer, "nonlinearity", self.nonlinearity) != self.nonlinearity:

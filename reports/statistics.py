@@ -2,10 +2,10 @@
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import stats
 
 CONFIDENCE = 0.95
@@ -32,7 +32,7 @@ def solved_fraction(solved: int, runs: int) -> Interval:
     return Interval(solved / runs, float(interval.low), float(interval.high), CONFIDENCE)
 
 
-def median_interval(values: Sequence[float]) -> Interval:
+def median_interval(values: ArrayLike) -> Interval:
     """Return the median with a distribution-free interval between two order statistics.
 
     The k-th smallest and k-th largest of n values enclose the median of their distribution with
@@ -60,7 +60,7 @@ def median_interval(values: Sequence[float]) -> Interval:
     return Interval(float(estimate), float(ordered[k - 1]), float(ordered[n - k]), max(coverage(k), 0.0))
 
 
-def ratio_interval(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
+def ratio_interval(numerator: ArrayLike, denominator: ArrayLike) -> Interval:
     """Return the median of paired ratios with its order-statistic interval; see `median_interval`.
 
     Args:
@@ -85,7 +85,7 @@ class SolveCurve:
     high: np.ndarray
 
 
-def solve_curve(times: Sequence[float], solved: Sequence[bool]) -> SolveCurve:
+def solve_curve(times: ArrayLike, solved: ArrayLike) -> SolveCurve:
     """Return the solve curve of runs, of which some were not solved when their budget ended.
 
     Args:
@@ -114,7 +114,7 @@ def solve_curve(times: Sequence[float], solved: Sequence[bool]) -> SolveCurve:
     )
 
 
-def log_log_slope(x: Sequence[float], y: Sequence[float]) -> Interval | None:
+def log_log_slope(x: ArrayLike, y: ArrayLike) -> Interval | None:
     """Return the exponent b of y ∝ x^b, by least squares on logarithms, with its 95 % t-interval.
 
     Args:
@@ -123,10 +123,11 @@ def log_log_slope(x: Sequence[float], y: Sequence[float]) -> Interval | None:
     Returns:
         The exponent, or None with fewer than three distinct x.
     """
-    if len(set(x)) < 3:
+    log_x, log_y = np.log(np.asarray(x, dtype=float)), np.log(np.asarray(y, dtype=float))
+    if len(np.unique(log_x)) < 3:
         return None
-    fit = stats.linregress(np.log(x), np.log(y))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 2)) * float(fit.stderr)
+    fit = stats.linregress(log_x, log_y)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(log_x) - 2)) * float(fit.stderr)
     return Interval(float(fit.slope), float(fit.slope) - reach, float(fit.slope) + reach, CONFIDENCE)
 
 

@@ -1,0 +1,29 @@
+# Set-up and everyday commands. `make bench` and `make test` are all that is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: bench test lint report clean
+
+# One environment for everything; installed again only when the pins or the package's own needs change.
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+bench: $(VENV)/installed  ## the main job: the quick sweep and its report
+	$(BIN)/python -m bench +sweep=quick
+
+test: $(VENV)/installed  ## all tests
+	$(BIN)/python -m pytest -n auto
+
+lint: $(VENV)/installed  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+report: $(VENV)/installed  ## the quick sweep's report again, from its stored files
+	$(BIN)/python -m reports results/quick
+
+clean:  ## the environment and caches; results stay
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

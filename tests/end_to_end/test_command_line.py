@@ -1,0 +1,191 @@
+"""The program as a user runs it: whole commands in processes of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ["tracking=none", "training.batch_size=4", "training.max_steps=4", "training.evaluate_every=2", "timing=none"]
+
+
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m bench` with results in `folder`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    command = [sys.executable, "-m", "bench", f"results_dir={folder}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("smoke")
+    return folder, bench(folder, "+sweep=smoke")
+
+
+class TestSmokeSweep:
+    def test_it_ends_by_printing_the_reports_path(self, smoke):
+        folder, done = smoke
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == str(folder / "smoke" / "report" / "README.md")
+        assert "10, of which 0 are finished" in done.stdout
+        assert "Traceback" not in done.stderr
+
+    def test_there_is_a_row_a_run_and_all_cells_are_in_the_report(self, smoke):
+        folder, _ = smoke
+        results = pd.read_parquet(folder / "smoke" / "results.parquet")
+        cells = {"rnn", "lstm", "peephole_lstm", "gru", "attention_lstm"}
+        assert set(zip(results["cell"], results["task"], strict=True)) == {
+            (c, t) for c in cells for t in ("copy", "adding")
+        }
+        report = (folder / "smoke" / "report" / "README.md").read_text()
+        assert all(report.count(f"| {cell} ") >= 3 for cell in cells)
+        for name in ("learning_curves", "time_to_solve", "step_time"):
+            assert f"({name}.png)" in report
+        timing = pd.read_parquet(folder / "smoke" / "timing.parquet")
+        assert timing.groupby(["cell", "task"])["quantity"].nunique().eq(8).all()
+        assert len(list((folder / "smoke" / "wandb").iterdir())) == 11  # a run each, and the sweep's own
+
+    def test_the_same_command_again_runs_nothing(self, smoke):
+        folder, _ = smoke
+        before = {path: path.stat().st_mtime_ns for path in folder.glob("smoke/runs/*/*")}
+        timing = (folder / "smoke" / "timing.parquet").stat().st_mtime_ns
+        report = (folder / "smoke" / "report" / "README.md").read_bytes()
+        done = bench(folder, "+sweep=smoke")
+        assert done.returncode == 0, done.stderr
+        assert "10, of which 10 are finished" in done.stdout
+        assert {path: path.stat().st_mtime_ns for path in folder.glob("smoke/runs/*/*")} == before
+        assert (folder / "smoke" / "timing.parquet").stat().st_mtime_ns == timing
+        # The second command names another results_dir in no way: the report is the same but for nothing.
+        assert (folder / "smoke" / "report" / "README.md").read_bytes() == report
+
+    def test_overrides_narrow_and_widen_it(self, smoke):
+        folder, _ = smoke
+        done = bench(folder, "+sweep=smoke", "cell=gru", "task=copy", "seed=0,1", "tracking=none")
+        assert done.returncode == 0, done.stderr
+        assert "2, of which 1 are finished" in done.stdout
+        assert len(pd.read_parquet(folder / "smoke" / "results.parquet")) == 11
+
+
+def test_parallel_runs_give_the_results_of_serial_ones(tmp_path: Path):
+    frames = []
+    for launch in ("serial", "parallel"):
+        done = bench(
+            tmp_path, "+sweep=smoke", f"+launch={launch}", f"name={launch}", "cell=gru,peephole_lstm", "timing=none",
+            "tracking=none", "training.batch_size=64",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        frames.append(pd.read_parquet(tmp_path / launch / "results.parquet"))
+    same = [column for column in frames[0] if column not in ("sweep", "seconds", "step_ms", "seconds_to_solve")]
+    pd.testing.assert_frame_equal(frames[0][same], frames[1][same])
+
+
+def test_a_sweep_without_a_file(tmp_path: Path):
+    done = bench(tmp_path, "-m", "cell=rnn,gru", "name=mine", "task.length=5", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert len(pd.read_parquet(tmp_path / "mine" / "results.parquet")) == 2
+
+
+def test_a_single_run(tmp_path: Path):
+    done = bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith("scratch/report/README.md")
+    (row,) = pd.read_parquet(tmp_path / "scratch" / "results.parquet").to_dict("records")
+    assert (row["cell"], row["status"], row["steps"]) == ("gru", "unsolved", 4)
+
+
+@pytest.fixture
+def own_cells(tmp_path: Path) -> Path:
+    """A user's configuration folder with cells of their own."""
+    folder = tmp_path / "mine" / "cell"
+    folder.mkdir(parents=True)
+    for name in ("Minimal", "Exploding"):
+        (folder / f"{name.lower()}.yaml").write_text(
+            f"_target_: tests.bench.broken.{name}\nname: {name.lower()}\nhidden_size: 3\n"
+        )
+    return folder.parent
+
+
+def test_a_users_cell_joins_by_yaml_and_a_failing_one_does_not_end_the_sweep(tmp_path: Path, own_cells: Path):
+    arguments = [
+        "--config-dir",
+        str(own_cells),
+        "-m",
+        "cell=exploding,minimal,lstm",
+        "name=own",
+        "task.length=5",
+        *TINY,
+    ]
+    done = bench(tmp_path, *arguments, "+launch=serial")
+    assert done.returncode == 1, done.stderr
+    assert "exploding-adding-s0" in done.stderr
+    assert "this cell" in done.stderr
+    results = pd.read_parquet(tmp_path / "own" / "results.parquet").set_index("cell")
+    assert results["status"].to_dict() == {"exploding": "failed", "minimal": "unsolved", "lstm": "unsolved"}
+    assert results.loc["minimal", "backend"] == "own"
+    report = (tmp_path / "own" / "report" / "README.md").read_text()
+    assert r"RuntimeError: this cell \| always" in report
+
+
+def test_times_only(tmp_path: Path):
+    done = bench(
+        tmp_path, "+sweep=timing", "horizon=4,8,16", "training.batch_size=2", "cell.hidden_size=4", "timing.rounds=2",
+        "cell=lstm,gru", "tracking=none",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = (tmp_path / "timing" / "report" / "README.md").read_text()
+    assert "Cost over length" in report
+    assert "(scaling.png)" in report
+    assert not (tmp_path / "timing" / "runs").exists()
+
+
+def test_help_lists_what_there_is():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    for expected in ("+sweep=quick", "cell=attention_lstm", "task=adding", "+launch=ray", "Exit codes"):
+        assert expected in done.stdout
+    for line in done.stdout.splitlines():
+        if line.startswith(("  +sweep=", "  cell=", "  task=", "  +launch=")):
+            assert len(line.split(maxsplit=1)) == 2, f"no description: {line}"
+
+
+MISTAKES: list[tuple[Sequence[str], str]] = [
+    (["cell=lstmm"], "cell=lstmm: no such cell. Did you mean 'lstm'"),
+    (["task=adder"], "task=adder: no such task."),
+    (["+sweep=quik"], "sweep=quik: no such sweep. Did you mean 'quick'?"),
+    (["+launch=slrum"], "launch=slrum: no such launch. Did you mean 'slurm'?"),
+    (["cell.hiden_size=3"], "hidden_size"),
+    (["+cell.depth=3"], "cell.depth: lstm has no such option."),
+    (["trainin.batch_size=3"], "training"),
+    (["training.batch_size=many"], "training.batch_size"),
+    (["training.learning_rate=-1"], "training.learning_rate=-1.0: must be a finite number above 0"),
+    (["cell.hidden_size=0"], "hidden_size must be at least 1, not 0"),
+    (["cell.hidden_size=1000000"], "GiB"),
+    (["task.length=1"], "length must be at least 2, not 1"),
+    (["seed=1.5"], "seed"),
+    (["+sweep=smoke", "seed=0,x"], "seed"),
+    (["device=cuda:99"], "device=cuda:99"),
+    (["name=../escape"], "name=../escape"),
+    (["gru"], "gru: cannot be read"),
+    (["cell="], "cell"),
+    (["+sweep=smoke", "cell=gru,lstn"], "lstn"),
+    (["results_dir=/proc/nowhere"], "cannot write to /proc/nowhere"),
+    (["tracking.mode=sometimes"], "tracking.mode=sometimes"),
+    (["training.optimizer=adam"], "'Adam'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
+)
+def test_a_mistake_is_answered_in_one_line(tmp_path: Path, arguments: list[str], says: str):
+    done = bench(tmp_path, *arguments)
+    assert done.returncode == 2, (done.returncode, done.stderr)
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert list(tmp_path.iterdir()) == []  # and nothing is left behind
