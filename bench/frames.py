@@ -1,5 +1,6 @@
 """Stored runs as tidy, typed tables, and the parquet files that users load with pandas."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ RESULT_TYPES = {
     "seconds": "Float64",
     "step_ms": "Float64",
     "error": "string",
+    "environment": "string",  # JSON: what it ran on
 }
 CURVE_TYPES = {
     "sweep": "string",
@@ -67,11 +69,6 @@ def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
         if metric not in ("step", "samples", "seconds", "solved") and value is not None
     ]
     return _typed(pd.DataFrame(rows), CURVE_TYPES)
-
-
-def environments_frame(runs: list[StoredRun]) -> pd.DataFrame:
-    """Return a row a run: what it ran on."""
-    return pd.DataFrame([{**_who(run), **run.result.get("environment", {})} for run in runs])
 
 
 def write_frames(sweep: Path) -> pd.DataFrame:
@@ -109,6 +106,7 @@ def _result_row(run: StoredRun) -> dict[str, Any]:
         "learning_rate": config["training"]["learning_rate"],
         "device": config["device"],
         "dtype": config["dtype"],
+        "environment": json.dumps(result.get("environment", {})),
         **scores,
     }
 

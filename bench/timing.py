@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.config import Config, make_optimizer, to_dict
 from bench.frames import settings_columns
 from bench.model import Model, backend_of, make_model, make_task
-from bench.process import configure_process
+from bench.process import configure_process, environment
 from bench.seeds import make_streams
 from tasks import Batch, Task
 
@@ -161,6 +161,7 @@ def _row(case: Case, quantity: str, number: int | None, value: float, unit: str)
         "input_size": case.task.input_size,
         "hidden_size": config.cell.get("hidden_size"),
         **settings_columns(to_dict(config), ["cell", "task"]),
+        "environment": json.dumps(environment(config.device)),
         "quantity": quantity,
         "round": number,
         "value": value,

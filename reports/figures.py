@@ -111,7 +111,7 @@ def timing_bars(timings: pd.DataFrame) -> Figure:
             )
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
-        axes.set(title=label, xlabel="training step, ms", xlim=(0, 1.55 * highest))
+        axes.set(title=label, xlabel="training step, ms", xlim=(0, 1.8 * highest))
     return figure
 
 

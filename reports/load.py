@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, environments_frame, results_frame
+from bench.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, results_frame
 from bench.store import read_commands, read_runs
 
 
@@ -23,14 +23,12 @@ class Stored:
             the cell; each tells just what varies, e.g. "copy, delay 20" and "gru, hidden_size 128".
         curves: a row an evaluation and metric, with the same two columns.
         timing: a row a measurement; empty if nothing was timed.
-        environments: a row a run: what it ran on; empty if only parquet files are left.
         commands: that were given, in order.
     """
 
     results: pd.DataFrame
     curves: pd.DataFrame
     timing: pd.DataFrame
-    environments: pd.DataFrame
     commands: list[str]
 
     @property
@@ -64,7 +62,6 @@ def load(*folders: Path | str) -> Stored:
         results,
         curves,
         merged([part.timing for part in parts]),
-        merged([part.environments for part in parts]),
         list(commands),
     )
 
@@ -81,18 +78,17 @@ def _load_one(folder: Path, label: str) -> Stored:
         raise LoadError(f"{folder}: no such folder")
     runs = read_runs(folder)
     if runs:
-        results, curves, environments = results_frame(runs), curves_frame(runs), environments_frame(runs)
+        results, curves = results_frame(runs), curves_frame(runs)
     else:
         results = _read_parquet(folder / "results.parquet", list(RESULT_TYPES))
         curves = _read_parquet(folder / "curves.parquet", list(CURVE_TYPES))
-        environments = pd.DataFrame()
     timing = _read_parquet(folder / "timing.parquet", ["cell", "quantity", "value"])
     if results.empty and timing.empty:
         raise LoadError(f"{folder}: no finished runs and no times; is it a sweep's folder?")
     results, curves, timing = (
         frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing)
     )
-    return Stored(results, curves, timing, environments, read_commands(folder))
+    return Stored(results, curves, timing, read_commands(folder))
 
 
 def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from json import loads
 from pathlib import Path
 
 import pandas as pd
@@ -319,24 +320,15 @@ def failures(content: Content) -> str:
 
 
 def environment(content: Content) -> str:
-    frame = content.stored.environments
-    if frame.empty:
-        return ""
-    who = {"sweep", "run_id", "cell", "task", "seed"}
-    rows = [
-        {
-            "": key.removeprefix("version_"),
-            "value": ", ".join(dict.fromkeys(map(str, frame[key].dropna()))) or text.NONE,
-        }
-        for key in frame.columns
-        if key not in who
-    ]
-    runs = content.stored.results
-    rows += [
-        {"": key, "value": ", ".join(sorted(set(map(str, runs[key].dropna()))))}
-        for key in ("device", "dtype", "threads", "allocator")
-    ]
-    gpu = "" if "gpu" in frame else "\n\nNothing here was measured on a GPU."
+    frames = [frame for frame in (content.stored.results, content.stored.timing) if len(frame)]
+    found: dict[str, list[str]] = {}
+    for text_form in dict.fromkeys(form for frame in frames for form in frame["environment"]):
+        for key, value in loads(text_form).items():
+            found.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
+    gpu = "" if "gpu" in found else "\n\nNothing here was measured on a GPU."
+    for key in ("device", "dtype", "threads", "allocator"):
+        found[key] = [str(value) for frame in frames if key in frame for value in frame[key].dropna().unique()]
+    rows = [{"": key, "value": ", ".join(dict.fromkeys(values))} for key, values in found.items() if values]
     return f"## Environment\n\n{text.table(rows)}{gpu}"
 
 

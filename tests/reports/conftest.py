@@ -99,6 +99,7 @@ def write_timing(sweep: Path) -> None:
         "input_size": 2,
         "hidden_size": 64,
         "unit": "",
+        "environment": json.dumps({"cpu": "a cpu"}),
         "task.length": 50,
         "cell.hidden_size": 64,
     }
