@@ -63,7 +63,7 @@ def _rank(argument: str) -> int:
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
 def _run(composed: DictConfig) -> dict[str, Any]:
     """One job. It returns what it found; nothing that goes wrong in it may end the sweep."""
-    from bench.run import run
+    from bench.runner import run
 
     try:
         return run(from_hydra(composed))

@@ -51,6 +51,27 @@ CURVE_TYPES = {
     "metric": "string",
     "value": "Float64",
 }
+# Columns of timing.parquet; settings come after them.
+TIMING_COLUMNS = (
+    "sweep",
+    "case",
+    "group",
+    "cell",
+    "task",
+    "backend",
+    "device",
+    "dtype",
+    "threads",
+    "time_steps",
+    "batch_size",
+    "input_size",
+    "hidden_size",
+    "quantity",
+    "round",
+    "value",
+    "unit",
+    "environment",
+)
 
 
 def results_frame(runs: list[StoredRun]) -> pd.DataFrame:

@@ -24,7 +24,9 @@ import yaml
 from bench.files import write_text_atomic
 
 FORMAT = 1
-STATUSES = ("solved", "unsolved", "diverged", "out_of_memory", "failed")
+DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
+FAILED = ("out_of_memory", "failed")
+STATUSES = DECIDED + FAILED
 
 
 @dataclass(frozen=True)

@@ -4,26 +4,21 @@ import os
 import sys
 import tempfile
 import traceback
-from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
-from json import loads
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from bench.config import Config
 from bench.errors import ConfigError
-from bench.frames import write_frames, write_parquet
+from bench.frames import write_frames
 from bench.plan import Plan, make_plan
 from bench.process import command_line
-from bench.progress import SweepProgress, console, counting, describe
-from bench.store import RunFolder, record_command
-from bench.timing import case_key, group_key, measure
+from bench.progress import SweepProgress, console, describe
+from bench.store import FAILED, RunFolder, record_command
+from bench.study import time_cells
 from bench.tracking import track_report
 
 
@@ -108,20 +103,15 @@ def _conclude(plan: Plan) -> None:
     """Time the cells, gather the tables, write the report and say where it is."""
     from reports.report import write_report
 
-    before = _mtime(plan.sweep / "timing.parquet")
     # A single run has nothing beside it to be compared with.
-    if plan.first.timing.enabled and (len(plan.configs) > 1 or not plan.first.train):
-        run_timing(plan)
-    write_frames(plan.sweep)
+    timed = (len(plan.configs) > 1 or not plan.first.train) and plan.first.timing.enabled and time_cells(plan)
+    if plan.first.train:
+        write_frames(plan.sweep)
     report = write_report([plan.sweep])
-    if plan.pending or _mtime(plan.sweep / "timing.parquet") != before:
+    if plan.pending or timed:
         track_report(plan.first, plan.sweep, report.headline)
     _tell(plan)
     print(report.path)
-
-
-def _mtime(path: Path) -> float | None:
-    return path.stat().st_mtime if path.exists() else None
 
 
 def _tell(plan: Plan) -> None:
@@ -130,7 +120,7 @@ def _tell(plan: Plan) -> None:
         result = RunFolder(plan.sweep, key).read_result()
         if result is None:
             console.print(f"no result: {key}; the same command runs it again", markup=False)
-        elif result["status"] in ("failed", "out_of_memory"):
+        elif result["status"] in FAILED:
             folder = plan.sweep / "runs" / key
             console.print(
                 f"{describe(result)} (traceback: {folder}/result.json; delete that folder to run it again)",
@@ -143,39 +133,4 @@ def _exit_code(plan: Plan) -> int:
     if not plan.first.train:
         return 0
     results = [RunFolder(plan.sweep, key).read_result() for key in plan.configs]
-    return int(any(result is None or result["status"] in ("failed", "out_of_memory") for result in results))
-
-
-def run_timing(plan: Plan) -> None:
-    """Time the plan's cells and keep the measurements in timing.parquet.
-
-    A group of cells is measured together or not at all: if any of its cases lacks measurements, all of
-    it is measured again, with the cells that were there before.
-    """
-    path = plan.sweep / "timing.parquet"
-    stored = pd.read_parquet(path) if path.exists() else pd.DataFrame({"group": [], "case": []})
-    groups: dict[str, dict[str, Config]] = defaultdict(dict)
-    for config in plan.configs.values():
-        groups[group_key(config)][case_key(config)] = config
-    todo = {}
-    for group, cases in groups.items():
-        measured = set(stored.loc[stored["group"] == group, "case"])
-        if not set(cases) <= measured:
-            any_config = next(iter(cases.values()))
-            todo[group] = [*cases.values()] + [
-                replace(any_config, cell=loads(case)["cell"]) for case in sorted(measured - set(cases))
-            ]
-    if not todo:
-        return
-    failures: list[str] = []
-
-    def on_failure(config: Config, error: Exception) -> None:
-        failures.append(f"not timed: {config.cell['name']} on {config.task['name']}: {type(error).__name__}: {error}")
-
-    with counting("Timing", sum(configs[0].timing.rounds for configs in todo.values())) as advance:
-        for group, configs in todo.items():
-            rows = measure(configs, advance, on_failure)
-            stored = pd.concat([stored[stored["group"] != group], pd.DataFrame(rows)], ignore_index=True)
-            write_parquet(path, stored.convert_dtypes())
-    for line in failures:
-        console.print(line, markup=False)
+    return int(any(result is None or result["status"] in FAILED for result in results))

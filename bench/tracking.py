@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.config import Config, to_dict
+from bench.store import FAILED
 
 
 class Tracker(Protocol):
@@ -60,7 +61,7 @@ class WandbTracker:
     def finish(self, result: dict[str, Any]) -> None:
         left_out = ("environment", "traceback", "run_id")
         self.run.summary.update({key: value for key, value in result.items() if key not in left_out})
-        self.run.finish(exit_code=1 if result["status"] in ("failed", "out_of_memory") else 0)
+        self.run.finish(exit_code=1 if result["status"] in FAILED else 0)
 
 
 def open_tracker(config: Config, run_id: str, sweep: Path) -> Tracker:
@@ -102,7 +103,8 @@ def track_report(config: Config, sweep: Path, headline: Any) -> None:
 
         run = _start(config, sweep, job_type="sweep", name=f"{config.name}-report", tags=config.tracking.tags)
         figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((sweep / "report").glob("*.png"))}
-        run.log({"headline": wandb.Table(dataframe=headline.astype(str)), **figures})
+        tables = {"headline": wandb.Table(dataframe=headline.astype(str))} if len(headline) else {}
+        run.log({**tables, **figures})
         artifact = wandb.Artifact(f"{config.name}-report", type="report")
         artifact.add_dir(str(sweep / "report"))
         run.log_artifact(artifact)

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from bench.store import DECIDED
 from reports.statistics import solve_curve
 from reports.style import PANEL, TEXT, Look, looks
 
@@ -53,7 +54,7 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
 def solve_curves(results: pd.DataFrame) -> Figure:
     """Draw the share of runs solved by each step, a panel per problem: one minus the Kaplan–Meier
     estimate, with its pointwise 95 % interval as a band."""
-    decided = results[results["status"].isin(["solved", "unsolved", "diverged"])]
+    decided = results[results["status"].isin(DECIDED)]
     figure, panels = _panels(_order(decided["problem"]))
     styles = looks(results["cell"])
     for problem, axes in panels.items():
@@ -156,7 +157,7 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
 def reach(results: pd.DataFrame, column: str) -> Figure:
     """Draw steps to solve against a task's length or delay (`column`), both logarithmic: every run a
     point, medians joined; runs that were not solved lie on the upper edge, hollow."""
-    decided = results[results["status"].isin(["solved", "unsolved", "diverged"]) & results[column].notna()]
+    decided = results[results["status"].isin(DECIDED) & results[column].notna()]
     figure, panels = _panels(_order(decided["task"]))
     styles = looks(results["cell"])
     for task, axes in panels.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, results_frame
+from bench.frames import CURVE_TYPES, RESULT_TYPES, TIMING_COLUMNS, curves_frame, results_frame
 from bench.store import read_commands, read_runs
 
 
@@ -82,7 +82,7 @@ def _load_one(folder: Path, label: str) -> Stored:
     else:
         results = _read_parquet(folder / "results.parquet", list(RESULT_TYPES))
         curves = _read_parquet(folder / "curves.parquet", list(CURVE_TYPES))
-    timing = _read_parquet(folder / "timing.parquet", ["cell", "quantity", "value"])
+    timing = _read_parquet(folder / "timing.parquet", list(TIMING_COLUMNS))
     if results.empty and timing.empty:
         raise LoadError(f"{folder}: no finished runs and no times; is it a sweep's folder?")
     results, curves, timing = (
@@ -100,7 +100,7 @@ def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
         raise LoadError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
     missing = [column for column in columns if column not in frame]
     if missing:
-        raise LoadError(f"{path}: lacks the columns {', '.join(missing)}")
+        raise LoadError(f"{path}: lacks the columns {', '.join(missing)}; delete it, and the sweep makes it again")
     return frame
 
 

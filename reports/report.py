@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.store import FAILED
 from reports import figures, text
 from reports.load import Stored, load, varying
 from reports.statistics import is_finite, log_log_slope
@@ -310,7 +311,7 @@ def _scaling(content: Content) -> str:
 
 def failures(content: Content) -> str:
     runs = content.stored.results
-    bad = runs[runs["status"].isin(["failed", "out_of_memory", "diverged"])] if len(runs) else runs
+    bad = runs[runs["status"].isin([*FAILED, "diverged"])] if len(runs) else runs
     if len(runs) == 0:
         return ""
     if bad.empty:

@@ -4,11 +4,11 @@ import math
 
 import pandas as pd
 
+from bench.store import DECIDED
 from reports.statistics import Interval, median_interval, ratio_interval, solved_fraction
 
 REFERENCE_CELL = "lstm"
 DESCRIBED = ("cell", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size")
-DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
 
 
 def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
@@ -93,13 +93,18 @@ def step_time_ratios(results: pd.DataFrame, timings: pd.DataFrame) -> dict[tuple
     """
     if results.empty or timings.empty:
         return {}
-    keys = [column for column in timings if column.startswith(("cell.", "task."))]
-    keys = ["sweep", "cell", "task", *(key for key in keys if key in results)]
-    left = results.assign(batch_size=results["training.batch_size"])[[*keys, "batch_size", "problem", "contender"]]
-    right = timings[[*keys, "batch_size", "ratio"]].dropna(subset=["ratio"])
-    on = [*keys, "batch_size"]
-    matched = left.drop_duplicates().astype(str).merge(right.astype(dict.fromkeys(on, str)), on=on)
-    return {(row["problem"], row["contender"]): row["ratio"] for _, row in matched.iterrows()}
+    settings = [column for column in timings if column.startswith(("cell.", "task.")) and column in results]
+    on = ["sweep", "cell", "task", *settings, "batch_size"]
+    runs = results.assign(batch_size=results["training.batch_size"]).drop_duplicates(["problem", "contender"])
+    ratios = dict(zip(_row_keys(timings, on), timings["ratio"], strict=True))
+    names = zip(runs["problem"], runs["contender"], strict=True)
+    found = {name: ratios.get(key) for name, key in zip(names, _row_keys(runs, on), strict=True)}
+    return {name: ratio for name, ratio in found.items() if ratio is not None}
+
+
+def _row_keys(frame: pd.DataFrame, columns: list[str]) -> list[tuple[object, ...]]:
+    """Return each row's values as a hashable key, in which 8 and 8.0 are equal and so are all forms of missing."""
+    return [tuple(None if pd.isna(value) else value for value in row) for row in frame[columns].itertuples(index=False)]
 
 
 def _reference_case(measured: pd.DataFrame) -> str | None:

@@ -11,7 +11,7 @@ import yaml
 
 from bench import files
 from bench.frames import RESULT_TYPES, write_frames
-from bench.run import run
+from bench.runner import run
 from bench.store import RunFolder, read_commands, read_runs, record_command
 from tests.bench.conftest import make_config
 

@@ -1,9 +1,14 @@
 """Counted FLOPs are the closed form, memory is what was asked for, rounds interleave all cells."""
 
+from pathlib import Path
+
+import pandas as pd
 import pytest
 import torch
 
 from bench import timing
+from bench.plan import Plan
+from bench.study import time_cells
 from bench.timing import Case, case_key, count_flops, group_key, measure, peak_memory
 from tests.bench.conftest import make_config
 
@@ -105,3 +110,39 @@ def test_a_cell_that_has_only_the_call_is_timed():
     )
     assert {row["backend"] for row in rows} == {"own"}
     assert "inference_step" in {row["quantity"] for row in rows}
+
+
+class TestStudy:
+    """A sweep's cells are measured together or not at all."""
+
+    @pytest.fixture(autouse=True)
+    def _fast(self, monkeypatch):
+        monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+
+    def plan(self, folder: Path, *kinds: str) -> Plan:
+        configs = [
+            make_config(folder, cell={"_target_": f"cells.{kind}", "name": kind.lower()}, train=False) for kind in kinds
+        ]
+        return Plan(folder, {str(number): config for number, config in enumerate(configs)}, frozenset())
+
+    def test_measured_cells_are_not_measured_again(self, tmp_path: Path):
+        assert time_cells(self.plan(tmp_path, "LSTM", "GRU"))
+        before = pd.read_parquet(tmp_path / "timing.parquet")
+        assert not time_cells(self.plan(tmp_path, "LSTM", "GRU"))
+        assert not time_cells(self.plan(tmp_path, "GRU"))
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "timing.parquet"), before)
+
+    def test_a_new_cell_is_measured_beside_the_old_ones(self, tmp_path: Path):
+        time_cells(self.plan(tmp_path, "LSTM", "GRU"))
+        before = pd.read_parquet(tmp_path / "timing.parquet")
+        assert time_cells(self.plan(tmp_path, "RNN"))
+        after = pd.read_parquet(tmp_path / "timing.parquet")
+        assert set(after["cell"]) == {"lstm", "gru", "rnn"}
+        kept = before.merge(after, on=["case", "quantity", "round", "value"])
+        assert "training_step" not in set(kept["quantity"])
+
+    @pytest.mark.parametrize("content", [b"", b"garbage"])
+    def test_a_damaged_file_is_measured_again(self, tmp_path: Path, content: bytes):
+        (tmp_path / "timing.parquet").write_bytes(content)
+        assert time_cells(self.plan(tmp_path, "LSTM"))
+        assert set(pd.read_parquet(tmp_path / "timing.parquet")["cell"]) == {"lstm"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import wandb
 
-from bench.run import run
+from bench.runner import run
 from tests.bench.conftest import make_config
 
 

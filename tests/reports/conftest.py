@@ -103,7 +103,9 @@ def write_timing(sweep: Path) -> None:
         "task.length": 50,
         "cell.hidden_size": 64,
     }
-    frame = frame.assign(case=frame["cell"], **common)
+    adding = frame.assign(case=frame["cell"], **common)
+    copy = adding.drop(columns="task.length").assign(task="copy", group="h", **{"task.delay": 10})
+    frame = pd.concat([adding, copy])
     frame.convert_dtypes().to_parquet(sweep / "timing.parquet")
 
 

@@ -132,15 +132,17 @@ def test_all_failed(tmp_path: Path):
 
 def test_timing_separates_arithmetic_from_implementation(sweep: Path):
     stored = load(sweep)
-    timings = summarize_timing(stored.timing).set_index("cell")
+    both = summarize_timing(stored.timing)
+    timings = both[both["task"] == "adding"].set_index("cell")
     # 2e8 FLOP in 10 ms are 20 GFLOP/s, of a GEMM rate of 100 GFLOP/s; both slow down together.
     assert timings.loc["lstm", "share"].estimate == pytest.approx(0.2)
     assert timings.loc["lstm", "share"].low == pytest.approx(timings.loc["lstm", "share"].high)
     assert timings.loc["gru", "ratio"].low == pytest.approx(1.5)
     assert timings.loc["gru", "ratio"].high == pytest.approx(1.5)
     assert timings.loc["lstm", "training_step"].high > timings.loc["lstm", "training_step"].low
-    ratios = step_time_ratios(stored.results, timings.reset_index())
-    assert set(ratios) == {("adding", "lstm"), ("adding", "gru")}
+    ratios = step_time_ratios(stored.results, both)
+    assert set(ratios) == {(task, cell) for task in ("adding", "copy") for cell in ("lstm", "gru")}
+    assert ratios["copy", "gru"].estimate == pytest.approx(1.5)
 
 
 @pytest.mark.parametrize("content", [None, "garbage"])
@@ -161,4 +163,4 @@ def test_frames_for_pandas(sweep: Path):
     assert len(results) == 18
     assert isinstance(curves, pd.DataFrame)
     assert {"problem", "contender"} <= set(curves.columns)
-    assert len(timing) == 2 * (9 * 4 + 3)
+    assert len(timing) == 2 * 2 * (9 * 4 + 3)

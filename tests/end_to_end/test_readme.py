@@ -1,0 +1,92 @@
+"""The README's commands, numbers and example are true."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+
+from bench.config import register_schema
+from bench.plan import make_plan
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+GALLERY = ROOT / "reports" / "gallery" / "quick"
+
+
+def commands() -> list[str]:
+    """The README's `python -m bench` commands, but for those that need files of the reader's own."""
+    found = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("python -m bench ")]
+    return [command for command in found if "--config-dir" not in command]
+
+
+@pytest.fixture
+def plan_of(tmp_path: Path):
+    """Plans a command as the program does before it starts."""
+    register_schema()
+
+    def plan(command: str):
+        words = shlex.split(command)[3:]
+        multirun = "-m" in words or any(word.startswith("+sweep=") for word in words)
+        overrides = [word for word in words if word != "-m"] + [f"results_dir={tmp_path}"]
+        hydra = GlobalHydra.instance().hydra
+        mode = RunMode.MULTIRUN if multirun else RunMode.RUN
+        composed = hydra.compose_config(
+            "config", overrides, run_mode=mode, from_shell=False, with_log_configuration=False,
+            validate_sweep_overrides=False,
+        )  # fmt: skip
+        if "-m" in words:
+            composed.hydra.mode = RunMode.MULTIRUN
+        return make_plan(composed)
+
+    with initialize_config_module("conf", version_base="1.3"):
+        yield plan
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_can_be_run(plan_of, command: str):
+    assert plan_of(command).pending
+
+
+def test_sweeps_are_as_large_as_they_say(plan_of):
+    plan = plan_of("python -m bench +sweep=standard")
+    configs = plan.configs.values()
+    assert len(configs) == 5 * 2 * 3 * 3 * 5
+    assert {config.task.get("delay", config.task.get("length")) for config in configs} == {25, 50, 100}
+    assert len(plan_of("python -m bench +sweep=quick").configs) == 30
+
+
+def test_numbers_are_those_of_the_example_report():
+    report = (GALLERY / "README.md").read_text()
+    quoted = re.search(r"<!-- from reports/gallery/quick -->\n(.*?)\n<!-- end -->", README, flags=re.S)
+    assert quoted
+    lines = [line for line in quoted[1].splitlines() if line.startswith(("|", "- "))]
+    assert len(lines) > 5
+    for line in lines:
+        assert line in report
+    for target in re.findall(r"\]\((reports/gallery/[^)]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_example_cell_works_as_written(tmp_path: Path):
+    blocks = re.findall(r"```(?:python|yaml)\n# (my_\S+)\n(.*?)```", README, flags=re.S)
+    assert [name for name, _ in blocks] == ["my_cells.py", "my_conf/cell/leaky_rnn.yaml"]
+    for name, text in blocks:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    command = next(line for line in README.splitlines() if "--config-dir" in line)
+    fast = ["seed=0", "task=adding", "training.max_steps=2", "tracking=none", "timing.rounds=2"]
+    done = subprocess.run(
+        [sys.executable, *shlex.split(command)[1:], *fast],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = pd.read_parquet(tmp_path / "results" / "quick" / "results.parquet")
+    assert dict(zip(results["cell"], results["status"], strict=True)) == {"leaky_rnn": "unsolved", "lstm": "unsolved"}
