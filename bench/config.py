@@ -108,6 +108,8 @@ def from_hydra(composed: DictConfig) -> Config:
     _check_values(config)
     config.device = resolve_device(config.device)
     config.cell = check_options("cell", config.cell, given={"input_size", "device", "dtype"})
+    if "hidden_size" not in config.cell:
+        raise ConfigError(f"cell.hidden_size: {config.cell['name']} has none; the readout needs to know H")
     config.task = check_options("task", config.task, given=set())
     return config
 

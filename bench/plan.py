@@ -1,5 +1,6 @@
 """What a command is going to run: every configuration, checked, before the first one starts."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,17 +42,18 @@ class Plan:
         return next(iter(self.configs.values()))
 
 
-def make_plan(master: DictConfig) -> Plan:
+def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter) -> Plan:
     """Compose and check every run of a composed command.
 
     Args:
         master: what Hydra hands to a callback: one run, or the sweep's own configuration.
+        watch: iterates over the runs' overrides, and may show how far it is.
 
     Raises:
         ConfigError: any of the runs cannot be run.
     """
     configs = {}
-    for composed in _compose_jobs(master):
+    for composed in _compose_jobs(master, watch):
         config = from_hydra(composed)
         _check_buildable(config)
         configs[run_id(config)] = config
@@ -63,10 +65,11 @@ def make_plan(master: DictConfig) -> Plan:
     return Plan(sweep, configs, finished)
 
 
-def _compose_jobs(master: DictConfig) -> list[DictConfig]:
-    """Return the composition of every job, found as Hydra's own sweeper finds them."""
+def _compose_jobs(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[list[str]]]) -> Iterator[DictConfig]:
+    """Yield the composition of every job, found as Hydra's own sweeper finds them."""
     if master.hydra.mode != RunMode.MULTIRUN:
-        return [master]
+        yield master
+        return
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     hydra = GlobalHydra.instance().hydra
@@ -77,10 +80,11 @@ def _compose_jobs(master: DictConfig) -> list[DictConfig]:
     arguments = [f"{key!s}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    try:
-        return [loader.load_sweep_config(master, job) for job in jobs]
-    except HydraException as error:
-        raise ConfigError(explain(error)) from error
+    for job in watch(jobs):
+        try:
+            yield loader.load_sweep_config(master, job)
+        except HydraException as error:
+            raise ConfigError(explain(error)) from error
 
 
 def _check_buildable(config: Config) -> None:

@@ -3,13 +3,13 @@
 Progress is read from the store, so it is the same whichever launcher runs the jobs, and wherever."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 
 from bench.plan import Plan
 from bench.store import RunFolder
@@ -19,11 +19,17 @@ LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def planning(jobs: list[list[str]]) -> Iterable[list[str]]:
+    """Iterate over jobs while they are composed, with a bar that leaves no trace."""
+    return track(jobs, "Planning", console=console, transient=True, disable=not console.is_terminal)
+
+
 class SweepProgress:
     """Watches a plan's unfinished runs until stopped."""
 
     def __init__(self, plan: Plan) -> None:
         self._folders = {key: RunFolder(plan.sweep, key) for key in plan.pending}
+        self._runs = plan.sweep / "runs"
         self._max_steps = {key: config.training.max_steps for key, config in plan.pending.items()}
         self._before = len(plan.finished)
         self._total = len(plan.configs)
@@ -52,9 +58,9 @@ class SweepProgress:
     def _look(self) -> dict[str, dict[str, Any]]:
         """Take in newly finished runs; return the newest evaluation of each running one."""
         running = {}
-        for key, folder in self._folders.items():
-            if key in self._finished:
-                continue
+        begun = self._runs.iterdir() if self._runs.is_dir() else ()
+        for key in [path.name for path in begun if path.name in self._folders and path.name not in self._finished]:
+            folder = self._folders[key]
             result = folder.read_result()
             if result is not None:
                 self._finished[key] = result

@@ -16,7 +16,7 @@ from bench.errors import ConfigError
 from bench.frames import write_frames
 from bench.plan import Plan, make_plan
 from bench.process import command_line
-from bench.progress import SweepProgress, console, describe
+from bench.progress import SweepProgress, console, describe, planning
 from bench.store import FAILED, RunFolder, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
@@ -44,7 +44,7 @@ class SweepCallback(Callback):
 
     @_ends_the_program
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self.plan = make_plan(config)
+        self.plan = make_plan(config, planning)
         _check_writable(self.plan.sweep)
         record_command(self.plan.sweep, command_line())
         print(_announce(self.plan), flush=True)

@@ -10,9 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.store import DECIDED
+from reports.load import natural
 from reports.statistics import solve_curve
 from reports.style import PANEL, TEXT, Look, looks
 
@@ -155,47 +156,38 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
 
 
 def reach(results: pd.DataFrame, column: str) -> Figure:
-    """Draw steps to solve against a task's length or delay (`column`), both logarithmic: every run a
-    point, medians joined; runs that were not solved lie on the upper edge, hollow."""
+    """Draw steps to solve against a task's length or delay (`column`), both logarithmic, a panel for each
+    problem but for that setting: every run a point, medians joined; runs that were not solved lie on
+    the upper edge, hollow."""
     decided = results[results["status"].isin(DECIDED) & results[column].notna()]
-    figure, panels = _panels(_order(decided["task"]))
+    name = column.removeprefix("task.")
+    panel = decided["problem"].str.replace(rf", {name} [^,]+", "", regex=True)
+    figure, panels = _panels(_order(panel))
     styles = looks(results["cell"])
-    for task, axes in panels.items():
-        here = decided[decided["task"] == task]
-        ceiling = 1.6 * float(here["training.max_steps"].max())
+    for title, axes in panels.items():
+        here = decided[panel == title]
+        edge = 1.5 * float(here["training.max_steps"].max())
         for number, (cell, look) in enumerate(styles.items()):
             runs = here[here["cell"] == cell]
             if runs.empty:
                 continue
             spread = 1.04 ** (number - (len(styles) - 1) / 2)  # so that equal points do not hide each other
-            at = runs[column].to_numpy(dtype=float) * spread
+            at = runs[column].to_numpy(dtype=float)
             steps = runs["steps_to_solve"].astype("Float64").fillna(math.inf).to_numpy(dtype=float)
             solved = np.isfinite(steps)
-            axes.plot(at[solved], steps[solved], ls="", marker=look.marker, ms=4, color=look.colour, alpha=0.5)
-            axes.plot(
-                at[~solved],
-                np.full((~solved).sum(), ceiling),
-                ls="",
-                marker=look.marker,
-                ms=5,
-                mfc="none",
-                color=look.colour,
-            )
-            medians = pd.Series(steps).groupby(runs[column].to_numpy(dtype=float)).median()
+            dots: dict[str, Any] = {"ls": "", "marker": look.marker, "ms": 5, "color": look.colour}
+            axes.plot(at[solved] * spread, steps[solved], alpha=0.5, **dots)
+            axes.plot(at[~solved] * spread, np.full((~solved).sum(), edge), mfc="none", **dots)
+            medians = pd.Series(steps).groupby(at).median()
             medians = medians[np.isfinite(medians)]
             axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=cell)
-        axes.set_yscale("log")
         _log_ticks(axes, "x", here[column])
-        axes.set(title=task, xlabel=column.replace("task.", "") + ", steps", ylabel="training steps to solve")
-        axes.axhline(ceiling, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-        axes.annotate(
-            "not solved",
-            (0.01, ceiling),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
+        _log_counts(axes)
+        axes.set(title=title, xlabel=f"{name}, steps", ylabel="training steps to solve")
+        axes.set_ylim(top=1.3 * edge)
+        axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, -11), "textcoords": "offset points"}
+        axes.annotate("not solved", (0.01, edge), fontsize=8, **place)
     _legend(figure, panels, styles)
     return figure
 
@@ -245,7 +237,7 @@ def _timed_groups(timings: pd.DataFrame) -> dict[str, pd.DataFrame]:
     keys = ["sweep", "task", "time_steps", "batch_size", "hidden_size", "device", "threads"]
     shown = [key for key in ("device", "threads") if timings[key].nunique() > 1]
     groups = {}
-    for values, rows in timings.groupby(keys, sort=False, dropna=False):
+    for values, rows in timings.groupby(keys, dropna=False):
         named = dict(zip(keys, values, strict=True))
         label = f"{named['task']}: T={named['time_steps']} B={named['batch_size']} H={named['hidden_size']}"
         label = ", ".join([label, *(f"{key} {named[key]}" for key in shown)])
@@ -260,7 +252,15 @@ def _bar_names(rows: pd.DataFrame) -> list[str]:
 
 
 def _order(values: pd.Series) -> list[str]:
-    return list(dict.fromkeys(str(value) for value in values))
+    return sorted({str(value) for value in values}, key=natural)
+
+
+def _log_counts(axes: Axes) -> None:
+    """Scale the vertical axis logarithmically with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(_thousands))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _log_ticks(axes: Axes, which: str, values: pd.Series) -> None:

@@ -1,5 +1,6 @@
 """Reading stored sweeps into frames, and naming what is compared in them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,13 @@ def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
     if missing:
         raise LoadError(f"{path}: lacks the columns {', '.join(missing)}; delete it, and the sweep makes it again")
     return frame
+
+
+def natural(name: str) -> list[object]:
+    """Return a sort key in which the numbers in a name count as numbers: "length 50" before "length 100"."""
+    # Texts and numbers alternate, beginning with a text, so that keys compare like with like.
+    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    return [float(part) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:

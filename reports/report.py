@@ -9,7 +9,7 @@ import pandas as pd
 
 from bench.store import FAILED
 from reports import figures, text
-from reports.load import Stored, load, varying
+from reports.load import Stored, load, natural, varying
 from reports.statistics import is_finite, log_log_slope
 from reports.style import looks, save, set_theme
 from reports.summary import REFERENCE_CELL, step_time_ratios, summarize_results, summarize_timing
@@ -61,7 +61,9 @@ def _in_order(summary: pd.DataFrame) -> pd.DataFrame:
     """Sort rows by cell within each problem, as figures do."""
     order = list(looks(summary["cell"]))
     first = [column for column in ("sweep", "problem", "task") if column in summary]
-    ranks = {column: {value: i for i, value in enumerate(sorted(set(summary[column])))} for column in first}
+    ranks = {
+        column: {value: i for i, value in enumerate(sorted(set(summary[column]), key=natural))} for column in first
+    }
     keys = [summary[column].map(ranks[column]) for column in first]
     keys += [summary[column] for column in ("time_steps", "batch_size", "hidden_size") if column in summary]
     keys.append(summary["cell"].map(order.index))
