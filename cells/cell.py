@@ -163,6 +163,20 @@ class Cell(nn.Module):
         """Run torch.nn's kernel on this cell's parameters."""
         raise NotImplementedError
 
+    def call_torch_kernel(self, kernel: Callable[..., Any], inputs: Tensor, state: Any) -> Any:
+        """Call the function that torch.nn's module of this cell calls, for one layer in one direction."""
+        return kernel(
+            inputs,
+            state,
+            self.torch_weights(),
+            has_biases=self.bias is not None,
+            num_layers=1,
+            dropout=0.0,
+            train=self.training,
+            bidirectional=False,
+            batch_first=False,
+        )
+
     def _check(self, inputs: Tensor, state: State) -> None:
         if inputs.dim() != 3 or inputs.shape[0] == 0 or inputs.shape[2] != self.input_size:
             raise ValueError(f"inputs must be (T ≥ 1, B, {self.input_size}), time first, not {tuple(inputs.shape)}")

@@ -42,17 +42,7 @@ class GRU(Cell):
         return h, h
 
     def forward_torch(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        outputs, h = torch.gru(
-            inputs,
-            state.unsqueeze(0),
-            self.torch_weights(),
-            has_biases=self.bias is not None,
-            num_layers=1,
-            dropout=0.0,
-            train=self.training,
-            bidirectional=False,
-            batch_first=False,
-        )
+        outputs, h = self.call_torch_kernel(torch.gru, inputs, state.unsqueeze(0))
         return outputs, h.squeeze(0)
 
     def torch_weights(self) -> list[Tensor]:

@@ -60,15 +60,5 @@ class LSTM(Cell):
         return h, (h, c)
 
     def forward_torch(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        outputs, h, c = torch.lstm(
-            inputs,
-            [part.unsqueeze(0) for part in state],
-            self.torch_weights(),
-            has_biases=self.bias is not None,
-            num_layers=1,
-            dropout=0.0,
-            train=self.training,
-            bidirectional=False,
-            batch_first=False,
-        )
+        outputs, h, c = self.call_torch_kernel(torch.lstm, inputs, [part.unsqueeze(0) for part in state])
         return outputs, (h.squeeze(0), c.squeeze(0))

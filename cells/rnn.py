@@ -44,17 +44,7 @@ class RNN(Cell):
 
     def forward_torch(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         kernel = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
-        outputs, h = kernel(
-            inputs,
-            state.unsqueeze(0),
-            self.torch_weights(),
-            has_biases=self.bias is not None,
-            num_layers=1,
-            dropout=0.0,
-            train=self.training,
-            bidirectional=False,
-            batch_first=False,
-        )
+        outputs, h = self.call_torch_kernel(kernel, inputs, state.unsqueeze(0))
         return outputs, h.squeeze(0)
 
     def _torch_options(self) -> dict[str, Any]:

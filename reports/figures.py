@@ -186,8 +186,14 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
         axes.set(title=title, xlabel=f"{name}, steps", ylabel="training steps to solve")
         axes.set_ylim(top=1.3 * edge)
         axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, -11), "textcoords": "offset points"}
-        axes.annotate("not solved", (0.01, edge), fontsize=8, **place)
+        axes.annotate(
+            "not solved",
+            (0.01, edge),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -11),
+            textcoords="offset points",
+            fontsize=8,
+        )
     _legend(figure, panels, styles)
     return figure
 
