@@ -3,7 +3,6 @@
 import math
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ class Training:
     """How a model is trained, and for how long. `conf/training/default.yaml` explains each key."""
 
     optimizer: str = "Adam"
-    optimizer_options: dict[str, Any] = field(default_factory=dict)
+    optimizer_options: Any = None  # a mapping; OmegaConf cannot merge into an absent one that is typed
     learning_rate: float = 0.005
     clip_norm: float | None = 1.0
     batch_size: int = 64
@@ -150,8 +149,8 @@ def _check_values(config: Config) -> None:
         ("timing.rounds", timing.rounds, 1),
         ("timing.inference_steps", timing.inference_steps, 1),
     ):
-        if value is not None and value < least:
-            raise ConfigError(f"{key}={value}: must be at least {least}")
+        if value is not None and not least <= value < 2**63:
+            raise ConfigError(f"{key}={value}: must be at least {least}" + (", below 2^63" if value > least else ""))
     for key, number in (
         ("training.learning_rate", training.learning_rate),
         ("training.clip_norm", training.clip_norm),
@@ -169,8 +168,10 @@ def _check_values(config: Config) -> None:
     cores = os.cpu_count() or 1
     if config.threads > cores:
         raise ConfigError(f"threads={config.threads}: this machine has {cores} cores")
-    _check_name("cell.name", config.cell.get("name"))
-    _check_name("task.name", config.task.get("name"))
+    for group, options in (("cell", config.cell), ("task", config.task)):
+        if "_target_" not in options:
+            raise ConfigError(f"{group}: has no _target_; name a class, as the files in conf/{group} do")
+        _check_name(f"{group}.name", options.get("name"))
     make_optimizer(training, [torch.nn.Parameter(torch.zeros(1))])
 
 
@@ -196,9 +197,11 @@ def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer
     name = training.optimizer
     if name not in known:
         raise ConfigError(f"training.optimizer={name}: no such optimiser.{nearest(name, known)}")
-    options: Mapping[str, Any] = training.optimizer_options
+    options = training.optimizer_options or {}
+    if not isinstance(options, dict):
+        raise ConfigError(f"training.optimizer_options={options}: must be a mapping, as {{weight_decay: 0.01}}")
     try:
         return known[name](parameters, lr=training.learning_rate, **options)
     except (TypeError, ValueError) as error:
         reason = str(error).removeprefix(f"{name}.__init__() ")
-        raise ConfigError(f"training.optimizer_options={dict(options)}: {name} {reason}") from error
+        raise ConfigError(f"training.optimizer_options={options}: {name} {reason}") from error

@@ -39,6 +39,9 @@ def explain(error: Exception) -> str:
         return _one_line(cause)
     if isinstance(error, OmegaConfBaseException):
         return _one_line(error)
+    match = re.search(r"Ambiguous value for argument '([^']+)'", str(error))
+    if match:
+        return f"{match[1]}: several values make a sweep; add -m"
     match = re.search(r"Could not override '([^']+)'", str(error))
     if match:
         return f"{match[1]}: no such key or group; `python -m bench --help` lists what there is"

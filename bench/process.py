@@ -28,6 +28,8 @@ def configure_process(threads: int, allocator: str) -> str:
         The allocator in effect: "tuned", or "system" also where glibc is missing.
     """
     torch.set_num_threads(threads)
+    if torch.cuda.is_available():
+        torch.backends.cudnn.allow_tf32 = False  # float32 means float32, and is comparable between backends
     return "tuned" if allocator == "tuned" and _tune_malloc() else "system"
 
 

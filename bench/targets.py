@@ -65,10 +65,8 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
         The same options with values converted to the annotated types.
 
     Raises:
-        ConfigError: no `_target_`, an unknown or missing option, a value of the wrong type.
+        ConfigError: an unknown or missing option, a value of the wrong type.
     """
-    if "_target_" not in options:
-        raise ConfigError(f"{group}: has no _target_; name a class, as conf/{group}/*.yaml do")
     known, takes_more = options_of(load_target(str(options["_target_"])))
     own = {key: value for key, value in options.items() if key not in ("_target_", "name")}
     choices = set(known) - given

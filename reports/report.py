@@ -94,7 +94,7 @@ def protocol(content: Content) -> str:
         settings = {
             column: _values(part[column]) for column in part.columns if column.startswith(("task.", "training."))
         }
-        known = {column: value for column, value in settings.items() if value not in ("", "{}")}
+        known = {column: value for column, value in settings.items() if value}
         rows += [
             {"": f"{task}: task", "settings": _join(known, "task.")},
             {"": f"{task}: training", "settings": _join(known, "training.")},

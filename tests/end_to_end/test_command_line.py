@@ -90,7 +90,8 @@ def test_a_sweep_without_a_file(tmp_path: Path):
 
 
 def test_a_single_run(tmp_path: Path):
-    done = bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY)
+    optimizer = ["training.optimizer=SGD", "training.optimizer_options={momentum: 0.5}"]
+    done = bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY, *optimizer)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith("scratch/report/README.md")
     (row,) = pd.read_parquet(tmp_path / "scratch" / "results.parquet").to_dict("records")
@@ -171,6 +172,9 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["device=cuda:99"], "device=cuda:99"),
     (["name=../escape"], "name=../escape"),
     (["gru"], "gru: cannot be read"),
+    (["cell=gru,lstm"], "cell=gru,lstm: several values make a sweep; add -m"),
+    (["~cell"], "cell: has no _target_"),
+    (["seed=99999999999999999999"], "below 2^63"),
     (["cell="], "cell"),
     (["+sweep=smoke", "cell=gru,lstn"], "lstn"),
     (["results_dir=/proc/nowhere"], "cannot write to /proc/nowhere"),
