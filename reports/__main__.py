@@ -24,4 +24,5 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """The report: sections in order, from stored files only, the same bytes for the same files."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from json import loads
@@ -13,6 +14,8 @@ from reports.load import Stored, load, natural, varying
 from reports.statistics import is_finite, log_log_slope
 from reports.style import looks, save, set_theme
 from reports.summary import REFERENCE_CELL, step_time_ratios, summarize_results, summarize_timing
+
+WORDY_GROUPS = 4  # with more timed groups than this, sentences say less than the table
 
 
 @dataclass(frozen=True)
@@ -284,8 +287,26 @@ def cost(content: Content) -> str:
         "not comparable; ratios are. The backend is what ran: `loop` is Python over time steps, whose times say more "
         "about Python than about the cell."
     )
-    parts = ["## Cost", bars, text.table(rows), note, _scaling(content)]
+    parts = ["## Cost", bars, _cost_in_words(timings), text.table(rows), note, _scaling(content)]
     return "\n\n".join(filter(None, parts))
+
+
+def _cost_in_words(timings: pd.DataFrame) -> str:
+    """Split each time ratio into the architecture's part and the implementation's, in words."""
+    keys = ["sweep", "task", "time_steps", "batch_size", "hidden_size"]
+    lines = []
+    for (_, task, steps, _, _), rows in timings.groupby(keys, sort=False, dropna=False):
+        said = [
+            f"{row['cell']} {row['ratio'].estimate:.2f}× = {row['flop_ratio']:.2f}× the arithmetic at "
+            f"{row['flop_ratio'] / row['ratio'].estimate:.2f}× the rate"
+            for _, row in rows.iterrows()
+            if row["cell"] != REFERENCE_CELL and row["ratio"] is not None and math.isfinite(row["flop_ratio"])
+        ]
+        if said:
+            lines.append(
+                f"- **{task}, T={steps}**, time of a training step over {REFERENCE_CELL}'s: {'; '.join(said)}."
+            )
+    return "\n".join(lines) if len(lines) <= WORDY_GROUPS else ""
 
 
 def _scaling(content: Content) -> str:

@@ -47,7 +47,7 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
     """Return a row per timed case: where (task, time_steps, batch_size, hidden_size, …), `cell`, and as `Interval`s
     over rounds training_step, forward, inference_step (ms), ratio (of training steps to the reference
     cell's in the same rounds), gflops (achieved), share (of the GEMM rate in the same rounds); and once
-    flops_training_step, first_call (ms), peak_memory (MiB).
+    flops_training_step, flop_ratio (to the reference cell's), first_call (ms), peak_memory (MiB).
     """
     rows = []
     for (sweep, _, _), measured in timing.groupby(["sweep", "group", "hidden_size"], sort=False, dropna=False):
@@ -59,7 +59,7 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
         for case, rounds in tables.items():
             facts = measured[measured["case"] == case]
             once = facts[facts["round"].isna()].set_index("quantity")["value"]
-            flops = float(once.get("flops_training_step", math.nan))
+            flops = _flops(measured, case)
             rate = flops / rounds["training_step"] / 1e6  # FLOP per ms is kFLOP/s
             settings = [column for column in facts if column.startswith(("cell.", "task."))]
             described = facts.iloc[0][[*DESCRIBED, *settings]]
@@ -77,6 +77,7 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
                     "share": None if math.isnan(flops) else median_interval(rate / rounds["gemm"]),
                     "gemm": median_interval(rounds["gemm"]),
                     "flops_training_step": flops,
+                    "flop_ratio": flops / _flops(measured, reference),
                     "first_call": float(once.get("first_call", math.nan)),
                     "peak_memory": float(once.get("peak_memory", math.nan)),
                 }
@@ -105,6 +106,11 @@ def step_time_ratios(results: pd.DataFrame, timings: pd.DataFrame) -> dict[tuple
 def _row_keys(frame: pd.DataFrame, columns: list[str]) -> list[tuple[object, ...]]:
     """Return each row's values as a hashable key, in which 8 and 8.0 are equal and so are all forms of missing."""
     return [tuple(None if pd.isna(value) else value for value in row) for row in frame[columns].itertuples(index=False)]
+
+
+def _flops(measured: pd.DataFrame, case: str | None) -> float:
+    counted = measured[(measured["case"] == case) & (measured["quantity"] == "flops_training_step")]["value"]
+    return float(counted.iloc[0]) if len(counted) else math.nan
 
 
 def _reference_case(measured: pd.DataFrame) -> str | None:

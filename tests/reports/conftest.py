@@ -81,7 +81,7 @@ def write_timing(sweep: Path) -> None:
             ):
                 rows.append((cell, quantity, number, value))
         rows += [
-            (cell, "flops_training_step", None, 2e8),
+            (cell, "flops_training_step", None, 2e8 * (1.2 if cell == "gru" else 1)),
             (cell, "first_call", None, 40.0),
             (cell, "peak_memory", None, 9.0),
         ]

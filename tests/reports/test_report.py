@@ -137,6 +137,10 @@ def test_timing_separates_arithmetic_from_implementation(sweep: Path):
     # 2e8 FLOP in 10 ms are 20 GFLOP/s, of a GEMM rate of 100 GFLOP/s; both slow down together.
     assert timings.loc["lstm", "share"].estimate == pytest.approx(0.2)
     assert timings.loc["lstm", "share"].low == pytest.approx(timings.loc["lstm", "share"].high)
+    # 1.5 times the time for 1.2 times the arithmetic: at 0.8 of the rate.
+    assert timings.loc["gru", "flop_ratio"] == pytest.approx(1.2)
+    text = write_report([sweep]).path.read_text()
+    assert "gru 1.50× = 1.20× the arithmetic at 0.80× the rate" in text
     assert timings.loc["gru", "ratio"].low == pytest.approx(1.5)
     assert timings.loc["gru", "ratio"].high == pytest.approx(1.5)
     assert timings.loc["lstm", "training_step"].high > timings.loc["lstm", "training_step"].low
