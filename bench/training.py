@@ -1,6 +1,7 @@
 """The training loop: a model, a task and a stream of fresh batches in, evaluations and an outcome out."""
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -11,6 +12,8 @@ from bench.config import Training, make_optimizer
 from bench.model import Model
 from bench.seeds import Streams
 from tasks import Batch, Task
+
+NO_STEPS = (math.nan, math.nan)  # means over no training steps at all
 
 
 @dataclass(frozen=True)
@@ -96,50 +99,34 @@ def train(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = make_optimizer(training, parameters)
     held_out = task.sample(training.evaluation_size, streams.evaluation).to(dtype)
-    max_steps = training.max_steps
-    if training.max_samples is not None:
-        max_steps = min(max_steps, max(1, training.max_samples // training.batch_size))
-    clip_norm = math.inf if training.clip_norm is None else training.clip_norm
+    last_step = _last_step(training)
     clock = _Clock()
-    losses: list[float] = []
-    norms: list[float] = []
+    steps: list[tuple[float, float]] = []  # loss and gradient norm of each since the last evaluation
     solved_row: list[Evaluation] = []
 
     def evaluation_at(step: int) -> Evaluation:
         seconds = clock.read()
         loss, score = evaluate(model, task, held_out)
-        evaluation = Evaluation(
-            step=step,
-            samples=step * training.batch_size,
-            seconds=seconds,
-            train_loss=sum(losses) / len(losses) if losses else math.nan,
-            grad_norm=sum(norms) / len(norms) if norms else math.nan,
-            loss=loss,
-            score=score,
-            solved=task.solved(score),
-        )
-        losses.clear()
-        norms.clear()
+        train_loss, grad_norm = (statistics.fmean(column) for column in zip(*steps, strict=True)) if steps else NO_STEPS
+        samples = step * training.batch_size
+        evaluation = Evaluation(step, samples, seconds, train_loss, grad_norm, loss, score, task.solved(score))
+        steps.clear()
         on_evaluation(evaluation)
         clock.leave_out(clock.read() - seconds)
         return evaluation
 
     latest = evaluation_at(0)
-    for step in range(1, max_steps + 1):
+    for step in range(1, last_step + 1):
         batch = task.sample(training.batch_size, streams.training).to(dtype)
-        optimizer.zero_grad()
-        loss = task.loss(model(batch.inputs), batch)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        losses.append(loss.item())
-        norms.append(norm.item())
-        if not (math.isfinite(losses[-1]) and math.isfinite(norms[-1])):
-            reason = f"loss {losses[-1]} and gradient norm {norms[-1]} at step {step}"
+        loss, norm = _take_gradient(model, task, batch, optimizer, parameters, training.clip_norm)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            reason = f"loss {loss} and gradient norm {norm} at step {step}"
             return Outcome("diverged", step, clock.read(), latest, error=reason)
         optimizer.step()
+        steps.append((loss, norm))
 
         spent = training.max_seconds is not None and clock.read() > training.max_seconds
-        if step % training.evaluate_every == 0 or step == max_steps or spent:
+        if step % training.evaluate_every == 0 or step == last_step or spent:
             latest = evaluation_at(step)
             if not math.isfinite(latest.loss):
                 reason = f"held-out loss {latest.loss} at step {step}"
@@ -150,6 +137,29 @@ def train(
             if spent:
                 break
     return Outcome("unsolved", latest.step, clock.read(), latest)
+
+
+def _last_step(training: Training) -> int:
+    """Return the step at which the budget of steps or of samples is spent."""
+    if training.max_samples is None:
+        return training.max_steps
+    return min(training.max_steps, max(1, training.max_samples // training.batch_size))
+
+
+def _take_gradient(
+    model: Model,
+    task: Task,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    clip_norm: float | None,
+) -> tuple[float, float]:
+    """Leave the clipped gradient of a batch's loss in the parameters; return loss and norm before clipping."""
+    optimizer.zero_grad()
+    loss = task.loss(model(batch.inputs), batch)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
+    return loss.item(), norm.item()
 
 
 @torch.no_grad()

@@ -149,7 +149,7 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
                 label=cell,
             )
         _log_ticks(axes, "x", groups[label]["time_steps"])
-        axes.set_yscale("log")
+        _log_plain(axes)
         axes.set(title=label, xlabel="sequence length T, steps", ylabel="training step, ms")
     _legend(figure, panels, styles)
     return figure
@@ -182,7 +182,7 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
             medians = medians[np.isfinite(medians)]
             axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=cell)
         _log_ticks(axes, "x", here[column])
-        _log_counts(axes)
+        _log_plain(axes)
         axes.set(title=title, xlabel=f"{name}, steps", ylabel="training steps to solve")
         axes.set_ylim(top=1.3 * edge)
         axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
@@ -261,7 +261,7 @@ def _order(values: pd.Series) -> list[str]:
     return sorted({str(value) for value in values}, key=natural)
 
 
-def _log_counts(axes: Axes) -> None:
+def _log_plain(axes: Axes) -> None:
     """Scale the vertical axis logarithmically with plain numbers at 1, 2 and 5."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
@@ -280,4 +280,4 @@ def _log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
 
 
 def _thousands(value: float, _: object = None) -> str:
-    return f"{value:,.0f}"
+    return f"{value:,.12g}"
