@@ -122,3 +122,20 @@ def test_an_lstm_learns_and_beats_the_baseline():
 def test_float64_trains_in_float64():
     _, model = run(dtype="float64")
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float64}
+
+
+def test_evaluations_cost_no_training_time(monkeypatch):
+    """By a clock that ticks once a look, and on which an evaluation takes a thousand seconds."""
+    now = [0.0]
+
+    def look() -> float:
+        now[0] += 1
+        return now[0]
+
+    def evaluate_slowly(_: Evaluation) -> None:
+        now[0] += 1000
+
+    monkeypatch.setattr("bench.training.perf_counter", look)
+    outcome, _ = run(evaluate_slowly)
+    assert 0 < outcome.seconds < 100
+    assert outcome.final.seconds <= outcome.seconds
