@@ -3,7 +3,7 @@
 import math
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -85,11 +85,6 @@ class Config:
 def register_schema() -> None:
     """Make the schema known to Hydra under the name that `conf/config.yaml` refers to."""
     ConfigStore.instance().store(name="schema", node=Config)
-
-
-def to_dict(config: Config) -> dict[str, Any]:
-    """Return the configuration as plain nested dictionaries."""
-    return asdict(config)
 
 
 def from_hydra(composed: DictConfig) -> Config:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from bench.config import Config, to_dict
+from bench.config import Config
 from bench.identity import run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.process import configure_process, environment
@@ -33,7 +33,7 @@ def run(config: Config) -> dict[str, Any]:
     if stored is not None:
         return stored
     allocator = configure_process(config.threads, config.allocator)
-    folder.begin(to_dict(config))
+    folder.begin(asdict(config))
     tracker = open_tracker(config, identifier, sweep)
 
     def on_evaluation(evaluation: Evaluation) -> None:

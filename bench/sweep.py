@@ -49,15 +49,13 @@ class SweepCallback(Callback):
         record_command(self.plan.sweep, command_line())
         print(_announce(self.plan), flush=True)
         if not self.plan.pending or not self.plan.first.train:
-            _conclude(self.plan)
-            raise SystemExit(_exit_code(self.plan))
+            raise SystemExit(_conclude(self.plan))
         self.progress = SweepProgress(self.plan)
 
     @_ends_the_program
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         self.progress.stop()
-        _conclude(self.plan)
-        if code := _exit_code(self.plan):
+        if code := _conclude(self.plan):
             raise SystemExit(code)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -99,8 +97,12 @@ def _check_writable(sweep: Path) -> None:
         ) from error
 
 
-def _conclude(plan: Plan) -> None:
-    """Time the cells, gather the tables, write the report and say where it is."""
+def _conclude(plan: Plan) -> int:
+    """Time the cells, gather the tables, write the report and say where it is.
+
+    Returns:
+        The exit code: 1 if any planned run failed or has no result, else 0.
+    """
     from reports.report import write_report
 
     # A single run has nothing beside it to be compared with.
@@ -110,27 +112,24 @@ def _conclude(plan: Plan) -> None:
     report = write_report([plan.sweep])
     if plan.pending or timed:
         track_report(plan.first, plan.sweep, report.headline)
-    _tell(plan)
+    failures = _tell_failures(plan)
     print(report.path)
+    return int(failures > 0)
 
 
-def _tell(plan: Plan) -> None:
-    """Say which runs failed, and which have no result at all."""
+def _tell_failures(plan: Plan) -> int:
+    """Say which planned runs failed, and which have no result at all; return how many these are."""
+    failures = 0
     for key in plan.configs if plan.first.train else ():
         result = RunFolder(plan.sweep, key).read_result()
+        if result is not None and result["status"] not in FAILED:
+            continue
+        failures += 1
         if result is None:
             console.print(f"no result: {key}; the same command runs it again", markup=False)
-        elif result["status"] in FAILED:
-            folder = plan.sweep / "runs" / key
-            console.print(
-                f"{describe(result)} (traceback: {folder}/result.json; delete that folder to run it again)",
-                markup=False,
-            )
-
-
-def _exit_code(plan: Plan) -> int:
-    """Return 1 if any planned run failed or has no result, else 0."""
-    if not plan.first.train:
-        return 0
-    results = [RunFolder(plan.sweep, key).read_result() for key in plan.configs]
-    return int(any(result is None or result["status"] in FAILED for result in results))
+            continue
+        folder = plan.sweep / "runs" / key
+        console.print(
+            f"{describe(result)} (traceback: {folder}/result.json; delete that folder to run it again)", markup=False
+        )
+    return failures

@@ -11,7 +11,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.config import Config, make_optimizer, to_dict
+from bench.config import Config, make_optimizer
 from bench.frames import settings_columns
 from bench.model import Model, backend_of, make_model, make_task
 from bench.process import configure_process, environment
@@ -160,7 +160,7 @@ def _row(case: Case, quantity: str, number: int | None, value: float, unit: str)
         "batch_size": config.training.batch_size,
         "input_size": case.task.input_size,
         "hidden_size": config.cell.get("hidden_size"),
-        **settings_columns(to_dict(config), ["cell", "task"]),
+        **settings_columns(asdict(config), ["cell", "task"]),
         "environment": json.dumps(environment(config.device)),
         "quantity": quantity,
         "round": number,

@@ -5,10 +5,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from bench.config import Config, to_dict
+from bench.config import Config
 from bench.store import FAILED
 
 
@@ -76,7 +77,7 @@ def open_tracker(config: Config, run_id: str, sweep: Path) -> Tracker:
         return NoTracker()
     tags = [config.cell["name"], config.task["name"], *config.tracking.tags]
     left_out = ("tracking", "results_dir", "timing", "train")
-    settings = {key: value for key, value in to_dict(config).items() if key not in left_out}
+    settings = {key: value for key, value in asdict(config).items() if key not in left_out}
     try:
         wandb_run = _start(config, sweep, job_type="run", name=run_id, tags=tags, config=settings)
         wandb_run.define_metric("*", step_metric="step")

@@ -1,5 +1,6 @@
 """The report's sections on results. Each returns markdown, or "" where it has nothing to say."""
 
+import math
 from dataclasses import dataclass
 from json import loads
 from pathlib import Path
@@ -9,7 +10,6 @@ import pandas as pd
 from bench.store import FAILED
 from reports import figures, text
 from reports.load import Stored, varying
-from reports.statistics import is_finite
 from reports.style import save
 from reports.summary import REFERENCE_CELL, step_time_ratios
 
@@ -85,7 +85,7 @@ def _says(row: pd.Series) -> str:
     share = f"{row['solved']}/{row['runs']}"
     if row["solved"] == 0:
         return f"{name} solved {share}"
-    if not is_finite(row["steps"]):
+    if not math.isfinite(row["steps"].estimate):
         return f"{name} solved {share} within {row['budget']:,} steps"
     return f"{name} solved {share}, median {row['steps'].estimate:,.0f} steps"
 
@@ -134,7 +134,9 @@ def _reading_notes(content: Content) -> str:
         "*Final loss* is that on held-out sequences when a run ended. Both are medians over seeds with an interval "
         "between two of the observed values."
     ]
-    if confidence < 0.95:
+    if seeds == 1:
+        notes.append("One seed has no interval: how the next would do, nothing here says.")
+    elif confidence < 0.95:
         notes.append(
             f"With {plural(seeds, 'seed')} that interval is the range of all runs, which holds the true median with a "
             f"probability of {confidence:.0%} only: read small differences as none. Six seeds give 95 %."

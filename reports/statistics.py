@@ -1,6 +1,5 @@
 """Statistics as pure functions on arrays; scipy does the mathematics."""
 
-import math
 import warnings
 from dataclasses import dataclass
 
@@ -129,8 +128,3 @@ def log_log_slope(x: ArrayLike, y: ArrayLike) -> Interval | None:
     fit = stats.linregress(log_x, log_y)
     reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(log_x) - 2)) * float(fit.stderr)
     return Interval(float(fit.slope), float(fit.slope) - reach, float(fit.slope) + reach, CONFIDENCE)
-
-
-def is_finite(interval: Interval) -> bool:
-    """Tell whether an interval's estimate is a finite number."""
-    return math.isfinite(interval.estimate)

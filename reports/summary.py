@@ -15,9 +15,9 @@ def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
     """Return a row per problem and contender.
 
     Columns: problem, contender, cell, runs (that say something of the architecture), failed, solved,
-    solved_fraction, steps, seconds, samples_per_step, final_loss (each an `Interval` or None),
-    baseline_loss, parameters, budget, backend. A run that was not solved counts as never solved; one
-    that diverged, as of infinite loss; one that failed is counted apart.
+    solved_fraction, steps, final_loss (each an `Interval` or None), parameters, budget. A run that was
+    not solved counts as never solved; one that diverged, as of infinite loss; one that failed is
+    counted apart.
     """
     rows = []
     for (problem, contender), runs in results.groupby(["problem", "contender"], sort=False):
@@ -34,10 +34,8 @@ def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
                 "solved_fraction": solved_fraction(solved, len(decided)) if len(decided) else None,
                 "steps": _median(decided["steps_to_solve"]),
                 "final_loss": _median(decided["final_loss"]),
-                "baseline_loss": _first(runs["baseline_loss"]),
                 "parameters": _first(runs["parameters"]),
                 "budget": _first(runs["training.max_steps"]) if "training.max_steps" in runs else None,
-                "backend": _first(runs["backend"]),
             }
         )
     return pd.DataFrame(rows)

@@ -46,7 +46,7 @@ def steps(interval: Interval | None, budget: object) -> str:
     return f"{bound(interval.estimate)} [{bound(interval.low)}, {bound(interval.high)}]"
 
 
-def number(interval: Interval | None, digits: int = 2, suffix: str = "") -> str:
+def number(interval: Interval | None, digits: int = 2) -> str:
     """Return an estimate and interval with as many decimals as `digits` significant ones of the estimate need."""
     if interval is None:
         return NONE
@@ -54,12 +54,12 @@ def number(interval: Interval | None, digits: int = 2, suffix: str = "") -> str:
         return "∞"
     places = decimals(interval.estimate, digits)
     if interval.low == interval.high:  # one value, or all the same
-        return f"{interval.estimate:,.{places}f}{suffix}"
+        return f"{interval.estimate:,.{places}f}"
 
     def bound(value: float) -> str:
         return f"{value:,.{places}f}" if math.isfinite(value) else "∞"
 
-    return f"{bound(interval.estimate)}{suffix} [{bound(interval.low)}, {bound(interval.high)}]"
+    return f"{bound(interval.estimate)} [{bound(interval.low)}, {bound(interval.high)}]"
 
 
 def decimals(value: float, digits: int) -> int:
