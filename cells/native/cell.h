@@ -42,7 +42,7 @@ struct Backward {
   // order order_x, the last `gates` to U h(t−1), in the weights' order. Where the two are the same things,
   // gradients = gates; a gate whose two parts have gradients of their own (the GRU's n) has one at each end.
   V d[Cell::gradients];
-  V dp[Cell::vectors];   // in and out: sums of the gradients of p
+  V dp[Cell::vectors];   // out: gradients of p
 };
 
 // The engine's entry points for one cell, found by the cell's name.
@@ -50,7 +50,7 @@ struct Sequence;
 struct Gradient;
 
 struct Kernel {
-  int gates, saved, vectors;
+  int gates, vectors, record;  // record: values a unit that forward keeps for each time step
   bool has_cell_state;
   int (*order_x)(int);
   void (*forward_float)(const Sequence&);

@@ -1,5 +1,5 @@
 // GRU with the reset gate after the product, gates in the order r, z, n (cells/gru.py).
-#include "engine.h"
+#include "register.h"
 
 namespace native {
 
@@ -11,7 +11,7 @@ struct GRU {
   static constexpr int order_x(int gate) { return (gate + 2) % 3; }  // n_x, r, z are gates 2, 0, 1
 
   template <class V>
-  static void forward(Forward<V, GRU>& s) {
+  NATIVE_INLINE static void forward(Forward<V, GRU>& s) {
     const V r = sigmoid(s.wx[0] + s.uh[0] + s.p[0]);
     const V z = sigmoid(s.wx[1] + s.uh[1] + s.p[1]);
     const V n_h = s.uh[2] + s.p[3];
@@ -21,7 +21,7 @@ struct GRU {
   }
 
   template <class V>
-  static void backward(Backward<V, GRU>& s) {
+  NATIVE_INLINE static void backward(Backward<V, GRU>& s) {
     const V r = s.saved[0], z = s.saved[1], n = s.saved[2], n_h = s.saved[3];
     const V d_n = s.dh * (1 - z) * (1 - n * n);
     const V d_r = d_n * n_h * r * (1 - r);
@@ -29,7 +29,7 @@ struct GRU {
     const V d_n_h = d_n * r;
     s.d[0] = d_n, s.d[1] = d_r, s.d[2] = d_z, s.d[3] = d_n_h;
     s.direct = s.dh * z;
-    s.dp[0] += d_r, s.dp[1] += d_z, s.dp[2] += d_n, s.dp[3] += d_n_h;
+    s.dp[0] = d_r, s.dp[1] = d_z, s.dp[2] = d_n, s.dp[3] = d_n_h;
   }
 };
 

@@ -1,5 +1,5 @@
 // LSTM with forget gate, gates in the order i, f, g, o (cells/lstm.py).
-#include "engine.h"
+#include "register.h"
 
 namespace native {
 
@@ -9,7 +9,7 @@ struct LSTM {
   static constexpr int order_x(int gate) { return gate; }
 
   template <class V>
-  static void forward(Forward<V, LSTM>& s) {
+  NATIVE_INLINE static void forward(Forward<V, LSTM>& s) {
     const V i = sigmoid(s.wx[0] + s.uh[0] + s.p[0]);
     const V f = sigmoid(s.wx[1] + s.uh[1] + s.p[1]);
     const V g = tanh(s.wx[2] + s.uh[2] + s.p[2]);
@@ -20,7 +20,7 @@ struct LSTM {
   }
 
   template <class V>
-  static void backward(Backward<V, LSTM>& s) {
+  NATIVE_INLINE static void backward(Backward<V, LSTM>& s) {
     const V i = s.saved[0], f = s.saved[1], g = s.saved[2], o = s.saved[3];
     const V tanh_c = tanh(s.c);
     const V dc = s.dc + s.dh * o * (1 - tanh_c * tanh_c);
@@ -29,7 +29,7 @@ struct LSTM {
     s.d[2] = dc * i * (1 - g * g);
     s.d[3] = s.dh * tanh_c * o * (1 - o);
     s.dc = dc * f;
-    for (int k = 0; k < 4; ++k) s.dp[k] += s.d[k];
+    for (int k = 0; k < 4; ++k) s.dp[k] = s.d[k];
   }
 };
 

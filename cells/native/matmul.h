@@ -5,21 +5,17 @@
 #pragma once
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <utility>
 
 #include "vector.h"
 
 namespace native {
 
-// A tile: its sums, one row of B and one value of A share the registers.
-constexpr int kTileVectors = kRegisters == 32 ? 4 : 2;
+// A tile's sums, one row of B and one value of A share the registers.
+constexpr int kTileVectors = kRegisters == 32 ? 4 : 2;  // the widest tile of C
 constexpr int kTileSums = kRegisters == 32 ? 24 : 12;
 constexpr int kMaxRows = 8;
 constexpr int tile_rows(int vectors) { return std::min(kMaxRows, kTileSums / vectors); }
-
-constexpr int kL1Bytes = 32 * 1024;  // of L1, for the part of a panel in use
 
 // Where block `index` of `count` begins when `size` things are divided as evenly as can be.
 inline int block_begin(int size, int count, int index) { return int(int64_t(size) * index / count); }
@@ -42,134 +38,93 @@ struct Right {
   ptrdiff_t stride, segment_stride;
 };
 
-template <class T, int rows, int vectors, bool by_depth>
-void tile(Left<T> a, Right<T> b, int segments, int depth, T* c, ptrdiff_t c_stride, bool accumulate) {
-  constexpr int W = kLanes<T>;
-  Vec<T> sums[rows][vectors];
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) sums[r][v] = accumulate ? load(c + r * c_stride + v * W) : Vec<T>{};
-  for (int s = 0; s < segments; ++s) {
-    const T* left = a.data + s * a.segment_stride;
-    const T* right = b.data + s * b.segment_stride;
-    for (int k = 0; k < depth; ++k, right += b.stride) {
-      Vec<T> line[vectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) line[v] = load(right + v * W);
-#pragma GCC unroll 8
-      for (int r = 0; r < rows; ++r) {
-        const T value = by_depth ? left[k * a.stride + r] : left[r * a.stride + k];
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) sums[r][v] += value * line[v];
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) store(c + r * c_stride + v * W, sums[r][v]);
-}
+// Memory that will be needed right after a product, fetched into L2 while the product keeps the core busy.
+struct Ahead {
+  const char* data = nullptr;
+  size_t bytes = 0;
+};
 
+// C (rows × vectors·W) (+)= A · B: the operands, the depth of each segment, and where the result goes.
 template <class T>
-using Tile = void (*)(Left<T>, Right<T>, int, int, T*, ptrdiff_t, bool);
+struct Product {
+  Left<T> a;
+  Right<T> b;
+  int segments, depth;
+  T* c;
+  ptrdiff_t c_stride;
+  bool accumulate;
+};
 
-template <class T, int vectors, bool by_depth, int... rows>
-constexpr std::array<Tile<T>, kMaxRows> tiles_of(std::integer_sequence<int, rows...>) {
-  // More rows than a tile may have are never asked for.
-  return {tile<T, std::min(rows + 1, tile_rows(vectors)), vectors, by_depth>...};
-}
-
-template <class T, bool by_depth, int... vectors>
-constexpr auto tile_table(std::integer_sequence<int, vectors...>) {
-  return std::array<std::array<Tile<T>, kMaxRows>, kTileVectors>{
-      tiles_of<T, vectors + 1, by_depth>(std::make_integer_sequence<int, kMaxRows>())...};
-}
-
+// Computes a product for one tile's width of B, at most kTileVectors vectors.
 template <class T>
-inline const std::array<std::array<Tile<T>, kMaxRows>, kTileVectors> kTiles[2] = {
-    tile_table<T, false>(std::make_integer_sequence<int, kTileVectors>()),
-    tile_table<T, true>(std::make_integer_sequence<int, kTileVectors>())};
+void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead = {});
 
-// C (rows × vectors·W) (+)= A · B for one tile's width of B. The depth is cut so that the part of B in use
-// stays in L1 while all rows pass by it.
+// Computes a product with B as it lies.
 template <class T>
-void multiply_tile(Left<T> a, Right<T> b, int rows, int vectors, int segments, int depth, T* c, ptrdiff_t c_stride,
-                   bool accumulate) {
-  const int row_blocks = blocks(rows, tile_rows(vectors));
-  int cuts = 1;
-  if (segments == 1 && row_blocks > 1) cuts = blocks(depth * vectors * kVectorBytes, kL1Bytes);
-  for (int cut = 0; cut < cuts; ++cut) {
-    const int from = block_begin(depth, cuts, cut), to = block_begin(depth, cuts, cut + 1);
-    for (int block = 0; block < row_blocks; ++block) {
-      const int first = block_begin(rows, row_blocks, block), last = block_begin(rows, row_blocks, block + 1);
-      Left<T> left = a;
-      left.data += a.by_depth ? from * a.stride + first : first * a.stride + from;
-      const Right<T> right{b.data + from * b.stride, b.stride, b.segment_stride};
-      kTiles<T>[a.by_depth][vectors - 1][last - first - 1](left, right, segments, to - from, c + first * c_stride,
-                                                           c_stride, accumulate || cut > 0);
-    }
-  }
-}
-
-// C (rows × vectors·W) (+)= A · B with B as it lies.
-template <class T>
-void multiply(Left<T> a, Right<T> b, int rows, int vectors, int segments, int depth, T* c, ptrdiff_t c_stride,
-              bool accumulate) {
+void multiply(const Product<T>& product, int rows, int vectors) {
   const int tiles = blocks(vectors, kTileVectors);
   for (int i = 0; i < tiles; ++i) {
     const int first = block_begin(vectors, tiles, i), last = block_begin(vectors, tiles, i + 1);
-    const int offset = first * kLanes<T>;
-    multiply_tile<T>(a, {b.data + offset, b.stride, b.segment_stride}, rows, last - first, segments, depth, c + offset,
-                     c_stride, accumulate);
+    Product<T> part = product;
+    part.b.data += first * kLanes<T>;
+    part.c += first * kLanes<T>;
+    multiply_tile<T>(part, rows, last - first);
   }
+}
+
+// The width of tiles that passes over B least often for so many rows.
+inline int tile_width(int rows) {
+  const int narrower = std::max(1, kTileVectors - 1);
+  return blocks(rows, tile_rows(narrower)) < blocks(rows, tile_rows(kTileVectors)) ? narrower : kTileVectors;
 }
 
 // A right operand packed for speed. Its columns are `units` vectors for each of `gates`, the gates of a unit
 // vector side by side, so that a panel has all gates of its units. Within a panel, tile after tile, row after row.
 template <class T>
 struct Packed {
-  T* data;
-  int depth, units, gates;
+  static constexpr int W = kLanes<T>;
 
-  static constexpr int panel_units(int gates) {
+  T* data;
+  int depth, units, gates, width;  // width: vectors of a tile
+
+  // The units of a panel: as few as make whole tiles.
+  int panel_units() const {
     int count = 1;
-    while (count * gates % kTileVectors != 0 && count < kTileVectors) ++count;
+    while (count * gates % width != 0) ++count;
     return count;
   }
-  int panels() const { return blocks(units, panel_units(gates)); }
+  int panels() const { return blocks(units, panel_units()); }
   int panel_begin(int panel) const { return block_begin(units, panels(), panel); }
-  static size_t size(int depth, int units, int gates) { return size_t(depth) * units * gates * kLanes<T>; }
+  static size_t size(int depth, int units, int gates) { return size_t(depth) * units * gates * W; }
 
-  // Calls fill(unit vector, gate, k, where) for each vector of the packed matrix.
-  template <class Fill>
-  void pack(Fill fill) {
-    constexpr int W = kLanes<T>;
-    T* to = data;
-    for (int panel = 0; panel < panels(); ++panel) {
-      const int first_unit = panel_begin(panel);
-      const int vectors = (panel_begin(panel + 1) - first_unit) * gates;
-      const int tiles = blocks(vectors, kTileVectors);
-      for (int i = 0; i < tiles; ++i) {
-        const int begin = block_begin(vectors, tiles, i), end = block_begin(vectors, tiles, i + 1);
-        for (int k = 0; k < depth; ++k)
-          for (int v = begin; v < end; ++v, to += W) fill(first_unit + v / gates, v % gates, k, to);
-      }
+  // Calls work(first vector of a tile, its vectors, where the tile lies), vectors counted within the panel.
+  template <class Work>
+  void over_tiles(int panel, Work work) const {
+    const int first_unit = panel_begin(panel), vectors = (panel_begin(panel + 1) - first_unit) * gates;
+    const int tiles = blocks(vectors, width);
+    T* panel_data = data + size_t(depth) * first_unit * gates * W;
+    for (int i = 0; i < tiles; ++i) {
+      const int begin = block_begin(vectors, tiles, i), end = block_begin(vectors, tiles, i + 1);
+      work(begin, end - begin, panel_data + size_t(depth) * begin * W);
     }
   }
 
-  // C (rows × the panel's vectors·W) (+)= A · the panel.
-  void multiply_panel(int panel, Left<T> a, int rows, T* c, ptrdiff_t c_stride, bool accumulate) const {
-    constexpr int W = kLanes<T>;
-    const int first_unit = panel_begin(panel);
-    const int vectors = (panel_begin(panel + 1) - first_unit) * gates;
-    const T* from = data + size_t(depth) * first_unit * gates * W;
-    const int tiles = blocks(vectors, kTileVectors);
-    for (int i = 0; i < tiles; ++i) {
-      const int begin = block_begin(vectors, tiles, i), end = block_begin(vectors, tiles, i + 1);
-      multiply_tile<T>(a, {from + size_t(depth) * begin * W, (end - begin) * W, 0}, rows, end - begin, 1, depth,
-                       c + begin * W, c_stride, accumulate);
-    }
+  // Calls fill(unit vector, gate, to, step) for each column of the panel; its row k belongs at to + k·step.
+  template <class Fill>
+  void pack_panel(int panel, Fill fill) const {
+    over_tiles(panel, [&](int begin, int vectors, T* tile) {
+      for (int v = 0; v < vectors; ++v)
+        fill(panel_begin(panel) + (begin + v) / gates, (begin + v) % gates, tile + v * W, ptrdiff_t(vectors) * W);
+    });
+  }
+
+  // C (rows × the panel's vectors·W) = A · the panel.
+  void multiply_panel(int panel, Left<T> a, int rows, T* c, ptrdiff_t c_stride, Ahead ahead = {}) const {
+    const int vectors = (panel_begin(panel + 1) - panel_begin(panel)) * gates;
+    over_tiles(panel, [&](int begin, int count, T* tile) {
+      const Ahead part{ahead.data + ahead.bytes * begin / vectors, ahead.bytes * count / vectors};
+      multiply_tile<T>({a, {tile, ptrdiff_t(count) * W, 0}, 1, depth, c + begin * W, c_stride, false}, rows, count, part);
+    });
   }
 };
 

@@ -1,5 +1,5 @@
 // LSTM with peepholes, gates in the order i, f, g, o (cells/peephole_lstm.py).
-#include "engine.h"
+#include "register.h"
 
 namespace native {
 
@@ -10,7 +10,7 @@ struct PeepholeLSTM {
   static constexpr int order_x(int gate) { return gate; }
 
   template <class V>
-  static void forward(Forward<V, PeepholeLSTM>& s) {
+  NATIVE_INLINE static void forward(Forward<V, PeepholeLSTM>& s) {
     const V p_i = s.p[4], p_f = s.p[5], p_o = s.p[6];
     const V i = sigmoid(s.wx[0] + s.uh[0] + s.p[0] + p_i * s.c);
     const V f = sigmoid(s.wx[1] + s.uh[1] + s.p[1] + p_f * s.c);
@@ -22,7 +22,7 @@ struct PeepholeLSTM {
   }
 
   template <class V>
-  static void backward(Backward<V, PeepholeLSTM>& s) {
+  NATIVE_INLINE static void backward(Backward<V, PeepholeLSTM>& s) {
     const V i = s.saved[0], f = s.saved[1], g = s.saved[2], o = s.saved[3];
     const V p_i = s.p[4], p_f = s.p[5], p_o = s.p[6];
     const V tanh_c = tanh(s.c);
@@ -32,10 +32,10 @@ struct PeepholeLSTM {
     const V d_f = dc * s.c_before * f * (1 - f);
     s.d[0] = d_i, s.d[1] = d_f, s.d[2] = dc * i * (1 - g * g), s.d[3] = d_o;
     s.dc = dc * f + d_i * p_i + d_f * p_f;
-    for (int k = 0; k < 4; ++k) s.dp[k] += s.d[k];
-    s.dp[4] += d_i * s.c_before;
-    s.dp[5] += d_f * s.c_before;
-    s.dp[6] += d_o * s.c;
+    for (int k = 0; k < 4; ++k) s.dp[k] = s.d[k];
+    s.dp[4] = d_i * s.c_before;
+    s.dp[5] = d_f * s.c_before;
+    s.dp[6] = d_o * s.c;
   }
 };
 

@@ -1,5 +1,5 @@
 // Plain recurrent network with tanh or relu (cells/rnn.py). Its output alone tells the derivative.
-#include "engine.h"
+#include "register.h"
 
 namespace native {
 
@@ -10,17 +10,17 @@ struct RNN {
   static constexpr int order_x(int gate) { return gate; }
 
   template <class V>
-  static void forward(Forward<V, RNN>& s) {
+  NATIVE_INLINE static void forward(Forward<V, RNN>& s) {
     const V a = s.wx[0] + s.uh[0] + s.p[0];
     if constexpr (is_tanh) s.h = tanh(a);
-    else s.h = a < 0 ? V{} : a;  // NaN stays NaN
+    else s.h = relu(a);
   }
 
   template <class V>
-  static void backward(Backward<V, RNN>& s) {
+  NATIVE_INLINE static void backward(Backward<V, RNN>& s) {
     if constexpr (is_tanh) s.d[0] = s.dh * (1 - s.h * s.h);
-    else s.d[0] = s.h > 0 ? s.dh : V{};
-    s.dp[0] += s.d[0];
+    else s.d[0] = where_positive(s.h, s.dh);
+    s.dp[0] = s.d[0];
   }
 };
 

@@ -1,0 +1,98 @@
+// The tiles that matrix products are made of.
+#include <array>
+#include <utility>
+
+#include "matmul.h"
+
+namespace native {
+
+namespace {
+
+constexpr int kL1Bytes = 32 * 1024;  // of L1, for the part of B in use
+
+template <class T, int rows, int vectors, bool by_depth>
+void tile(const Product<T>& p) {
+  constexpr int W = kLanes<T>;
+  Vec<T> sums[rows][vectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) sums[r][v] = p.accumulate ? load(p.c + r * p.c_stride + v * W) : Vec<T>{};
+  const ptrdiff_t a_stride = p.a.stride, b_stride = p.b.stride;
+  for (int s = 0; s < p.segments; ++s) {
+    const T* a = p.a.data + s * p.a.segment_stride;
+    const T* b = p.b.data + s * p.b.segment_stride;
+    for (int k = 0, depth = p.depth; k < depth; ++k, b += b_stride) {
+      Vec<T> line[vectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) line[v] = load(b + v * W);
+#pragma GCC unroll 8
+      for (int r = 0; r < rows; ++r) {
+        const T value = by_depth ? a[k * a_stride + r] : a[r * a_stride + k];
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) sums[r][v] += value * line[v];
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) store(p.c + r * p.c_stride + v * W, sums[r][v]);
+}
+
+template <class T>
+using Tile = void (*)(const Product<T>&);
+
+template <class T, int vectors, bool by_depth, int... rows>
+constexpr std::array<Tile<T>, kMaxRows> tiles_of(std::integer_sequence<int, rows...>) {
+  // More rows than a tile may have are never asked for.
+  return {tile<T, std::min(rows + 1, tile_rows(vectors)), vectors, by_depth>...};
+}
+
+template <class T, bool by_depth, int... vectors>
+constexpr auto tile_table(std::integer_sequence<int, vectors...>) {
+  return std::array<std::array<Tile<T>, kMaxRows>, kTileVectors>{
+      tiles_of<T, vectors + 1, by_depth>(std::make_integer_sequence<int, kMaxRows>())...};
+}
+
+// By whether A is stored by depth, by vectors, by rows.
+template <class T>
+const std::array<std::array<Tile<T>, kMaxRows>, kTileVectors> kTiles[2] = {
+    tile_table<T, false>(std::make_integer_sequence<int, kTileVectors>()),
+    tile_table<T, true>(std::make_integer_sequence<int, kTileVectors>())};
+
+}  // namespace
+
+template <class T>
+void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead) {
+  const auto& tiles = kTiles<T>[product.a.by_depth][vectors - 1];
+  const int row_blocks = blocks(rows, tile_rows(vectors)), depth = product.depth;
+  const T *a = product.a.data, *b = product.b.data;
+  T* c = product.c;
+  // The depth is cut so that the part of B in use stays in L1 while all rows pass by it.
+  int cuts = 1;
+  if (product.segments == 1 && row_blocks > 1) cuts = blocks(depth * vectors * kVectorBytes, kL1Bytes);
+  constexpr size_t line = 64;
+  const size_t ahead_step = (ahead.bytes / (cuts * row_blocks) + line - 1) / line * line;
+  const char* ahead_end = ahead.data + ahead.bytes;
+  for (int cut = 0; cut < cuts; ++cut) {
+    const int from = block_begin(depth, cuts, cut), to = block_begin(depth, cuts, cut + 1);
+    product.depth = to - from;
+    product.b.data = b + from * product.b.stride;
+    product.accumulate |= cut > 0;
+    for (int block = 0, first = 0; block < row_blocks; ++block) {
+      const int block_rows = rows / row_blocks + (block < rows % row_blocks);
+      product.a.data = a + (product.a.by_depth ? from * product.a.stride + first : first * product.a.stride + from);
+      product.c = c + first * product.c_stride;
+      for (size_t i = 0; i < ahead_step && ahead.data < ahead_end; i += line, ahead.data += line)
+        __builtin_prefetch(ahead.data, 0, 2);
+      tiles[block_rows - 1](product);
+      first += block_rows;
+    }
+  }
+}
+
+template void multiply_tile<float>(Product<float>, int, int, Ahead);
+template void multiply_tile<double>(Product<double>, int, int, Ahead);
+
+}  // namespace native
