@@ -64,7 +64,7 @@ class AttentionLSTM(LSTM):
 
     def step(self, x_t: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
         state = self.initial_state(x_t) if state is None else state
-        h, (h, c) = self.recur(self.project(x_t), tuple(state))
+        h, (h, c) = self.advance(x_t, tuple(state))
         memory = torch.cat([self._memory(state), h.unsqueeze(0)])
         query = h if self.weight_score is None else h @ self.weight_score
         weights = torch.einsum("bh,sbh->sb", query, memory).softmax(dim=0)

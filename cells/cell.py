@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cells import native
 from cells.initialization import SCHEMES, initialize
 
 State = Any  # h (B, H), or (h, c) of such
@@ -18,7 +19,8 @@ class Cell(nn.Module):
 
     A subclass states `gates`, `has_cell_state` and the equations (`recur`). If torch.nn computes
     the same mathematics it also names that class (`torch_class`) and calls its kernel
-    (`forward_torch`).
+    (`forward_torch`); if there is a compiled kernel, it names that (`native_kernel`) and gathers
+    what the kernel takes beside the weights (`native_vectors`).
 
     One layer, one direction. A deep network is a sequence of cells, each fed the outputs of the one
     below; that belongs to whoever composes cells (`bench.model`), so no cell has to know its depth.
@@ -26,8 +28,9 @@ class Cell(nn.Module):
     Args:
         input_size: I, features of an input step.
         hidden_size: H, features of an output step.
-        backend: "auto" (the fastest that exists here), "torch" (torch.nn's kernel) or "loop"
-            (Python over time steps).
+        backend: "auto" (the fastest that exists here), "native" (C++ for the CPU, built at first
+            use), "torch" (torch.nn's kernel) or "loop" (Python over time steps). Where the one asked
+            for cannot be had (no compiler, another device), the next is used: see `active_backend`.
         bias: whether gates have biases.
         initialization: a scheme of `cells.initialization`.
         device, dtype: of the parameters.
@@ -42,6 +45,7 @@ class Cell(nn.Module):
     gates: ClassVar[int]
     has_cell_state: ClassVar[bool] = False
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = None
+    native_kernel: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -100,6 +104,9 @@ class Cell(nn.Module):
     def step(self, x_t: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Advance one step: the reference that every backend is held to.
 
+        Where no gradient is asked for and the native backend is active, its kernel computes the
+        same; with backend="loop" these are always the equations themselves.
+
         Args:
             x_t: input (B, I).
             state: h (B, H), or (h, c) of such; zeros if None.
@@ -108,6 +115,13 @@ class Cell(nn.Module):
             The output (B, H) and the new state.
         """
         state = self.initial_state(x_t) if state is None else state
+        return self.advance(x_t, state)
+
+    def advance(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
+        """Advance the recurrence one step: (B, I) and a state → h (B, H) and the new state."""
+        if not torch.is_grad_enabled() and self.active_backend == "native":
+            outputs, state = self.forward_native(x_t.unsqueeze(0), state)
+            return outputs.squeeze(0), state
         return self.recur(self.project(x_t), state)
 
     def project(self, inputs: Tensor) -> Tensor:
@@ -124,12 +138,24 @@ class Cell(nn.Module):
     @classmethod
     def available_backends(cls) -> tuple[str, ...]:
         """Return the names of the implementations that this cell has, fastest first."""
-        return ("torch", "loop") if cls.torch_class is not None else ("loop",)
+        kernels = {"native": "native_kernel", "torch": "torch_class"}
+        return (*(name for name, attribute in kernels.items() if cls._has_kernel(attribute)), "loop")
+
+    @classmethod
+    def _has_kernel(cls, attribute: str) -> bool:
+        """Tell whether a kernel is named, and computes this class's equations: one inherited from
+        further up than `recur` computes those of another class."""
+        owners = [next(kind for kind in cls.__mro__ if name in vars(kind)) for name in (attribute, "recur")]
+        return getattr(cls, attribute) is not None and cls.__mro__.index(owners[0]) <= cls.__mro__.index(owners[1])
 
     @property
     def active_backend(self) -> str:
-        """The implementation that a call uses: what `backend` asks for, with "auto" resolved."""
-        return self.available_backends()[0] if self.backend == "auto" else self.backend
+        """The implementation that a call uses: the one asked for or, if it cannot be had here, the
+        fastest that can."""
+        wanted = self.available_backends()
+        if self.backend != "auto":
+            wanted = (self.backend, *wanted)
+        return next(name for name in wanted if name != "native" or native.supports(self.weight_hh))
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run over a sequence.
@@ -146,9 +172,8 @@ class Cell(nn.Module):
         """
         self._check(inputs, state)
         state = self.initial_state(inputs) if state is None else state
-        if self.active_backend == "torch":
-            return self.forward_torch(inputs, state)
-        return self.forward_loop(inputs, state)
+        forwards = {"native": self.forward_native, "torch": self.forward_torch, "loop": self.forward_loop}
+        return forwards[self.active_backend](inputs, state)
 
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run `recur` over time. All steps are projected as one product, and split by one `unbind`:
@@ -158,6 +183,22 @@ class Cell(nn.Module):
             output, state = self.recur(gates_x, state)
             outputs.append(output)
         return torch.stack(outputs), state
+
+    def forward_native(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the compiled kernel on this cell's parameters."""
+        h, c = state if self.has_cell_state else (state, None)
+        weights = (self.weight_ih, self.weight_hh, self.native_vectors())
+        outputs, h, c = native.run(self.native_name(), inputs, *weights, h, c)
+        return outputs, (h, c) if self.has_cell_state else h
+
+    def native_name(self) -> str:
+        """Return the name of the compiled kernel."""
+        assert self.native_kernel is not None
+        return self.native_kernel
+
+    def native_vectors(self) -> Tensor:
+        """Return the parameters a unit that the compiled kernel takes, each (H), joined: the biases."""
+        return self.weight_hh.new_zeros(self.gates * self.hidden_size) if self.bias is None else self.bias
 
     def forward_torch(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run torch.nn's kernel on this cell's parameters."""

@@ -32,6 +32,7 @@ class LSTM(Cell):
     gates = 4
     has_cell_state = True
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
+    native_kernel = "lstm"
 
     def __init__(
         self,

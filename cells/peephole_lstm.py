@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from cells.lstm import LSTM, LSTMState
@@ -24,6 +25,7 @@ class PeepholeLSTM(LSTM):
     """
 
     torch_class = None
+    native_kernel = "peephole_lstm"
 
     def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
         self.weight_peephole = parameter(3 * self.hidden_size)
@@ -38,3 +40,6 @@ class PeepholeLSTM(LSTM):
         o = (o + p_o * c).sigmoid()
         h = o * c.tanh()
         return h, (h, c)
+
+    def native_vectors(self) -> Tensor:
+        return torch.cat([super().native_vectors(), self.weight_peephole])

@@ -12,6 +12,7 @@ template <class Cell, class T>
 class ForwardPass {
   static constexpr int W = kLanes<T>, G = Cell::gates, S = Cell::saved, P = Cell::vectors;
   static constexpr int kChunkBytes = 256 * 1024;  // of L2, for the inputs' share of the gates of a few time steps
+  static constexpr int kFewProducts = 3;
   using Record = Records<Cell, T>;
 
  public:
@@ -20,20 +21,22 @@ class ForwardPass {
  private:
   const Sequence q;
   const int units;
+  const bool few;  // products: too few to pay for packing the weights
   const Buffer<T> p, memory_ih, memory_hh;
   const Packed<T> weight_ih, weight_hh;
 
   explicit ForwardPass(const Sequence& q)
       : q(q),
         units(unit_vectors<T>(q.hidden)),
+        few(int64_t(q.time) * q.batch <= kFewProducts),
         p(padded_rows(static_cast<const T*>(q.p), P, q.hidden)),
-        memory_ih(Packed<T>::size(q.input, units, G)),
-        memory_hh(Packed<T>::size(q.hidden, units, G)),
+        memory_ih(few ? 0 : Packed<T>::size(q.input, units, G)),
+        memory_hh(few ? 0 : Packed<T>::size(q.hidden, units, G)),
         weight_ih{memory_ih.get(), q.input, units, G, tile_width(blocks(q.batch, q.slices))},
         weight_hh{memory_hh.get(), q.hidden, units, G, weight_ih.width} {}
 
   void run() {
-    over_slices(q, [&](Team& team) { pack(team); },
+    over_slices(q, [&](Team& team) { if (!few) pack(team); },
                 [&](int, int first, int last, Team& team) { run_slice(first, last - first, team); });
   }
 
@@ -79,14 +82,13 @@ class ForwardPass {
       };
       for (int panel = begin_panel; panel < end_panel; ++panel)
         for (int s = 0; s < steps; ++s)
-          weight_ih.multiply_panel(panel, {x + size_t(t0 + s) * q.batch * q.input, q.input, 0}, rows, share(s, panel),
-                                   panel_width(panel));
+          multiply(weight_ih, q.weight_ih, panel, x + size_t(t0 + s) * q.batch * q.input, rows, share(s, panel), {});
       for (int s = 0; s < steps; ++s) {
         const int t = t0 + s;
         for (int panel = begin_panel; panel < end_panel; ++panel) {
           const int from = weight_hh.panel_begin(panel), to = weight_hh.panel_begin(panel + 1);
-          weight_hh.multiply_panel(panel, {h + size_t(t) * q.batch * q.hidden, q.hidden, 0}, rows, uh.get(),
-                                   panel_width(panel), Record::ahead(q, t + 1, first, rows, from, to));
+          multiply(weight_hh, q.weight_hh, panel, h + size_t(t) * q.batch * q.hidden, rows, uh.get(),
+                   Record::ahead(q, t + 1, first, rows, from, to));
           for (int u = from; u < to; ++u) {
             const size_t offset = size_t(u - from) * G * W;
             advance(t, first, rows, u, share(s, panel) + offset, uh.get() + offset, panel_width(panel));
@@ -96,6 +98,35 @@ class ForwardPass {
       }
     }
     if (Cell::has_cell_state) exchange_c<false>(first, rows, begin_panel, end_panel);
+  }
+
+  // to (rows, the panel's units, gates, W) = a (rows, depth) · the panel.
+  void multiply(const Packed<T>& packed, const void* weight, int panel, const T* a, int rows, T* to, Ahead ahead) {
+    const int depth = packed.depth, step = panel_width(panel);
+    if (!few) return packed.multiply_panel(panel, {a, depth, 0}, rows, to, step, ahead);
+    for (int u = packed.panel_begin(panel); u < packed.panel_begin(panel + 1); ++u)
+      for (int g = 0; g < G; ++g, to += W)
+        for (int r = 0; r < rows; ++r) {
+          const T* from = static_cast<const T*>(weight) + (size_t(g) * q.hidden + size_t(u) * W) * depth;
+          store(to + r * step, dot(from, std::min(W, q.hidden - u * W), a + size_t(r) * depth, depth));
+        }
+  }
+
+  // The dot products of `lanes` rows of weights with a vector, one a lane.
+  static Vec<T> dot(const T* weight, int lanes, const T* a, int depth) {
+    Vec<T> sums[W] = {};
+    for (int k = 0; k < depth; k += W) {
+      const Vec<T> part = load(a + k, depth - k);
+      if (lanes == W) {
+#pragma GCC unroll 16
+        for (int lane = 0; lane < W; ++lane) sums[lane] += part * load(weight + size_t(lane) * depth + k, depth - k);
+      } else {
+        for (int lane = 0; lane < lanes; ++lane) sums[lane] += part * load(weight + size_t(lane) * depth + k, depth - k);
+      }
+    }
+    transpose<T>(sums);
+    for (int lane = 1; lane < W; ++lane) sums[0] += sums[lane];
+    return sums[0];
   }
 
   int panel_width(int panel) const { return (weight_hh.panel_begin(panel + 1) - weight_hh.panel_begin(panel)) * G * W; }
