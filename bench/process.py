@@ -6,11 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from cells import native
 
 # glibc's mallopt parameters. By default glibc maps and unmaps every large tensor, and the page faults
 # cost torch.nn.LSTM up to a third of its time on virtual machines; these keep the memory instead.
@@ -28,6 +31,8 @@ def configure_process(threads: int, allocator: str) -> str:
         The allocator in effect: "tuned", or "system" also where glibc is missing.
     """
     torch.set_num_threads(threads)
+    # The sweep says once that there are no native kernels, and results and report say it again.
+    warnings.simplefilter("ignore", native.NativeUnavailable)
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, and is comparable between backends
     return "tuned" if allocator == "tuned" and _tune_malloc() else "system"
@@ -41,6 +46,19 @@ def _tune_malloc() -> bool:
         return False
     accepted = [mallopt(parameter, value) == 1 for parameter, value in _TUNED.items()]
     return all(accepted)
+
+
+def prepare_kernels(device: str) -> str | None:
+    """Build the compiled kernels now, if runs on `device` may use them, rather than while something is measured.
+
+    Returns:
+        Why there are none, if there are none.
+    """
+    if device != "cpu":
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", native.NativeUnavailable)
+        return native.library().reason
 
 
 def memory_bytes() -> int:
@@ -59,6 +77,7 @@ def environment(device: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gb": round(memory_bytes() / 2**30, 1),
         "git_commit": _git_commit(),
+        "native_kernels": _native_kernels(device),
         **{f"version_{name}": version(name) for name in packages},
     }
     if device != "cpu":
@@ -66,6 +85,13 @@ def environment(device: str) -> dict[str, Any]:
         found["cuda"] = torch.version.cuda
         found["cudnn"] = torch.backends.cudnn.version()
     return found
+
+
+def _native_kernels(device: str) -> str | None:
+    if device != "cpu":
+        return None
+    reason = prepare_kernels(device)
+    return "none: " + reason if reason else native.instructions()
 
 
 def _cpu_name() -> str:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from bench.errors import ConfigError
 from bench.frames import write_frames
 from bench.plan import Plan, make_plan
-from bench.process import command_line
+from bench.process import command_line, prepare_kernels
 from bench.progress import SweepProgress, console, describe, planning
 from bench.store import FAILED, RunFolder, record_command
 from bench.study import time_cells
@@ -48,6 +48,8 @@ class SweepCallback(Callback):
         _check_writable(self.plan.sweep)
         record_command(self.plan.sweep, command_line())
         print(_announce(self.plan), flush=True)
+        if reason := prepare_kernels(self.plan.first.device):
+            print(f"warning: no native kernels ({reason}); cells use their next backend", file=sys.stderr)
         if not self.plan.pending or not self.plan.first.train:
             raise SystemExit(_conclude(self.plan))
         self.progress = SweepProgress(self.plan)

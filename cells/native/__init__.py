@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cells.native.build import library
+from cells.native.build import NativeUnavailable, library
 
-__all__ = ["library", "run", "supports"]
+__all__ = ["NativeUnavailable", "instructions", "library", "run", "supports"]
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -16,6 +16,11 @@ DTYPES = (torch.float32, torch.float64)
 def supports(parameter: Tensor) -> bool:
     """Tell whether compiled kernels exist for parameters of this device and dtype, building them if need be."""
     return parameter.device.type == "cpu" and parameter.dtype in DTYPES and library().loaded
+
+
+def instructions() -> str:
+    """Return which vector instructions the compiled kernels were built for."""
+    return str(torch.ops.recurrent_bench.instructions())
 
 
 def run(

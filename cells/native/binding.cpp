@@ -105,6 +105,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backward(
 }  // namespace native
 
 TORCH_LIBRARY(recurrent_bench, library) {
+  library.def("instructions() -> str", [] { return std::string(native::kInstructions); });
   library.def(
       "forward(str cell, Tensor x, Tensor weight_ih, Tensor weight_hh, Tensor p, Tensor h_first, Tensor? c_first, "
       "bool keep) -> (Tensor h, Tensor c_last, Tensor records, int slices)");

@@ -17,12 +17,20 @@ namespace native {
 
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64, kRegisters = 32;
+constexpr const char* kInstructions = "AVX-512";
 #elif defined(__AVX__)
 constexpr int kVectorBytes = 32, kRegisters = 16;
+#if defined(__AVX2__) && defined(__FMA__)
+constexpr const char* kInstructions = "AVX2";
+#else
+constexpr const char* kInstructions = "AVX";
+#endif
 #elif defined(__aarch64__)
 constexpr int kVectorBytes = 16, kRegisters = 32;
+constexpr const char* kInstructions = "NEON";
 #else
 constexpr int kVectorBytes = 16, kRegisters = 16;
+constexpr const char* kInstructions = "128-bit vectors";
 #endif
 
 template <class T>
