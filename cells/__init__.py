@@ -6,5 +6,6 @@ from cells.gru import GRU
 from cells.lstm import LSTM
 from cells.peephole_lstm import PeepholeLSTM
 from cells.rnn import RNN
+from cells.torchrecurrent import TorchRecurrent
 
-__all__ = ["GRU", "LSTM", "RNN", "AttentionLSTM", "Cell", "PeepholeLSTM"]
+__all__ = ["GRU", "LSTM", "RNN", "AttentionLSTM", "Cell", "PeepholeLSTM", "TorchRecurrent"]

@@ -127,11 +127,13 @@ def _problems(results: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _contenders(results: pd.DataFrame) -> "pd.Series[str]":
-    """Name each run's contender: its cell, and what varies between runs of that cell; and the sweep, if several."""
+    """Name each run's contender: its cell, and what varies between runs of that cell; the layer of a cell
+    that is a layer of some package; and the sweep, if several."""
     names = pd.Series("", index=results.index)
     several = results["sweep"].nunique() > 1
     for cell, runs in results.groupby("cell"):
-        columns = varying(runs, ["cell."]) + (["sweep"] if several else [])
+        layers = [column for column in ("cell.layer",) if column in runs and runs[column].notna().any()]
+        columns = list(dict.fromkeys([*layers, *varying(runs, ["cell."]), *(["sweep"] if several else [])]))
         names.loc[runs.index] = _describe(runs, str(cell), columns)
     return names
 

@@ -49,7 +49,7 @@ def run(
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         outputs, h, c_last = _Recurrence.apply(cell, inputs, weight_ih, weight_hh, vectors, h, c)  # type: ignore[no-untyped-call]
     else:
-        hidden, c_last, _, _ = _forward(cell, *tensors[:5], c, keep=False)
+        hidden, c_last, _, _ = _forward(cell, inputs, weight_ih, weight_hh, vectors, h, c, keep=False)
         outputs, h = hidden[1:], hidden[-1]
     return outputs, h, None if c is None else c_last
 

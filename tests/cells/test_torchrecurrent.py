@@ -1,0 +1,57 @@
+"""Layers of torchrecurrent join as cells, as they are."""
+
+import sys
+
+import pytest
+import torch
+
+from cells import PeepholeLSTM, TorchRecurrent
+
+torchrecurrent = pytest.importorskip("torchrecurrent")
+LAYERS = sorted(name for name in vars(torchrecurrent) if f"{name}Cell" in vars(torchrecurrent))
+
+
+def test_the_package_has_its_dozens_of_layers():
+    assert len(LAYERS) >= 37
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_every_layer_is_a_cell(layer):
+    size = 4
+    cell = TorchRecurrent(size, size, layer)  # one of them wants I = H
+    inputs = torch.randn(7, 3, size)
+    outputs, state = cell(inputs)
+    assert outputs.shape == (7, 3, size)
+    first, state = cell(inputs[:4])
+    second, _ = cell(inputs[4:], state)
+    torch.testing.assert_close(torch.cat([first, second]), outputs)
+    outputs.sum().backward()
+    assert cell.active_backend == "torchrecurrent"
+
+
+def test_its_peephole_lstm_is_ours():
+    theirs = TorchRecurrent(3, 6, "PeepholeLSTM").double()
+    ours = PeepholeLSTM(3, 6, dtype=torch.float64)
+    parameters = dict(theirs.layer.cells[0].named_parameters())  # gates i, f, g, o in both
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.uniform_(-1, 1)
+        for name in ("weight_ih", "weight_hh"):
+            getattr(ours, name).copy_(parameters[name])
+        ours.bias.copy_(parameters["bias_ih"] + parameters["bias_hh"])
+        ours.weight_peephole.copy_(parameters["weight_ph"])
+    inputs = torch.randn(9, 2, 3, dtype=torch.float64)
+    torch.testing.assert_close(ours(inputs)[0], theirs(inputs)[0], rtol=1e-10, atol=1e-12)
+
+
+def test_an_unknown_layer_is_refused_with_a_hint():
+    with pytest.raises(ValueError, match="did you mean MGU"):
+        TorchRecurrent(2, 3, "MGUU")
+    with pytest.raises(ValueError, match="JANET"):
+        TorchRecurrent(2, 3, "zzz")
+
+
+def test_without_the_package_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchrecurrent", None)
+    with pytest.raises(ValueError, match="pip install"):
+        TorchRecurrent(2, 3, "MGU")
