@@ -1,5 +1,6 @@
 """The configuration of a run: its schema, and the check that turns what Hydra composed into a `Config`."""
 
+import inspect
 import math
 import os
 import re
@@ -39,6 +40,10 @@ class Timing:
     enabled: bool = True
     rounds: int = 15
     inference_steps: int = 50
+    block_seconds: float = 0.01
+    max_seconds: float | None = None
+    backends: str = "own"
+    points: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -150,6 +155,8 @@ def _check_values(config: Config) -> None:
         ("training.learning_rate", training.learning_rate),
         ("training.clip_norm", training.clip_norm),
         ("training.max_seconds", training.max_seconds),
+        ("timing.block_seconds", timing.block_seconds),
+        ("timing.max_seconds", timing.max_seconds),
     ):
         if number is not None and not (math.isfinite(number) and number > 0):
             raise ConfigError(f"{key}={number}: must be a finite number above 0")
@@ -157,9 +164,15 @@ def _check_values(config: Config) -> None:
         ("dtype", config.dtype, ("float32", "float64")),
         ("allocator", config.allocator, ("tuned", "system")),
         ("tracking.mode", tracking.mode, ("offline", "online", "disabled")),
+        ("timing.backends", timing.backends, ("own", "all")),
     ):
         if choice not in choices:
             raise ConfigError(f"{key}={choice}: no such choice.{nearest(choice, choices)}")
+    if timing.points and config.train:
+        raise ConfigError("timing.points: further points are timed without training only; set train=false")
+    for point in timing.points:
+        if not isinstance(point, dict):
+            raise ConfigError(f"timing.points: {point}: must be a mapping of settings, as {{horizon: 50}}")
     cores = os.cpu_count() or 1
     if config.threads > cores:
         raise ConfigError(f"threads={config.threads}: this machine has {cores} cores")
@@ -195,8 +208,14 @@ def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer
     options = training.optimizer_options or {}
     if not isinstance(options, dict):
         raise ConfigError(f"training.optimizer_options={options}: must be a mapping, as {{weight_decay: 0.01}}")
+    # One kernel for all parameters, where the optimiser has it: torch's default costs more than a small cell.
+    fused = {} if set(options) & {"foreach", "fused", "differentiable"} else _fused(known[name])
     try:
-        return known[name](parameters, lr=training.learning_rate, **options)
+        return known[name](parameters, lr=training.learning_rate, **fused, **options)
     except (TypeError, ValueError) as error:
         reason = str(error).removeprefix(f"{name}.__init__() ")
         raise ConfigError(f"training.optimizer_options={options}: {name} {reason}") from error
+
+
+def _fused(optimizer: Any) -> dict[str, bool]:
+    return {"fused": True} if "fused" in inspect.signature(optimizer).parameters else {}

@@ -56,6 +56,7 @@ TIMING_COLUMNS = (
     "sweep",
     "case",
     "group",
+    "form",
     "cell",
     "task",
     "backend",

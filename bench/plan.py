@@ -80,11 +80,18 @@ def _compose_jobs(master: DictConfig, watch: Callable[[list[list[str]]], Iterabl
     arguments = [f"{key!s}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    for job in watch(jobs):
+    for job in watch([[*job, *point] for point in _points(master) for job in jobs]):
         try:
             yield loader.load_sweep_config(master, job)
         except HydraException as error:
             raise ConfigError(explain(error)) from error
+
+
+def _points(master: DictConfig) -> list[list[str]]:
+    """Return what each point to be timed overrides: nothing first, then what `timing.points` says."""
+    points = OmegaConf.to_container(master.timing.points)
+    mappings = [point for point in points if isinstance(point, dict)] if isinstance(points, list) else []
+    return [[], *([f"{key}={value}" for key, value in point.items()] for point in mappings)]
 
 
 def _check_buildable(config: Config) -> None:

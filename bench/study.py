@@ -1,8 +1,9 @@
 """The timing study of a plan: which cells must be measured together, and where the measurements are kept."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from json import loads
 from pathlib import Path
 
@@ -10,10 +11,13 @@ import pandas as pd
 
 from bench.config import Config
 from bench.frames import TIMING_COLUMNS, write_parquet
+from bench.model import backend_of, make_model, make_task
 from bench.plan import Plan
 from bench.progress import console, counting
 from bench.store import FAILED, RunFolder
+from bench.targets import load_target
 from bench.timing import case_key, group_key, measure
+from cells import Cell
 
 
 def time_cells(plan: Plan) -> bool:
@@ -27,7 +31,9 @@ def time_cells(plan: Plan) -> bool:
     """
     path = plan.sweep / "timing.parquet"
     stored = _read(path)
-    todo = _unmeasured(_timeable(plan), stored)
+    planned = _timeable(plan)
+    forms = [form for config in planned for form in _other_forms(config)]
+    todo = _unmeasured([*planned, *forms], stored)
     if not todo:
         return False
     failures: list[str] = []
@@ -38,7 +44,9 @@ def time_cells(plan: Plan) -> bool:
 
     with counting("Timing", sum(configs[0].timing.rounds for configs in todo.values())) as advance:
         for group, configs in todo.items():
-            rows = measure(configs, advance, on_failure)
+            before = stored[(stored["group"] == group) & (stored["form"] == "other")]["case"]
+            others = {*before, *map(case_key, forms)} - set(map(case_key, planned))
+            rows = measure(configs, advance, on_failure, others)
             stored = pd.concat([stored[stored["group"] != group], pd.DataFrame(rows)], ignore_index=True)
             write_parquet(path, stored.convert_dtypes())
     for line in failures:
@@ -67,6 +75,23 @@ def _timeable(plan: Plan) -> list[Config]:
         return list(plan.configs.values())
     results = {key: RunFolder(plan.sweep, key).read_result() for key in plan.configs}
     return [config for key, config in plan.configs.items() if (results[key] or {}).get("status") not in FAILED]
+
+
+def _other_forms(config: Config) -> Iterator[Config]:
+    """Yield a configuration with every other implementation of its cell, if that is asked for."""
+    if config.timing.backends == "own":
+        return
+    kind = load_target(config.cell["_target_"])
+    if not issubclass(kind, Cell):
+        return
+    own = backend_of(make_model(config, make_task(config)).cell)
+    for backend in kind.available_backends():
+        if backend != own:
+            yield replace(config, cell={**config.cell, "backend": backend})
+    if kind.has_published_layer() and find_spec("torchrecurrent"):
+        published = {"_target_": "cells.TorchRecurrent", "layer": kind.torchrecurrent_layer}
+        kept = {key: config.cell[key] for key in ("name", "hidden_size")}
+        yield replace(config, cell={**kept, **published})
 
 
 def _unmeasured(configs: Iterable[Config], stored: pd.DataFrame) -> dict[str, list[Config]]:

@@ -6,10 +6,11 @@ so that what an architecture costs and what its implementation costs stay two nu
 
 import copy
 import json
+import math
 import os
 import statistics
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -26,6 +27,7 @@ from bench.process import configure_process, environment
 from bench.seeds import make_streams
 from tasks import Batch, Task
 
+LEAST_ROUNDS = 3  # for a case however slow
 GEMM_SIZE = 1024  # the matrix product whose rate stands for the machine's
 
 
@@ -39,6 +41,8 @@ class Case:
     batch: Batch
     optimizer: torch.optim.Optimizer
     cost: dict[str, float] = field(default_factory=dict)
+    repeats: dict[str, int] = field(default_factory=dict)
+    spent: float = 0.0  # seconds in rounds so far
 
     @classmethod
     def build(cls, config: Config) -> "Case":
@@ -48,6 +52,11 @@ class Case:
         model = make_model(config, task)
         batch = task.sample(config.training.batch_size, streams.training).to(config.torch_dtype)
         return cls(config, task, model, batch, make_optimizer(config.training, list(model.parameters())))
+
+    def works(self) -> dict[str, Callable[[], object]]:
+        """Return what is timed each round, by name."""
+        inference = partial(self.inference, self.config.timing.inference_steps)
+        return {"forward": self.forward, "training_step": self.training_step, "inference_step": inference}
 
     def forward(self) -> None:
         with torch.no_grad():
@@ -97,17 +106,25 @@ def group_key(config: Config) -> str:
 
 
 def measure(
-    configs: list[Config], on_round: Callable[[], None], on_failure: Callable[[Config, Exception], None]
+    configs: list[Config],
+    on_round: Callable[[], None],
+    on_failure: Callable[[Config, Exception], None],
+    others: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Time the distinct cases of one group, side by side.
+
+    A round times every case once, each time beginning with another. What is over in no time is repeated within a
+    round for `timing.block_seconds`, and its mean counts: a single short call would show the caches that the case
+    before it left.
 
     Args:
         configs: of one `group_key`; those of one `case_key` are timed once.
         on_round: called after each round.
         on_failure: called for a case that cannot be built or run; it is left out.
+        others: the `case_key`s of those that nobody trains, but that stand beside a cell as other forms of it.
 
     Returns:
-        Long-form rows, one a measurement: what was measured (`cell`, `task`, settings), `quantity`,
+        Long-form rows, one a measurement: what was measured (`cell`, `form`, `task`, settings), `quantity`,
         `round`, `value`, `unit`. Quantities measured each round: forward, training_step,
         inference_step (ms), gemm (GFLOP/s). Once: first_call (ms), peak_memory (MiB), flops_forward,
         flops_training_step.
@@ -120,28 +137,54 @@ def measure(
     cases = []
     for config in {case_key(config): config for config in configs}.values():
         try:
-            case = Case.build(config)
-            case.cost = {"first_call": 1000 * _seconds(case.training_step, device), **_costs(case)}
-            case.inference(1)
-            cases.append(case)
+            cases.append(_prepare(config))
         except Exception as error:
             on_failure(config, error)
     for number in range(first.timing.rounds):
         gemm = _gemm_rate(device, dtype) / 1e9
-        for case in cases:
-            steps = case.config.timing.inference_steps
-            times = {
-                "forward": _seconds(case.forward, device),
-                "training_step": _seconds(case.training_step, device),
-                "inference_step": _seconds(partial(case.inference, steps), device) / steps,
-            }
-            rows += [_row(case, name, number, 1000 * value, "ms") for name, value in times.items()]
+        begin = number % max(1, len(cases))
+        for case in cases[begin:] + cases[:begin]:
+            if number >= LEAST_ROUNDS and case.spent > (first.timing.max_seconds or math.inf):
+                continue
+            for name, value in _time_once(case).items():
+                rows.append(_row(case, name, number, 1000 * value, "ms"))
             rows.append(_row(case, "gemm", number, gemm, "GFLOP/s"))
         on_round()
     units = {"first_call": "ms", "peak_memory": "MiB"}
     for case in cases:
         rows += [_row(case, name, None, value, units.get(name, "FLOP")) for name, value in case.cost.items()]
+    for row in rows:
+        row["form"] = "other" if row["case"] in others else "own"
     return rows
+
+
+def _prepare(config: Config) -> Case:
+    """Build a case, call it for the first time, and find what it costs and how often to repeat it."""
+    case = Case.build(config)
+    device = config.device
+    case.cost = {"first_call": 1000 * _seconds(case.training_step, device), **_costs(case)}
+    case.inference(1)
+    for name, work in case.works().items():
+        once = _seconds(work, device)
+        case.repeats[name] = max(1, math.ceil(config.timing.block_seconds / max(once, 1e-6)))
+    return case
+
+
+def _time_once(case: Case) -> dict[str, float]:
+    """Return the mean seconds of each of a case's works, repeated as often as it needs."""
+    times = {}
+    for name, work in case.works().items():
+        repeats = case.repeats[name]
+        seconds = _seconds(partial(_repeat, work, repeats), case.config.device)
+        case.spent += seconds
+        times[name] = seconds / repeats
+    times["inference_step"] /= case.config.timing.inference_steps
+    return times
+
+
+def _repeat(work: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        work()
 
 
 def _row(case: Case, quantity: str, number: int | None, value: float, unit: str) -> dict[str, Any]:

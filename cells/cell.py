@@ -1,6 +1,7 @@
 """The frame that every cell stands in: checked arguments, parameters, initial state, choice of
 backend, and the loop over time. The equations are not here: each cell's own file has them."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -46,6 +47,7 @@ class Cell(nn.Module):
     has_cell_state: ClassVar[bool] = False
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = None
     native_kernel: ClassVar[str | None] = None
+    torchrecurrent_layer: ClassVar[str | None] = None  # that computes the same
 
     def __init__(
         self,
@@ -138,24 +140,23 @@ class Cell(nn.Module):
     @classmethod
     def available_backends(cls) -> tuple[str, ...]:
         """Return the names of the implementations that this cell has, fastest first."""
-        kernels = {"native": "native_kernel", "torch": "torch_class"}
-        return (*(name for name, attribute in kernels.items() if cls._has_kernel(attribute)), "loop")
+        return _backends_of(cls)  # type: ignore[arg-type]
 
     @classmethod
-    def _has_kernel(cls, attribute: str) -> bool:
-        """Tell whether a kernel is named, and computes this class's equations: one inherited from
-        further up than `recur` computes those of another class."""
-        owners = [next(kind for kind in cls.__mro__ if name in vars(kind)) for name in (attribute, "recur")]
-        return getattr(cls, attribute) is not None and cls.__mro__.index(owners[0]) <= cls.__mro__.index(owners[1])
+    def has_published_layer(cls) -> bool:
+        """Tell whether the package torchrecurrent has a layer of the same equations."""
+        return _has_kernel(cls, "torchrecurrent_layer")
 
     @property
     def active_backend(self) -> str:
         """The implementation that a call uses: the one asked for or, if it cannot be had here, the
         fastest that can."""
-        wanted = self.available_backends()
+        wanted = _backends_of(type(self))  # type: ignore[arg-type]
         if self.backend != "auto":
             wanted = (self.backend, *wanted)
-        return next(name for name in wanted if name != "native" or native.supports(self.weight_hh))
+        if wanted[0] == "native" and native.supports(self.weight_hh):
+            return "native"
+        return next(name for name in wanted if name != "native")
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run over a sequence.
@@ -290,3 +291,16 @@ class Cell(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, backend={self.backend!r}"
+
+
+@functools.cache
+def _backends_of(kind: type[Cell]) -> tuple[str, ...]:
+    kernels = {"native": "native_kernel", "torch": "torch_class"}
+    return (*(name for name, attribute in kernels.items() if _has_kernel(kind, attribute)), "loop")
+
+
+def _has_kernel(kind: type[Cell], attribute: str) -> bool:
+    """Tell whether a kernel is named, and computes this class's equations: one inherited from further up than
+    `recur` computes those of another class."""
+    owners = [next(base for base in kind.__mro__ if name in vars(base)) for name in (attribute, "recur")]
+    return getattr(kind, attribute) is not None and kind.__mro__.index(owners[0]) <= kind.__mro__.index(owners[1])

@@ -26,6 +26,7 @@ class PeepholeLSTM(LSTM):
 
     torch_class = None
     native_kernel = "peephole_lstm"
+    torchrecurrent_layer = "PeepholeLSTM"
 
     def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
         self.weight_peephole = parameter(3 * self.hidden_size)

@@ -6,24 +6,52 @@ import pandas as pd
 
 from reports import figures, text
 from reports.sections import Content, figure_section, plural
-from reports.statistics import log_log_slope
+from reports.statistics import Interval, log_log_slope
 from reports.style import looks, save
 from reports.summary import REFERENCE_CELL
 
-WORDY_GROUPS = 4  # with more timed groups than this, sentences say less than the table
+FEW_POINTS = 4  # with more timed points than this, figure, words and full table are of the first only
 
 
 def cost(content: Content) -> str:
-    """Report time, arithmetic, rate and memory per cell, and cost over length where lengths were timed."""
+    """Report time, arithmetic, rate and memory per cell; and over length, size and batch where these were timed."""
     if content.timings.empty:
         return ""
-    timings = content.timings
+    timings = content.timings[content.timings["form"] == "own"]
+    points = timings.drop_duplicates(["sweep", *POINT])
+    shown = timings if len(points) <= FEW_POINTS else timings[timings["first"]]
+    save(figures.timing_bars(shown), content.folder, "step_time")
+    bars = figure_section(
+        "",
+        "step_time",
+        f"Time of a training step: medians and intervals over rounds, with the ratio to {REFERENCE_CELL} in the same "
+        "rounds and the share of the machine's GEMM rate that the cell's matrix products reach. A bar is long for two "
+        "reasons that this share tells apart: more arithmetic, or a kernel that does it slowly.",
+    )
+    parts = [
+        "## Cost",
+        bars,
+        _cost_in_words(shown),
+        text.table(_rows(shown)),
+        _note(content, timings),
+        _forms(content.timings),
+        _overview(timings) if len(points) > FEW_POINTS else "",
+        _over_length(content, timings),
+        _over_hidden_size(content),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+POINT = ["task", "time_steps", "batch_size", "hidden_size", "device", "threads"]
+
+
+def _rows(timings: pd.DataFrame) -> list[dict[str, str]]:
     several = {key: timings[key].nunique() > 1 for key in ("sweep", "batch_size", "hidden_size", "device", "threads")}
-    rows = [
+    return [
         {
             **{key: row[key] for key, shown in several.items() if shown},
             "task": f"{row['task']}, T={row['time_steps']}",
-            "cell": row["cell"],
+            "cell": row["label"],
             "backend": row["backend"],
             "training step, ms": text.number(row["training_step"], 3),
             f"/ {REFERENCE_CELL}": text.number(row["ratio"], 3),
@@ -37,40 +65,35 @@ def cost(content: Content) -> str:
         }
         for _, row in timings.iterrows()
     ]
-    save(figures.timing_bars(timings), content.folder, "step_time")
-    bars = figure_section(
-        "",
-        "step_time",
-        f"Time of a training step: medians and intervals over rounds, with the ratio to {REFERENCE_CELL} in the same "
-        "rounds and the share of the machine's GEMM rate that the cell's matrix products reach. A bar is long for two "
-        "reasons that this share tells apart: more arithmetic, or a kernel that does it slowly.",
-    )
+
+
+def _note(content: Content, timings: pd.DataFrame) -> str:
     where = timings.iloc[0]
     rounds = int(content.stored.timing["round"].max()) + 1
-    gemm = text.number(where["gemm"])
-    note = (
-        f"All cells of a row group were timed in one process with nothing else of the sweep running, in {rounds} "
+    faster = any(share is not None and share.estimate > 1 for share in timings["share"])
+    notes = [
+        f"All cells of a point were timed in one process with nothing else of the sweep running, in up to {rounds} "
         f"interleaved rounds, on {where['device']}, {plural(int(where['threads']), 'thread')}. A training step is "
         "forward, backward, clipping and optimiser at the run's batch size; *one step* is inference at batch 1. "
-        "*MFLOP* counts the matrix products of a training step; *of GEMM* is GFLOP/s over the rate of a "
-        f"1024×1024×1024 matrix product in the same round ({gemm} GFLOP/s). *memory* is the most "
-        "that a training step holds in tensors. "
-        "Intervals are distribution-free, 95 % from six rounds on. Times of rows in different tables or reports are "
-        "not comparable; ratios are. The backend is what ran: `loop` is Python over time steps, whose times say more "
-        "about Python than about the cell."
-    )
-    parts = ["## Cost", bars, _cost_in_words(timings), text.table(rows), note, _scaling(content)]
-    return "\n\n".join(filter(None, parts))
+        "*MFLOP* counts the matrix products of a training step; *of GEMM* is GFLOP/s over the rate of PyTorch's own "
+        f"1024×1024×1024 matrix product in the same round ({text.number(where['gemm'])} GFLOP/s).",
+        "A share above 100 % means that a kernel multiplies faster than PyTorch's matrix product does on this machine."
+        if faster
+        else "",
+        "*memory* is the most that a training step holds in tensors. Intervals are distribution-free, 95 % from six "
+        "rounds on. Times of rows in different tables or reports are not comparable; ratios are. The backend is what "
+        "ran: `native` is compiled for this machine, `torch` is torch.nn's kernel, `loop` is Python over time steps, "
+        "whose times say more about Python than about the cell.",
+    ]
+    return " ".join(filter(None, notes))
 
 
 def _cost_in_words(timings: pd.DataFrame) -> str:
-    """Split each time ratio into the architecture's part and the implementation's, in words."""
-    keys = ["sweep", "task", "time_steps", "batch_size", "hidden_size"]
+    """Split each time ratio into the architecture's part and the implementation's, and say which is the larger."""
     lines = []
-    for (_, task, steps, _, _), rows in timings.groupby(keys, sort=False, dropna=False):
+    for (_, task, steps, *_), rows in timings.groupby(["sweep", *POINT], sort=False, dropna=False):
         said = [
-            f"{row['cell']} {row['ratio'].estimate:.2f}× = {row['flop_ratio']:.2f}× the arithmetic at "
-            f"{row['flop_ratio'] / row['ratio'].estimate:.2f}× the rate"
+            split_in_words(row["label"], row["ratio"], row["flop_ratio"])
             for _, row in rows.iterrows()
             if row["cell"] != REFERENCE_CELL and row["ratio"] is not None and math.isfinite(row["flop_ratio"])
         ]
@@ -78,27 +101,111 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
             lines.append(
                 f"- **{task}, T={steps}**, time of a training step over {REFERENCE_CELL}'s: {'; '.join(said)}."
             )
-    return "\n".join(lines) if len(lines) <= WORDY_GROUPS else ""
+    return "\n".join(lines)
 
 
-def _scaling(content: Content) -> str:
-    figure = figures.scaling(content.timings)
+def split_in_words(cell: str, ratio: Interval, flop_ratio: float) -> str:
+    """Say what a time ratio is made of: the ratio of arithmetic, which is the architecture's, over the ratio of the
+    rates at which it is done, which is the kernels'. The larger of the two, as a factor, is named as the cause,
+    unless the ratio cannot be told from one."""
+    rate = flop_ratio / ratio.estimate
+    said = f"{cell} {ratio.estimate:.2f}× = {flop_ratio:.2f}× the arithmetic at {rate:.2f}× the rate"
+    if ratio.low <= 1 <= ratio.high:
+        return f"{said} (not distinguishable from 1)"
+    slower = ratio.estimate > 1
+    architecture = math.log(flop_ratio) if slower else -math.log(flop_ratio)
+    kernel = -math.log(rate) if slower else math.log(rate)
+    cause = "the architecture" if architecture >= kernel else "the kernel, not the architecture"
+    return f"{said} ({'slower' if slower else 'faster'} because of {cause})"
+
+
+def _forms(timings: pd.DataFrame) -> str:
+    """Tabulate all implementations of each cell at the point timed first."""
+    here = timings[timings["first"]]
+    if (here["form"] == "own").all():
+        return ""
+    rows = [
+        {
+            "cell": row["label"],
+            "backend": f"{row['backend']}{' (in use)' if row['form'] == 'own' else ''}",
+            "training step, ms": text.number(row["training_step"], 3),
+            "of GEMM": text.percent(row["share"]),
+            "forward, ms": text.number(row["forward"]),
+            "one step, ms": text.number(row["inference_step"]),
+            "memory, MiB": text.quantity(row["peak_memory"], 2),
+        }
+        for _, row in here.sort_values("cell", key=lambda cells: cells.map(list(looks(cells)).index)).iterrows()
+    ]
+    where = here.iloc[0]
+    point = f"T={where['time_steps']}, B={where['batch_size']}, H={where['hidden_size']}"
+    return f"### Implementations\n\nEvery implementation of each cell, side by side at {point}:\n\n{text.table(rows)}"
+
+
+def _overview(timings: pd.DataFrame) -> str:
+    """Tabulate for each timed point how many times as fast each cell is as its best form in torch, or its time."""
+    compared = timings["over_torch"].notna().any()
+    rows = []
+    for values, here in timings.groupby(POINT[1:4], sort=True):
+        point = dict(zip(("T", "B", "H"), map(str, values), strict=True))
+        cells = {
+            row["label"]: text.number(row["over_torch"] if compared else row["training_step"])
+            for _, row in here.iterrows()
+        }
+        rows.append(point | {label: cells.get(label, text.NONE) for label in dict.fromkeys(timings["label"])})
+    said = (
+        "How many times as fast a training step is as the fastest form of the same cell in PyTorch (torch.nn, or the "
+        "loop where torch.nn has none), in the same rounds:"
+        if compared
+        else "Training step, ms:"
+    )
+    published = [
+        f"{row['label']} at T={row['time_steps']} B={row['batch_size']} H={row['hidden_size']}: "
+        f"{text.number(row['over_torchrecurrent'])}×"
+        for _, row in timings.iterrows()
+        if row["over_torchrecurrent"] is not None and row["first"]
+    ]
+    more = f"And as torchrecurrent's form of it: {'; '.join(published)}." if published else ""
+    return "\n\n".join(filter(None, ["### All points", said, text.table(rows), more]))
+
+
+def _over_length(content: Content, timings: pd.DataFrame) -> str:
+    figure = figures.scaling(timings)
     if figure is None:
         return ""
     save(figure, content.folder, "scaling")
     slopes = []
-    for cell in looks(content.timings["cell"]):
-        rows = content.timings[content.timings["cell"] == cell]
+    for label in dict.fromkeys(timings["label"]):
+        rows = timings[timings["label"] == label]
         for (task, batch, hidden), part in rows.groupby(["task", "batch_size", "hidden_size"]):
-            slope = log_log_slope(part["time_steps"].tolist(), [time.estimate for time in part["training_step"]])
-            if slope is not None:
-                slopes.append(
-                    {"task": task, "B": batch, "H": hidden, "cell": cell, "time ∝ T^b, b": text.number(slope)}
-                )
+            if part["time_steps"].nunique() < figures.SEVERAL:
+                continue
+            lengths = part["time_steps"].tolist()
+            slope = {
+                "time ∝ T^b, b": log_log_slope(lengths, [time.estimate for time in part["training_step"]]),
+                "memory ∝ T^b, b": log_log_slope(lengths, part["peak_memory"].tolist()),
+            }
+            where = {"task": task, "B": batch, "H": hidden, "cell": label}
+            slopes.append(where | {name: text.number(value) for name, value in slope.items()})
     section = figure_section(
         "### Cost over length",
         "scaling",
-        "Time of a training step over sequence length; both axes are logarithmic, so a straight line is a power of T "
-        "and its slope the exponent.",
+        "Time (upper panel) and memory (lower) of a training step over sequence length; all axes are logarithmic, so a "
+        "straight line is a power of T and its slope the exponent: 1 is cost in proportion to length, 2 is quadratic. "
+        "Short sequences are cheaper than a line through the long ones says by less than their fixed costs, so the "
+        "slope over all lengths lies a little below the true exponent.",
     )
     return "\n\n".join([section, text.table(slopes)]) if slopes else section
+
+
+def _over_hidden_size(content: Content) -> str:
+    figure = figures.share_of_peak(content.timings)
+    if figure is None:
+        return ""
+    save(figure, content.folder, "share_of_peak")
+    return figure_section(
+        "### Share of the machine's rate over hidden size",
+        "share_of_peak",
+        "Share of the GEMM rate that a training step reaches, over hidden size: the implementation in use as a line "
+        "with marks, the fastest form in PyTorch as a thin line without. Cells whose lines lie together can be "
+        "compared by their times; where they lie apart, a comparison of times is one of kernels.",
+    )

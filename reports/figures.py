@@ -14,10 +14,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from bench.store import DECIDED
 from reports.load import natural
-from reports.statistics import solve_curve
+from reports.statistics import Interval, solve_curve
 from reports.style import PANEL, TEXT, Look, looks
 
 COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
+SEVERAL = 3  # points, at least, for a line over them
 
 
 def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
@@ -118,41 +119,84 @@ def timing_bars(timings: pd.DataFrame) -> Figure:
 
 
 def scaling(timings: pd.DataFrame) -> Figure | None:
-    """Draw the time of a training step against sequence length, both logarithmic, a panel per batch and
+    """Draw time and memory of a training step against sequence length, all logarithmic, two panels per batch and
     hidden size; None unless some cell was timed at several lengths."""
     groups = {
         f"{task}: B={batch} H={hidden}": rows
         for (task, batch, hidden), rows in timings.groupby(["task", "batch_size", "hidden_size"], sort=True)
-        if rows["time_steps"].nunique() > 1
+        if rows["time_steps"].nunique() >= SEVERAL
     }
     if not groups:
         return None
-    figure, panels = _panels(list(groups))
+    figure, grid = plt.subplots(
+        2, len(groups), figsize=(max(2, len(groups)) * PANEL[0], 2 * PANEL[1]), squeeze=False, layout="constrained"
+    )
+    styles = looks(timings["cell"])
+    panels = {}
+    for (label, rows), (upper, lower) in zip(groups.items(), grid.T, strict=True):
+        _lines(upper, rows, "time_steps", "training_step", styles)
+        _lines(lower, rows, "time_steps", "peak_memory", styles)
+        for axes, what in ((upper, "training step, ms"), (lower, "memory, MiB")):
+            _log_ticks(axes, "x", rows["time_steps"])
+            _log_plain(axes)
+            axes.set(xlabel="sequence length T, steps", ylabel=what)
+        upper.set_title(label)
+        panels[label] = upper
+    _legend(figure, panels, styles)
+    return figure
+
+
+def share_of_peak(timings: pd.DataFrame) -> Figure | None:
+    """Draw the share of the GEMM rate against hidden size, a panel per length and batch: the form in use of each cell,
+    and thin the fastest one in torch; None unless some cell was timed at several sizes."""
+    own = timings[timings["form"] == "own"]
+    groups = {
+        f"{task}: T={steps} B={batch}": rows
+        for (task, steps, batch), rows in timings[timings["share"].notna()].groupby(
+            ["task", "time_steps", "batch_size"], sort=True
+        )
+        if rows["hidden_size"].nunique() >= SEVERAL
+    }
+    if own.empty or not groups:
+        return None
+    figure, panels = _panels(list(groups), height=1.4 * PANEL[1])
     styles = looks(timings["cell"])
     for label, axes in panels.items():
-        for cell, look in styles.items():
-            rows = groups[label][groups[label]["cell"] == cell].sort_values("time_steps")
-            if rows.empty:
-                continue
-            times = rows["training_step"]
-            estimates = np.array([time.estimate for time in times])
-            reach = [estimates - [time.low for time in times], [time.high for time in times] - estimates]
+        rows = groups[label]
+        _lines(axes, rows[rows["form"] == "own"], "hidden_size", "share", styles)
+        in_torch = rows[(rows["form"] == "other") & rows["backend"].isin(["torch", "loop"])]
+        for cell, forms in in_torch.groupby("cell"):
+            best = (
+                forms.assign(share=[share.estimate for share in forms["share"]]).groupby("hidden_size")["share"].max()
+            )
+            axes.plot(best.index, best, color=styles[str(cell)].colour, ls=styles[str(cell)].dash, lw=0.9)
+        axes.axhline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
+        _log_ticks(axes, "x", rows["hidden_size"])
+        axes.set(title=label, xlabel="hidden size H", ylabel="share of the GEMM rate", ylim=(0, None))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    _legend(figure, panels, styles)
+    return figure
+
+
+def _lines(axes: Axes, rows: pd.DataFrame, x: str, y: str, styles: dict[str, Look]) -> None:
+    """Draw a line per cell, with its intervals if `y` has them."""
+    for cell, look in styles.items():
+        mine = rows[rows["cell"] == cell].sort_values(x)
+        for label, part in mine.groupby("label", sort=False):
+            values = list(part[y])
+            bounds = [(v.estimate, v.low, v.high) if isinstance(v, Interval) else (v, v, v) for v in values]
+            middle, low, high = (np.array(column, dtype=float) for column in zip(*bounds, strict=True))
             axes.errorbar(
-                rows["time_steps"],
-                estimates,
-                yerr=reach,
+                part[x],
+                middle,
+                yerr=[middle - low, high - middle],
                 color=look.colour,
                 ls=look.dash,
                 marker=look.marker,
                 ms=5,
                 capsize=2,
-                label=cell,
+                label=str(label),
             )
-        _log_ticks(axes, "x", groups[label]["time_steps"])
-        _log_plain(axes)
-        axes.set(title=label, xlabel="sequence length T, steps", ylabel="training step, ms")
-    _legend(figure, panels, styles)
-    return figure
 
 
 def reach(results: pd.DataFrame, column: str) -> Figure:
@@ -216,19 +260,10 @@ def _legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) ->
     for axes in panels.values():
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    order = list(styles)
-    labels = sorted(entries, key=lambda label: order.index(label.split(",")[0]))
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=styles[label.split(",")[0]].colour,
-            ls=styles[label.split(",")[0]].dash,
-            marker=styles[label.split(",")[0]].marker,
-            ms=5,
-        )
-        for label in labels
-    ]
+    cell_of = {label: label.split(",")[0].split(" ")[0] for label in entries}  # names of cells have neither
+    labels = sorted(entries, key=lambda label: list(styles).index(cell_of[label]))
+    shown = [styles[cell_of[label]] for label in labels]
+    handles = [Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=5) for look in shown]
     figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), handlelength=3)
 
 
@@ -253,7 +288,7 @@ def _timed_groups(timings: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def _bar_names(rows: pd.DataFrame) -> list[str]:
     """Name bars by cell and backend; a number sets equal ones apart."""
-    names = [f"{row['cell']}\n({row['backend']})" for _, row in rows.iterrows()]
+    names = [f"{row['label']}\n({row['backend']})" for _, row in rows.iterrows()]
     return [name if names.count(name) == 1 else f"{name} {i + 1}" for i, name in enumerate(names)]
 
 

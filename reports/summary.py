@@ -8,7 +8,7 @@ from bench.store import DECIDED
 from reports.statistics import Interval, median_interval, ratio_interval, solved_fraction
 
 REFERENCE_CELL = "lstm"
-DESCRIBED = ("cell", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size")
+DESCRIBED = ("cell", "form", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size")
 
 
 def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
@@ -42,35 +42,41 @@ def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per timed case: where (task, time_steps, batch_size, hidden_size, …), `cell`, and as `Interval`s
-    over rounds training_step, forward, inference_step (ms), ratio (of training steps to the reference
-    cell's in the same rounds), gflops (achieved), share (of the GEMM rate in the same rounds); and once
-    flops_training_step, flop_ratio (to the reference cell's), first_call (ms), peak_memory (MiB).
+    """Return a row per timed case: where (task, time_steps, batch_size, hidden_size, …), `cell`, `label` (the cell,
+    and which layer of a package), `form` ("own", or "other" for an implementation timed only beside the one in
+    use), `first` (whether it is of the point timed first), and as `Interval`s over rounds training_step, forward,
+    inference_step (ms), ratio (of training steps to the reference cell's in the same rounds), over_torch (of the
+    fastest form in torch to this one), over_torchrecurrent, gflops (achieved), share (of the GEMM rate in the same
+    rounds); and once flops_training_step, flop_ratio (to the reference cell's), first_call (ms), peak_memory (MiB).
     """
     rows = []
-    for (sweep, _, _), measured in timing.groupby(["sweep", "group", "hidden_size"], sort=False, dropna=False):
+    groups = timing.groupby(["sweep", "group", "hidden_size"], sort=False, dropna=False)
+    for number, ((sweep, _, _), measured) in enumerate(groups):
         tables = {
             case: rounds.pivot_table(index="round", columns="quantity", values="value")
             for case, rounds in measured[measured["round"].notna()].groupby("case", sort=False)
         }
+        facts = measured.drop_duplicates("case").set_index("case")
         reference = _reference_case(measured)
         for case, rounds in tables.items():
-            facts = measured[measured["case"] == case]
-            once = facts[facts["round"].isna()].set_index("quantity")["value"]
+            described = facts.loc[case]
+            once = measured[(measured["case"] == case) & measured["round"].isna()].set_index("quantity")["value"]
             flops = _flops(measured, case)
             rate = flops / rounds["training_step"] / 1e6  # FLOP per ms is kFLOP/s
             settings = [column for column in facts if column.startswith(("cell.", "task."))]
-            described = facts.iloc[0][[*DESCRIBED, *settings]]
+            here = facts[facts["cell"] == described["cell"]]
             rows.append(
                 {
                     "sweep": sweep,
-                    **described.to_dict(),
+                    "first": number == 0,
+                    **described[[*DESCRIBED, *settings]].to_dict(),
+                    "label": _label(described),
                     "training_step": median_interval(rounds["training_step"]),
                     "forward": median_interval(rounds["forward"]),
                     "inference_step": median_interval(rounds["inference_step"]),
-                    "ratio": None
-                    if reference is None
-                    else ratio_interval(rounds["training_step"], tables[reference]["training_step"]),
+                    "ratio": _step_ratio(tables, case, reference),
+                    "over_torch": _step_ratio(tables, _fastest(tables, here, ("torch", "loop")), case),
+                    "over_torchrecurrent": _step_ratio(tables, _fastest(tables, here, ("torchrecurrent",)), case),
                     "gflops": None if math.isnan(flops) else median_interval(rate),
                     "share": None if math.isnan(flops) else median_interval(rate / rounds["gemm"]),
                     "gemm": median_interval(rounds["gemm"]),
@@ -83,6 +89,29 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _label(described: pd.Series) -> str:
+    """Name a timed cell: by its own name, and the layer that it is of a package."""
+    layer = described.get("cell.layer")
+    own_layer = described["form"] == "own" and layer is not None and not pd.isna(layer)
+    return f"{described['cell']} {layer}" if own_layer else str(described["cell"])
+
+
+def _fastest(tables: dict[str, pd.DataFrame], cases: pd.DataFrame, backends: tuple[str, ...]) -> str | None:
+    """Return the case with the shortest median training step among those of some backends."""
+    candidates = [case for case in cases.index if cases.loc[case, "backend"] in backends]
+    return min(candidates, key=lambda case: tables[case]["training_step"].median(), default=None)
+
+
+def _step_ratio(tables: dict[str, pd.DataFrame], case: str | None, to: str | None) -> Interval | None:
+    """Return the ratio of two cases' training steps over the rounds that timed both."""
+    if case is None or to is None:
+        return None
+    both = (
+        pd.concat([tables[case]["training_step"], tables[to]["training_step"]], axis=1).dropna().to_numpy(dtype=float)
+    )
+    return ratio_interval(both[:, 0], both[:, 1]) if len(both) else None
+
+
 def step_time_ratios(results: pd.DataFrame, timings: pd.DataFrame) -> dict[tuple[str, str], Interval]:
     """Return the step-time ratio to the reference cell for each problem and contender that was timed.
 
@@ -92,6 +121,7 @@ def step_time_ratios(results: pd.DataFrame, timings: pd.DataFrame) -> dict[tuple
     """
     if results.empty or timings.empty:
         return {}
+    timings = timings[timings["form"] == "own"]
     settings = [column for column in timings if column.startswith(("cell.", "task.")) and column in results]
     on = ["sweep", "cell", "task", *settings, "batch_size"]
     runs = results.assign(batch_size=results["training.batch_size"]).drop_duplicates(["problem", "contender"])
@@ -112,7 +142,7 @@ def _flops(measured: pd.DataFrame, case: str | None) -> float:
 
 
 def _reference_case(measured: pd.DataFrame) -> str | None:
-    cases = measured.loc[measured["cell"] == REFERENCE_CELL, "case"].unique()
+    cases = measured.loc[(measured["cell"] == REFERENCE_CELL) & (measured["form"] == "own"), "case"].unique()
     return str(cases[0]) if len(cases) else None
 
 

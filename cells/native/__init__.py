@@ -43,30 +43,13 @@ def run(
         TypeError: tensors of different dtypes.
         RuntimeError: in backward, if asked for a graph of its own (a second derivative).
     """
-    tensors = (inputs, weight_ih, weight_hh, vectors, h, *(() if c is None else (c,)))
-    if any(tensor.dtype != inputs.dtype for tensor in tensors):
-        raise TypeError(f"inputs, state and parameters must be of one dtype, not {[str(t.dtype) for t in tensors]}")
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        outputs, h, c_last = _Recurrence.apply(cell, inputs, weight_ih, weight_hh, vectors, h, c)  # type: ignore[no-untyped-call]
+    tensors = (inputs, weight_ih, weight_hh, vectors, h, c)
+    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
+        outputs, h, c_last = _Recurrence.apply(cell, *tensors)  # type: ignore[no-untyped-call]
     else:
-        hidden, c_last, _, _ = _forward(cell, inputs, weight_ih, weight_hh, vectors, h, c, keep=False)
+        hidden, c_last, _, _ = torch.ops.recurrent_bench.forward(cell, *tensors, False)
         outputs, h = hidden[1:], hidden[-1]
     return outputs, h, None if c is None else c_last
-
-
-def _forward(
-    cell: str,
-    inputs: Tensor,
-    weight_ih: Tensor,
-    weight_hh: Tensor,
-    vectors: Tensor,
-    h: Tensor,
-    c: Tensor | None,
-    *,
-    keep: bool,
-) -> tuple[Tensor, Tensor, Tensor, int]:
-    weights = (inputs.contiguous(), weight_ih.contiguous(), weight_hh.contiguous(), vectors.contiguous())
-    return torch.ops.recurrent_bench.forward(cell, *weights, h, None if c is None else c.contiguous(), keep)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -74,21 +57,17 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, cell: str, *tensors: Any) -> tuple[Tensor, Tensor, Tensor]:
-        inputs, weight_ih, weight_hh, vectors, h, c = tensors
-        hidden, c_last, records, ctx.slices = _forward(cell, inputs, weight_ih, weight_hh, vectors, h, c, keep=True)
-        ctx.cell, ctx.has_cell_state = cell, c is not None
+        hidden, c_last, records, ctx.slices = torch.ops.recurrent_bench.forward(cell, *tensors, True)
+        ctx.cell, ctx.has_cell_state = cell, tensors[-1] is not None
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(inputs, weight_ih, weight_hh, vectors, hidden, records)
+        ctx.save_for_backward(*tensors[:4], hidden, records)
         return hidden[1:], hidden[-1].clone(), c_last
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("native kernels have no second derivative (create_graph=True): use backend=loop")
-        inputs, weight_ih, weight_hh, vectors, hidden, records = ctx.saved_tensors
-        weights = (inputs.contiguous(), weight_ih.contiguous(), weight_hh.contiguous(), vectors.contiguous())
-        ready = [None if gradient is None else gradient.contiguous() for gradient in gradients]
         of_inputs = ctx.needs_input_grad[1]
-        found = torch.ops.recurrent_bench.backward(ctx.cell, *weights, hidden, records, ctx.slices, *ready, of_inputs)
+        found = torch.ops.recurrent_bench.backward(ctx.cell, *ctx.saved_tensors, ctx.slices, *gradients, of_inputs)
         of_x, *of_parameters, of_h, of_c = found
         return (None, of_x if of_inputs else None, *of_parameters, of_h, of_c if ctx.has_cell_state else None)

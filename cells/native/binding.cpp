@@ -1,5 +1,5 @@
-// The two operators that Python calls, recurrent_bench::forward and ::backward: shapes, memory, dispatch by
-// cell and dtype. Arguments are checked by cells/native/__init__.py; what it passes is contiguous and of one dtype.
+// The two operators that Python calls, recurrent_bench::forward and ::backward: memory, and dispatch by cell and
+// dtype. Shapes are checked by cells/cell.py.
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/library.h>
@@ -37,6 +37,17 @@ constexpr int64_t kManyBytes = 384 << 10;  // of weights
 
 const void* data_of(const OptionalTensor& tensor) { return tensor ? tensor->const_data_ptr() : nullptr; }
 
+OptionalTensor contiguous(const OptionalTensor& tensor) { return tensor ? OptionalTensor(tensor->contiguous()) : tensor; }
+
+void check_dtypes(const Tensor& x, std::initializer_list<OptionalTensor> others) {
+  TORCH_CHECK_TYPE(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble, "inputs must be float32 or float64, not ",
+                   x.scalar_type());
+  for (const OptionalTensor& other : others)
+    TORCH_CHECK_TYPE(!other || other->scalar_type() == x.scalar_type(),
+                     "inputs, state and parameters must be of one dtype, not ", x.scalar_type(), " and ",
+                     other->scalar_type());
+}
+
 int padded(const Tensor& like, int64_t hidden) {
   return like.scalar_type() == at::kFloat ? round_up<float>(hidden) : round_up<double>(hidden);
 }
@@ -61,10 +72,14 @@ Sequence describe(const Tensor& x, const Tensor& weight_ih, const Tensor& weight
 
 // Returns h (T+1, B, H) with the initial state in front and c(T) (B, H); and for backward the engine's records and
 // the number of slices. Without `keep`, these two are of no use.
-std::tuple<Tensor, Tensor, Tensor, int64_t> forward(const std::string& cell, const Tensor& x, const Tensor& weight_ih,
-                                                    const Tensor& weight_hh, const Tensor& p, const Tensor& h_first,
-                                                    const OptionalTensor& c_first, bool keep) {
+std::tuple<Tensor, Tensor, Tensor, int64_t> forward(const std::string& cell, const Tensor& any_x, const Tensor& any_ih,
+                                                    const Tensor& any_hh, const Tensor& any_p, const Tensor& h_first,
+                                                    const OptionalTensor& any_c_first, bool keep) {
   const at::AutoDispatchBelowADInplaceOrView guard;
+  check_dtypes(any_x, {any_ih, any_hh, any_p, h_first, any_c_first});
+  const Tensor x = any_x.contiguous(), weight_ih = any_ih.contiguous(), weight_hh = any_hh.contiguous();
+  const Tensor p = any_p.contiguous();
+  const OptionalTensor c_first = contiguous(any_c_first);
   const Kernel& kernel = find_kernel(cell);
   const int64_t time = x.size(0), batch = x.size(1), hidden = weight_hh.size(1);
   const int64_t slices = slice_count(batch, kernel.gates * hidden * (hidden + x.size(2)) * x.element_size());
@@ -81,10 +96,14 @@ std::tuple<Tensor, Tensor, Tensor, int64_t> forward(const std::string& cell, con
 
 // Returns the gradients of x (empty unless asked for), weight_ih, weight_hh, p, h_first and c_first.
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> backward(
-    const std::string& cell, const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh, const Tensor& p,
-    const Tensor& h, const Tensor& records, int64_t slices, const OptionalTensor& grad_outputs,
-    const OptionalTensor& grad_h, const OptionalTensor& grad_c, bool of_x) {
+    const std::string& cell, const Tensor& any_x, const Tensor& any_ih, const Tensor& any_hh, const Tensor& any_p,
+    const Tensor& h, const Tensor& records, int64_t slices, const OptionalTensor& any_grad_outputs,
+    const OptionalTensor& any_grad_h, const OptionalTensor& any_grad_c, bool of_x) {
   const at::AutoDispatchBelowADInplaceOrView guard;
+  const Tensor x = any_x.contiguous(), weight_ih = any_ih.contiguous(), weight_hh = any_hh.contiguous();
+  const Tensor p = any_p.contiguous();
+  const OptionalTensor grad_outputs = contiguous(any_grad_outputs);
+  const OptionalTensor grad_h = contiguous(any_grad_h), grad_c = contiguous(any_grad_c);
   const Kernel& kernel = find_kernel(cell);
   const int64_t batch = x.size(1), hidden = weight_hh.size(1);
   const auto options = x.options();

@@ -65,13 +65,17 @@ def test_rounds_interleave_cells_and_keep_every_measurement(monkeypatch):
 
         monkeypatch.setattr(Case, name, recording)
     monkeypatch.setattr(timing, "GEMM_SIZE", 32)
-    configs = [make_config(cell={"_target_": f"cells.{kind}", "name": kind.lower()}) for kind in ("LSTM", "GRU")]
-    configs.append(make_config(seed=5, training={"learning_rate": 0.1}))  # the LSTM again: timed once
+    once_each = {"rounds": 2, "inference_steps": 2, "block_seconds": 1e-9}
+    kinds = ("LSTM", "GRU")
+    configs = [
+        make_config(cell={"_target_": f"cells.{kind}", "name": kind.lower()}, timing=once_each) for kind in kinds
+    ]
+    configs.append(make_config(seed=5, training={"learning_rate": 0.1}, timing=once_each))  # the LSTM again
     rounds = []
     rows = measure(configs, lambda: rounds.append(1), lambda *failure: pytest.fail(str(failure)))
     assert len(rounds) == 2
     steps = [cell for cell, name in order if name == "training_step"]
-    assert steps[-4:] == ["lstm", "gru", "lstm", "gru"]
+    assert steps[-4:] == ["lstm", "gru", "gru", "lstm"]  # each round begins with another
     by_quantity: dict[tuple, list] = {}
     for row in rows:
         assert row["value"] > 0

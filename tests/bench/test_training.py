@@ -32,7 +32,7 @@ def test_it_is_a_plain_adam_loop():
     task, streams = make_task(config), make_streams(0, "cpu")
     torch.manual_seed(0)
     expected = make_model(config, task)
-    optimizer = torch.optim.Adam(expected.parameters(), lr=0.005)
+    optimizer = torch.optim.Adam(expected.parameters(), lr=0.005, fused=True)
     for _ in range(20):
         batch = task.sample(4, streams.training)
         prediction = expected.readout(expected.cell(batch.inputs)[0])[-1, :, 0]

@@ -89,6 +89,7 @@ def write_timing(sweep: Path) -> None:
     common = {
         "sweep": sweep.name,
         "group": "g",
+        "form": "own",
         "task": "adding",
         "backend": "torch",
         "device": "cpu",
