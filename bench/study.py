@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.config import Config
 from bench.frames import TIMING_COLUMNS, write_parquet
-from bench.model import backend_of, make_model, make_task
+from bench.model import make_model, make_task
 from bench.plan import Plan
 from bench.progress import console, counting
 from bench.store import FAILED, RunFolder
@@ -84,9 +84,10 @@ def _other_forms(config: Config) -> Iterator[Config]:
     kind = load_target(config.cell["_target_"])
     if not issubclass(kind, Cell):
         return
-    own = backend_of(make_model(config, make_task(config)).cell)
-    for backend in kind.available_backends():
-        if backend != own:
+    cell = make_model(config, make_task(config)).cell
+    assert isinstance(cell, Cell)
+    for backend in cell.available_backends():
+        if backend != cell.active_backend and cell.can_use(backend):
             yield replace(config, cell={**config.cell, "backend": backend})
     if kind.has_published_layer() and find_spec("torchrecurrent"):
         published = {"_target_": "cells.TorchRecurrent", "layer": kind.torchrecurrent_layer}

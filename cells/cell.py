@@ -2,7 +2,9 @@
 backend, and the loop over time. The equations are not here: each cell's own file has them."""
 
 import functools
+import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, ClassVar, Self
 
 import torch
@@ -30,8 +32,9 @@ class Cell(nn.Module):
         input_size: I, features of an input step.
         hidden_size: H, features of an output step.
         backend: "auto" (the fastest that exists here), "native" (C++ for the CPU, built at first
-            use), "torch" (torch.nn's kernel) or "loop" (Python over time steps). Where the one asked
-            for cannot be had (no compiler, another device), the next is used: see `active_backend`.
+            use), "triton" (for GPUs), "torch" (torch.nn's kernel) or "loop" (Python over time
+            steps). Where the one asked for cannot be had (no compiler, another device), the next is
+            used: see `active_backend`.
         bias: whether gates have biases.
         initialization: a scheme of `cells.initialization`.
         device, dtype: of the parameters.
@@ -47,6 +50,7 @@ class Cell(nn.Module):
     has_cell_state: ClassVar[bool] = False
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = None
     native_kernel: ClassVar[str | None] = None
+    triton_kernel: ClassVar[str | None] = None  # that `forward_triton` calls
     torchrecurrent_layer: ClassVar[str | None] = None  # that computes the same
 
     def __init__(
@@ -151,12 +155,16 @@ class Cell(nn.Module):
     def active_backend(self) -> str:
         """The implementation that a call uses: the one asked for or, if it cannot be had here, the
         fastest that can."""
-        wanted = _backends_of(type(self))  # type: ignore[arg-type]
-        if self.backend != "auto":
-            wanted = (self.backend, *wanted)
-        if wanted[0] == "native" and native.supports(self.weight_hh):
-            return "native"
-        return next(name for name in wanted if name != "native")
+        if self.backend != "auto" and self.can_use(self.backend):
+            return self.backend
+        return next(name for name in self.available_backends() if self.can_use(name))
+
+    def can_use(self, backend: str) -> bool:
+        """Tell whether an implementation that this cell has can be had here: for the device and dtype
+        of its parameters, with the compiler and packages that there are."""
+        if backend == "native":
+            return native.supports(self.weight_hh)
+        return backend != "triton" or _triton_runs(self.weight_hh)
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run over a sequence.
@@ -173,8 +181,7 @@ class Cell(nn.Module):
         """
         self._check(inputs, state)
         state = self.initial_state(inputs) if state is None else state
-        forwards = {"native": self.forward_native, "torch": self.forward_torch, "loop": self.forward_loop}
-        return forwards[self.active_backend](inputs, state)
+        return getattr(self, f"forward_{self.active_backend}")(inputs, state)
 
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run `recur` over time. All steps are projected as one product, and split by one `unbind`:
@@ -191,6 +198,10 @@ class Cell(nn.Module):
         weights = (self.weight_ih, self.weight_hh, self.native_vectors())
         outputs, h, c = native.run(self.native_name(), inputs, *weights, h, c)
         return outputs, (h, c) if self.has_cell_state else h
+
+    def forward_triton(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Run the Triton kernels on this cell's parameters."""
+        raise NotImplementedError
 
     def native_name(self) -> str:
         """Return the name of the compiled kernel."""
@@ -295,7 +306,7 @@ class Cell(nn.Module):
 
 @functools.cache
 def _backends_of(kind: type[Cell]) -> tuple[str, ...]:
-    kernels = {"native": "native_kernel", "torch": "torch_class"}
+    kernels = {"native": "native_kernel", "triton": "triton_kernel", "torch": "torch_class"}
     return (*(name for name, attribute in kernels.items() if _has_kernel(kind, attribute)), "loop")
 
 
@@ -304,3 +315,9 @@ def _has_kernel(kind: type[Cell], attribute: str) -> bool:
     `recur` computes those of another class."""
     owners = [next(base for base in kind.__mro__ if name in vars(base)) for name in (attribute, "recur")]
     return getattr(kind, attribute) is not None and kind.__mro__.index(owners[0]) <= kind.__mro__.index(owners[1])
+
+
+def _triton_runs(parameter: Tensor) -> bool:
+    """Tell whether Triton can compute with a parameter: on a GPU, or on a CPU by its interpreter."""
+    device = parameter.is_cuda or (parameter.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
+    return device and parameter.dtype in (torch.float32, torch.float64) and find_spec("triton") is not None

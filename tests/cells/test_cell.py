@@ -82,7 +82,7 @@ def test_what_cannot_be_is_refused(kind):
 
 
 def test_the_peephole_lstm_has_no_torch_backend():
-    assert PeepholeLSTM.available_backends() == ("native", "loop")
+    assert PeepholeLSTM.available_backends() == ("native", "triton", "loop")
     with pytest.raises(ValueError, match="backend"):
         PeepholeLSTM(3, 3, "torch")
     with pytest.raises(ValueError, match="counterpart"):

@@ -1,0 +1,135 @@
+"""What the harness itself costs and gains, as ratios measured side by side on this machine.
+
+python -m bench.benchmark overhead    a step of its training loop over a bare one
+python -m bench.benchmark startup     seconds that a run costs beside its training
+python -m bench.benchmark quick       the quick sweep over the same runs as plain scripts, one after another
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from bench import plain
+from bench.config import Training, make_optimizer
+from bench.model import Model
+from bench.process import configure_process
+from bench.seeds import make_streams
+from bench.training import train
+from cells import LSTM
+from tasks import Adding
+
+PAIRS, STEPS = 11, 60
+
+
+def overhead() -> None:
+    """Time the training loop and a bare one in turn: LSTM, T=100, B=64, H=64, one thread, the same kernels."""
+    configure_process(1, "tuned")
+    training = Training(max_steps=STEPS, evaluate_every=10**9, evaluation_size=1)
+    task = Adding(length=100)
+
+    def model() -> Model:
+        torch.manual_seed(0)
+        return Model(LSTM(task.input_size, 64), 64, task.output_size)
+
+    def bare() -> None:
+        net, generator = model(), torch.Generator().manual_seed(0)
+        optimizer = make_optimizer(training, list(net.parameters()))
+        for _ in range(STEPS):
+            batch = task.sample(training.batch_size, generator)
+            optimizer.zero_grad()
+            task.loss(net(batch.inputs), batch).backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+
+    def harness() -> None:
+        train(model(), task, replace(training), make_streams(0, "cpu"), torch.float32, lambda evaluation: None)
+
+    ratios = _paired(harness, bare)
+    print(f"training loop over a bare loop: {_describe(ratios)}")
+
+
+def startup() -> None:
+    """Time a sweep of one run and one of twenty-one; the runs do a single step."""
+    with tempfile.TemporaryDirectory() as results:
+
+        def sweep(name: str, runs: int) -> float:
+            start = perf_counter()
+            _bench(
+                "-m",
+                f"name={name}",
+                f"seed={','.join(map(str, range(runs)))}",
+                *("task=adding", "task.length=5", "training.max_steps=1", "timing=none", f"results_dir={results}"),
+            )
+            return perf_counter() - start
+
+        sweep("warm", 2)
+        seconds = [(sweep(f"many{i}", 22) - sweep(f"few{i}", 2)) / 20 for i in range(3)]
+    print(f"seconds a run beside its training: {statistics.median(seconds):.2f} (of {sorted(seconds)})")
+
+
+def quick() -> None:
+    """Train all cells and tasks of the quick sweep with one seed, 300 steps each, by either way."""
+    steps, runs = 300, list(product(plain.CELLS, plain.TASKS))
+    with tempfile.TemporaryDirectory() as results:
+        ours = perf_counter()
+        _bench(
+            "+sweep=quick",
+            "seed=0",
+            "timing=none",
+            *(f"training.max_steps={steps}", "training.solved_evaluations=1000000", f"results_dir={results}"),
+        )
+        ours = perf_counter() - ours
+        begun = [path.stat().st_mtime for path in Path(results).glob("quick/runs/*/config.yaml")]
+        ended = [path.stat().st_mtime for path in Path(results).glob("quick/runs/*/result.json")]
+        assert len(ended) == len(runs)
+    training, whole = 0.0, perf_counter()
+    for cell, task in runs:
+        arguments = [sys.executable, "-m", "bench.plain", cell, task, "0", str(steps)]
+        training += float(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
+    whole = perf_counter() - whole
+    makespan = max(ended) - min(begun)
+    print(f"{len(runs)} runs of {steps} steps, {torch.get_num_threads()} cores")
+    print(
+        f"  training:       plain {training:.1f} s, harness {makespan:.1f} s: {training / makespan:.1f} times as fast"
+    )
+    print(f"  whole commands: plain {whole:.1f} s, harness {ours:.1f} s: {whole / ours:.1f} times as fast")
+
+
+def _bench(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "bench", *arguments], capture_output=True, check=True)
+
+
+def _paired(one: Callable[[], None], other: Callable[[], None]) -> list[float]:
+    """Return the ratios of two works' times, in turn, after a first call of each."""
+    one()
+    other()
+    ratios = []
+    for pair in range(PAIRS):
+        times = {}
+        for work in (one, other) if pair % 2 else (other, one):
+            start = perf_counter()
+            work()
+            times[work] = perf_counter() - start
+        ratios.append(times[one] / times[other])
+    return ratios
+
+
+def _describe(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f}–{max(ratios):.3f} over {len(ratios)} pairs)"
+
+
+if __name__ == "__main__":
+    known = {"overhead": overhead, "startup": startup, "quick": quick}
+    for name in sys.argv[1:] or known:
+        if name not in known:
+            print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)
+            raise SystemExit(2)
+        known[name]()
