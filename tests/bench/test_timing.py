@@ -6,10 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
+import cells
 from bench import timing
+from bench.model import backend_of, make_model, make_task
 from bench.plan import Plan
 from bench.study import time_cells
 from bench.timing import Case, case_key, count_flops, group_key, measure, peak_memory
+from cells import native
 from tests.bench.conftest import make_config
 
 # Gates, and the products of an attention LSTM beyond its LSTM's, in multiplications per step and sequence.
@@ -89,6 +92,42 @@ def test_rounds_interleave_cells_and_keep_every_measurement(monkeypatch):
         assert {q: by_quantity[cell, q] for q in once} == {key: [None] for key in once}
 
 
+def test_what_is_short_is_repeated_and_its_mean_counts(monkeypatch):
+    calls = []
+    monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+    monkeypatch.setattr(Case, "forward", lambda self: calls.append(1))
+    settings = {"rounds": 3, "inference_steps": 1, "block_seconds": 0.002}
+    rows = measure([make_config(timing=settings)], lambda: None, lambda *failure: pytest.fail(str(failure)))
+    assert len(calls) > 100
+    values = [row["value"] for row in rows if row["quantity"] == "forward"]
+    assert len(values) == 3
+    assert max(values) < 0.002 * 1000  # a call, not a block of them
+
+
+def test_a_slow_case_sits_out_after_its_third_round(monkeypatch):
+    monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+    settings = {"rounds": 6, "inference_steps": 2, "max_seconds": 1e-6}
+    rows = measure([make_config(timing=settings)], lambda: None, lambda *failure: pytest.fail(str(failure)))
+    assert {row["round"] for row in rows if row["quantity"] == "training_step"} == {0, 1, 2}
+
+
+def test_native_kernels_hold_no_more_memory_than_torchs():
+    if not native.library().loaded:
+        pytest.skip("no native kernels here")
+    for kind in ("RNN", "LSTM", "GRU", "PeepholeLSTM"):
+        peaks = {}
+        for backend in getattr(cells, kind).available_backends():
+            config = make_config(
+                cell={"_target_": f"cells.{kind}", "name": "x", "hidden_size": 64, "backend": backend},
+                task={"length": 50},
+                training={"batch_size": 32},
+            )
+            case = Case.build(config)
+            case.training_step()
+            peaks[backend_of(case.model.cell)] = peak_memory(case.training_step, "cpu")
+        assert peaks["native"] <= min(peak for backend, peak in peaks.items() if backend != "native"), kind
+
+
 def test_cases_differ_by_what_costs_time_and_groups_by_all_but_the_cell():
     base = make_config()
     assert case_key(base) == case_key(make_config(seed=1, training={"learning_rate": 0.5, "max_steps": 9}))
@@ -144,6 +183,26 @@ class TestStudy:
         assert set(after["cell"]) == {"lstm", "gru", "rnn"}
         kept = before.merge(after, on=["case", "quantity", "round", "value"])
         assert "training_step" not in set(kept["quantity"])
+
+    def test_all_forms_of_a_cell_are_measured_beside_it(self, tmp_path: Path):
+        settings = {"rounds": 2, "inference_steps": 2, "backends": "all"}
+        config = make_config(
+            tmp_path, cell={"_target_": "cells.PeepholeLSTM", "name": "peephole_lstm"}, timing=settings, train=False
+        )
+        lstm = make_config(tmp_path, timing=settings, train=False)
+        plan = Plan(tmp_path, {"1": config, "2": lstm}, frozenset())
+        assert time_cells(plan)
+        rows = pd.read_parquet(tmp_path / "timing.parquet").drop_duplicates("case")
+        forms = {(row["cell"], row["backend"]): row["form"] for _, row in rows.iterrows()}
+        own = backend_of(make_model(lstm, make_task(lstm)).cell)
+        known = [("lstm", backend) for backend in ("native", "torch", "loop")]
+        known += [("peephole_lstm", backend) for backend in ("native", "loop", "torchrecurrent")]
+        if own != "native":
+            known = [(cell, backend) for cell, backend in known if backend != "native"]
+        assert set(forms) == set(known)
+        assert forms["lstm", own] == "own"
+        assert [form for (cell, _), form in forms.items() if cell == "lstm"].count("own") == 1
+        assert not time_cells(plan)  # all there
 
     @pytest.mark.parametrize("content", [b"", b"garbage"])
     def test_a_damaged_file_is_measured_again(self, tmp_path: Path, content: bytes):

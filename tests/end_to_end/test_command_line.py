@@ -133,13 +133,15 @@ def test_a_users_cell_joins_by_yaml_and_a_failing_one_does_not_end_the_sweep(tmp
 
 def test_times_only(tmp_path: Path):
     done = bench(
-        tmp_path, "+sweep=timing", "horizon=4,8,16", "training.batch_size=2", "cell.hidden_size=4", "timing.rounds=2",
-        "cell=lstm,gru", "tracking=none",
+        tmp_path, "+sweep=timing", "horizon=4", "training.batch_size=2", "cell.hidden_size=4", "timing.rounds=2",
+        "timing.points=[{horizon:8},{horizon:16},{cell.hidden_size:8},{cell.hidden_size:16}]", "cell=lstm,gru",
+        "tracking=none",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     report = (tmp_path / "timing" / "report" / "README.md").read_text()
     assert "Cost over length" in report
     assert "(scaling.png)" in report
+    assert "(share_of_peak.png)" in report
     assert not (tmp_path / "timing" / "runs").exists()
 
 

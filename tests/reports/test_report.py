@@ -12,8 +12,10 @@ import pytest
 from PIL import Image
 
 from bench.frames import write_frames
+from reports.cost import split_in_words
 from reports.load import LoadError, load
 from reports.report import write_report
+from reports.statistics import Interval
 from reports.summary import step_time_ratios, summarize_results, summarize_timing
 from tests.reports.conftest import write_run
 
@@ -147,6 +149,66 @@ def test_timing_separates_arithmetic_from_implementation(sweep: Path):
     ratios = step_time_ratios(stored.results, both)
     assert set(ratios) == {(task, cell) for task in ("adding", "copy") for cell in ("lstm", "gru")}
     assert ratios["copy", "gru"].estimate == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize(
+    ("low", "ratio", "high", "flops", "says"),
+    [
+        (1.4, 1.5, 1.6, 1.2, "slower because of the kernel, not the architecture"),  # 1.2 of 1.5: rate 0.8, so 1.25
+        (1.4, 1.5, 1.6, 1.4, "slower because of the architecture"),
+        (1.4, 1.5, 1.6, 0.75, "slower because of the kernel, not the architecture"),
+        (0.7, 0.75, 0.8, 0.75, "faster because of the architecture"),
+        (0.4, 0.5, 0.6, 1.0, "faster because of the kernel, not the architecture"),
+        (0.9, 1.02, 1.1, 0.75, "not distinguishable from 1"),
+    ],
+)
+def test_the_cause_of_a_ratio_is_the_larger_factor(low, ratio, high, flops, says):
+    said = split_in_words("gru", Interval(ratio, low, high, 0.95), flops)
+    assert says in said
+    rate = float(re.search(r"at ([\d.]+)× the rate", said)[1])
+    assert flops / rate == pytest.approx(ratio, rel=0.02)
+
+
+def test_forms_of_a_cell_are_compared_with_the_one_in_use(sweep: Path):
+    path = sweep / "timing.parquet"
+    timing = pd.read_parquet(path)
+    mine = timing[timing["cell"] == "gru"]
+    others = []
+    for backend, factor in (("loop", 4.0), ("torch", 2.0), ("torchrecurrent", 8.0)):
+        form = mine.assign(backend=backend, form="other", case=f"gru-{backend}")
+        form["value"] = form["value"].where(form["quantity"] != "training_step", factor * form["value"])
+        others.append(form)
+    timing = pd.concat([timing.assign(backend="native"), *others])
+    timing.to_parquet(path)
+    summary = summarize_timing(load(sweep).timing)
+    gru = summary[(summary["cell"] == "gru") & (summary["form"] == "own")].iloc[0]
+    assert gru["over_torch"].estimate == pytest.approx(2.0)
+    assert gru["over_torchrecurrent"].estimate == pytest.approx(8.0)
+    text = write_report([sweep]).path.read_text()
+    assert "### Implementations" in text
+    assert "native (in use)" in text
+    ratios = step_time_ratios(load(sweep).results, summary)
+    assert ratios["adding", "gru"].estimate == pytest.approx(1.5)  # of the form in use
+
+
+def test_shares_over_hidden_size_and_slopes_over_length(sweep: Path):
+    path = sweep / "timing.parquet"
+    timing = pd.read_parquet(path)
+    adding = timing[timing["task"] == "adding"]
+    parts = []
+    for number, (steps, hidden) in enumerate([(50, 16), (50, 32), (50, 64), (100, 64), (200, 64), (400, 64)]):
+        part = adding.assign(time_steps=steps, hidden_size=hidden, group=f"g{steps}")
+        part["case"] = part["case"] + f"-{number}"
+        grows = part["quantity"].isin(["training_step", "peak_memory"])
+        part["value"] = part["value"].where(~grows, part["value"] * steps / 50)
+        parts.append(part)
+    pd.concat(parts).to_parquet(path)
+    report = write_report([sweep]).path
+    for figure in ("share_of_peak", "scaling", "step_time"):
+        assert (report.parent / f"{figure}.png").stat().st_size > 0
+    text = report.read_text()
+    assert "### All points" in text
+    assert len(re.findall(r"\| (?:lstm|gru)\s+\|\s+1\.0[^|]*\|\s+1\.0", text)) == 2  # time and memory ∝ T
 
 
 @pytest.mark.parametrize("content", [None, "garbage"])
