@@ -5,6 +5,7 @@ python -m bench.benchmark startup     seconds that a run costs beside its traini
 python -m bench.benchmark quick       the quick sweep over the same runs as plain scripts, one after another
 """
 
+import os
 import statistics
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def startup() -> None:
     print(f"seconds a run beside its training: {statistics.median(seconds):.2f} (of {sorted(seconds)})")
 
 
+def schedule() -> None:
+    """Train four LSTMs in two ways: a process a core with one thread, or one after another with all cores."""
+    cores = os.cpu_count() or 1
+    ways = {"parallel": ["+launch=parallel", "threads=1"], "serial": ["+launch=serial", f"threads={cores}"]}
+    common = ["task=adding", "task.length=200", "cell=lstm", "cell.hidden_size=128", "seed=0,1,2,3", "timing=none"]
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory() as results:
+        for repeat, (name, way) in product(range(3), ways.items()):
+            _bench("-m", *common, *way, "training.max_steps=200", f"name={name}{repeat}", f"results_dir={results}")
+            seconds[name].append(_makespan(Path(results) / f"{name}{repeat}"))
+    ratio = statistics.median(one / other for one, other in zip(seconds["serial"], seconds["parallel"], strict=True))
+    print(f"{cores} runs at once with a thread each: {ratio:.2f} times as fast as one at a time with {cores} threads")
+
+
 def quick() -> None:
     """Train all cells and tasks of the quick sweep with one seed, 300 steps each, by either way."""
     steps, runs = 300, list(product(plain.CELLS, plain.TASKS))
@@ -87,20 +102,26 @@ def quick() -> None:
             *(f"training.max_steps={steps}", "training.solved_evaluations=1000000", f"results_dir={results}"),
         )
         ours = perf_counter() - ours
-        begun = [path.stat().st_mtime for path in Path(results).glob("quick/runs/*/config.yaml")]
-        ended = [path.stat().st_mtime for path in Path(results).glob("quick/runs/*/result.json")]
-        assert len(ended) == len(runs)
+        makespan = _makespan(Path(results) / "quick")
     training, whole = 0.0, perf_counter()
     for cell, task in runs:
         arguments = [sys.executable, "-m", "bench.plain", cell, task, "0", str(steps)]
         training += float(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
     whole = perf_counter() - whole
-    makespan = max(ended) - min(begun)
-    print(f"{len(runs)} runs of {steps} steps, {torch.get_num_threads()} cores")
+    print(f"{len(runs)} runs of {steps} steps, {os.cpu_count()} cores")
     print(
         f"  training:       plain {training:.1f} s, harness {makespan:.1f} s: {training / makespan:.1f} times as fast"
     )
     print(f"  whole commands: plain {whole:.1f} s, harness {ours:.1f} s: {whole / ours:.1f} times as fast")
+
+
+def _makespan(sweep: Path) -> float:
+    """Return the seconds from the first run's beginning to the last one's end."""
+    begun, ended = (
+        [path.stat().st_mtime for path in sweep.glob(f"runs/*/{name}")] for name in ("config.yaml", "result.json")
+    )
+    assert len(begun) == len(ended) > 0
+    return max(ended) - min(begun)
 
 
 def _bench(*arguments: str) -> None:
@@ -127,7 +148,7 @@ def _describe(ratios: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    known = {"overhead": overhead, "startup": startup, "quick": quick}
+    known = {"overhead": overhead, "startup": startup, "schedule": schedule, "quick": quick}
     for name in sys.argv[1:] or known:
         if name not in known:
             print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)

@@ -214,11 +214,17 @@ def environment(content: Content) -> str:
     for text_form in dict.fromkeys(form for frame in frames for form in frame["environment"]):
         for key, value in loads(text_form).items():
             found.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
-    gpu = "" if "gpu" in found else "\n\nNothing here was measured on a GPU."
+    notes = [] if "gpu" in found else ["Nothing here was measured on a GPU."]
+    notes += [
+        f"Native kernels could not be had ({reason.removeprefix('none: ')}): cells ran on their next backend, named "
+        "with each result, and their times compare kernels of different quality."
+        for reason in dict.fromkeys(found.get("native_kernels", []))
+        if reason.startswith("none: ")
+    ]
     for key in ("device", "dtype", "threads", "allocator"):
         found[key] = [str(value) for frame in frames if key in frame for value in frame[key].dropna().unique()]
     rows = [{"": key, "value": ", ".join(dict.fromkeys(values))} for key, values in found.items() if values]
-    return f"## Environment\n\n{text.table(rows)}{gpu}"
+    return "\n\n".join(["## Environment", text.table(rows), *map(text.escape, notes)])
 
 
 def reproduce(content: Content) -> str:

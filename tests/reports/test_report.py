@@ -124,6 +124,13 @@ def test_failures_are_counted_apart_and_listed(sweep: Path):
     assert "loss nan at step 7" in text
 
 
+def test_missing_kernels_are_said(tmp_path: Path):
+    folder = tmp_path / "bare"
+    write_run(folder, "lstm", "adding", 0, 500, environment={"native_kernels": "none: no C++ compiler (c++)"})
+    text = write_report([folder]).path.read_text()
+    assert "Native kernels could not be had (no C++ compiler (c++))" in text
+
+
 def test_all_failed(tmp_path: Path):
     folder = tmp_path / "bad"
     write_run(folder, "lstm", "adding", 0, None, status="failed", error="no", final_loss=None, baseline_loss=None)
