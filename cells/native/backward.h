@@ -108,7 +108,7 @@ class BackwardPass {
         const int from = weight_hh.panel_begin(panel), to = weight_hh.panel_begin(panel + 1);
         if (t < q.time - 1)
           weight_hh.multiply_panel(panel, of_h(s, slot), s.rows, s.dh.get() + from * W, units * W,
-                                   Record::ahead(q, t + 1, s.first, s.rows, from, to));
+                                   {Record::ahead(q, t + 1, s.first, s.rows, from, to), outputs_ahead(s, t, from, to)});
         for (int u = from; u < to; ++u) retreat(s, t, u, slot + 1);
       }
       ++slot;
@@ -125,6 +125,13 @@ class BackwardPass {
       weight_hh.multiply_panel(panel, of_h(s, 0), s.rows, s.dh.get() + from * W, units * W);
       initial_state_gradients(s, from, to);
     }
+  }
+
+  // The share of unit vectors from … to of the outputs' gradients one step earlier.
+  Range outputs_ahead(const Slice& s, int t, int from, int to) const {
+    if (!grad.outputs || t == 0) return {};
+    const T* row = static_cast<const T*>(grad.outputs) + (size_t(t - 1) * q.batch + s.first) * q.hidden;
+    return Range{reinterpret_cast<const char*>(row), size_t(s.rows) * q.hidden * sizeof(T)}.part(from, to, units);
   }
 
   // The gate gradients of a slot that belong to U h, as a left operand.

@@ -117,7 +117,7 @@ struct Records {
     return static_cast<T*>(q.records) + (row * units + size_t(u) * rows) * vectors * kLanes<T>;
   }
 
-  static Ahead ahead(const Sequence& q, int t, int first, int rows, int from, int to) {
+  static Range ahead(const Sequence& q, int t, int first, int rows, int from, int to) {
     if (!q.keep || vectors == 0) return {};
     const size_t bytes = size_t(to - from) * rows * vectors * kVectorBytes;
     return {reinterpret_cast<const char*>(at(q, t, first, rows, from)), bytes};

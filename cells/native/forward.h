@@ -88,7 +88,7 @@ class ForwardPass {
         for (int panel = begin_panel; panel < end_panel; ++panel) {
           const int from = weight_hh.panel_begin(panel), to = weight_hh.panel_begin(panel + 1);
           multiply(weight_hh, q.weight_hh, panel, h + size_t(t) * q.batch * q.hidden, rows, uh.get(),
-                   Record::ahead(q, t + 1, first, rows, from, to));
+                   {Record::ahead(q, t + 1, first, rows, from, to), {}});
           for (int u = from; u < to; ++u) {
             const size_t offset = size_t(u - from) * G * W;
             advance(t, first, rows, u, share(s, panel) + offset, uh.get() + offset, panel_width(panel));

@@ -10,6 +10,10 @@ namespace {
 
 constexpr int kL1Bytes = 32 * 1024;  // of L1, for the part of B in use
 
+void fetch(Range range) {
+  for (size_t i = 0; i < range.bytes; i += 64) __builtin_prefetch(range.data + i, 0, 2);
+}
+
 template <class T, int rows, int vectors, bool by_depth>
 void tile(const Product<T>& p) {
   constexpr int W = kLanes<T>;
@@ -72,9 +76,8 @@ void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead) {
   // The depth is cut so that the part of B in use stays in L1 while all rows pass by it.
   int cuts = 1;
   if (product.segments == 1 && row_blocks > 1) cuts = blocks(depth * vectors * kVectorBytes, kL1Bytes);
-  constexpr size_t line = 64;
-  const size_t ahead_step = (ahead.bytes / (cuts * row_blocks) + line - 1) / line * line;
-  const char* ahead_end = ahead.data + ahead.bytes;
+  int done = 0;
+  const int all = cuts * row_blocks;
   for (int cut = 0; cut < cuts; ++cut) {
     const int from = block_begin(depth, cuts, cut), to = block_begin(depth, cuts, cut + 1);
     product.depth = to - from;
@@ -84,8 +87,9 @@ void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead) {
       const int block_rows = rows / row_blocks + (block < rows % row_blocks);
       product.a.data = a + (product.a.by_depth ? from * product.a.stride + first : first * product.a.stride + from);
       product.c = c + first * product.c_stride;
-      for (size_t i = 0; i < ahead_step && ahead.data < ahead_end; i += line, ahead.data += line)
-        __builtin_prefetch(ahead.data, 0, 2);
+      fetch(ahead.first.part(done, done + 1, all));
+      fetch(ahead.second.part(done, done + 1, all));
+      ++done;
       tiles[block_rows - 1](product);
       first += block_rows;
     }

@@ -38,10 +38,18 @@ struct Right {
   ptrdiff_t stride, segment_stride;
 };
 
-// Memory that will be needed right after a product, fetched into L2 while the product keeps the core busy.
-struct Ahead {
+// Memory that will be needed soon after a product, fetched into L2 while the product keeps the core busy.
+struct Range {
   const char* data = nullptr;
   size_t bytes = 0;
+
+  // The part from vector `begin` to `end` of `all`.
+  Range part(int begin, int end, int all) const {
+    return {data + bytes * begin / all, bytes * end / all - bytes * begin / all};
+  }
+};
+struct Ahead {
+  Range first, second;
 };
 
 // C (rows × vectors·W) (+)= A · B: the operands, the depth of each segment, and where the result goes.
@@ -122,7 +130,8 @@ struct Packed {
   void multiply_panel(int panel, Left<T> a, int rows, T* c, ptrdiff_t c_stride, Ahead ahead = {}) const {
     const int vectors = (panel_begin(panel + 1) - panel_begin(panel)) * gates;
     over_tiles(panel, [&](int begin, int count, T* tile) {
-      const Ahead part{ahead.data + ahead.bytes * begin / vectors, ahead.bytes * count / vectors};
+      const int end = begin + count;
+      const Ahead part{ahead.first.part(begin, end, vectors), ahead.second.part(begin, end, vectors)};
       multiply_tile<T>({a, {tile, ptrdiff_t(count) * W, 0}, 1, depth, c + begin * W, c_stride, false}, rows, count, part);
     });
   }

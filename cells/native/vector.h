@@ -174,11 +174,24 @@ NATIVE_INLINE Rows<T, N> relu(const Rows<T, N>& x) {
   return each([](Vec<T> value) { return value < 0 ? Vec<T>{} : value; }, x);
 }
 
-// x within ±limit; NaN stays NaN, since a comparison with it is false.
+// x within ±limit. NaN stays NaN: a comparison with it is false, and of a NaN and a number the instructions return
+// what stands last.
 template <class T, int N>
 NATIVE_INLINE Rows<T, N> clamp(const Rows<T, N>& x, std::type_identity_t<T> limit) {
-  const auto below = each([limit](Vec<T> value) { return value > limit ? Vec<T>{} + limit : value; }, x);
-  return each([limit](Vec<T> value) { return value < -limit ? Vec<T>{} - limit : value; }, below);
+  return each(
+      [limit](Vec<T> value) {
+        const Vec<T> high = Vec<T>{} + limit, low = -high;
+#if defined(__AVX512F__)
+        if constexpr (sizeof(T) == 4)
+          return Vec<T>(_mm512_max_ps(__m512(low), _mm512_min_ps(__m512(high), __m512(value))));
+        else
+          return Vec<T>(_mm512_max_pd(__m512d(low), _mm512_min_pd(__m512d(high), __m512d(value))));
+#else
+        value = value > high ? high : value;
+        return value < low ? low : value;
+#endif
+      },
+      x);
 }
 
 // 1/x for normal x. AVX-512 has an estimate good to 14 bits, which a step of Newton's method doubles; that is
