@@ -10,9 +10,10 @@ import math
 import os
 import statistics
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -27,6 +28,7 @@ from bench.process import configure_process, environment
 from bench.seeds import make_streams
 from tasks import Batch, Task
 
+COUNTED_LENGTHS = (8, 16, 24, 32)  # whose FLOPs are counted one by one
 LEAST_ROUNDS = 3  # for a case however slow
 GEMM_SIZE = 1024  # the matrix product whose rate stands for the machine's
 
@@ -254,22 +256,50 @@ def count_flops(case: Case) -> tuple[float, float] | None:
     counter, on tensors without storage. Point-wise operations are not counted. An attention over T
     steps is counted as computed, T×T, without credit for its causal half.
 
+    Matrix products of a recurrence are a polynomial in T, of second degree with attention. Long sequences, whose
+    operations would take the counter minutes, are counted by the polynomial through three short ones, if a fourth
+    lies on it too.
+
     Returns:
         Both counts, or None if the model cannot run without storage.
     """
+    steps = len(case.batch.inputs)
     try:
-        model = copy.deepcopy(case.model).to("meta")
-        batch = Batch(case.batch.inputs.to("meta"), case.batch.targets.to("meta"))
-        counts = []
-        for backward in (False, True):
-            with FlopCounterMode(display=False) as counter:
-                loss = case.task.loss(model(batch.inputs), batch)
-                if backward:
-                    loss.backward()
-            counts.append(float(counter.get_total_flops()))
-        return counts[0], counts[1]
+        if steps <= COUNTED_LENGTHS[-1]:
+            return _count(case, steps)
+        counts = [_count(case, length) for length in COUNTED_LENGTHS]
+        forward, training = (_extrapolate(COUNTED_LENGTHS, column, steps) for column in zip(*counts, strict=True))
+        return (forward, training) if forward is not None and training is not None else _count(case, steps)
     except (NotImplementedError, RuntimeError):
         return None
+
+
+def _count(case: Case, steps: int) -> tuple[float, float]:
+    """Count the FLOPs of forward and training step over the first `steps` inputs."""
+    model = copy.deepcopy(case.model).to("meta")
+    inputs = case.batch.inputs[:steps].to("meta")
+    counts = []
+    for backward in (False, True):
+        with FlopCounterMode(display=False) as counter:
+            outputs = model(inputs)
+            if backward:
+                outputs.sum().backward()
+        counts.append(float(counter.get_total_flops()))
+    return counts[0], counts[1]
+
+
+def _extrapolate(at: Sequence[int], values: Sequence[float], to: int) -> float | None:
+    """Return at `to` the polynomial of second degree through the first three points, if the others lie on it."""
+
+    def polynomial(x: int) -> Fraction:
+        total = Fraction(0)
+        for i in range(3):
+            others = [j for j in range(3) if j != i]
+            total += Fraction(values[i]) * math.prod(Fraction(x - at[j], at[i] - at[j]) for j in others)
+        return total
+
+    fits = all(polynomial(x) == value for x, value in zip(at, values, strict=True))
+    return float(polynomial(to)) if fits else None
 
 
 def peak_memory(work: Callable[[], object], device: str) -> int:

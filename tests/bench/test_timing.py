@@ -35,16 +35,17 @@ def closed_form(cell: str, steps: int, batch: int, inputs: int, hidden: int, out
     return forward, 3 * forward - spared
 
 
+@pytest.mark.parametrize("steps", [12, 500])  # counted, and extrapolated
 @pytest.mark.parametrize("backend", ["loop", "auto"])
 @pytest.mark.parametrize("cell", GATES)
-def test_flops_are_the_closed_form(cell, backend):
+def test_flops_are_the_closed_form(cell, backend, steps):
     config = make_config(
         cell={"_target_": f"cells.{cell}", "name": "x", "hidden_size": 16, "backend": backend},
-        task={"length": 12},
+        task={"length": steps},
         training={"batch_size": 8},
     )
     counted = count_flops(Case.build(config))
-    assert counted == closed_form(cell, steps=12, batch=8, inputs=2, hidden=16, outputs=1)
+    assert counted == closed_form(cell, steps=steps, batch=8, inputs=2, hidden=16, outputs=1)
 
 
 def test_peak_memory_is_what_is_held_at_once():
