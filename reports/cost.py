@@ -145,13 +145,14 @@ def _overview(timings: pd.DataFrame) -> str:
     """Tabulate for each timed point how many times as fast each cell is as its best form in torch, or its time."""
     compared = timings["over_torch"].notna().any()
     rows = []
-    for values, here in timings.groupby(POINT[1:4], sort=True):
+    shown = timings[timings["over_torch"].notna()] if compared else timings
+    for values, here in shown.groupby(POINT[1:4], sort=True):
         point = dict(zip(("T", "B", "H"), map(str, values), strict=True))
         cells = {
             row["label"]: text.number(row["over_torch"] if compared else row["training_step"])
             for _, row in here.iterrows()
         }
-        rows.append(point | {label: cells.get(label, text.NONE) for label in dict.fromkeys(timings["label"])})
+        rows.append(point | {label: cells.get(label, text.NONE) for label in dict.fromkeys(shown["label"])})
     said = (
         "How many times as fast a training step is as the fastest form of the same cell in PyTorch (torch.nn, or the "
         "loop where torch.nn has none), in the same rounds:"
@@ -191,8 +192,7 @@ def _over_length(content: Content, timings: pd.DataFrame) -> str:
         "scaling",
         "Time (upper panel) and memory (lower) of a training step over sequence length; all axes are logarithmic, so a "
         "straight line is a power of T and its slope the exponent: 1 is cost in proportion to length, 2 is quadratic. "
-        "Short sequences are cheaper than a line through the long ones says by less than their fixed costs, so the "
-        "slope over all lengths lies a little below the true exponent.",
+        "Fixed costs weigh on the short sequences, so the slope over all lengths lies a little below the true exponent.",
     )
     return "\n\n".join([section, text.table(slopes)]) if slopes else section
 

@@ -129,7 +129,7 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
     if not groups:
         return None
     figure, grid = plt.subplots(
-        2, len(groups), figsize=(max(2, len(groups)) * PANEL[0], 2 * PANEL[1]), squeeze=False, layout="constrained"
+        2, len(groups), figsize=(max(1.5, len(groups)) * PANEL[0], 2 * PANEL[1]), squeeze=False, layout="constrained"
     )
     styles = looks(timings["cell"])
     panels = {}
