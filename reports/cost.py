@@ -192,7 +192,7 @@ def _over_length(content: Content, timings: pd.DataFrame) -> str:
         "scaling",
         "Time (upper panel) and memory (lower) of a training step over sequence length; all axes are logarithmic, so a "
         "straight line is a power of T and its slope the exponent: 1 is cost in proportion to length, 2 is quadratic. "
-        "Fixed costs weigh on the short sequences, so the slope over all lengths lies a little below the true exponent.",
+        "Fixed costs weigh on the short sequences, so the slope over all lengths lies a little below the exponent.",
     )
     return "\n\n".join([section, text.table(slopes)]) if slopes else section
 
