@@ -10,6 +10,7 @@ from reports.statistics import Interval, log_log_slope
 from reports.style import looks, save
 from reports.summary import REFERENCE_CELL
 
+HARDLY = 1.05  # a ratio that needs no cause: point-wise arithmetic, which is not counted, makes up as much
 FEW_POINTS = 4  # with more timed points than this, figure, words and full table are of the first only
 
 
@@ -107,11 +108,13 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
 def split_in_words(cell: str, ratio: Interval, flop_ratio: float) -> str:
     """Say what a time ratio is made of: the ratio of arithmetic, which is the architecture's, over the ratio of the
     rates at which it is done, which is the kernels'. The larger of the two, as a factor, is named as the cause,
-    unless the ratio cannot be told from one."""
+    unless the ratio is hardly different from one or cannot be told from it."""
     rate = flop_ratio / ratio.estimate
     said = f"{cell} {ratio.estimate:.2f}× = {flop_ratio:.2f}× the arithmetic at {rate:.2f}× the rate"
     if ratio.low <= 1 <= ratio.high:
         return f"{said} (not distinguishable from 1)"
+    if abs(math.log(ratio.estimate)) < math.log(HARDLY):
+        return f"{said} (hardly different)"
     slower = ratio.estimate > 1
     architecture = math.log(flop_ratio) if slower else -math.log(flop_ratio)
     kernel = -math.log(rate) if slower else math.log(rate)

@@ -167,6 +167,7 @@ def test_timing_separates_arithmetic_from_implementation(sweep: Path):
         (0.7, 0.75, 0.8, 0.75, "faster because of the architecture"),
         (0.4, 0.5, 0.6, 1.0, "faster because of the kernel, not the architecture"),
         (0.9, 1.02, 1.1, 0.75, "not distinguishable from 1"),
+        (1.01, 1.02, 1.03, 1.0, "hardly different"),
     ],
 )
 def test_the_cause_of_a_ratio_is_the_larger_factor(low, ratio, high, flops, says):
