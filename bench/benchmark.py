@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -51,7 +50,7 @@ def overhead() -> None:
             optimizer.step()
 
     def harness() -> None:
-        train(model(), task, replace(training), make_streams(0, "cpu"), torch.float32, lambda evaluation: None)
+        train(model(), task, training, make_streams(0, "cpu"), torch.float32, lambda evaluation: None)
 
     ratios = _paired(harness, bare)
     print(f"training loop over a bare loop: {_describe(ratios)}")

@@ -170,7 +170,7 @@ class Cell(nn.Module):
         """Run over a sequence.
 
         Args:
-            inputs: (T, B, I) with T ≥ 1.
+            inputs: (T, B, I) with T ≥ 1 and B ≥ 1.
             state: h (B, H), or (h, c) of such; zeros if None.
 
         Returns:
@@ -231,8 +231,8 @@ class Cell(nn.Module):
         )
 
     def _check(self, inputs: Tensor, state: State) -> None:
-        if inputs.dim() != 3 or inputs.shape[0] == 0 or inputs.shape[2] != self.input_size:
-            raise ValueError(f"inputs must be (T ≥ 1, B, {self.input_size}), time first, not {tuple(inputs.shape)}")
+        if inputs.dim() != 3 or 0 in inputs.shape[:2] or inputs.shape[2] != self.input_size:
+            raise ValueError(f"inputs must be (T ≥ 1, B ≥ 1, {self.input_size}), time first, not {tuple(inputs.shape)}")
         if state is None:
             return
         expected = (inputs.shape[1], self.hidden_size)

@@ -1,5 +1,5 @@
-// The two operators that Python calls, recurrent_bench::forward and ::backward: memory, and dispatch by cell and
-// dtype. Shapes are checked by cells/cell.py.
+// The two operators that Python calls, recurrent_bench::forward and ::backward: checks, memory, and dispatch by cell
+// and dtype. Backward is given what forward returned, and checks nothing.
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <torch/library.h>
@@ -52,6 +52,21 @@ int padded(const Tensor& like, int64_t hidden) {
   return like.scalar_type() == at::kFloat ? round_up<float>(hidden) : round_up<double>(hidden);
 }
 
+void check_shapes(const Kernel& kernel, const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh,
+                  const Tensor& p, const Tensor& h_first, const OptionalTensor& c_first) {
+  TORCH_CHECK_VALUE(x.dim() == 3 && x.size(0) > 0 && x.size(1) > 0, "inputs must be (T, B, I), T and B at least 1, not ",
+                    x.sizes());
+  const int64_t batch = x.size(1), input = x.size(2), hidden = weight_hh.size(-1), rows = kernel.gates * hidden;
+  TORCH_CHECK_VALUE(weight_ih.sizes() == at::IntArrayRef({rows, input}), "inputs of ", input, " features do not fit weights ",
+                    weight_ih.sizes());
+  TORCH_CHECK_VALUE(weight_hh.sizes() == at::IntArrayRef({rows, hidden}) && p.numel() == kernel.vectors * hidden,
+                    "weights ", weight_hh.sizes(), " and vectors ", p.sizes(), " do not fit each other");
+  TORCH_CHECK_VALUE(c_first.has_value() == kernel.has_cell_state, "the state must be (h, c) if the cell has c, else h");
+  for (const OptionalTensor& state : {OptionalTensor(h_first), c_first})
+    TORCH_CHECK_VALUE(!state || state->sizes() == at::IntArrayRef({batch, hidden}), "state must be (", batch, ", ", hidden,
+                      "), not ", state ? state->sizes() : at::IntArrayRef());
+}
+
 // How many slices to cut the batch into: one for each thread, unless rows are so few that reading the weights takes
 // longer than computing with them, and the weights too many for the cache of one core. Then the threads share one.
 int64_t slice_count(int64_t batch, int64_t weight_bytes) {
@@ -81,6 +96,7 @@ std::tuple<Tensor, Tensor, Tensor, int64_t> forward(const std::string& cell, con
   const Tensor p = any_p.contiguous();
   const OptionalTensor c_first = contiguous(any_c_first);
   const Kernel& kernel = find_kernel(cell);
+  check_shapes(kernel, x, weight_ih, weight_hh, p, h_first, c_first);
   const int64_t time = x.size(0), batch = x.size(1), hidden = weight_hh.size(1);
   const int64_t slices = slice_count(batch, kernel.gates * hidden * (hidden + x.size(2)) * x.element_size());
   const Tensor h = at::empty({time + 1, batch, hidden}, x.options());

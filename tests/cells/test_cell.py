@@ -76,6 +76,8 @@ def test_what_cannot_be_is_refused(kind):
         cell(torch.randn(5, 3))
     with pytest.raises(ValueError, match="inputs"):
         cell(torch.randn(0, 2, 3))
+    with pytest.raises(ValueError, match="inputs"):
+        cell(torch.randn(5, 0, 3))
     wrong = torch.zeros(3, 4)
     with pytest.raises(ValueError, match="state"):
         cell(torch.randn(5, 2, 3), (wrong, wrong) if kind.has_cell_state else wrong)

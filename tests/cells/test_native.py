@@ -356,6 +356,24 @@ def test_mixed_dtypes_are_refused():
         cell(torch.randn(4, 2, 2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_of_the_wrong_shape_is_refused(kind):
+    """`step` is not checked by the cell; memory beyond a tensor's end must not be read."""
+    cell = make(*kind, 2, 3)
+    x, h = torch.randn(4, 2), torch.zeros(4, 3)
+
+    def state(part: torch.Tensor) -> object:
+        return (part, part) if cell.has_cell_state else part
+
+    with torch.no_grad():
+        cell.step(x, state(h))
+        for wrong in (torch.randn(4, 3), torch.randn(0, 2), torch.randn(3, 2)):
+            with pytest.raises(ValueError, match="inputs|state"):
+                cell.step(wrong, state(h))
+        with pytest.raises(ValueError, match="state"):
+            cell.step(x, state(torch.zeros(4, 2)))
+
+
 def test_other_dtypes_and_devices_use_the_next_backend():
     assert LSTM(2, 3, "native", dtype=torch.bfloat16).active_backend == "torch"
     assert PeepholeLSTM(2, 3, device="meta").active_backend == "loop"
