@@ -34,8 +34,10 @@ class BackwardPass {
         p(padded_rows(static_cast<const T*>(q.p), P, q.hidden)),
         memory_ih(grad.x ? Packed<T>::size(G * q.hidden, blocks(q.input, W), 1) : 0),
         memory_hh(Packed<T>::size(G * q.hidden, units, 1)),
-        weight_ih{memory_ih.get(), G * q.hidden, grad.x ? blocks(q.input, W) : 0, 1, tile_width(blocks(q.batch, q.slices))},
-        weight_hh{memory_hh.get(), G * q.hidden, units, 1, weight_ih.width} {}
+        weight_ih{memory_ih.get(), G * q.hidden, grad.x ? blocks(q.input, W) : 0, 1, width_of_tiles()},
+        weight_hh{memory_hh.get(), G * q.hidden, units, 1, width_of_tiles()} {}
+
+  int width_of_tiles() const { return tile_width(blocks(q.batch, q.slices)); }
 
   void run() {
     std::vector<Slice> slices;
@@ -95,7 +97,8 @@ class BackwardPass {
   // The slice's rows of (B, H) into rows of whole vectors, if there are any.
   void copy_rows(const T* from, const Slice& s, T* to) const {
     if (!from) return;
-    for (int r = 0; r < s.rows; ++r) std::copy_n(from + size_t(s.first + r) * q.hidden, q.hidden, to + size_t(r) * units * W);
+    for (int r = 0; r < s.rows; ++r)
+      std::copy_n(from + size_t(s.first + r) * q.hidden, q.hidden, to + size_t(r) * units * W);
   }
 
   void run_slice(const Slice& s, Team& team) {

@@ -37,11 +37,13 @@ constexpr int64_t kManyBytes = 384 << 10;  // of weights
 
 const void* data_of(const OptionalTensor& tensor) { return tensor ? tensor->const_data_ptr() : nullptr; }
 
-OptionalTensor contiguous(const OptionalTensor& tensor) { return tensor ? OptionalTensor(tensor->contiguous()) : tensor; }
+OptionalTensor contiguous(const OptionalTensor& tensor) {
+  return tensor ? OptionalTensor(tensor->contiguous()) : tensor;
+}
 
 void check_dtypes(const Tensor& x, std::initializer_list<OptionalTensor> others) {
-  TORCH_CHECK_TYPE(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble, "inputs must be float32 or float64, not ",
-                   x.scalar_type());
+  TORCH_CHECK_TYPE(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble,
+                   "inputs must be float32 or float64, not ", x.scalar_type());
   for (const OptionalTensor& other : others)
     TORCH_CHECK_TYPE(!other || other->scalar_type() == x.scalar_type(),
                      "inputs, state and parameters must be of one dtype, not ", x.scalar_type(), " and ",
@@ -54,17 +56,17 @@ int padded(const Tensor& like, int64_t hidden) {
 
 void check_shapes(const Kernel& kernel, const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh,
                   const Tensor& p, const Tensor& h_first, const OptionalTensor& c_first) {
-  TORCH_CHECK_VALUE(x.dim() == 3 && x.size(0) > 0 && x.size(1) > 0, "inputs must be (T, B, I), T and B at least 1, not ",
-                    x.sizes());
+  TORCH_CHECK_VALUE(x.dim() == 3 && x.size(0) > 0 && x.size(1) > 0,
+                    "inputs must be (T, B, I), T and B at least 1, not ", x.sizes());
   const int64_t batch = x.size(1), input = x.size(2), hidden = weight_hh.size(-1), rows = kernel.gates * hidden;
-  TORCH_CHECK_VALUE(weight_ih.sizes() == at::IntArrayRef({rows, input}), "inputs of ", input, " features do not fit weights ",
-                    weight_ih.sizes());
+  TORCH_CHECK_VALUE(weight_ih.sizes() == at::IntArrayRef({rows, input}), "inputs of ", input,
+                    " features do not fit weights ", weight_ih.sizes());
   TORCH_CHECK_VALUE(weight_hh.sizes() == at::IntArrayRef({rows, hidden}) && p.numel() == kernel.vectors * hidden,
                     "weights ", weight_hh.sizes(), " and vectors ", p.sizes(), " do not fit each other");
   TORCH_CHECK_VALUE(c_first.has_value() == kernel.has_cell_state, "the state must be (h, c) if the cell has c, else h");
   for (const OptionalTensor& state : {OptionalTensor(h_first), c_first})
-    TORCH_CHECK_VALUE(!state || state->sizes() == at::IntArrayRef({batch, hidden}), "state must be (", batch, ", ", hidden,
-                      "), not ", state ? state->sizes() : at::IntArrayRef());
+    TORCH_CHECK_VALUE(!state || state->sizes() == at::IntArrayRef({batch, hidden}), "state must be (", batch, ", ",
+                      hidden, "), not ", state ? state->sizes() : at::IntArrayRef());
 }
 
 // How many slices to cut the batch into: one for each thread, unless rows are so few that reading the weights takes

@@ -121,7 +121,8 @@ class ForwardPass {
 #pragma GCC unroll 16
         for (int lane = 0; lane < W; ++lane) sums[lane] += part * load(weight + size_t(lane) * depth + k, depth - k);
       } else {
-        for (int lane = 0; lane < lanes; ++lane) sums[lane] += part * load(weight + size_t(lane) * depth + k, depth - k);
+        for (int lane = 0; lane < lanes; ++lane)
+          sums[lane] += part * load(weight + size_t(lane) * depth + k, depth - k);
       }
     }
     transpose<T>(sums);

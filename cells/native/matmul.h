@@ -21,8 +21,8 @@ constexpr int tile_rows(int vectors) { return std::min(kMaxRows, kTileSums / vec
 inline int block_begin(int size, int count, int index) { return int(int64_t(size) * index / count); }
 inline int blocks(int size, int most) { return (size + most - 1) / most; }
 
-// The left operand: element (row, k) of segment s lies at data[row·row_stride + k·depth_stride + s·segment_stride],
-// where one of the first two strides is 1. Segments follow each other along the depth.
+// The left operand. Its rows have their k-th elements side by side in steps of 1, or, if by_depth, for each k the rows
+// are side by side. Segments of it follow each other along the depth.
 template <class T>
 struct Left {
   const T* data;
@@ -132,7 +132,8 @@ struct Packed {
     over_tiles(panel, [&](int begin, int count, T* tile) {
       const int end = begin + count;
       const Ahead part{ahead.first.part(begin, end, vectors), ahead.second.part(begin, end, vectors)};
-      multiply_tile<T>({a, {tile, ptrdiff_t(count) * W, 0}, 1, depth, c + begin * W, c_stride, false}, rows, count, part);
+      const Right<T> b{tile, ptrdiff_t(count) * W, 0};
+      multiply_tile<T>({a, b, 1, depth, c + begin * W, c_stride, false}, rows, count, part);
     });
   }
 };

@@ -70,7 +70,8 @@ inline void store(T* to, Vec<T> value, int count) {
   std::memcpy(to, &value, count * sizeof(T));
 }
 
-// Transposes a square of kLanes rows: each of log2(kLanes) rounds interleaves the first half of the rows with the second.
+// Transposes a square of kLanes rows: each of log2(kLanes) rounds interleaves the first half of the rows with the
+// second.
 template <class T, size_t... i>
 inline void interleave(Vec<T>& low, Vec<T>& high, std::index_sequence<i...>) {
   constexpr size_t W = sizeof...(i);
@@ -224,7 +225,8 @@ NATIVE_INLINE ScaledExponential<T, N> scaled_exponential(const Rows<T, N>& x) {
   const auto r = (x - n * E::ln2_high) - n * E::ln2_low;
   double factorial = 1;
   for (int k = 2; k <= E::degree; ++k) factorial *= k;
-  auto sum = each([&](Vec<T>) { return Vec<T>{} + T(1 / factorial); }, x);  // Horner: (e^r − 1)/r = 1 + r/2! + r²/3! + …
+  // Horner: (e^r − 1)/r = 1 + r/2! + r²/3! + …
+  auto sum = each([&](Vec<T>) { return Vec<T>{} + T(1 / factorial); }, x);
 #pragma GCC unroll 16
   for (int k = E::degree; k > 1; --k) {
     factorial /= k;
