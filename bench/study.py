@@ -82,7 +82,7 @@ def _other_forms(config: Config) -> Iterator[Config]:
     if config.timing.backends == "own":
         return
     kind = load_target(config.cell["_target_"])
-    if not issubclass(kind, Cell):
+    if not (isinstance(kind, type) and issubclass(kind, Cell)):
         return
     cell = make_model(config, make_task(config)).cell
     assert isinstance(cell, Cell)

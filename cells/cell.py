@@ -312,12 +312,20 @@ def _backends_of(kind: type[Cell]) -> tuple[str, ...]:
 
 def _has_kernel(kind: type[Cell], attribute: str) -> bool:
     """Tell whether a kernel is named, and computes this class's equations: one inherited from further up than
-    `recur` computes those of another class."""
-    owners = [next(base for base in kind.__mro__ if name in vars(base)) for name in (attribute, "recur")]
-    return getattr(kind, attribute) is not None and kind.__mro__.index(owners[0]) <= kind.__mro__.index(owners[1])
+    `recur` or `project` computes those of another class."""
+
+    def depth(name: str) -> int:
+        return next(i for i, base in enumerate(kind.__mro__) if name in vars(base))
+
+    return getattr(kind, attribute) is not None and depth(attribute) <= min(depth("recur"), depth("project"))
 
 
 def _triton_runs(parameter: Tensor) -> bool:
     """Tell whether Triton can compute with a parameter: on a GPU, or on a CPU by its interpreter."""
     device = parameter.is_cuda or (parameter.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
-    return device and parameter.dtype in (torch.float32, torch.float64) and find_spec("triton") is not None
+    return device and parameter.dtype in (torch.float32, torch.float64) and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None

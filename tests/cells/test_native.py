@@ -385,5 +385,10 @@ def test_a_class_with_equations_of_its_own_inherits_no_kernel():
             output, state = super().recur(gates_x, state)
             return 0.5 * output, state
 
-    assert Leaky.available_backends() == ("loop",)
-    assert Leaky(2, 3).active_backend == "loop"
+    class Scaled(GRU):
+        def project(self, inputs):
+            return super().project(2 * inputs)
+
+    for kind in (Leaky, Scaled):
+        assert kind.available_backends() == ("loop",)
+        assert kind(2, 3).active_backend == "loop"
