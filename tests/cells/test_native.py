@@ -368,7 +368,7 @@ def test_a_step_of_the_wrong_shape_is_refused(kind):
     with torch.no_grad():
         cell.step(x, state(h))
         for wrong in (torch.randn(4, 3), torch.randn(0, 2), torch.randn(3, 2)):
-            with pytest.raises(ValueError, match="inputs|state"):
+            with pytest.raises(ValueError, match=r"inputs|state"):
                 cell.step(wrong, state(h))
         with pytest.raises(ValueError, match="state"):
             cell.step(x, state(torch.zeros(4, 2)))
