@@ -1,8 +1,10 @@
 """What the harness itself costs and gains, as ratios measured side by side on this machine.
 
-python -m bench.benchmark overhead    a step of its training loop over a bare one
-python -m bench.benchmark startup     seconds that a run costs beside its training
-python -m bench.benchmark quick       the quick sweep over the same runs as plain scripts, one after another
+`python -m bench.benchmark NAME …`, all of them without a name:
+- overhead: a step of its training loop over one of a bare loop
+- startup: seconds that a run costs beside its training
+- schedule: a run on each core, over one run at a time with all cores
+- quick: the quick sweep over the same runs as plain scripts, one after another
 """
 
 import os
@@ -57,7 +59,7 @@ def overhead() -> None:
 
 
 def startup() -> None:
-    """Time a sweep of one run and one of twenty-one; the runs do a single step."""
+    """Time a sweep of two runs and one of twenty-two; the runs do a single step."""
     with tempfile.TemporaryDirectory() as results:
 
         def sweep(name: str, runs: int) -> float:

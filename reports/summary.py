@@ -64,7 +64,8 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
             flops = _flops(measured, case)
             rate = flops / rounds["training_step"] / 1e6  # FLOP per ms is kFLOP/s
             settings = [column for column in facts if column.startswith(("cell.", "task."))]
-            here = facts[facts["cell"] == described["cell"]]
+            forms = facts[(facts["cell"] == described["cell"]) & ((facts["form"] == "other") | (facts.index == case))]
+            here = forms if len(forms) > 1 else forms.iloc[:0]  # alone, it is compared with nothing
             rows.append(
                 {
                     "sweep": sweep,

@@ -52,7 +52,6 @@ struct Gradient;
 struct Kernel {
   int gates, vectors, record;  // record: values a unit that forward keeps for each time step
   bool has_cell_state;
-  int (*order_x)(int);
   void (*forward_float)(const Sequence&);
   void (*forward_double)(const Sequence&);
   void (*backward_float)(const Sequence&, const Gradient&);

@@ -9,7 +9,7 @@ namespace native {
 template <class Cell>
 struct Register {
   explicit Register(const char* name) {
-    add_kernel(name, {Cell::gates, Cell::vectors, Records<Cell, float>::vectors, Cell::has_cell_state, Cell::order_x,
+    add_kernel(name, {Cell::gates, Cell::vectors, Records<Cell, float>::vectors, Cell::has_cell_state,
                       ForwardPass<Cell, float>::run, ForwardPass<Cell, double>::run, BackwardPass<Cell, float>::run,
                       BackwardPass<Cell, double>::run});
   }

@@ -14,7 +14,9 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
+from bench import plain
 from bench.config import register_schema
+from bench.model import make_task
 from bench.plan import make_plan
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +64,19 @@ def test_sweeps_are_as_large_as_they_say(plan_of):
     assert len(configs) == 5 * 2 * 3 * 3 * 5
     assert {config.task.get("delay", config.task.get("length")) for config in configs} == {25, 50, 100}
     assert len(plan_of("python -m bench +sweep=quick").configs) == 30
+
+
+def test_the_plain_scripts_do_what_the_quick_sweep_does(plan_of):
+    """`bench.plain`, which the harness is compared with, has the sweep's settings."""
+    for config in plan_of("python -m bench +sweep=quick seed=0").configs.values():
+        task, learning_rate = plain.TASKS[config.task["name"]]
+        assert vars(make_task(config)) == vars(task)
+        assert config.training.learning_rate == learning_rate
+        assert config.training.batch_size == plain.BATCH
+        assert config.cell["hidden_size"] == plain.HIDDEN
+        assert config.training.evaluate_every == plain.EVALUATE_EVERY
+        assert config.training.evaluation_size == plain.EVALUATION_SIZE
+        assert plain.train(config.cell["name"], config.task["name"], 0, 1) > 0
 
 
 def test_numbers_are_those_of_the_example_reports():

@@ -186,9 +186,10 @@ def test_forms_of_a_cell_are_compared_with_the_one_in_use(sweep: Path):
         form = mine.assign(backend=backend, form="other", case=f"gru-{backend}")
         form["value"] = form["value"].where(form["quantity"] != "training_step", factor * form["value"])
         others.append(form)
-    timing = pd.concat([timing.assign(backend="native"), *others])
+    timing = pd.concat([timing.assign(backend=timing["cell"].map({"lstm": "torch", "gru": "native"})), *others])
     timing.to_parquet(path)
     summary = summarize_timing(load(sweep).timing)
+    assert summary[summary["cell"] == "lstm"]["over_torch"].isna().all()  # nothing beside it
     gru = summary[(summary["cell"] == "gru") & (summary["form"] == "own")].iloc[0]
     assert gru["over_torch"].estimate == pytest.approx(2.0)
     assert gru["over_torchrecurrent"].estimate == pytest.approx(8.0)
