@@ -24,7 +24,7 @@ from bench.config import Training, make_optimizer
 from bench.model import Model
 from bench.process import configure_process
 from bench.seeds import make_streams
-from bench.training import train
+from bench.training import Trainer, train
 from cells import LSTM
 from tasks import Adding
 
@@ -52,7 +52,7 @@ def overhead() -> None:
             optimizer.step()
 
     def harness() -> None:
-        train(model(), task, training, make_streams(0, "cpu"), torch.float32, lambda evaluation: None)
+        train(Trainer(model(), task, training, make_streams(0, "cpu"), torch.float32), lambda evaluation: None)
 
     ratios = _paired(harness, bare)
     print(f"training loop over a bare loop: {_describe(ratios)}")

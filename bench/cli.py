@@ -1,7 +1,12 @@
 """The command line: help, Hydra, and errors as one line with exit code 2."""
 
+import contextlib
 import os
+import re
+import shlex
+import signal
 import sys
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +16,10 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import conf
-from bench.config import from_hydra, register_schema
-from bench.errors import ConfigError, explain
+from bench.errors import ConfigError, explain, explain_os, one_line, printable
+from bench.session import Again, session, stop
+
+MOST_PASSES = 20
 
 HELP = """\
 Compare recurrent networks: train cells on tasks with several seeds, time them, write a report.
@@ -24,9 +31,11 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
   python -m reports results/quick                 write the report again
 
-The same command again continues: finished runs are kept.
+  python -m bench +sweep=quick retry=failed       again what failed, and nothing else
+
+The same command again continues: finished runs are kept, unfinished ones go on where they were.
 {groups}
-Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run.
+Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run, 130 or 143 stopped by Ctrl-C or SIGTERM.
 Hydra's own flags: python -m bench --hydra-help
 """
 
@@ -38,18 +47,67 @@ def main() -> None:
         return
     sys.argv[1:] = sorted(sys.argv[1:], key=_rank)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing
-    register_schema()
     try:
-        _run()
+        with session():
+            stopping = Stopping()
+            try:
+                _run_until_done()
+            except KeyboardInterrupt:
+                stopping.leave()
     except (HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
+        _refuse(explain(error))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("\ninterrupted; finished runs are kept, the same command continues", file=sys.stderr)
-        raise SystemExit(130) from None
+        _refuse(str(error))
+    except OSError as error:
+        print(f"error: {explain_os(error)}; what was finished is kept", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _refuse(reason: str) -> None:
+    print(f"error: {printable(reason)}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+def _run_until_done() -> None:
+    """Run the command, and again as long as that leaves runs that nobody is at: another process died over them."""
+    from bench.config import register_schema
+
+    _check_secrets(sys.argv[1:])
+    register_schema()
+    for _ in range(MOST_PASSES - 1):
+        try:
+            return _run()
+        except Again:
+            continue
+        except BrokenExecutor as error:
+            print(f"a launcher's process died ({one_line(error)}); going on", file=sys.stderr)
+    return _run()
+
+
+class Stopping:
+    """Ends the command when it is asked to: runs save, then the command ends; asked again, it ends at once."""
+
+    def __init__(self) -> None:
+        self.code = 130
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _: Any) -> None:
+        for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(again, lambda *_: os._exit(self.code))
+        self.code = 128 + number
+        with contextlib.suppress(OSError):  # a terminal that is gone
+            print("\nstopping: finishing the current steps and saving (again: stop at once)", file=sys.stderr)
+        stop()
+        raise KeyboardInterrupt
+
+    def leave(self) -> None:
+        """Say how to continue, and end."""
+        command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
+        with contextlib.suppress(OSError):
+            print(f"stopped; what was done is kept. The same command continues:\n  {command}", file=sys.stderr)
+        raise SystemExit(self.code) from None
 
 
 def _rank(argument: str) -> int:
@@ -60,16 +118,23 @@ def _rank(argument: str) -> int:
     return int("=" in argument and not argument.startswith("-"))
 
 
+def _check_secrets(arguments: list[str]) -> None:
+    """Raise ConfigError for a key or password on the command line: commands are stored with results."""
+    for argument in arguments:
+        key, sign, _ = argument.partition("=")
+        if sign and re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
+            raise ConfigError(f"{key}: results tell the command that led to them; set secrets in the environment")
+
+
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
 def _run(composed: DictConfig) -> dict[str, Any]:
-    """One job. It returns what it found; nothing that goes wrong in it may end the sweep."""
-    from bench.runner import run
+    """One job, wherever a launcher runs it. It returns how the run ended, whatever goes wrong."""
+    from omegaconf import OmegaConf
 
-    try:
-        return run(from_hydra(composed))
-    except OSError as error:  # the store cannot be written
-        print(f"error: {error}", file=sys.stderr)
-        return {"status": "failed", "error": str(error)}
+    from bench.worker import execute
+
+    container = OmegaConf.to_container(composed, resolve=True)
+    return execute(container)  # type: ignore[arg-type]
 
 
 def describe_groups() -> str:

@@ -15,6 +15,9 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.errors import ConfigError, explain, nearest
 from bench.targets import check_options
 
+# What `retry` can ask for, and the outcomes that it means.
+RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
+
 
 @dataclass
 class Training:
@@ -47,6 +50,14 @@ class Timing:
 
 
 @dataclass
+class Checkpoint:
+    """When unfinished runs save where they stand. `conf/checkpoint/default.yaml` explains each key."""
+
+    seconds: float | None = 2.0
+    steps: int | None = None
+
+
+@dataclass
 class Tracking:
     """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
 
@@ -68,12 +79,16 @@ class Config:
     training: Training = field(default_factory=Training)
     timing: Timing = field(default_factory=Timing)
     tracking: Tracking = field(default_factory=Tracking)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     name: str = "scratch"
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
     threads: int = 1
     allocator: str = "tuned"
+    memory_gb: float | None = None
+    gpus: float = 0
+    retry: str | None = None
     train: bool = True
     horizon: int | None = None
     results_dir: str = "results"
@@ -146,6 +161,7 @@ def _check_values(config: Config) -> None:
         ("training.evaluate_every", training.evaluate_every, 1),
         ("training.evaluation_size", training.evaluation_size, 1),
         ("training.solved_evaluations", training.solved_evaluations, 1),
+        ("checkpoint.steps", config.checkpoint.steps, 1),
         ("timing.rounds", timing.rounds, 1),
         ("timing.inference_steps", timing.inference_steps, 1),
     ):
@@ -155,6 +171,9 @@ def _check_values(config: Config) -> None:
         ("training.learning_rate", training.learning_rate),
         ("training.clip_norm", training.clip_norm),
         ("training.max_seconds", training.max_seconds),
+        ("checkpoint.seconds", config.checkpoint.seconds),
+        ("memory_gb", config.memory_gb),
+        ("gpus", config.gpus or None),
         ("timing.block_seconds", timing.block_seconds),
         ("timing.max_seconds", timing.max_seconds),
     ):
@@ -165,9 +184,10 @@ def _check_values(config: Config) -> None:
         ("allocator", config.allocator, ("tuned", "system")),
         ("tracking.mode", tracking.mode, ("offline", "online", "disabled")),
         ("timing.backends", timing.backends, ("own", "all")),
+        ("retry", config.retry, (None, *RETRY)),
     ):
         if choice not in choices:
-            raise ConfigError(f"{key}={choice}: no such choice.{nearest(choice, choices)}")
+            raise ConfigError(f"{key}={choice}: no such choice.{nearest(str(choice), filter(None, choices))}")
     if timing.points and config.train:
         raise ConfigError("timing.points: further points are timed without training only; set train=false")
     for point in timing.points:

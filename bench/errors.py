@@ -1,6 +1,7 @@
 """Errors that are the user's to mend, each shown as a line and not as a traceback."""
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 
@@ -18,6 +19,22 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(known)
     matches = difflib.get_close_matches(name, known, n=2)
     return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else f" There is: {', '.join(known)}."
+
+
+def one_line(error: BaseException) -> str:
+    """Return an exception as one line of plain text: its kind, and the first line of what it says."""
+    return printable(f"{type(error).__name__}: {error}".splitlines()[0])[:500]
+
+
+def printable(text: str) -> str:
+    """Return text without what a terminal would obey or could not show, on one line."""
+    return "".join(c if c.isprintable() else " " for c in text.encode(errors="replace").decode())
+
+
+def explain_os(error: OSError) -> str:
+    """Return what the system complains of as one line: which file, and why."""
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
 
 
 def explain(error: Exception) -> str:

@@ -1,9 +1,19 @@
-"""Writing files so that a reader, or a crash, never meets half of one."""
+"""Files on disk: written so that a reader, or a crash, never meets half of one; read without trusting them."""
 
+import errno
+import hashlib
+import json
+import math
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
+
+
+class Damaged(ValueError):
+    """A file that is there and cannot be what was written. The message names it and says why, in one line."""
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -21,20 +31,124 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     temporary = Path(name)
     try:
         write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        force_to_disk(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    force_to_disk(path.parent)
+
+
+def force_to_disk(path: Path) -> None:
+    """Return when a file's content, or a folder's entries, would survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing for folders
+            raise
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Write `text` as UTF-8; see `write_atomic`."""
     write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def open_plain(path: Path, limit: int) -> BinaryIO:
+    """Open a plain file for reading: no link is followed, no pipe waited for, nothing huge accepted.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        OSError: it cannot be read.
+        Damaged: it is no plain file, or larger than `limit` bytes.
+    """
+    try:
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise Damaged(f"{path}: is no plain file") from error
+        raise
+    found = os.fstat(file.fileno())
+    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+        return file
+    file.close()
+    if stat.S_ISREG(found.st_mode):
+        raise Damaged(f"{path}: has {found.st_size:,} bytes, more than any such file")
+    raise Damaged(f"{path}: is no plain file")
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Return the content of a plain file; see `open_plain`."""
+    with open_plain(path, limit) as file:
+        return file.read(limit)
+
+
+def to_json(value: dict[str, Any], indent: int | None = None) -> str:
+    """Return strict JSON, which has no NaN and no infinity: they become null."""
+
+    def finite(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: finite(child) for key, child in item.items()}
+        if isinstance(item, list | tuple):
+            return [finite(child) for child in item]
+        return None if isinstance(item, float) and not math.isfinite(item) else item
+
+    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+
+
+def parse_json(text: bytes, where: Path) -> dict[str, Any]:
+    """Return the object that strict JSON holds.
+
+    Raises:
+        Damaged: it is not that: broken, nested too deep, with NaN, or no object.
+    """
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        value = json.loads(text, parse_constant=refuse)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+    except (ValueError, RecursionError) as error:
+        raise Damaged(f"{where}: is no JSON ({str(error).splitlines()[0][:100]})") from error
+    if not isinstance(value, dict):
+        raise Damaged(f"{where}: holds no JSON object")
+    return value
+
+
+def write_sealed(path: Path, value: dict[str, Any]) -> None:
+    """Write an object as JSON with a checksum of itself, `sha256`, by which damage is noticed."""
+    write_text_atomic(path, to_json({**value, "sha256": _seal(value)}, indent=2) + "\n")
+
+
+def read_sealed(path: Path, limit: int, unsealed_format: int) -> dict[str, Any]:
+    """Return an object written by `write_sealed`, without its checksum.
+
+    Args:
+        path: the file.
+        limit: of its size in bytes.
+        unsealed_format: the newest `format` that had no checksum yet.
+
+    Raises:
+        OSError: as `read_bytes`.
+        Damaged: it is not what was written.
+    """
+    value = parse_json(read_bytes(path, limit), path)
+    seal = value.pop("sha256", None)
+    if seal is None and value.get("format", unsealed_format) in range(1, unsealed_format + 1):
+        return value
+    if seal != _seal(value):
+        raise Damaged(f"{path}: its checksum does not match")
+    return value
+
+
+def _seal(value: dict[str, Any]) -> str:
+    return digest(json.dumps(json.loads(to_json(value)), sort_keys=True, ensure_ascii=False).encode())
+
+
+def digest(content: bytes) -> str:
+    """Return the SHA-256 of bytes in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

@@ -1,13 +1,17 @@
 """Stored runs as tidy, typed tables, and the parquet files that users load with pandas."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from bench.files import write_atomic
+from bench.errors import one_line
+from bench.files import Damaged, open_plain, write_atomic
 from bench.store import StoredRun, read_runs
 
 # Columns of results.parquet, in order; settings (`task.delay`, …) and final scores come after them.
@@ -52,27 +56,30 @@ CURVE_TYPES = {
     "value": "Float64",
 }
 # Columns of timing.parquet; settings come after them.
-TIMING_COLUMNS = (
-    "sweep",
-    "case",
-    "group",
-    "form",
-    "cell",
-    "task",
-    "backend",
-    "device",
-    "dtype",
-    "threads",
-    "time_steps",
-    "batch_size",
-    "input_size",
-    "hidden_size",
-    "quantity",
-    "round",
-    "value",
-    "unit",
-    "environment",
-)
+TIMING_TYPES = {
+    "sweep": "string",
+    "case": "string",
+    "group": "string",
+    "form": "string",
+    "cell": "string",
+    "task": "string",
+    "backend": "string",
+    "device": "string",
+    "dtype": "string",
+    "threads": "Int64",
+    "time_steps": "Int64",
+    "batch_size": "Int64",
+    "input_size": "Int64",
+    "hidden_size": "Int64",
+    "quantity": "string",
+    "round": "Int64",
+    "value": "Float64",
+    "unit": "string",
+    "environment": "string",
+}
+TIMING_COLUMNS = tuple(TIMING_TYPES)
+TABLE_BYTES = 8 << 30
+MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could have written here
 
 
 def results_frame(runs: list[StoredRun]) -> pd.DataFrame:
@@ -83,28 +90,76 @@ def results_frame(runs: list[StoredRun]) -> pd.DataFrame:
 
 def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
     """Return a row an evaluation and metric: training loss, held-out loss, gradient norm, scores."""
-    rows = [
-        {**_who(run), **{key: record[key] for key in ("step", "samples", "seconds")}, "metric": metric, "value": value}
-        for run in runs
-        for record in run.metrics
-        for metric, value in record.items()
-        if metric not in ("step", "samples", "seconds", "solved") and value is not None
-    ]
-    return _typed(pd.DataFrame(rows), CURVE_TYPES)
+    columns: dict[str, list[Any]] = {name: [] for name in ("step", "samples", "seconds", "metric", "value")}
+    lengths = []
+    for run in runs:
+        before = len(columns["value"])
+        for record in run.metrics:
+            for metric, value in record.items():
+                if metric not in ("step", "samples", "seconds", "solved") and value is not None:
+                    for name in ("step", "samples", "seconds"):
+                        columns[name].append(record[name])
+                    columns["metric"].append(metric)
+                    columns["value"].append(value)
+        lengths.append(len(columns["value"]) - before)
+    who = pd.DataFrame([_who(run) for run in runs], columns=list(CURVE_TYPES)[:5])
+    repeated = who.loc[who.index.repeat(lengths)].reset_index(drop=True)
+    return _typed(pd.concat([repeated, pd.DataFrame(columns)], axis=1), CURVE_TYPES)
 
 
-def write_frames(sweep: Path) -> pd.DataFrame:
-    """Make results.parquet and curves.parquet from the runs of a sweep's folder; returns the results."""
-    runs = read_runs(sweep)
-    results = results_frame(runs)
-    write_parquet(sweep / "results.parquet", results)
+def write_frames(sweep: Path) -> list[str]:
+    """Make results.parquet and curves.parquet from the runs of a sweep's folder.
+
+    Returns:
+        What is wrong with the runs that had to be left out.
+    """
+    runs, wrong = read_runs(sweep)
+    write_parquet(sweep / "results.parquet", results_frame(runs))
     write_parquet(sweep / "curves.parquet", curves_frame(runs))
-    return results
+    return wrong
 
 
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
-    """Write a frame atomically."""
-    write_atomic(path, lambda temporary: frame.to_parquet(temporary, index=False))
+    """Write a frame atomically, with a checksum of its values by which damage is noticed."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"sha256": _digest(table).encode()})
+    write_atomic(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def read_parquet(path: Path, types: dict[str, str]) -> pd.DataFrame:
+    """Return a frame written by `write_parquet`, with at least the columns of `types`, in those types.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        Damaged: it is not what was written, or lacks columns.
+    """
+    try:
+        with open_plain(path, TABLE_BYTES) as file:
+            about = pq.ParquetFile(file).metadata
+            if about.num_rows * about.num_columns > MAX_CELLS:
+                raise Damaged(f"{path}: claims {about.num_rows:,} rows, more than any such table")
+            table = pq.ParquetFile(file).read()
+        seal = (table.schema.metadata or {}).get(b"sha256")
+        if seal is not None and seal.decode() != _digest(table):
+            raise Damaged(f"{path}: its checksum does not match")
+        frame = table.to_pandas()
+        missing = [column for column in types if column not in frame]
+        if not missing:
+            return _typed(frame, types)
+    except (FileNotFoundError, Damaged):
+        raise
+    except Exception as error:  # whatever Arrow and pandas make of garbage
+        raise Damaged(f"{path}: cannot be read ({one_line(error)})") from error
+    raise Damaged(f"{path}: lacks the columns {', '.join(missing)}")
+
+
+def _digest(table: pa.Table) -> str:
+    """Return a hash of a table's columns, by name and value."""
+    frame = table.to_pandas()
+    known = hashlib.sha256(json.dumps([[str(name), str(dtype)] for name, dtype in frame.dtypes.items()]).encode())
+    for name in frame:
+        known.update(pd.util.hash_pandas_object(frame[name], index=False).to_numpy().tobytes())
+    return known.hexdigest()
 
 
 def _who(run: StoredRun) -> dict[str, Any]:
@@ -144,7 +199,9 @@ def settings_columns(config: dict[str, Any], groups: Iterable[str] = ("cell", "t
 
 
 def _typed(frame: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
-    """Return the frame with all columns of `types` first, in those types, and the rest after them."""
+    """Return the frame with all columns of `types` first, in those types, and the rest after them. A setting
+    that is a number in some rows and a text in others becomes text."""
     others = [column for column in frame.columns if column not in types]
-    frame = frame.reindex(columns=[*types, *others])
-    return frame.astype(types).convert_dtypes()
+    frame = frame.reindex(columns=[*types, *others]).astype(types).convert_dtypes()
+    mixed = [column for column in others if frame[column].dtype == object]
+    return frame.assign(**{column: frame[column].map(str, na_action="ignore").astype("string") for column in mixed})

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from bench.config import Config, from_hydra
+from bench.config import RETRY, Config, from_hydra
 from bench.errors import ConfigError, explain
 from bench.identity import run_id
 from bench.model import count_parameters, make_model, make_task
@@ -27,14 +27,19 @@ class Plan:
         sweep: the sweep's folder.
         configs: all runs.
         finished: the ids of those whose result was stored before.
+        retried: the ids of those of them that are asked for again, by `retry`; None if it is not set.
     """
 
     sweep: Path
     configs: dict[str, Config]
     finished: frozenset[str]
+    retried: frozenset[str] | None = None
 
     @property
     def pending(self) -> dict[str, Config]:
+        """The runs to do."""
+        if self.retried is not None:
+            return {key: self.configs[key] for key in self.configs if key in self.retried}
         return {key: config for key, config in self.configs.items() if key not in self.finished}
 
     @property
@@ -61,8 +66,21 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     if len({(config.name, config.results_dir) for config in configs.values()}) > 1:
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
     sweep = Path(first.results_dir) / first.name
-    finished = frozenset(key for key in configs if RunFolder(sweep, key).is_finished())
-    return Plan(sweep, configs, finished)
+    _check_directories(master, sweep)
+    statuses = {key: RunFolder(sweep, key).status() for key in configs}
+    retried = frozenset(key for key in configs if statuses[key] in RETRY[first.retry]) if first.retry else None
+    return Plan(sweep, configs, frozenset(key for key in configs if statuses[key]), retried)
+
+
+def _check_directories(master: DictConfig, sweep: Path) -> None:
+    """Raise ConfigError if Hydra was told to write elsewhere than the sweep's folder."""
+    hydra = master.hydra
+    found = {"hydra.sweep.dir": hydra.sweep.dir, "hydra.run.dir": hydra.run.dir}
+    for key, value in found.items():
+        if Path(str(value)) != sweep:
+            raise ConfigError(f"{key}={value}: where results go is said by results_dir and name")
+    if hydra.sweep.subdir != "runs" or hydra.output_subdir is not None or hydra.job.chdir:
+        raise ConfigError("hydra.sweep.subdir, hydra.output_subdir and hydra.job.chdir cannot be set here")
 
 
 def _compose_jobs(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[list[str]]]) -> Iterator[DictConfig]:

@@ -1,5 +1,6 @@
 """Settings of the process that trains or measures: threads and memory allocator; and what machine it runs on."""
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -20,22 +21,33 @@ from cells import native
 _TUNED = {-3: 1 << 30, -1: (1 << 31) - 1, -2: 256 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
 
 
-def configure_process(threads: int, allocator: str) -> str:
-    """Set torch's threads and the allocator of this process.
+def configure_process(threads: int, allocator: str, memory_gb: float | None = None) -> str:
+    """Set torch's threads and the allocator of this process, and what memory it may have.
 
     Args:
         threads: of torch's operations.
         allocator: "tuned" or "system". Once tuned, a process stays tuned.
+        memory_gb: GiB beyond which allocations fail, where the system can do that; None for no limit.
 
     Returns:
         The allocator in effect: "tuned", or "system" also where glibc is missing.
     """
     torch.set_num_threads(threads)
+    if memory_gb is not None:
+        _limit_memory(round(memory_gb * 2**30))
     # The sweep says once that there are no native kernels, and results and report say it again.
     warnings.simplefilter("ignore", native.NativeUnavailable)
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, and is comparable between backends
     return "tuned" if allocator == "tuned" and _tune_malloc() else "system"
+
+
+def _limit_memory(limit: int) -> None:
+    """Let allocations of this process fail beyond a limit, rather than have the system kill some process."""
+    import resource
+
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
 @functools.cache
@@ -62,8 +74,13 @@ def prepare_kernels(device: str) -> str | None:
 
 
 def memory_bytes() -> int:
-    """Return the machine's physical memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Return the memory in bytes that this machine, or the container that this process is in, may use."""
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [physical]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # absent, or "max"
+            limits.append(int(Path(path).read_text()))
+    return min(limits)
 
 
 @functools.cache

@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 
+from bench.errors import printable
+from bench.files import Damaged
 from bench.plan import Plan
 from bench.store import RunFolder
 
@@ -31,8 +33,8 @@ class SweepProgress:
         self._folders = {key: RunFolder(plan.sweep, key) for key in plan.pending}
         self._runs = plan.sweep / "runs"
         self._max_steps = {key: config.training.max_steps for key, config in plan.pending.items()}
-        self._before = len(plan.finished)
         self._total = len(plan.configs)
+        self._before = self._total - len(plan.pending)
         self._finished: dict[str, dict[str, Any]] = {}
         self._start = monotonic()
         self._stop = threading.Event()
@@ -61,7 +63,10 @@ class SweepProgress:
         begun = self._runs.iterdir() if self._runs.is_dir() else ()
         for key in [path.name for path in begun if path.name in self._folders and path.name not in self._finished]:
             folder = self._folders[key]
-            result = folder.read_result()
+            try:
+                result = folder.read_result()
+            except Damaged:  # its run will see to it
+                continue
             if result is not None:
                 self._finished[key] = result
                 if not console.is_terminal:
@@ -83,12 +88,12 @@ class SweepProgress:
 
 def describe(result: dict[str, Any]) -> str:
     """Return a finished run as one line."""
-    name, status = result["run_id"], result["status"]
+    name, status = printable(result["run_id"]), result["status"]
     if status == "solved":
         return f"{name}: solved after {result['steps_to_solve']:,} steps, {result['seconds']:.1f} s"
     if status == "unsolved":
         return f"{name}: unsolved after {result['steps']:,} steps, {result['seconds']:.1f} s"
-    return f"{name}: {status}: {result.get('error')}"
+    return f"{name}: {status}: {printable(str(result.get('error')))}"
 
 
 @contextmanager

@@ -1,80 +1,240 @@
 """One run, from a configuration to a stored result. Whatever goes wrong in it is a result too."""
 
+import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from secrets import token_hex
+from time import perf_counter
 from typing import Any
 
 import torch
 
+from bench.checkpoint import Schedule, read_checkpoint, write_checkpoint
+from bench.claims import Claim
 from bench.config import Config
+from bench.errors import one_line
+from bench.files import Damaged
 from bench.identity import run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
-from bench.process import configure_process, environment
+from bench.process import configure_process, environment, memory_bytes
 from bench.seeds import make_streams
-from bench.store import RunFolder
+from bench.store import FORMAT, RunFolder
 from bench.tracking import open_tracker
-from bench.training import Evaluation, Outcome, train
+from bench.training import Evaluation, Outcome, Trainer, train
+
+# No outcomes: somebody else has the run; it can be resumed; it is none of those that `retry` asks for.
+CLAIMED, INTERRUPTED, SKIPPED = "claimed", "interrupted", "skipped"
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Train what the configuration says and store the result, unless a finished one is stored already.
+class ClaimLost(RuntimeError):
+    """Another process has taken the run over while this one was suspended."""
+
+
+def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """Train what the configuration says and store the result, unless a finished one is stored already. A run
+    that was interrupted goes on from its checkpoint.
+
+    Args:
+        config: of the run.
+        stopping: whether to save after the current step and end.
 
     Returns:
-        The result, as in `result.json`.
+        The result, as in `result.json`; or just `run_id` and a status that is no outcome: "claimed" if another
+        process is at it, "interrupted" if it was stopped.
 
     Raises:
         OSError: the results folder cannot be written.
     """
-    sweep = Path(config.results_dir) / config.name
-    identifier = run_id(config)
-    folder = RunFolder(sweep, identifier)
-    stored = folder.read_result()
-    if stored is not None:
-        return stored
-    allocator = configure_process(config.threads, config.allocator)
-    folder.begin(asdict(config))
-    tracker = open_tracker(config, identifier, sweep)
-
-    def on_evaluation(evaluation: Evaluation) -> None:
-        record = _record(evaluation)
-        folder.append(record)
-        tracker.log(record)
-
-    result = {
-        "run_id": identifier,
-        **_attempt(config, on_evaluation),
-        "threads": config.threads,
-        "allocator": allocator,
-        "environment": environment(config.device),
-    }
-    tracker.finish(result)
-    folder.finish(result)
-    return result
-
-
-def _attempt(config: Config, on_evaluation: Any) -> dict[str, Any]:
-    """Train, and return what came of it; an exception is returned as a status with its reason."""
-    facts: dict[str, Any] = {}
+    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
+    claim = Claim(sweep, identifier)
+    if not claim.acquire():
+        return {"run_id": identifier, "status": CLAIMED}
     try:
-        task = make_task(config)
-        facts["baseline_loss"] = task.baseline_loss
-        streams = make_streams(config.seed, config.device)
-        torch.manual_seed(streams.initialization)
-        model = make_model(config, task)
-        facts |= _describe(model)
-        outcome = train(model, task, config.training, streams, config.torch_dtype, on_evaluation)
-        return facts | _summarize(outcome, config)
-    except Exception as error:
-        status = "out_of_memory" if is_out_of_memory(error) else "failed"
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:500]
-        return facts | {"status": status, "solved": False, "error": reason, "traceback": traceback.format_exc()}
+        return _Run(config, sweep, identifier, claim, stopping).result()
+    except ClaimLost:
+        return {"run_id": identifier, "status": CLAIMED}
+    finally:
+        claim.release()
+
+
+def store_failure(config: Config, reason: str) -> dict[str, Any]:
+    """Store that a run failed for a reason that it could not store itself, its process having died.
+
+    Raises:
+        OSError: the results folder cannot be written.
+    """
+    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
+    claim = Claim(sweep, identifier)
+    if not claim.acquire():
+        return {"run_id": identifier, "status": CLAIMED}
+    try:
+        allocator = configure_process(config.threads, config.allocator, _memory(config))
+        folder = RunFolder(sweep, identifier)
+        folder.begin(asdict(config))
+        result = {"run_id": identifier, "status": "failed", "solved": False, "error": reason, "traceback": None}
+        result |= {"threads": config.threads, "allocator": allocator, "environment": environment(config.device)}
+        folder.finish(asdict(config), result)
+        return result
+    finally:
+        claim.release()
+
+
+class _Run:
+    """A claimed run on its way to its result."""
+
+    def __init__(
+        self, config: Config, sweep: Path, identifier: str, claim: Claim, stopping: Callable[[], bool]
+    ) -> None:
+        self.config, self.sweep, self.identifier = config, sweep, identifier
+        self.claim, self.stopping = claim, stopping
+        self.folder = RunFolder(sweep, identifier)
+        self.schedule = Schedule(config.checkpoint)
+        self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
+        self.can_save = True
+
+    def result(self) -> dict[str, Any]:
+        config = self.config
+        stored = self._stored()
+        if stored is not None:
+            return stored
+        if config.retry and not self.folder.was_set_aside():
+            return {"run_id": self.identifier, "status": SKIPPED}
+        allocator = configure_process(config.threads, config.allocator, _memory(config))
+        state, records = self._resume()
+        if state is None:
+            self.folder.begin(asdict(config))
+        self.tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, records)
+        try:
+            found = self._attempt(state)
+        except Damaged as error:
+            self.tracker.pause()
+            self._set_aside(error)
+            return self.result()
+        if found["status"] == INTERRUPTED:
+            self.tracker.pause()
+            return {"run_id": self.identifier, "status": INTERRUPTED}
+        result = {
+            "run_id": self.identifier,
+            **found,
+            "threads": config.threads,
+            "allocator": allocator,
+            "environment": environment(config.device),
+        }
+        self.tracker.finish(result)
+        self._check_claim()
+        self.folder.finish(asdict(config), result)
+        return result
+
+    def _stored(self) -> dict[str, Any] | None:
+        """Return the result if there is one; what was damaged is set aside."""
+        try:
+            stored = self.folder.read()
+        except Damaged as error:
+            self._set_aside(error)
+            return None
+        return stored.result if stored else None
+
+    def _set_aside(self, reason: Damaged) -> None:
+        print(f"{reason}; set aside as {self.folder.set_aside()}, the run starts over", file=sys.stderr)
+
+    def _resume(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Return the state to go on from and the evaluations of before; None and none if there is no checkpoint."""
+        try:
+            state = read_checkpoint(self.folder.checkpoint)
+            about = state["run"]
+            if (about["format"], about["run_id"]) != (FORMAT, self.identifier):
+                raise Damaged(f"{self.folder.checkpoint}: is not this run's")
+            self.attempt = str(about["attempt"])
+            return state, self.folder.resume(asdict(self.config), about["metrics"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None, []
+        except (Damaged, KeyError, TypeError) as error:
+            damage = error if isinstance(error, Damaged) else Damaged(f"{self.folder.checkpoint}: is damaged")
+            self._set_aside(damage)
+            return None, []
+
+    def _attempt(self, state: dict[str, Any] | None) -> dict[str, Any]:
+        """Train, and return what came of it; an exception is returned as a status with its reason."""
+        config = self.config
+        facts: dict[str, Any] = {}
+        try:
+            task = make_task(config)
+            facts["baseline_loss"] = task.baseline_loss
+            streams = make_streams(config.seed, config.device)
+            streams.seed_globals()
+            model = make_model(config, task)
+            facts |= _describe(model)
+            trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
+            if state is not None:
+                self._restore(trainer, state)
+            outcome = train(trainer, self._take_evaluation, self._after_step)
+            return facts | _summarize(outcome, config)
+        except (ClaimLost, StoreError, Damaged):
+            raise
+        except (Exception, SystemExit) as error:  # a cell may even try to leave
+            status = "out_of_memory" if is_out_of_memory(error) else "failed"
+            reason = one_line(error)
+            return facts | {"status": status, "solved": False, "error": reason, "traceback": traceback.format_exc()}
+
+    def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        try:
+            trainer.load_state_dict(state["trainer"])
+        except Exception as error:  # whatever a model makes of the state of another
+            raise Damaged(f"{self.folder.checkpoint}: does not fit this cell ({one_line(error)})") from error
+
+    def _take_evaluation(self, evaluation: Evaluation) -> None:
+        record = _record(evaluation)
+        self._check_claim()
+        try:
+            self.folder.append(record)
+        except OSError as error:
+            raise StoreError(error) from error
+        self.tracker.log(record)
+
+    def _after_step(self, trainer: Trainer) -> bool:
+        """Save where the run stands if it is time; returns whether to go on."""
+        stop = self.stopping()
+        if stop or self.schedule.is_due(trainer.step):
+            start = perf_counter()
+            self._save(trainer)
+            self.schedule.wrote(perf_counter() - start)
+        return not stop
+
+    def _save(self, trainer: Trainer) -> None:
+        self._check_claim()
+        about = {"format": FORMAT, "run_id": self.identifier, "attempt": self.attempt}
+        try:
+            about["metrics"] = self.folder.metrics_state()
+            write_checkpoint(self.folder.checkpoint, {"run": about, "trainer": trainer.state_dict()})
+        except OSError as error:  # the run itself is none the worse
+            if self.can_save:
+                print(f"no checkpoint: {error}; the run goes on", file=sys.stderr)
+            self.can_save = False
+
+    def _check_claim(self) -> None:
+        if not self.claim.is_held():
+            raise ClaimLost
+
+
+class StoreError(OSError):
+    """The results folder cannot be written: not the run's fault, and nothing that could be stored as its outcome."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(*cause.args[:2], *([cause.filename] if cause.filename else []))
+
+
+def _memory(config: Config) -> float | None:
+    """Return the GiB that a run may have. A GPU's driver reserves far more addresses than it uses memory."""
+    return memory_bytes() / 2**30 if config.memory_gb is None and config.device == "cpu" else config.memory_gb
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether an exception means that memory ran out, on a GPU or a CPU."""
+    told = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "not enough memory")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in told)
     )
 
 

@@ -1,19 +1,23 @@
-"""The files of a sweep: where each is, how it is written, and how it is read back.
+"""The files of a sweep: where each is, how it is written, and how it is read back. `STORE.md` documents the format.
 
 <results_dir>/<sweep>/
-  runs/<run_id>/config.yaml     the resolved configuration
+  runs/<run_id>/config.yaml     the resolved configuration, for people
   runs/<run_id>/metrics.jsonl   a record an evaluation, appended
-  runs/<run_id>/result.json     the outcome; its presence means finished
+  runs/<run_id>/result.json     the outcome, configuration and checksums; its presence means finished
+  runs/<run_id>/checkpoint.pt   only while unfinished
   results.parquet               a row a run        (made from runs/, see bench.frames)
   curves.parquet                a row an evaluation and metric
   timing.parquet                a row a measurement of the timing study
   sweep.json                    the commands that were given
+  claims/                       who works on what just now
+  set_aside/                    folders of runs that were damaged, or that were asked for again
   report/                       README.md and figures
   wandb/                        offline runs
 """
 
-import json
-import math
+import errno
+import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +25,25 @@ from typing import Any
 
 import yaml
 
-from bench.files import write_text_atomic
+from bench.errors import ConfigError
+from bench.files import (
+    Damaged,
+    digest,
+    force_to_disk,
+    parse_json,
+    read_bytes,
+    read_sealed,
+    to_json,
+    write_sealed,
+    write_text_atomic,
+)
 
-FORMAT = 1
+FORMAT = 2  # 1 had no checksums and no configuration in result.json; it is still read
+UNSEALED_FORMAT = 1
 DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
 FAILED = ("out_of_memory", "failed")
 STATUSES = DECIDED + FAILED
+JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -42,102 +59,279 @@ class RunFolder:
     """One run's folder. Writing order makes `result.json` the last file to appear."""
 
     def __init__(self, sweep: Path, run_id: str) -> None:
+        self._sweep = sweep
         self.path = sweep / "runs" / run_id
-
-    def is_finished(self) -> bool:
-        """Tell whether a readable result is there; a damaged one counts as none, and its run is redone."""
-        return self.read_result() is not None
+        self.checkpoint = self.path / "checkpoint.pt"
+        self._metrics = self.path / "metrics.jsonl"
 
     def read_result(self) -> dict[str, Any] | None:
-        """Return the result, or None if there is none that can be read."""
+        """Return the outcome of a finished run, None of any other, nothing but result.json looked at.
+
+        Raises:
+            Damaged: there is one, and it is not what was written.
+        """
+        path = self.path / "result.json"
         try:
-            result = json.loads((self.path / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            result = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return result if isinstance(result, dict) and result.get("status") in STATUSES else None
+        except OSError as error:
+            raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        if isinstance(result.get("format"), int) and result["format"] > FORMAT:
+            raise _newer(self._sweep, result["format"])
+        _check_result(result, path)
+        return result
+
+    def read(self) -> StoredRun | None:
+        """Return a finished run, None if it is unfinished.
+
+        Raises:
+            Damaged: one of its files is missing or is not what was written.
+        """
+        result = self.read_result()
+        if result is None:
+            return None
+        config_path = self.path / "config.yaml"
+        try:
+            config_text = read_bytes(config_path, CONFIG_BYTES)
+            metrics_text = read_bytes(self._metrics, METRICS_BYTES)
+        except OSError as error:
+            raise Damaged(f"{error.filename}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        if result["format"] == UNSEALED_FORMAT:
+            config = _parse_yaml(config_text, config_path)
+        else:
+            config = result.pop("config")
+            for path, text in ((config_path, config_text), (self._metrics, metrics_text)):
+                if digest(text) != result["files"].get(path.name):
+                    raise Damaged(f"{path}: its checksum does not match")
+        _check_config(config, config_path)
+        return StoredRun(config, _parse_records(metrics_text, self._metrics), result)
+
+    def status(self) -> str | None:
+        """Return how the run ended; None if it did not, or if what is stored of it is damaged."""
+        try:
+            stored = self.read()
+        except Damaged:
+            return None
+        return stored.result["status"] if stored else None
 
     def read_progress(self) -> dict[str, Any] | None:
         """Return the newest evaluation of an unfinished run, or None."""
-        records = _read_lines(self.path / "metrics.jsonl")
-        return records[-1] if records else None
+        try:
+            lines = read_bytes(self._metrics, METRICS_BYTES).splitlines()
+            return parse_json(lines[-1], self._metrics) if lines else None
+        except (OSError, Damaged):
+            return None
 
     def begin(self, config: dict[str, Any]) -> None:
-        """Make the folder, empty but for the configuration."""
-        if self.path.exists():
+        """Make the folder, empty but for the configuration. What a run that did not finish left there goes."""
+        if self.path.is_dir() and not self.path.is_symlink():
             shutil.rmtree(self.path)
+        else:
+            self.path.unlink(missing_ok=True)
         self.path.mkdir(parents=True)
-        write_text_atomic(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-        (self.path / "metrics.jsonl").touch()
+        self._write_config(config)
+        self._metrics.touch()
+
+    def resume(self, config: dict[str, Any], metrics: dict[str, Any]) -> list[dict[str, Any]]:
+        """Go back to the evaluations that a checkpoint knows of, as `metrics_state` returned them.
+
+        Returns:
+            These evaluations.
+
+        Raises:
+            Damaged: they are not there.
+        """
+        try:
+            text = read_bytes(self._metrics, METRICS_BYTES)[: metrics["bytes"]]
+        except OSError as error:
+            raise Damaged(f"{self._metrics}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        if len(text) != metrics["bytes"] or digest(text) != metrics["sha256"]:
+            raise Damaged(f"{self._metrics}: lacks evaluations of before the checkpoint")
+        records = _parse_records(text, self._metrics)
+        os.truncate(self._metrics, len(text))
+        try:
+            self._write_config(config)
+        except IsADirectoryError as error:
+            raise Damaged(f"{self.path / 'config.yaml'}: is no plain file") from error
+        return records
 
     def append(self, record: dict[str, Any]) -> None:
         """Append one evaluation."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as lines:
-            lines.write(_to_json(record) + "\n")
+        with self._metrics.open("a", encoding="utf-8") as lines:
+            lines.write(to_json(record) + "\n")
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def metrics_state(self) -> dict[str, Any]:
+        """Return by what a checkpoint recognises the evaluations of before it; they are on disk then."""
+        force_to_disk(self._metrics)
+        text = read_bytes(self._metrics, METRICS_BYTES)
+        return {"bytes": len(text), "sha256": digest(text)}
+
+    def finish(self, config: dict[str, Any], result: dict[str, Any]) -> None:
         """Write the outcome, which makes the run a finished one."""
-        write_text_atomic(self.path / "result.json", _to_json({"format": FORMAT, **result}, indent=2) + "\n")
+        force_to_disk(self._metrics)
+        names = ("config.yaml", "metrics.jsonl")
+        files = {name: digest(read_bytes(self.path / name, METRICS_BYTES)) for name in names}
+        write_sealed(self.path / "result.json", {"format": FORMAT, **result, "config": config, "files": files})
+        self.checkpoint.unlink(missing_ok=True)
 
-    def read(self) -> StoredRun | None:
-        """Return the run, or None if it is unfinished or damaged."""
-        result = self.read_result()
-        try:
-            config = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError):
-            return None
-        if result is None or not isinstance(config, dict):
-            return None
-        return StoredRun(config, _read_lines(self.path / "metrics.jsonl"), result)
+    def set_aside(self) -> Path:
+        """Move the folder out of the way, to set_aside/, and return where it is now."""
+        target = self._sweep / "set_aside"
+        target.mkdir(exist_ok=True)
+        number = 1 + max(self._times_set_aside(), default=0)
+        return self.path.rename(target / f"{self.path.name}.{number}")
+
+    def was_set_aside(self) -> bool:
+        """Tell whether this run was set aside before."""
+        return bool(self._times_set_aside())
+
+    def _times_set_aside(self) -> list[int]:
+        names = [path.name.rpartition(".")[2] for path in (self._sweep / "set_aside").glob(f"{self.path.name}.*")]
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _write_config(self, config: dict[str, Any]) -> None:
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        write_text_atomic(self.path / "config.yaml", text)
 
 
-def read_runs(sweep: Path) -> list[StoredRun]:
-    """Return all finished runs of a sweep's folder, sorted by run_id."""
+def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
+    """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with those left out."""
     folder = sweep / "runs"
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    runs = (RunFolder(sweep, name).read() for name in names)
-    return [run for run in runs if run is not None]
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return [], []
+        return [], [f"{folder}: cannot be read ({os.strerror(error.errno or 0)})"]
+    runs, wrong = [], []
+    for name in names:
+        try:
+            run = RunFolder(sweep, name).read()
+        except Damaged as error:
+            wrong.append(str(error))
+            continue
+        if run is not None:
+            runs.append(run)
+    return runs, wrong
 
 
 def record_command(sweep: Path, command: str) -> None:
-    """Remember a command that was given for this sweep, once."""
+    """Remember a command that was given for this sweep, once.
+
+    Raises:
+        ConfigError: the folder belongs to a newer version.
+        OSError: it cannot be written.
+    """
     commands = read_commands(sweep)
     if command not in commands:
-        text = _to_json({"format": FORMAT, "commands": [*commands, command]}, indent=2)
-        write_text_atomic(sweep / "sweep.json", text + "\n")
+        write_sealed(sweep / "sweep.json", {"format": FORMAT, "commands": [*commands, command]})
 
 
 def read_commands(sweep: Path) -> list[str]:
-    """Return the commands given for this sweep, oldest first."""
+    """Return the commands given for this sweep, oldest first; none if the file was damaged.
+
+    Raises:
+        ConfigError: the folder belongs to a newer version.
+    """
+    path = sweep / "sweep.json"
     try:
-        stored = json.loads((sweep / "sweep.json").read_text(encoding="utf-8"))
-        return [str(command) for command in stored["commands"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        stored = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
+    except (OSError, Damaged):
         return []
+    if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
+        raise _newer(sweep, stored["format"])
+    commands = stored.get("commands")
+    return [" ".join(str(command).split()) for command in commands] if isinstance(commands, list) else []
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return a JSON-lines file's records, up to the first line that is not whole."""
-    records = []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
-        return []
-    for line in lines:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break
+def _newer(sweep: Path, found: int) -> ConfigError:
+    return ConfigError(f"{sweep}: has format {found}, written by a newer version; this one reads up to {FORMAT}")
+
+
+def _parse_records(text: bytes, path: Path) -> list[dict[str, Any]]:
+    """Return a JSON-lines file's records.
+
+    Raises:
+        Damaged: a line is no record.
+    """
+    records = [parse_json(line, path) for line in text.splitlines()]
+    for record in records:
+        for key in ("step", "samples", "seconds"):
+            if not _is(record.get(key), int, float):
+                raise Damaged(f"{path}: a record has no {key}")
+        if not all(_is(value, int, float, bool, type(None)) for value in record.values()):
+            raise Damaged(f"{path}: a record has values that are no numbers")
     return records
 
 
-def _to_json(value: dict[str, Any], indent: int | None = None) -> str:
-    """Return strict JSON, which has no NaN and no infinity: they become null."""
+# What a result and a configuration must hold for tables and reports to be made of them. A file from elsewhere may
+# hold anything; what holds this cannot mislead more than by wrong numbers.
+_NUMBER, _COUNT, _TEXT = (int, float, type(None)), (int, type(None)), (str, type(None))
+_RESULT = {
+    **dict.fromkeys(("steps_to_solve", "steps", "samples", "parameters", "cell_parameters", "threads"), _COUNT),
+    **dict.fromkeys(("seconds_to_solve", "seconds", "step_ms", "final_loss", "baseline_loss"), _NUMBER),
+    **dict.fromkeys(("error", "backend", "allocator", "traceback"), _TEXT),
+    "solved": (bool,),
+    "environment": (dict, type(None)),
+}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
-    def finite(item: Any) -> Any:
-        if isinstance(item, dict):
-            return {key: finite(child) for key, child in item.items()}
-        if isinstance(item, list | tuple):
-            return [finite(child) for child in item]
-        return None if isinstance(item, float) and not math.isfinite(item) else item
 
-    return json.dumps(finite(value), indent=indent, allow_nan=False, ensure_ascii=False)
+def _check_result(result: dict[str, Any], path: Path) -> None:
+    """Raise Damaged unless a result has what every reader relies on."""
+    wrong = [key for key, kinds in _RESULT.items() if not _is(result.get(key), *kinds)]
+    wrong += [key for key, value in result.items() if key.startswith("final_score.") and not _is(value, *_NUMBER)]
+    wrong += [] if result.get("status") in STATUSES else ["status"]
+    wrong += [] if result.get("run_id") == path.parent.name else ["run_id"]
+    if result.get("format") != UNSEALED_FORMAT:
+        wrong += [key for key in ("config", "files") if not isinstance(result.get(key), dict)]
+    if result.get("status") in DECIDED and not all(_is(result.get(key), int, float) for key in ("steps", "seconds")):
+        wrong += ["steps"]
+    if result.get("status") == "solved" and not _is(result.get("steps_to_solve"), int):
+        wrong += ["steps_to_solve"]
+    if wrong:
+        raise Damaged(f"{path}: holds no result of this run ({wrong[0]})")
+
+
+def _check_config(config: Any, path: Path) -> None:
+    """Raise Damaged unless a configuration has what every reader relies on."""
+    groups = [config.get(group) for group in ("cell", "task", "training")] if isinstance(config, dict) else [None]
+    if not all(isinstance(group, dict) and all(isinstance(key, str) for key in group) for group in groups):
+        raise Damaged(f"{path}: is no configuration")
+    names = [config.get("name"), config["cell"].get("name"), config["task"].get("name")]
+    plain = (str, int, float, bool, type(None), list, dict)
+    if not (
+        all(isinstance(name, str) and _NAME.fullmatch(name) for name in names)
+        and all(_is(value, *plain) for group in groups if group for value in group.values())
+        and _is(config.get("seed"), int)
+        and _is(config["cell"].get("hidden_size"), *_COUNT)
+        and _is(config["training"].get("learning_rate"), *_NUMBER)
+        and all(isinstance(config.get(key), str) for key in ("device", "dtype"))
+    ):
+        raise Damaged(f"{path}: is no configuration of a run")
+
+
+def _is(value: object, *kinds: type) -> bool:
+    """Tell whether a value is of one of the kinds, a bool being no number and a number one that a table can hold."""
+    if isinstance(value, bool):
+        return bool in kinds
+    if isinstance(value, int):
+        return (int in kinds or float in kinds) and -(2**63) <= value < 2**63
+    return isinstance(value, kinds)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads YAML as the store writes it: no tags, and no aliases, which can make megabytes of a line."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
+
+
+def _parse_yaml(text: bytes, path: Path) -> Any:
+    try:
+        return yaml.load(text, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise Damaged(f"{path}: is no YAML ({str(error).splitlines()[0][:100]})") from error

@@ -1,7 +1,7 @@
 """The timing study of a plan: which cells must be measured together, and where the measurements are kept."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from json import loads
@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from bench.config import Config
-from bench.frames import TIMING_COLUMNS, write_parquet
+from bench.errors import printable
+from bench.files import Damaged
+from bench.frames import TIMING_COLUMNS, TIMING_TYPES, read_parquet, write_parquet
 from bench.model import make_model, make_task
 from bench.plan import Plan
 from bench.progress import console, counting
@@ -20,11 +22,15 @@ from bench.timing import case_key, group_key, measure
 from cells import Cell
 
 
-def time_cells(plan: Plan) -> bool:
+def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: None) -> bool:
     """Time the plan's cells and keep the measurements in timing.parquet.
 
     A group of cells is measured together or not at all: if any of them lacks measurements, all of it is
     measured again, with the cells that were there before.
+
+    Args:
+        plan: whose cells.
+        wait_for_quiet: called with the sweep's folder before anything is measured.
 
     Returns:
         Whether anything was measured.
@@ -36,6 +42,7 @@ def time_cells(plan: Plan) -> bool:
     todo = _unmeasured([*planned, *forms], stored)
     if not todo:
         return False
+    wait_for_quiet(plan.sweep)
     failures: list[str] = []
 
     def on_failure(config: Config, error: Exception) -> None:
@@ -57,24 +64,20 @@ def time_cells(plan: Plan) -> bool:
 def _read(path: Path) -> pd.DataFrame:
     """Return the stored measurements; none if there are none, or none that can be read."""
     nothing = pd.DataFrame(columns=list(TIMING_COLUMNS))
-    if not path.exists():
-        return nothing
     try:
-        stored = pd.read_parquet(path)
-    except (OSError, ValueError):
-        stored = nothing
-    if not set(TIMING_COLUMNS) <= set(stored) or stored.empty:
-        console.print(f"{path}: cannot be read; the cells are timed again", markup=False)
+        return read_parquet(path, TIMING_TYPES)
+    except FileNotFoundError:
         return nothing
-    return stored
+    except Damaged as error:
+        console.print(f"{printable(str(error))}; the cells are timed again", markup=False)
+        return nothing
 
 
 def _timeable(plan: Plan) -> list[Config]:
     """Return the runs whose cells can be expected to run: all but those that failed in training."""
     if not plan.first.train:
         return list(plan.configs.values())
-    results = {key: RunFolder(plan.sweep, key).read_result() for key in plan.configs}
-    return [config for key, config in plan.configs.items() if (results[key] or {}).get("status") not in FAILED]
+    return [config for key, config in plan.configs.items() if RunFolder(plan.sweep, key).status() not in FAILED]
 
 
 def _other_forms(config: Config) -> Iterator[Config]:

@@ -3,8 +3,10 @@
 import os
 import sys
 import tempfile
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,22 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from bench.errors import ConfigError
+from bench.claims import Claim, claimed
+from bench.config import RETRY
+from bench.errors import ConfigError, explain_os, printable
+from bench.files import Damaged
 from bench.frames import write_frames
 from bench.plan import Plan, make_plan
 from bench.process import command_line, prepare_kernels
 from bench.progress import SweepProgress, console, describe, planning
+from bench.session import Again, given_up, is_stopping
 from bench.store import FAILED, RunFolder, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
+from bench.worker import close_worker
+
+POLL_SECONDS = 1.0
+CONCLUSION = "conclusion"  # the claim on what follows the runs; no run is called so
 
 
 def _ends_the_program(method: Callable[..., None]) -> Callable[..., None]:
@@ -30,8 +40,11 @@ def _ends_the_program(method: Callable[..., None]) -> Callable[..., None]:
         try:
             method(*arguments, **options)
         except ConfigError as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             raise SystemExit(2) from error
+        except OSError as error:
+            print(f"error: {explain_os(error)}; what was finished is kept", file=sys.stderr)
+            raise SystemExit(1) from error
         except Exception as error:
             traceback.print_exc()
             raise SystemExit(1) from error
@@ -47,6 +60,7 @@ class SweepCallback(Callback):
         self.plan = make_plan(config, planning)
         _check_writable(self.plan.sweep)
         record_command(self.plan.sweep, command_line())
+        _set_aside_retried(self.plan)
         print(_announce(self.plan), flush=True)
         if reason := prepare_kernels(self.plan.first.device):
             print(f"warning: no native kernels ({reason}); cells use their next backend", file=sys.stderr)
@@ -56,16 +70,52 @@ class SweepCallback(Callback):
 
     @_ends_the_program
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        self.progress.stop()
+        try:
+            if is_stopping():
+                raise KeyboardInterrupt
+            _wait_for_others(self.plan)
+        finally:
+            self.progress.stop()
+        close_worker()
         if code := _conclude(self.plan):
             raise SystemExit(code)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave plan and display behind when a launcher sends this to a worker, which needs neither."""
-        return {}
+    def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
+        """Become a callback that does nothing when a launcher sends this to a worker."""
+        return Callback, ()
 
     on_run_start = on_multirun_start
     on_run_end = on_multirun_end
+
+
+def _set_aside_retried(plan: Plan) -> None:
+    """Move the results that `retry` asks for again out of the way, but those that somebody is at already."""
+    for key in plan.retried or ():
+        claim = Claim(plan.sweep, key)
+        if claim.acquire():
+            try:
+                RunFolder(plan.sweep, key).set_aside()
+            finally:
+                claim.release()
+
+
+def _wait_for_others(plan: Plan) -> None:
+    """Return when all planned runs are finished, those too that another command is at.
+
+    Raises:
+        Again: runs are left that nobody is at.
+    """
+    claims = {key: Claim(plan.sweep, key) for key in plan.pending if key not in given_up()}
+    said = False
+    while claims := {key: claim for key, claim in claims.items() if RunFolder(plan.sweep, key).status() is None}:
+        for claim in claims.values():
+            if claim.acquire():
+                claim.release()
+                raise Again
+        if not said:
+            console.print(f"waiting for {len(claims)} runs that another command is at", markup=False)
+            said = True
+        time.sleep(POLL_SECONDS)
 
 
 def _announce(plan: Plan) -> str:
@@ -82,6 +132,8 @@ def _announce(plan: Plan) -> str:
     ]
     if plan.first.train:
         lines.append(f"  runs   {len(plan.configs)}, of which {len(plan.finished)} are finished")
+        if plan.retried is not None:
+            lines.append(f"  retry  {len(plan.retried)} that ended {' or '.join(RETRY[plan.first.retry or ''])}")
     else:
         lines.append("  runs   none: times only")
     return "\n".join(lines)
@@ -107,31 +159,67 @@ def _conclude(plan: Plan) -> int:
     """
     from reports.report import write_report
 
-    # A single run has nothing beside it to be compared with.
-    timed = (len(plan.configs) > 1 or not plan.first.train) and plan.first.timing.enabled and time_cells(plan)
-    if plan.first.train:
-        write_frames(plan.sweep)
-    report = write_report([plan.sweep])
-    if plan.pending or timed:
-        track_report(plan.first, plan.sweep, report.headline)
+    with _alone(plan.sweep, CONCLUSION):
+        # A single run has nothing beside it to be compared with.
+        timed = len(plan.configs) > 1 or not plan.first.train
+        timed = timed and plan.first.timing.enabled and time_cells(plan, _wait_for_quiet)
+        if plan.first.train:
+            for reason in write_frames(plan.sweep):
+                console.print(f"left out: {printable(reason)}", markup=False)
+        report = write_report([plan.sweep])
+        if plan.pending or timed:
+            track_report(plan.first, plan.sweep, report.headline)
     failures = _tell_failures(plan)
     print(report.path)
     return int(failures > 0)
+
+
+@contextmanager
+def _alone(sweep: Path, name: str) -> Iterator[None]:
+    """Do something that one command at a time must do; another one waits."""
+    claim, said = Claim(sweep, name), False
+    while not claim.acquire():
+        if not said:
+            console.print("waiting for another command to conclude this sweep", markup=False)
+            said = True
+        time.sleep(POLL_SECONDS)
+    try:
+        yield
+    finally:
+        claim.release()
+
+
+def _wait_for_quiet(sweep: Path) -> None:
+    """Return when no other command trains on this machine in the same folder: times would suffer."""
+    said = False
+    while any(_is_at_work_here(Claim(sweep, name)) for name in claimed(sweep) if name != CONCLUSION):
+        if not said:
+            console.print("waiting for another command's runs on this machine, before times are measured", markup=False)
+            said = True
+        time.sleep(POLL_SECONDS)
+
+
+def _is_at_work_here(claim: Claim) -> bool:
+    if claim.acquire():  # a dead owner's
+        claim.release()
+        return False
+    return claim.is_local()
 
 
 def _tell_failures(plan: Plan) -> int:
     """Say which planned runs failed, and which have no result at all; return how many these are."""
     failures = 0
     for key in plan.configs if plan.first.train else ():
-        result = RunFolder(plan.sweep, key).read_result()
+        try:
+            result = RunFolder(plan.sweep, key).read_result()
+        except Damaged:
+            result = None
         if result is not None and result["status"] not in FAILED:
             continue
         failures += 1
         if result is None:
             console.print(f"no result: {key}; the same command runs it again", markup=False)
             continue
-        folder = plan.sweep / "runs" / key
-        console.print(
-            f"{describe(result)} (traceback: {folder}/result.json; delete that folder to run it again)", markup=False
-        )
+        told = f"why: {plan.sweep}/runs/{key}/result.json; retry=failed runs it again"
+        console.print(f"{describe(result)} ({told})", markup=False)
     return failures

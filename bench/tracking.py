@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.config import Config
+from bench.errors import one_line
 from bench.store import FAILED
+
+INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer may hold up a run
 
 
 class Tracker(Protocol):
@@ -22,6 +26,9 @@ class Tracker(Protocol):
     def finish(self, result: dict[str, Any]) -> None:
         """Take the outcome; nothing follows."""
 
+    def pause(self) -> None:
+        """Know that nothing follows for now: the run was stopped, to be resumed."""
+
 
 class NoTracker:
     """Takes everything and keeps nothing."""
@@ -29,6 +36,8 @@ class NoTracker:
     def log(self, record: dict[str, Any]) -> None: ...
 
     def finish(self, result: dict[str, Any]) -> None: ...
+
+    def pause(self) -> None: ...
 
 
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
@@ -64,28 +73,44 @@ class WandbTracker:
         self.run.summary.update({key: value for key, value in result.items() if key not in left_out})
         self.run.finish(exit_code=1 if result["status"] in FAILED else 0)
 
+    @_harmless
+    def pause(self) -> None:
+        self.run.finish(exit_code=1)
 
-def open_tracker(config: Config, run_id: str, sweep: Path) -> Tracker:
+
+def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, records: list[dict[str, Any]]) -> Tracker:
     """Start tracking a run: grouped by sweep, job type "run", named by its run_id.
 
     Args:
         config: `tracking.mode` decides whether, and whether over the network.
         run_id: the run's name.
+        attempt: names this beginning of the run; resumed, it is the same W&B run.
         sweep: its folder; W&B writes below its `wandb/`.
+        records: the evaluations of before the run was resumed. Offline, where a run that stopped cannot be
+            continued, they are told again in place of what was; online W&B leaves out those that it has.
     """
     if config.tracking.mode == "disabled":
         return NoTracker()
     tags = [config.cell["name"], config.task["name"], *config.tracking.tags]
-    left_out = ("tracking", "results_dir", "timing", "train")
+    left_out = ("tracking", "results_dir", "timing", "train", "checkpoint", "retry", "memory_gb", "gpus")
     settings = {key: value for key, value in asdict(config).items() if key not in left_out}
+    known = run_id.rpartition("-")[2]
     try:
-        wandb_run = _start(config, sweep, job_type="run", name=run_id, tags=tags, config=settings)
+        for unfinished in (sweep / "wandb").glob(f"offline-run-*-{known}-*"):
+            shutil.rmtree(unfinished)
+        wandb_run = _start(
+            config, sweep, job_type="run", name=run_id, id=f"{known}-{attempt}", resume="allow", tags=tags,
+            config=settings,
+        )  # fmt: skip
         wandb_run.define_metric("*", step_metric="step")
         wandb_run.define_metric("loss", summary="min,last")
     except Exception as error:
         _warn(error)
         return NoTracker()
-    return WandbTracker(wandb_run)
+    tracker = WandbTracker(wandb_run)
+    for record in records:
+        tracker.log(record)
+    return tracker
 
 
 def track_report(config: Config, sweep: Path, headline: Any) -> None:
@@ -115,18 +140,30 @@ def track_report(config: Config, sweep: Path, headline: Any) -> None:
 
 
 def _start(origin: Config, sweep: Path, **options: Any) -> Any:
+    """Start a W&B run; offline if it was to be online and W&B cannot be had."""
     os.environ.setdefault("WANDB_SILENT", "true")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wandb
-    return wandb.init(
-        project=origin.tracking.project,
-        entity=origin.tracking.entity,
-        mode=origin.tracking.mode,  # type: ignore[arg-type]
-        dir=str(sweep),
-        group=origin.name,
-        reinit="finish_previous",
-        settings=wandb.Settings(
+    if origin.tracking.mode == "online" and not _said:
+        try:
+            return wandb.init(mode="online", **_settings(origin, sweep), **options)
+        except Exception as error:
+            _say(f"W&B cannot be reached, runs are kept offline for `wandb sync` ({one_line(error)})")
+    options.pop("resume", None)
+    return wandb.init(mode="offline", **_settings(origin, sweep), **options)
+
+
+def _settings(origin: Config, sweep: Path) -> dict[str, Any]:
+    import wandb
+
+    return {
+        "project": origin.tracking.project,
+        "entity": origin.tracking.entity,
+        "dir": str(sweep),
+        "group": origin.name,
+        "reinit": "finish_previous",
+        "settings": wandb.Settings(
             silent=True,
             console="off",
             symlink=False,  # `latest-run` beside the runs would be synced a second time
@@ -134,11 +171,21 @@ def _start(origin: Config, sweep: Path, **options: Any) -> Any:
             disable_code=True,
             save_code=False,
             x_disable_stats=True,
+            init_timeout=INIT_SECONDS,
+            finish_timeout=FINISH_SECONDS,
+            finish_timeout_raises=True,
         ),
-        **options,
-    )
+    }
 
 
 def _warn(error: Exception) -> None:
-    reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    print(f"tracking is off for this run, results are stored all the same ({reason})", file=sys.stderr)
+    _say(f"tracking is off for this run, results are stored all the same ({one_line(error)})")
+
+
+_said: set[str] = set()  # by this process
+
+
+def _say(message: str) -> None:
+    if message not in _said:
+        print(message, file=sys.stderr, flush=True)
+    _said.add(message)

@@ -3,8 +3,9 @@
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -46,7 +47,7 @@ class Outcome:
     """How training ended.
 
     Attributes:
-        status: "solved", "unsolved" or "diverged".
+        status: "solved", "unsolved", "diverged", or "interrupted" if it was asked to stop before its end.
         steps, seconds: spent, without evaluations.
         final: the last evaluation.
         solved_at: the first evaluation of the unbroken row of solved ones that ended the run, if any.
@@ -66,7 +67,10 @@ class _Clock:
     clock is read, the loop has just read a loss back from the device."""
 
     def __init__(self) -> None:
-        self._start = perf_counter()
+        self.set(0.0)
+
+    def set(self, seconds: float) -> None:
+        self._start = perf_counter() - seconds
 
     def read(self) -> float:
         return perf_counter() - self._start
@@ -75,68 +79,129 @@ class _Clock:
         self._start += seconds
 
 
+class Trainer:
+    """A model in training, and all that its further course depends on."""
+
+    def __init__(self, model: Model, task: Task, training: Training, streams: Streams, dtype: torch.dtype) -> None:
+        """Take a model on the device of the streams, in `dtype`, and draw the held-out sequences."""
+        self.model, self.task, self.training, self.streams, self.dtype = model, task, training, streams, dtype
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(training, self.parameters)
+        self.held_out = task.sample(training.evaluation_size, streams.evaluation).to(dtype)
+        self.clock = _Clock()
+        self.step = 0
+        self.recent: list[tuple[float, float]] = []  # loss and gradient norm of each step since the last evaluation
+        self.latest: Evaluation | None = None
+        self.solved_row: list[Evaluation] = []  # the solved evaluations running up to the latest
+
+    def take_step(self) -> str | None:
+        """Train on a fresh batch. Returns what is wrong if the numbers are no longer finite; no step is taken then."""
+        self.step += 1
+        batch = self.task.sample(self.training.batch_size, self.streams.training).to(self.dtype)
+        loss, norm = _take_gradient(
+            self.model, self.task, batch, self.optimizer, self.parameters, self.training.clip_norm
+        )
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return f"loss {loss} and gradient norm {norm} at step {self.step}"
+        self.optimizer.step()
+        self.recent.append((loss, norm))
+        return None
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate on the held-out sequences."""
+        seconds = self.clock.read()
+        loss, score = evaluate(self.model, self.task, self.held_out)
+        columns = zip(*self.recent, strict=True)
+        train_loss, grad_norm = (statistics.fmean(column) for column in columns) if self.recent else NO_STEPS
+        samples, solved = self.step * self.training.batch_size, self.task.solved(score)
+        evaluation = Evaluation(self.step, samples, seconds, train_loss, grad_norm, loss, score, solved)
+        self.recent.clear()
+        self.latest = evaluation
+        self.solved_row = [*self.solved_row, evaluation] if solved else []
+        return evaluation
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the further course depends on, as tensors and plain values."""
+        assert self.latest is not None
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": self.streams.state_dict(),
+            "step": self.step,
+            "seconds": self.clock.read(),
+            "recent": [list(pair) for pair in self.recent],
+            "latest": asdict(self.latest),
+            "solved_row": [asdict(evaluation) for evaluation in self.solved_row],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: it is the state of something else.
+        """
+        self.latest = Evaluation(**state["latest"])
+        self.solved_row = [Evaluation(**evaluation) for evaluation in state["solved_row"]]
+        self.recent = [(loss, norm) for loss, norm in state["recent"]]
+        self.step = int(state["step"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.streams.load_state_dict(state["random"])
+        self.clock.set(float(state["seconds"]))
+
+
 def train(
-    model: Model,
-    task: Task,
-    training: Training,
-    streams: Streams,
-    dtype: torch.dtype,
+    trainer: Trainer,
     on_evaluation: Callable[[Evaluation], None],
+    after_step: Callable[[Trainer], bool] = lambda _: True,
 ) -> Outcome:
     """Train until the task is solved, a budget is spent or the numbers are no longer finite.
 
     Args:
-        model: on the device of the streams, in `dtype`.
-        task: what to learn.
-        training: optimiser, budgets, evaluation.
-        streams: of training and evaluation data.
-        dtype: of the data.
+        trainer: at its start, or wherever it was left.
         on_evaluation: called with every evaluation, the first before any step.
+        after_step: called after every step and what follows from it; it may keep the trainer's state, and
+            returns whether to go on. What it takes is no training time.
 
     Returns:
         The outcome. "Solved" means that `training.solved_evaluations` evaluations running were.
     """
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = make_optimizer(training, parameters)
-    held_out = task.sample(training.evaluation_size, streams.evaluation).to(dtype)
+    training, clock = trainer.training, trainer.clock
     last_step = _last_step(training)
-    clock = _Clock()
-    steps: list[tuple[float, float]] = []  # loss and gradient norm of each since the last evaluation
-    solved_row: list[Evaluation] = []
 
-    def evaluation_at(step: int) -> Evaluation:
+    def outside(call: Callable[[], Any]) -> Any:
         seconds = clock.read()
-        loss, score = evaluate(model, task, held_out)
-        train_loss, grad_norm = (statistics.fmean(column) for column in zip(*steps, strict=True)) if steps else NO_STEPS
-        samples = step * training.batch_size
-        evaluation = Evaluation(step, samples, seconds, train_loss, grad_norm, loss, score, task.solved(score))
-        steps.clear()
-        on_evaluation(evaluation)
+        result = call()
         clock.leave_out(clock.read() - seconds)
+        return result
+
+    def outcome(status: str, error: str | None = None) -> Outcome:
+        assert trainer.latest is not None
+        solved_at = trainer.solved_row[0] if status == "solved" else None
+        return Outcome(status, trainer.step, clock.read(), trainer.latest, solved_at, error)
+
+    def look() -> Evaluation:
+        evaluation = trainer.evaluate()
+        on_evaluation(evaluation)
         return evaluation
 
-    latest = evaluation_at(0)
-    for step in range(1, last_step + 1):
-        batch = task.sample(training.batch_size, streams.training).to(dtype)
-        loss, norm = _take_gradient(model, task, batch, optimizer, parameters, training.clip_norm)
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            reason = f"loss {loss} and gradient norm {norm} at step {step}"
-            return Outcome("diverged", step, clock.read(), latest, error=reason)
-        optimizer.step()
-        steps.append((loss, norm))
-
+    if trainer.latest is None:
+        outside(look)
+    while trainer.step < last_step:
+        if wrong := trainer.take_step():
+            return outcome("diverged", wrong)
         spent = training.max_seconds is not None and clock.read() > training.max_seconds
-        if step % training.evaluate_every == 0 or step == last_step or spent:
-            latest = evaluation_at(step)
-            if not math.isfinite(latest.loss):
-                reason = f"held-out loss {latest.loss} at step {step}"
-                return Outcome("diverged", step, clock.read(), latest, error=reason)
-            solved_row = [*solved_row, latest] if latest.solved else []
-            if len(solved_row) == training.solved_evaluations:
-                return Outcome("solved", step, clock.read(), latest, solved_at=solved_row[0])
+        if trainer.step % training.evaluate_every == 0 or trainer.step == last_step or spent:
+            evaluation = outside(look)
+            if not math.isfinite(evaluation.loss):
+                return outcome("diverged", f"held-out loss {evaluation.loss} at step {trainer.step}")
+            if len(trainer.solved_row) == training.solved_evaluations:
+                return outcome("solved")
             if spent:
                 break
-    return Outcome("unsolved", latest.step, clock.read(), latest)
+        if not outside(lambda: after_step(trainer)):
+            return outcome("interrupted")
+    return outcome("unsolved")
 
 
 def _last_step(training: Training) -> int:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.frames import CURVE_TYPES, RESULT_TYPES, TIMING_COLUMNS, curves_frame, results_frame
+from bench.files import Damaged
+from bench.frames import CURVE_TYPES, RESULT_TYPES, TIMING_TYPES, curves_frame, read_parquet, results_frame
 from bench.store import read_commands, read_runs
 
 
@@ -25,12 +26,14 @@ class Stored:
         curves: a row an evaluation and metric, with the same two columns.
         timing: a row a measurement; empty if nothing was timed.
         commands: that were given, in order.
+        wrong: what is damaged, and so left out.
     """
 
     results: pd.DataFrame
     curves: pd.DataFrame
     timing: pd.DataFrame
     commands: list[str]
+    wrong: list[str]
 
     @property
     def sweeps(self) -> list[str]:
@@ -64,6 +67,7 @@ def load(*folders: Path | str) -> Stored:
         curves,
         merged([part.timing for part in parts]),
         list(commands),
+        [reason for part in parts for reason in part.wrong],
     )
 
 
@@ -77,32 +81,31 @@ def _labels(folders: list[Path]) -> dict[Path, str]:
 def _load_one(folder: Path, label: str) -> Stored:
     if not folder.is_dir():
         raise LoadError(f"{folder}: no such folder")
-    runs = read_runs(folder)
+    runs, wrong = read_runs(folder)
     if runs:
         results, curves = results_frame(runs), curves_frame(runs)
     else:
-        results = _read_parquet(folder / "results.parquet", list(RESULT_TYPES))
-        curves = _read_parquet(folder / "curves.parquet", list(CURVE_TYPES))
-    timing = _read_parquet(folder / "timing.parquet", list(TIMING_COLUMNS))
+        results = _read_parquet(folder / "results.parquet", RESULT_TYPES, wrong)
+        curves = _read_parquet(folder / "curves.parquet", CURVE_TYPES, wrong)
+    timing = _read_parquet(folder / "timing.parquet", TIMING_TYPES, wrong)
     if results.empty and timing.empty:
-        raise LoadError(f"{folder}: no finished runs and no times; is it a sweep's folder?")
+        reason = f" ({wrong[0]})" if wrong else "; is it a sweep's folder?"
+        raise LoadError(f"{folder}: no finished runs and no times{reason}")
     results, curves, timing = (
         frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing)
     )
-    return Stored(results, curves, timing, read_commands(folder))
+    return Stored(results, curves, timing, read_commands(folder), wrong)
 
 
-def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame()
+def _read_parquet(path: Path, types: dict[str, str], wrong: list[str]) -> pd.DataFrame:
+    """Return a stored table; an empty one if there is none, or none that can be read, which is added to `wrong`."""
     try:
-        frame = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise LoadError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from error
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        raise LoadError(f"{path}: lacks the columns {', '.join(missing)}; delete it, and the sweep makes it again")
-    return frame
+        return read_parquet(path, types)
+    except FileNotFoundError:
+        return pd.DataFrame()
+    except Damaged as error:
+        wrong.append(str(error))
+        return pd.DataFrame()
 
 
 def natural(name: str) -> list[object]:

@@ -1,7 +1,9 @@
 """Cells that go wrong, for the tests of how that is handled."""
 
+import random
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -49,3 +51,17 @@ class Minimal(nn.Module):
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         outputs = torch.tanh(self.scale * self.layer(inputs))
         return outputs, outputs[-1]
+
+
+class Noisy(nn.Module):
+    """Draws from all the global generators at every call, as a cell with dropout or noise does."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(input_size, hidden_size)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        self.calls += 1
+        noise = torch.randn(()) + numpy.random.randn() + random.gauss(0, 1)
+        return torch.tanh(self.layer(inputs)) + 0.1 * noise * self.calls, None

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import conf
-from bench.config import Config, Timing, Tracking, Training
+from bench.config import Checkpoint, Config, Timing, Tracking, Training
 from bench.errors import ConfigError
 from bench.identity import run_id
 from bench.model import make_model, make_task
@@ -47,6 +47,11 @@ CONF = Path(conf.__file__).parent
         ({"timing": {"points": ["horizon=3"]}, "train": False}, "must be a mapping"),
         ({"seed": 2**63}, "below 2^63"),
         ({"tracking": {"mode": "on"}}, "tracking.mode=on"),
+        ({"checkpoint": {"seconds": 0}}, "checkpoint.seconds=0"),
+        ({"checkpoint": {"steps": 0}}, "checkpoint.steps=0"),
+        ({"memory_gb": -1}, "memory_gb=-1"),
+        ({"gpus": -1}, "gpus=-1"),
+        ({"retry": "solved"}, "retry=solved: no such choice."),
         ({"cell": {"hiden_size": 3}}, "Did you mean 'hidden_size'?"),
         ({"cell": {"hidden_size": "big"}}, "cell.hidden_size"),
         ({"cell": {"bias": "perhaps"}}, "cell.bias"),
@@ -104,10 +109,11 @@ def test_the_yaml_files_show_the_schemas_defaults():
     assert read("training/default.yaml") == asdict(Training())
     assert read("timing/default.yaml") == asdict(Timing())
     assert read("tracking/wandb.yaml") == asdict(Tracking())
+    assert read("checkpoint/default.yaml") == asdict(Checkpoint())
     root = {key: value for key, value in read("config.yaml").items() if key not in ("defaults", "hydra")}
     schema = {key: value for key, value in asdict(Config()).items() if key in root}
     assert root == schema
-    assert set(asdict(Config())) - set(root) == {"cell", "task", "training", "timing", "tracking"}
+    assert set(asdict(Config())) - set(root) == {"cell", "task", "training", "timing", "tracking", "checkpoint"}
 
 
 class TestRunId:
@@ -136,6 +142,8 @@ class TestRunId:
             {"name": "other"},
             {"threads": 1, "allocator": "system"},
             {"tracking": {"mode": "offline"}},
+            {"checkpoint": {"seconds": 60}},
+            {"memory_gb": 2.0, "gpus": 1, "retry": "failed"},
             {"horizon": 10},
             # The default, written out: a new option must not orphan results of before it existed.
             {"cell": {"forget_bias": 1.0}},

@@ -4,7 +4,7 @@ import torch
 
 from bench.model import make_model, make_task
 from bench.seeds import make_streams
-from bench.training import train
+from bench.training import Trainer, train
 from tests.bench.conftest import make_config
 
 
@@ -20,7 +20,7 @@ def batches_seen(cell: dict, seed: int) -> list[torch.Tensor]:
         return batch
 
     task.sample = recording
-    train(make_model(config, task), task, config.training, streams, torch.float32, lambda _: None)
+    train(Trainer(make_model(config, task), task, config.training, streams, torch.float32), lambda _: None)
     return seen
 
 

@@ -13,6 +13,11 @@ from bench.runner import run
 from tests.bench.conftest import make_config
 
 
+@pytest.fixture(autouse=True)
+def _said_nothing_yet(monkeypatch):
+    monkeypatch.setattr("bench.tracking._said", set())
+
+
 def read_back(folder: Path) -> dict:
     """What `wandb leet inspect` says of an offline run."""
     command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(folder)]

@@ -9,7 +9,7 @@ import torch
 
 from bench.model import Model, make_model, make_task
 from bench.seeds import make_streams
-from bench.training import Evaluation, Outcome, train
+from bench.training import Evaluation, Outcome, Trainer, train
 from tests.bench.conftest import make_config
 
 
@@ -21,7 +21,8 @@ def run(on_evaluation=lambda _: None, solved=None, **changes) -> tuple[Outcome, 
         task.solved = solved
     torch.manual_seed(0)
     model = make_model(config, task)
-    outcome = train(model, task, config.training, make_streams(0, "cpu"), config.torch_dtype, on_evaluation)
+    trainer = Trainer(model, task, config.training, make_streams(0, "cpu"), config.torch_dtype)
+    outcome = train(trainer, on_evaluation)
     return outcome, model
 
 
@@ -95,7 +96,7 @@ def test_gradients_are_clipped_by_their_common_norm():
     torch.manual_seed(0)
     model = make_model(config, task)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    train(model, task, config.training, make_streams(0, "cpu"), torch.float32, lambda _: None)
+    train(Trainer(model, task, config.training, make_streams(0, "cpu"), torch.float32), lambda _: None)
     moved = math.sqrt(
         sum(float((p - b).detach().square().sum()) for p, b in zip(model.parameters(), before, strict=True))
     )
