@@ -1,6 +1,7 @@
 """Checkpoints of an unfinished run: when one is due, how it is written, and how it is read without trusting it."""
 
 import hashlib
+import io
 import warnings
 import zipfile
 from pathlib import Path
@@ -43,13 +44,10 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
         OSError: it cannot be written; the one of before is still there.
     """
 
-    def save(temporary: Path) -> None:
-        try:
-            torch.save({"state": state, "sha256": _digest(state)}, temporary)
-        except RuntimeError as error:  # what torch makes of a full disk
-            raise OSError(f"{path}: cannot be written ({str(error).splitlines()[0]})") from error
-
-    write_atomic(path, save)
+    # By way of memory, because torch tells of a full disk no more than that something went wrong.
+    content = io.BytesIO()
+    torch.save({"state": state, "sha256": _digest(state)}, content)
+    write_atomic(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -89,14 +89,16 @@ class Stopping:
 
     def __init__(self) -> None:
         self.code = 130
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
-                signal.signal(number, self._on_signal)
+        self._signals = {signal.SIGINT, signal.SIGTERM}
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
+            self._signals.add(signal.SIGHUP)
+        for number in self._signals:
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, _: Any) -> None:
-        for again in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(again, lambda *_: os._exit(self.code))
         self.code = 128 + number
+        for again in self._signals:
+            signal.signal(again, lambda *_: os._exit(self.code))
         with contextlib.suppress(OSError):  # a terminal that is gone
             print("\nstopping: finishing the current steps and saving (again: stop at once)", file=sys.stderr)
         stop()

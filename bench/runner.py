@@ -14,7 +14,7 @@ import torch
 from bench.checkpoint import Schedule, read_checkpoint, write_checkpoint
 from bench.claims import Claim
 from bench.config import Config
-from bench.errors import one_line
+from bench.errors import explain_os, one_line
 from bench.files import Damaged
 from bench.identity import run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
@@ -134,7 +134,10 @@ class _Run:
         except Damaged as error:
             self._set_aside(error)
             return None
-        return stored.result if stored else None
+        if stored is None:
+            return None
+        self.folder.checkpoint.unlink(missing_ok=True)  # of a process that ended between this and its result
+        return stored.result
 
     def _set_aside(self, reason: Damaged) -> None:
         print(f"{reason}; set aside as {self.folder.set_aside()}, the run starts over", file=sys.stderr)
@@ -210,7 +213,7 @@ class _Run:
             write_checkpoint(self.folder.checkpoint, {"run": about, "trainer": trainer.state_dict()})
         except OSError as error:  # the run itself is none the worse
             if self.can_save:
-                print(f"no checkpoint: {error}; the run goes on", file=sys.stderr)
+                print(f"no checkpoint: {explain_os(error)}; the run goes on", file=sys.stderr)
             self.can_save = False
 
     def _check_claim(self) -> None:

@@ -5,13 +5,16 @@ do not (on other machines), a launcher that is torn down does the same: workers 
 gone."""
 
 import contextlib
+import fcntl
 import os
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+PREFIX = "recurrent-bench-"
 VARIABLE = "RECURRENT_BENCH_SESSION"
 PATIENCE_SECONDS = 120.0  # for the step under way and the checkpoint after it
 
@@ -23,13 +26,34 @@ class Again(BaseException):  # no Exception: Hydra would take it for a callback'
 @contextlib.contextmanager
 def session() -> Iterator[None]:
     """Hold a session, in the command's own process."""
-    with tempfile.TemporaryDirectory(prefix="recurrent-bench-", ignore_cleanup_errors=True) as folder:
-        os.environ[VARIABLE] = folder
-        (Path(folder) / "command").write_text(str(os.getpid()))
+    _clear_dead()
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)))
+        command = stack.enter_context((folder / "new").open("w"))
+        fcntl.flock(command, fcntl.LOCK_EX)  # until this process ends, however it does
+        command.write(str(os.getpid()))
+        command.flush()
+        (folder / "new").rename(folder / "command")  # never seen unlocked
+        os.environ[VARIABLE] = str(folder)
+        stack.callback(os.environ.pop, VARIABLE, None)
+        yield
+
+
+def _clear_dead() -> None:
+    """Remove what sessions left whose command was killed: their folders, and launchers' processes that wait for
+    it for ever. Workers of runs are not among these: they save and end by themselves."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
-            yield
-        finally:
-            os.environ.pop(VARIABLE, None)
+            with (folder / "command").open("r+") as command:
+                fcntl.flock(command, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # its command lives, or it is somebody else's
+            continue
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                ours = f"{VARIABLE}={folder}\0".encode() in (process / "environ").read_bytes()
+                if ours and b"bench.worker" not in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_command() -> bool:

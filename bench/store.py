@@ -30,6 +30,7 @@ from bench.files import (
     Damaged,
     digest,
     force_to_disk,
+    naming,
     parse_json,
     read_bytes,
     read_sealed,
@@ -158,18 +159,20 @@ class RunFolder:
 
     def append(self, record: dict[str, Any]) -> None:
         """Append one evaluation."""
-        with self._metrics.open("a", encoding="utf-8") as lines:
+        with naming(self._metrics), self._metrics.open("a", encoding="utf-8") as lines:
             lines.write(to_json(record) + "\n")
 
     def metrics_state(self) -> dict[str, Any]:
         """Return by what a checkpoint recognises the evaluations of before it; they are on disk then."""
-        force_to_disk(self._metrics)
+        with naming(self._metrics):
+            force_to_disk(self._metrics)
         text = read_bytes(self._metrics, METRICS_BYTES)
         return {"bytes": len(text), "sha256": digest(text)}
 
     def finish(self, config: dict[str, Any], result: dict[str, Any]) -> None:
         """Write the outcome, which makes the run a finished one."""
-        force_to_disk(self._metrics)
+        with naming(self._metrics):
+            force_to_disk(self._metrics)
         names = ("config.yaml", "metrics.jsonl")
         files = {name: digest(read_bytes(self.path / name, METRICS_BYTES)) for name in names}
         write_sealed(self.path / "result.json", {"format": FORMAT, **result, "config": config, "files": files})
