@@ -23,7 +23,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def one_line(error: BaseException) -> str:
     """Return an exception as one line of plain text: its kind, and the first line of what it says."""
-    return printable(f"{type(error).__name__}: {error}".splitlines()[0])[:500]
+    said = str(error).strip()
+    return printable(f"{type(error).__name__}: {said}".splitlines()[0] if said else type(error).__name__)[:500]
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,20 +22,17 @@ from cells import native
 _TUNED = {-3: 1 << 30, -1: (1 << 31) - 1, -2: 256 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
 
 
-def configure_process(threads: int, allocator: str, memory_gb: float | None = None) -> str:
-    """Set torch's threads and the allocator of this process, and what memory it may have.
+def configure_process(threads: int, allocator: str) -> str:
+    """Set torch's threads and the allocator of this process.
 
     Args:
         threads: of torch's operations.
         allocator: "tuned" or "system". Once tuned, a process stays tuned.
-        memory_gb: GiB beyond which allocations fail, where the system can do that; None for no limit.
 
     Returns:
         The allocator in effect: "tuned", or "system" also where glibc is missing.
     """
     torch.set_num_threads(threads)
-    if memory_gb is not None:
-        _limit_memory(round(memory_gb * 2**30))
     # The sweep says once that there are no native kernels, and results and report say it again.
     warnings.simplefilter("ignore", native.NativeUnavailable)
     if torch.cuda.is_available():
@@ -42,12 +40,20 @@ def configure_process(threads: int, allocator: str, memory_gb: float | None = No
     return "tuned" if allocator == "tuned" and _tune_malloc() else "system"
 
 
-def _limit_memory(limit: int) -> None:
-    """Let allocations of this process fail beyond a limit, rather than have the system kill some process."""
+@contextlib.contextmanager
+def limited_memory(gib: float | None) -> Iterator[None]:
+    """Let allocations of this process fail beyond `gib` GiB, rather than have the system kill some process."""
     import resource
 
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if gib is not None:
+        limit = round(gib * 2**30)
+        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from bench.errors import explain_os, one_line
 from bench.files import Damaged
 from bench.identity import run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
-from bench.process import configure_process, environment, memory_bytes
+from bench.process import configure_process, environment, limited_memory, memory_bytes
 from bench.seeds import make_streams
 from bench.store import FORMAT, RunFolder
 from bench.tracking import open_tracker
@@ -70,7 +70,7 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
     if not claim.acquire():
         return {"run_id": identifier, "status": CLAIMED}
     try:
-        allocator = configure_process(config.threads, config.allocator, _memory(config))
+        allocator = configure_process(config.threads, config.allocator)
         folder = RunFolder(sweep, identifier)
         folder.begin(asdict(config))
         result = {"run_id": identifier, "status": "failed", "solved": False, "error": reason, "traceback": None}
@@ -101,7 +101,7 @@ class _Run:
             return stored
         if config.retry and not self.folder.was_set_aside():
             return {"run_id": self.identifier, "status": SKIPPED}
-        allocator = configure_process(config.threads, config.allocator, _memory(config))
+        allocator = configure_process(config.threads, config.allocator)
         state, records = self._resume()
         if state is None:
             self.folder.begin(asdict(config))
@@ -160,26 +160,32 @@ class _Run:
 
     def _attempt(self, state: dict[str, Any] | None) -> dict[str, Any]:
         """Train, and return what came of it; an exception is returned as a status with its reason."""
-        config = self.config
         facts: dict[str, Any] = {}
         try:
-            task = make_task(config)
-            facts["baseline_loss"] = task.baseline_loss
-            streams = make_streams(config.seed, config.device)
-            streams.seed_globals()
-            model = make_model(config, task)
-            facts |= _describe(model)
-            trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
-            if state is not None:
-                self._restore(trainer, state)
-            outcome = train(trainer, self._take_evaluation, self._after_step)
-            return facts | _summarize(outcome, config)
+            with limited_memory(_memory(self.config)):
+                self._train(state, facts)
         except (ClaimLost, StoreError, Damaged):
             raise
         except (Exception, SystemExit) as error:  # a cell may even try to leave
+            traceback.clear_frames(error.__traceback__)  # what they hold may be the memory that was missing
             status = "out_of_memory" if is_out_of_memory(error) else "failed"
             reason = one_line(error)
-            return facts | {"status": status, "solved": False, "error": reason, "traceback": traceback.format_exc()}
+            facts |= {"status": status, "solved": False, "error": reason, "traceback": traceback.format_exc()}
+        return facts
+
+    def _train(self, state: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+        """Train, and add to `facts` what becomes known."""
+        config = self.config
+        task = make_task(config)
+        facts["baseline_loss"] = task.baseline_loss
+        streams = make_streams(config.seed, config.device)
+        streams.seed_globals()
+        model = make_model(config, task)
+        facts |= _describe(model)
+        trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
+        if state is not None:
+            self._restore(trainer, state)
+        facts |= _summarize(train(trainer, self._take_evaluation, self._after_step), config)
 
     def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
         try:

@@ -1,6 +1,10 @@
 """Cells that go wrong, for the tests of how that is handled."""
 
+import os
 import random
+import signal
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -65,3 +69,42 @@ class Noisy(nn.Module):
         self.calls += 1
         noise = torch.randn(()) + numpy.random.randn() + random.gauss(0, 1)
         return torch.tanh(self.layer(inputs)) + 0.1 * noise * self.calls, None
+
+
+class Killed(nn.Module):
+    """Its process dies of SIGKILL at the n-th training step, `times` times; a file remembers how often."""
+
+    def __init__(self, input_size: int, hidden_size: int, log: str, times: int = 99, at: int = 3) -> None:
+        super().__init__()
+        self.layer, self.log, self.times, self.at = nn.Linear(input_size, hidden_size), Path(log), times, at
+        self.calls = 0
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        self.calls += self.training
+        before = self.log.read_text() if self.log.exists() else ""
+        if self.calls == self.at and len(before) < self.times:
+            self.log.write_text(before + "x")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.tanh(self.layer(inputs)), None
+
+
+class Growing(nn.Module):
+    """Takes 64 MiB more at every call, and uses them."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.layer, self.kept = nn.Linear(input_size, hidden_size), []
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        self.kept.append(torch.ones(16 << 20))
+        return torch.tanh(self.layer(inputs)), None
+
+
+class Leaving(nn.Module):
+    """Tries to end the program."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        sys.exit("no")

@@ -1,0 +1,206 @@
+"""Sweeps that are stopped, killed, run twice at once or lose a worker: nothing is lost, doubled or changed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SWEEP = (
+    "-m", "name=k", "cell=lstm,gru,rnn", "task=adding", "seed=0,1", "task.length=20", "cell.hidden_size=32",
+    "training.max_steps=1500", "timing=none", "tracking=none",
+)  # fmt: skip
+TIMES = ["seconds", "step_ms", "seconds_to_solve"]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start `python -m bench` in a process group of its own."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", f"results_dir={folder}", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def finish(folder: Path, *arguments: str, code: int = 0) -> str:
+    """Run it to its end; returns what it said."""
+    process = start(folder, *arguments)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == code, said
+    assert "Traceback" not in said, said
+    return said
+
+
+def tables(folder: Path, name: str = "k") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Results and curves of a sweep, without times and without what tells where they were made."""
+    results = pd.read_parquet(folder / name / "results.parquet").drop(columns=[*TIMES, "environment"])
+    return results, pd.read_parquet(folder / name / "curves.parquet").drop(columns="seconds")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    for expected, found in zip(tables(one), tables(other), strict=True):
+        pd.testing.assert_frame_equal(found, expected)
+
+
+def workers_of(folder: Path) -> list[int]:
+    """The workers' processes of a command whose results go to `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if b"bench.worker" in (process / "cmdline").read_bytes() and Path(os.readlink(process / "cwd")) == folder:
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep, undisturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(folder, *SWEEP, "+launch=serial")
+    return folder
+
+
+@pytest.mark.parametrize("launch", ["serial", "parallel"])
+def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path, whole: Path, launch: str):
+    moments = random.Random(launch)
+    for kill in range(5):
+        process = start(tmp_path, *SWEEP, f"+launch={launch}")
+        # The command alone, or all its processes at once: as the system kills, and as a machine that fails.
+        try:
+            process.wait(moments.uniform(2, 7))
+        except subprocess.TimeoutExpired:
+            (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
+            process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    said = finish(tmp_path, *SWEEP, f"+launch={launch}")
+    assert "set aside" not in said
+    assert_same(whole, tmp_path)
+    wait_for(lambda: not workers_of(tmp_path))
+    assert list((tmp_path / "k" / "claims").iterdir()) == []
+
+
+@pytest.mark.parametrize("launch", ["serial", "parallel"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_asked_to_stop_it_saves_and_says_how_to_continue(tmp_path: Path, whole: Path, launch: str, name: str):
+    process = start(tmp_path, *SWEEP, f"+launch={launch}", "checkpoint=none")
+    number = signal.Signals[name]
+    wait_for(lambda: list(tmp_path.glob("k/runs/*/metrics.jsonl")))
+    time.sleep(0.5)
+    if launch == "parallel" and name == "SIGINT":
+        os.killpg(process.pid, number)  # as a terminal does
+    else:
+        os.kill(process.pid, number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert "Traceback" not in said, said
+    assert "stopping: finishing the current steps and saving" in said
+    assert f"The same command continues:\n  python -m bench -m results_dir={tmp_path} name=k cell=lstm,gru" in said
+    assert workers_of(tmp_path) == []
+    assert list((tmp_path / "k" / "claims").iterdir()) == []
+    saved = list(tmp_path.glob("k/runs/*/checkpoint.pt"))
+    finished = list(tmp_path.glob("k/runs/*/result.json"))
+    assert saved or finished
+    assert len(list(tmp_path.glob("k/runs/*"))) == len(saved) + len(finished)  # whatever had begun is kept
+    finish(tmp_path, *SWEEP, f"+launch={launch}")
+    assert_same(whole, tmp_path)
+
+
+def test_asked_twice_it_stops_at_once_and_loses_nothing_finished(tmp_path: Path):
+    slow = ["cell=lstm", "task.length=3000", "training.batch_size=64", "training.evaluate_every=1"]
+    process = start(tmp_path, "name=k", "task=adding", "tracking=none", *slow)
+    wait_for(lambda: list(tmp_path.glob("k/runs/*/metrics.jsonl")))
+    time.sleep(1.0)
+    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=5)
+    assert process.returncode == 130
+    wait_for(lambda: not workers_of(tmp_path))
+
+
+def test_two_commands_at_once_divide_the_runs(tmp_path: Path, whole: Path):
+    first = start(tmp_path, *SWEEP, "+launch=serial", "timing=default", "timing.rounds=2")
+    second = start(tmp_path, *SWEEP, "+launch=serial", "timing=default", "timing.rounds=2")
+    said = [process.communicate(timeout=300)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), said
+    assert not any("Traceback" in text for text in said)
+    assert_same(whole, tmp_path)
+    assert list((tmp_path / "k" / "set_aside").glob("*")) == []
+    timing = pd.read_parquet(tmp_path / "k" / "timing.parquet")
+    assert (timing[timing["quantity"] == "training_step"].groupby("case").size() == 2).all()  # measured once
+
+
+def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole: Path):
+    """One command is killed while another one, that came later, waits for its run."""
+    first = start(tmp_path, *SWEEP, "+launch=serial")
+    wait_for(lambda: list(tmp_path.glob("k/claims/*")))
+    second = start(tmp_path, *SWEEP, "+launch=serial")
+    time.sleep(2)
+    for pid in [first.pid, *workers_of(tmp_path)]:
+        os.kill(pid, signal.SIGKILL)
+    said, _ = second.communicate(timeout=300)
+    first.communicate()
+    if second.returncode:  # its own worker was among those killed, twice: impossible, they are killed once
+        pytest.fail(said)
+    assert_same(whole, tmp_path)
+
+
+@pytest.fixture
+def own_cells(tmp_path: Path) -> Sequence[str]:
+    """Cells that take their process with them, as a user's own."""
+    folder = tmp_path / "conf" / "cell"
+    folder.mkdir(parents=True)
+    for name, options in {
+        "dying": {"_target_": "Killed", "log": tmp_path / "dying", "times": 99},
+        "mortal": {"_target_": "Killed", "log": tmp_path / "mortal", "times": 1},
+        "growing": {"_target_": "Growing"},
+        "leaving": {"_target_": "Leaving"},
+    }.items():
+        lines = [f"{key}: {value}" for key, value in options.items()]
+        text = "\n".join([f"name: {name}", "hidden_size: 3", *lines]).replace("_: ", "_: tests.bench.broken.")
+        (folder / f"{name}.yaml").write_text(text)
+    return ["--config-dir", str(folder.parent)]
+
+
+@pytest.mark.parametrize("launch", ["serial", "parallel"])
+def test_what_ends_its_process_is_an_outcome_and_its_neighbours_live(tmp_path: Path, own_cells, launch: str):
+    tiny = ["training.batch_size=4", "training.max_steps=40", "training.evaluate_every=20", "tracking=none"]
+    cells = "cell=dying,mortal,growing,leaving,lstm"
+    sweep = ["-m", "name=own", "task.length=5", cells, "memory_gb=2.5", "timing=none"]
+    arguments = [*own_cells, *sweep, *tiny, f"+launch={launch}"]
+    said = finish(tmp_path / "r", *arguments, code=1)
+    results = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
+    assert results["status"].to_dict() == {
+        "dying": "failed", "mortal": "unsolved", "growing": "out_of_memory", "leaving": "failed", "lstm": "unsolved",
+    }  # fmt: skip
+    assert "SIGKILL" in results.loc["dying", "error"]
+    assert (tmp_path / "dying").read_text() == "xx"  # tried twice
+    report = (tmp_path / "r" / "own" / "report" / "README.md").read_text()
+    assert "its process was ended by SIGKILL" in report
+    assert "retry=failed" in said
+    # Asked for again: what failed, and nothing else.
+    (tmp_path / "dying").write_text("x" * 99)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("r/own/runs/*lstm*/*")}
+    assert before
+    said = finish(tmp_path / "r", *arguments, "+retry=failed", code=1)
+    assert "retry  3 that ended failed or out_of_memory" in said
+    again = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
+    assert again["status"].to_dict() == results["status"].to_dict() | {"dying": "unsolved"}
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("r/own/runs/*lstm*/*")} == before
