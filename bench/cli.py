@@ -6,7 +6,6 @@ import re
 import shlex
 import signal
 import sys
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from bench.errors import ConfigError, explain, explain_os, one_line, printable
 from bench.session import Again, session, stop
 
 MOST_PASSES = 20
+LAUNCHERS = ("joblib", "ray", "submitit")  # packages whose exceptions say that a process of theirs was lost
 
 HELP = """\
 Compare recurrent networks: train cells on tasks with several seeds, time them, write a report.
@@ -79,8 +79,10 @@ def _run_until_done() -> None:
             return _run()
         except Again:
             continue
-        except BrokenExecutor as error:
-            print(f"a launcher's process died ({one_line(error)}); going on", file=sys.stderr)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in LAUNCHERS:
+                raise
+            print(f"the launcher lost a process ({one_line(error)}); going on", file=sys.stderr)
     return _run()
 
 

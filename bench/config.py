@@ -86,8 +86,8 @@ class Config:
     dtype: str = "float32"
     threads: int = 1
     allocator: str = "tuned"
-    memory_gb: float | None = None
-    gpus: float = 0
+    memory_gb: Any = None  # a number; Slurm takes whole ones only, and so what is given must not become a float
+    gpus: Any = 0
     retry: str | None = None
     train: bool = True
     horizon: int | None = None
@@ -177,7 +177,8 @@ def _check_values(config: Config) -> None:
         ("timing.block_seconds", timing.block_seconds),
         ("timing.max_seconds", timing.max_seconds),
     ):
-        if number is not None and not (math.isfinite(number) and number > 0):
+        real = isinstance(number, int | float) and not isinstance(number, bool)
+        if number is not None and not (real and math.isfinite(number) and number > 0):
             raise ConfigError(f"{key}={number}: must be a finite number above 0")
     for key, choice, choices in (
         ("dtype", config.dtype, ("float32", "float64")),

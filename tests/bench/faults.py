@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import time
+import traceback
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -95,7 +96,7 @@ def forked(call) -> str:  # type: ignore[no-untyped-def]
         try:
             text = json.dumps(call())
         except BaseException as error:
-            text = json.dumps({"raised": f"{type(error).__name__}: {error}"})
+            text = json.dumps({"raised": "".join(traceback.format_exception(error))[-3000:]})
         os.write(writing, text.encode()[:60_000])
         os._exit(0)
     os.close(writing)

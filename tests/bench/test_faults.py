@@ -83,7 +83,7 @@ def test_every_flipped_byte_of_a_finished_run_is_noticed(tmp_path: Path, name: s
             assert found == good  # white space may look different and mean the same
     assert told
     assert all("\n" not in reason and str(tmp_path) in reason for reason in told)
-    for length in range(0, len(content), 7):
+    for length in range(0, len(content) - 1, 7):  # without its last newline a file says the same
         path.write_bytes(content[:length])
         with pytest.raises(Damaged):
             folder.read()
