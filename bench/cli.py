@@ -1,11 +1,13 @@
 """The command line: help, Hydra, and errors as one line with exit code 2."""
 
 import contextlib
+import math
 import os
 import re
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 import conf
 from bench.errors import ConfigError, explain, explain_os, one_line, printable
-from bench.session import Again, session, stop
+from bench.launchers import lost_a_process
+from bench.session import Again, runs_left, session, stop
 
-MOST_PASSES = 20
-LAUNCHERS = ("joblib", "ray", "submitit")  # packages whose exceptions say that a process of theirs was lost
+MOST_FRUITLESS = 3  # passes in which no run is finished, before the command gives up
 
 HELP = """\
 Compare recurrent networks: train cells on tasks with several seeds, time them, write a report.
@@ -58,6 +60,9 @@ def main() -> None:
         _refuse(explain(error))
     except ConfigError as error:
         _refuse(str(error))
+    except StuckError as error:
+        print(f"error: {error}; what was finished is kept, and the same command continues", file=sys.stderr)
+        raise SystemExit(1) from None
     except OSError as error:
         print(f"error: {explain_os(error)}; what was finished is kept", file=sys.stderr)
         raise SystemExit(1) from None
@@ -68,36 +73,60 @@ def _refuse(reason: str) -> None:
     raise SystemExit(2) from None
 
 
+class StuckError(RuntimeError):
+    """Runs are left, and none gets finished."""
+
+
 def _run_until_done() -> None:
-    """Run the command, and again as long as that leaves runs that nobody is at: another process died over them."""
+    """Run the command, and again as long as that leaves runs that nobody is at: a process died over them.
+
+    Raises:
+        StuckError: again and again, no run gets finished.
+    """
     from bench.config import register_schema
 
     _check_secrets(sys.argv[1:])
     register_schema()
-    for _ in range(MOST_PASSES - 1):
+    left, fruitless = math.inf, 0
+    while True:
         try:
             return _run()
         except Again:
-            continue
+            reason = "their processes die"
         except Exception as error:
-            if type(error).__module__.partition(".")[0] not in LAUNCHERS:
+            if not lost_a_process(error):
                 raise
-            print(f"the launcher lost a process ({one_line(error)}); going on", file=sys.stderr)
-    return _run()
+            reason = f"the launcher fails: {one_line(error)}"
+        left, before = runs_left(), left
+        fruitless = 0 if left < before else fruitless + 1
+        if fruitless == MOST_FRUITLESS:
+            raise StuckError(f"{left} runs are left that cannot be finished, {reason}")
+        print(f"{left} runs are left, {reason}; going on", file=sys.stderr)
 
 
 class Stopping:
-    """Ends the command when it is asked to: runs save, then the command ends; asked again, it ends at once."""
+    """Ends the command when it is asked to: runs save, then the command ends; asked again, it ends at once.
+
+    A terminal sends Ctrl-C to all processes of a command, those of launchers too, which would end in the middle of
+    things. All inherit that SIGINT is blocked; here a thread of its own waits for it."""
 
     def __init__(self) -> None:
         self.code = 130
-        self._signals = {signal.SIGINT, signal.SIGTERM}
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        threading.Thread(target=self._wait_for_interrupt, daemon=True).start()
+        self._signals = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
         if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup has it
             self._signals.add(signal.SIGHUP)
         for number in self._signals:
             signal.signal(number, self._on_signal)
 
+    def _wait_for_interrupt(self) -> None:
+        while True:
+            signal.sigwait({signal.SIGINT})
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+
     def _on_signal(self, number: int, _: Any) -> None:
+        number = signal.SIGINT if number == signal.SIGUSR1 else number
         self.code = 128 + number
         for again in self._signals:
             signal.signal(again, lambda *_: os._exit(self.code))

@@ -68,8 +68,17 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     sweep = Path(first.results_dir) / first.name
     _check_directories(master, sweep)
     statuses = {key: RunFolder(sweep, key).status() for key in configs}
-    retried = frozenset(key for key in configs if statuses[key] in RETRY[first.retry]) if first.retry else None
+    retried = _retried(first.retry, sweep, statuses) if first.retry else None
     return Plan(sweep, configs, frozenset(key for key in configs if statuses[key]), retried)
+
+
+def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:
+    """Return the runs whose outcome is asked for again, and those that were and did not get to one."""
+    return frozenset(
+        key
+        for key, status in statuses.items()
+        if status in RETRY[retry] or (status is None and RunFolder(sweep, key).was_set_aside())
+    )
 
 
 def _check_directories(master: DictConfig, sweep: Path) -> None:

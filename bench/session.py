@@ -119,6 +119,18 @@ def given_up() -> frozenset[str]:
     return frozenset(name.removeprefix("gave-up-") for name in names)
 
 
+def note_left(runs: int) -> None:
+    """Take note of how many runs the command has yet to finish."""
+    if (folder := _folder()) is not None:
+        (folder / "left").write_text(str(runs))
+
+
+def runs_left() -> int:
+    """Return how many runs the command had yet to finish when it last began."""
+    folder = _folder()
+    return int((folder / "left").read_text()) if folder and (folder / "left").exists() else 0
+
+
 def _workers(folder: Path) -> set[int]:
     return {int(path.name.removeprefix("worker-")) for path in folder.glob("worker-*")}
 

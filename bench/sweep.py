@@ -19,10 +19,11 @@ from bench.config import RETRY
 from bench.errors import ConfigError, explain_os, printable
 from bench.files import Damaged
 from bench.frames import write_frames
+from bench.launchers import prepare_launcher
 from bench.plan import Plan, make_plan
 from bench.process import command_line, prepare_kernels
 from bench.progress import SweepProgress, console, describe, planning
-from bench.session import Again, given_up, is_stopping
+from bench.session import Again, given_up, is_stopping, note_left
 from bench.store import FAILED, RunFolder, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
@@ -66,6 +67,8 @@ class SweepCallback(Callback):
             print(f"warning: no native kernels ({reason}); cells use their next backend", file=sys.stderr)
         if not self.plan.pending or not self.plan.first.train:
             raise SystemExit(_conclude(self.plan))
+        note_left(len(self.plan.pending))
+        prepare_launcher(config.hydra.launcher)
         self.progress = SweepProgress(self.plan)
 
     @_ends_the_program
@@ -90,7 +93,7 @@ class SweepCallback(Callback):
 
 def _set_aside_retried(plan: Plan) -> None:
     """Move the results that `retry` asks for again out of the way, but those that somebody is at already."""
-    for key in plan.retried or ():
+    for key in (plan.retried or frozenset()) & plan.finished:
         claim = Claim(plan.sweep, key)
         if claim.acquire():
             try:

@@ -44,8 +44,6 @@ def execute(composed: dict[str, Any]) -> dict[str, Any]:
     Returns:
         As `bench.runner.run`, but of the result no more than says how it ended.
     """
-    if not is_command():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the command, which tells the worker
     request: dict[str, Any] = {"composed": composed}
     for _ in range(ATTEMPTS):
         if is_stopping():
@@ -159,7 +157,8 @@ def _serve(connection: Connection) -> None:
         time.sleep(GRACE_SECONDS)
         os._exit(1)
 
-    signal.signal(signal.SIGTERM, on_signal)
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # Slurm's warning before it ends a job, too
+        signal.signal(number, on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=listen, daemon=True).start()
     while (request := inbox.get()) is not None:

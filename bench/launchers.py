@@ -1,0 +1,59 @@
+"""What Hydra's launchers need beyond their configuration in `conf/launch`, and how it is told when one is lost."""
+
+import shutil
+import signal
+import socket
+from typing import Any
+
+from omegaconf import DictConfig
+
+from bench.errors import ConfigError, one_line
+
+# Packages whose exceptions say that a process of theirs was lost, and with it what it was asked to do.
+_PACKAGES = ("joblib", "ray", "submitit")
+
+
+def prepare_launcher(launcher: DictConfig) -> None:
+    """Check that the launcher can be used here, and start what it needs.
+
+    Raises:
+        ConfigError: it cannot; the message says why.
+    """
+    kind = str(launcher.get("_target_")).rpartition(".")[2]
+    if kind == "SlurmLauncher" and shutil.which("srun") is None:
+        raise ConfigError("+launch=slurm: there is no srun here; run this where Slurm is, or try +launch=submitit")
+    if kind == "RayLauncher":
+        _start_ray(launcher)
+
+
+def _start_ray(launcher: DictConfig) -> None:
+    """Start Ray as the launcher would, but keep the command's own handling of signals: Ray's is to abort."""
+    from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
+
+    address = launcher.ray.init.get("address")
+    if address:
+        _check_listens(str(address))
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        start_ray(launcher.ray.init)
+    except Exception as error:
+        raise ConfigError(f"+launch=ray: Ray does not start ({one_line(error)})") from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _check_listens(address: str) -> None:
+    """Raise ConfigError if nothing answers at HOST:PORT; Ray itself would wait for many minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # "auto", or what Ray alone understands
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"hydra.launcher.ray.init.address={address}: no Ray there ({one_line(error)})") from error
+
+
+def lost_a_process(error: Exception) -> bool:
+    """Tell whether an exception comes from a launcher that lost a process, and not from what ran in it."""
+    return any(kind.__module__.partition(".")[0] in _PACKAGES for kind in type(error).__mro__)
