@@ -1,6 +1,7 @@
 """The command line: help, Hydra, and errors as one line with exit code 2."""
 
 import contextlib
+import logging
 import math
 import os
 import re
@@ -8,19 +9,21 @@ import shlex
 import signal
 import sys
 import threading
+from argparse import ArgumentError
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
-from hydra.errors import HydraException
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 import conf
 from bench.errors import ConfigError, explain, explain_os, one_line, printable
 from bench.launchers import lost_a_process
-from bench.session import Again, runs_left, session, stop
+from bench.session import Again, PastHydra, has_begun, runs_left, session, stop
 
+HYDRA_SETTINGS = r"hydra([./]launcher$|\.launcher\.[a-z]|\.sweeper\.params(\.|$)|\.mode$)"
+MOST_CHARACTERS = 700  # of an error
 MOST_FRUITLESS = 3  # passes in which no run is finished, before the command gives up
 
 HELP = """\
@@ -49,28 +52,31 @@ def main() -> None:
         return
     sys.argv[1:] = sorted(sys.argv[1:], key=_rank)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing
-    try:
-        with session():
-            stopping = Stopping()
-            try:
-                _run_until_done()
-            except KeyboardInterrupt:
-                stopping.leave()
-    except (HydraException, OmegaConfBaseException) as error:
-        _refuse(explain(error))
-    except ConfigError as error:
-        _refuse(str(error))
-    except StuckError as error:
-        print(f"error: {error}; what was finished is kept, and the same command continues", file=sys.stderr)
-        raise SystemExit(1) from None
-    except OSError as error:
-        print(f"error: {explain_os(error)}; what was finished is kept", file=sys.stderr)
-        raise SystemExit(1) from None
+    logging.getLogger("hydra").addHandler(logging.NullHandler())  # it would log what it also raises
+    with session():
+        stopping = Stopping()
+        try:
+            _run_until_done()
+        except KeyboardInterrupt:
+            stopping.leave()
+        except PastHydra as carrier:
+            _fail(carrier.error)
+        except Exception as error:
+            _fail(error)
 
 
-def _refuse(reason: str) -> None:
-    print(f"error: {printable(reason)}", file=sys.stderr)
-    raise SystemExit(2) from None
+def _fail(error: Exception) -> NoReturn:
+    """Say in a line what went wrong, and end with the exit code for it; an error of this program is raised."""
+    if isinstance(error, ConfigError) or not has_begun():  # before that, it is what Hydra makes of some command lines
+        reason, code = str(error) if isinstance(error, ConfigError) else explain(error), 2
+    elif isinstance(error, StuckError):
+        reason, code = f"{error}; what was finished is kept, and the same command continues", 1
+    elif isinstance(error, OSError):
+        reason, code = f"{explain_os(error)}; what was finished is kept", 1
+    else:
+        raise error
+    print(f"error: {printable(reason)[:MOST_CHARACTERS]}", file=sys.stderr)
+    raise SystemExit(code) from None
 
 
 class StuckError(RuntimeError):
@@ -85,7 +91,7 @@ def _run_until_done() -> None:
     """
     from bench.config import register_schema
 
-    _check_secrets(sys.argv[1:])
+    _check_arguments(sys.argv[1:])
     register_schema()
     left, fruitless = math.inf, 0
     while True:
@@ -121,9 +127,11 @@ class Stopping:
             signal.signal(number, self._on_signal)
 
     def _wait_for_interrupt(self) -> None:
+        command = threading.main_thread().ident
+        assert command is not None
         while True:
             signal.sigwait({signal.SIGINT})
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+            signal.pthread_kill(command, signal.SIGUSR1)
 
     def _on_signal(self, number: int, _: Any) -> None:
         number = signal.SIGINT if number == signal.SIGUSR1 else number
@@ -151,12 +159,27 @@ def _rank(argument: str) -> int:
     return int("=" in argument and not argument.startswith("-"))
 
 
-def _check_secrets(arguments: list[str]) -> None:
-    """Raise ConfigError for a key or password on the command line: commands are stored with results."""
+def _check_arguments(arguments: list[str]) -> None:
+    """Raise ConfigError for flags that Hydra lacks, and for what must not be given on the command line: secrets, since
+    commands are stored with results, and what would have Hydra write elsewhere or leave out the sweep's callback."""
+    parser = get_args_parser()
+    parser.exit_on_error = False  # type: ignore[attr-defined]
+    try:
+        _, unknown = parser.parse_known_args(arguments)
+    except ArgumentError as error:
+        raise ConfigError(f"{error.argument_name}: {error.message}") from error
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such flag; `python -m bench --help` lists what there is")
     for argument in arguments:
-        key, sign, _ = argument.partition("=")
-        if sign and re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
+        if argument.startswith("-"):
+            continue
+        key = argument.partition("=")[0].lstrip("+~")
+        if re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
             raise ConfigError(f"{key}: results tell the command that led to them; set secrets in the environment")
+        if re.match(r"hydra([./@:]|$)", key) and not re.match(HYDRA_SETTINGS, key):
+            raise ConfigError(
+                f"{key}: of Hydra's own settings, just hydra.launcher.…, hydra.sweeper.params and hydra.mode can be set"
+            )
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")

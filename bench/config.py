@@ -113,8 +113,8 @@ def from_hydra(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a value of the wrong type or out of range, an unknown key or class.
     """
-    own = {str(key): composed[key] for key in composed if key != "hydra"}
     try:
+        own = {str(key): composed[key] for key in composed if key != "hydra"}
         config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), own))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error

@@ -5,20 +5,29 @@ import signal
 import socket
 from typing import Any
 
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from bench.errors import ConfigError, one_line
+from bench.errors import ConfigError, explain, one_line
 
 # Packages whose exceptions say that a process of theirs was lost, and with it what it was asked to do.
 _PACKAGES = ("joblib", "ray", "submitit")
 
 
-def prepare_launcher(launcher: DictConfig) -> None:
+def prepare_launcher(launcher: Any) -> None:
     """Check that the launcher can be used here, and start what it needs.
 
     Raises:
         ConfigError: it cannot; the message says why.
     """
+    if not isinstance(launcher, DictConfig) or "_target_" not in launcher:
+        raise ConfigError("hydra.launcher: must be a launcher's settings; +launch=… chooses one")
+    try:
+        Plugins.instance()._instantiate(launcher)  # as Hydra does, but now
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(f"hydra.launcher: {explain(error)}") from error
     kind = str(launcher.get("_target_")).rpartition(".")[2]
     if kind == "SlurmLauncher" and shutil.which("srun") is None:
         raise ConfigError("+launch=slurm: there is no srun here; run this where Slurm is, or try +launch=submitit")

@@ -69,7 +69,10 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     _check_directories(master, sweep)
     statuses = {key: RunFolder(sweep, key).status() for key in configs}
     retried = _retried(first.retry, sweep, statuses) if first.retry else None
-    return Plan(sweep, configs, frozenset(key for key in configs if statuses[key]), retried)
+    finished = frozenset(key for key in configs if statuses[key])
+    if retried is not None and not retried | finished:
+        raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
+    return Plan(sweep, configs, finished, retried)
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:

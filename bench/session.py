@@ -19,8 +19,16 @@ VARIABLE = "RECURRENT_BENCH_SESSION"
 PATIENCE_SECONDS = 120.0  # for the step under way and the checkpoint after it
 
 
-class Again(BaseException):  # no Exception: Hydra would take it for a callback's failure
+class Again(BaseException):  # no Exception: Hydra would warn of it and go on
     """The command is to be run once more: runs are left that nobody is at."""
+
+
+class PastHydra(BaseException):
+    """Carries an exception of a callback, `error`, to the command."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 @contextlib.contextmanager
@@ -125,10 +133,16 @@ def note_left(runs: int) -> None:
         (folder / "left").write_text(str(runs))
 
 
+def has_begun() -> bool:
+    """Tell whether the command was found fit to be run."""
+    folder = _folder()
+    return folder is not None and (folder / "left").exists()
+
+
 def runs_left() -> int:
     """Return how many runs the command had yet to finish when it last began."""
     folder = _folder()
-    return int((folder / "left").read_text()) if folder and (folder / "left").exists() else 0
+    return int((folder / "left").read_text()) if folder else 0
 
 
 def _workers(folder: Path) -> set[int]:

@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -16,14 +15,14 @@ from omegaconf import DictConfig
 
 from bench.claims import Claim, claimed
 from bench.config import RETRY
-from bench.errors import ConfigError, explain_os, printable
+from bench.errors import ConfigError, printable
 from bench.files import Damaged
 from bench.frames import write_frames
 from bench.launchers import prepare_launcher
 from bench.plan import Plan, make_plan
 from bench.process import command_line, prepare_kernels
 from bench.progress import SweepProgress, console, describe, planning
-from bench.session import Again, given_up, is_stopping, note_left
+from bench.session import Again, PastHydra, given_up, is_stopping, note_left
 from bench.store import FAILED, RunFolder, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
@@ -33,22 +32,15 @@ POLL_SECONDS = 1.0
 CONCLUSION = "conclusion"  # the claim on what follows the runs; no run is called so
 
 
-def _ends_the_program(method: Callable[..., None]) -> Callable[..., None]:
-    """Turn what a callback raises into an exit code: Hydra would warn about it and go on."""
+def _heard(method: Callable[..., None]) -> Callable[..., None]:
+    """Have a callback's exceptions reach the command: Hydra would warn of them and go on."""
 
     @wraps(method)
     def guarded(*arguments: Any, **options: Any) -> None:
         try:
             method(*arguments, **options)
-        except ConfigError as error:
-            print(f"error: {printable(str(error))}", file=sys.stderr)
-            raise SystemExit(2) from error
-        except OSError as error:
-            print(f"error: {explain_os(error)}; what was finished is kept", file=sys.stderr)
-            raise SystemExit(1) from error
         except Exception as error:
-            traceback.print_exc()
-            raise SystemExit(1) from error
+            raise PastHydra(error) from error
 
     return guarded
 
@@ -56,22 +48,24 @@ def _ends_the_program(method: Callable[..., None]) -> Callable[..., None]:
 class SweepCallback(Callback):
     """Called by Hydra around a sweep, and around a single run, which is a sweep of one."""
 
-    @_ends_the_program
+    @_heard
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.plan = make_plan(config, planning)
+        trains = bool(self.plan.pending) and self.plan.first.train
+        if trains:
+            prepare_launcher(config.hydra.launcher)
         _check_writable(self.plan.sweep)
+        note_left(len(self.plan.pending))
         record_command(self.plan.sweep, command_line())
         _set_aside_retried(self.plan)
         print(_announce(self.plan), flush=True)
         if reason := prepare_kernels(self.plan.first.device):
             print(f"warning: no native kernels ({reason}); cells use their next backend", file=sys.stderr)
-        if not self.plan.pending or not self.plan.first.train:
+        if not trains:
             raise SystemExit(_conclude(self.plan))
-        note_left(len(self.plan.pending))
-        prepare_launcher(config.hydra.launcher)
         self.progress = SweepProgress(self.plan)
 
-    @_ends_the_program
+    @_heard
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         try:
             if is_stopping():
