@@ -1,15 +1,19 @@
 """What a command is going to run: every configuration, checked, before the first one starts."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.config import RETRY, Config, from_hydra
 from bench.errors import ConfigError, explain
@@ -17,6 +21,8 @@ from bench.identity import run_id
 from bench.model import count_parameters, make_model, make_task
 from bench.process import memory_bytes
 from bench.store import RunFolder
+
+MOST_RUNS = 1_000_000  # of a sweep
 
 
 @dataclass(frozen=True)
@@ -105,16 +111,63 @@ def _compose_jobs(master: DictConfig, watch: Callable[[list[list[str]]], Iterabl
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None, "planned outside a Hydra application"
     loader = hydra.config_loader
+    assert isinstance(loader, ConfigLoaderImpl)
     params = OmegaConf.to_container(master.hydra.sweeper.get("params") or OmegaConf.create())
     assert isinstance(params, dict)
     arguments = [f"{key!s}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
     overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    _check_number(overrides)
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    composer = _Composer(loader, master)
     for job in watch([[*job, *point] for point in _points(master) for job in jobs]):
         try:
-            yield loader.load_sweep_config(master, job)
+            yield composer.compose(job)
         except HydraException as error:
             raise ConfigError(explain(error)) from error
+
+
+class _Composer:
+    """Composes the jobs of a sweep as Hydra does, a choice of groups once: Hydra too sets single values after that."""
+
+    def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
+        self._loader, self._master = loader, master
+        self._parser = OverridesParser.create(config_loader=loader)
+        self._parsed: dict[str, Override] = {}
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def compose(self, job: list[str]) -> DictConfig:
+        """Return the configuration of a job, given its overrides, without Hydra's own part."""
+        groups: list[Override] = []
+        values: list[Override] = []
+        for override in map(self._parse, job):
+            group = override.is_hydra_override() or self._loader.repository.group_exists(override.key_or_group)
+            (groups if group else values).append(override)
+        composed = copy.deepcopy(self._compose_groups(tuple(str(override.input_line) for override in groups)))
+        ConfigLoaderImpl._apply_overrides_to_config(values, composed)
+        return composed
+
+    def _parse(self, text: str) -> Override:
+        if text not in self._parsed:
+            self._parsed[text] = self._parser.parse_override(text)
+        return self._parsed[text]
+
+    def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:
+        if groups not in self._composed:
+            composed = self._loader.load_sweep_config(self._master, list(groups))
+            with open_dict(composed):
+                del composed["hydra"]
+            self._composed[groups] = composed
+        return self._composed[groups]
+
+
+def _check_number(overrides: list[Override]) -> None:
+    """Raise ConfigError if a sweep has more runs than anyone would wait for."""
+    runs = 1
+    for override in overrides:
+        if override.is_sweep_override():
+            runs *= sum(1 for _ in islice(override.sweep_iterator(), MOST_RUNS + 1))
+            if runs > MOST_RUNS:
+                raise ConfigError(f"{override.key_or_group}: makes this a sweep of more than {MOST_RUNS:,} runs")
 
 
 def _points(master: DictConfig) -> list[list[str]]:

@@ -1,0 +1,73 @@
+"""The plan is what Hydra would run, found in less time."""
+
+import pytest
+from hydra import initialize_config_module
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+
+from bench.config import from_hydra, register_schema
+from bench.errors import ConfigError
+from bench.identity import run_id
+from bench.plan import make_plan
+
+
+@pytest.fixture
+def compose(tmp_path):
+    """Composes a sweep's own configuration, as Hydra hands it to a callback."""
+    register_schema()
+
+    def composed(*overrides: str):
+        config = GlobalHydra.instance().hydra.compose_config(
+            "config", [*overrides, f"results_dir={tmp_path}"], run_mode=RunMode.MULTIRUN, from_shell=False,
+            with_log_configuration=False, validate_sweep_overrides=False,
+        )  # fmt: skip
+        config.hydra.mode = RunMode.MULTIRUN
+        return config
+
+    with initialize_config_module("conf", version_base="1.3"):
+        yield composed
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("+sweep=quick", "seed=0,1"),
+        ("+sweep=standard", "seed=3", "cell=lstm,gru"),
+        ("+sweep=lengths", "seed=0", "cell=rnn", "+training.optimizer_options={weight_decay: 0.1},{amsgrad: true}"),
+        ("cell=gru,peephole_lstm", "task=copy,adding", "training.learning_rate=0.1,0.2", "++horizon=3,4", "~setting"),
+        ("cell=lstm", "cell.hidden_size=range(2,5)", "++cell.name=a,b", "training.clip_norm=null,1"),
+    ],
+)
+def test_each_run_is_composed_as_hydra_composes_it(compose, overrides):
+    master = compose(*overrides)
+    loader = GlobalHydra.instance().hydra.config_loader
+    params = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+    arguments = params + list(master.hydra.overrides.task)
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    expected = [from_hydra(loader.load_sweep_config(master, job)) for job in jobs]
+    assert len(expected) > 1
+    assert make_plan(master).configs == {run_id(config): config for config in expected}
+
+
+def test_a_wrong_value_in_one_of_many_runs_is_found_before_any_begins(compose):
+    with pytest.raises(ConfigError, match=r"training.learning_rate=-1"):
+        make_plan(compose("cell=lstm,gru", "training.learning_rate=0.1,-1"))
+    with pytest.raises(ConfigError, match="nothing"):
+        make_plan(compose("cell=lstm,gru", "training.nothing=1,2"))
+
+
+def test_a_sweep_without_end_is_refused(compose):
+    with pytest.raises(ConfigError, match="seed: makes this a sweep of more than 1,000,000 runs"):
+        make_plan(compose("seed=range(0,1000000000)"))
+
+
+def test_planning_leaves_the_composed_configurations_apart(compose):
+    """One that was derived from another must not change with it."""
+    configs = list(make_plan(compose("cell=lstm", "seed=0,1", "training.learning_rate=0.1,0.2")).configs.values())
+    assert len({id(config.cell) for config in configs}) == 4
+    assert [(config.seed, config.training.learning_rate) for config in configs] == [
+        (0, 0.1), (0, 0.2), (1, 0.1), (1, 0.2),
+    ]  # fmt: skip
