@@ -98,7 +98,7 @@ def _run_until_done() -> None:
         try:
             return _run()
         except Again:
-            reason = "their processes die"
+            reason = "and nobody is at them"
         except Exception as error:
             if not lost_a_process(error):
                 raise
@@ -106,7 +106,7 @@ def _run_until_done() -> None:
         left, before = runs_left(), left
         fruitless = 0 if left < before else fruitless + 1
         if fruitless == MOST_FRUITLESS:
-            raise StuckError(f"{left} runs are left that cannot be finished, {reason}")
+            raise StuckError(f"{left} runs are left, {reason}, again and again")
         print(f"{left} runs are left, {reason}; going on", file=sys.stderr)
 
 

@@ -114,8 +114,11 @@ def from_hydra(composed: DictConfig) -> Config:
         ConfigError: a value of the wrong type or out of range, an unknown key or class.
     """
     try:
-        own = {str(key): composed[key] for key in composed if key != "hydra"}
-        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), own))
+        composed = OmegaConf.create(composed)
+        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        # As plain values: a key that was forced into a typed node would pass unseen.
+        plain = OmegaConf.to_container(own, resolve=True)
+        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
     assert isinstance(config, Config)

@@ -57,6 +57,8 @@ def test_a_wrong_value_in_one_of_many_runs_is_found_before_any_begins(compose):
         make_plan(compose("cell=lstm,gru", "training.learning_rate=0.1,-1"))
     with pytest.raises(ConfigError, match="nothing"):
         make_plan(compose("cell=lstm,gru", "training.nothing=1,2"))
+    with pytest.raises(ConfigError, match="nothing"):
+        make_plan(compose("cell=lstm", "++training.nothing=1"))
 
 
 def test_a_sweep_without_end_is_refused(compose):
