@@ -113,6 +113,23 @@ def mark_dead(pid: int) -> None:
         (folder / f"worker-{pid}").unlink(missing_ok=True)
 
 
+_noted: set[str] = set()  # by this process, which may belong to no session
+
+
+def note(event: str) -> None:
+    """Take note, for all processes of the command, that something happened."""
+    _noted.add(event)
+    if (folder := _folder()) is not None:
+        with contextlib.suppress(OSError):
+            (folder / f"happened-{event}").touch()
+
+
+def happened(event: str) -> bool:
+    """Tell whether something happened that was taken note of."""
+    folder = _folder()
+    return event in _noted or (folder is not None and (folder / f"happened-{event}").exists())
+
+
 def give_up(name: str) -> None:
     """Take note that a run could not be stored, so that it is not tried again and again."""
     if (folder := _folder()) is not None:

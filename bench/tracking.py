@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from bench.config import Config
 from bench.errors import one_line
+from bench.session import happened, note
 from bench.store import FAILED
 
+UNREACHABLE = "wandb-unreachable"
 INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer may hold up a run
 
 
@@ -145,11 +147,15 @@ def _start(origin: Config, sweep: Path, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wandb
-    if origin.tracking.mode == "online" and not _said:
+    if origin.tracking.mode == "online" and not happened(UNREACHABLE):
         try:
             return wandb.init(mode="online", **_settings(origin, sweep), **options)
         except Exception as error:
-            _say(f"W&B cannot be reached, runs are kept offline for `wandb sync` ({one_line(error)})")
+            _say(UNREACHABLE, f"W&B cannot be reached, runs are kept offline for `wandb sync` ({one_line(error)})")
+            if "id" in options:
+                for begun in (sweep / "wandb").glob(f"run-*-{options['id']}"):
+                    shutil.rmtree(begun, ignore_errors=True)
+                options["id"] += "-offline"  # W&B takes the run that could not be started for one that is under way
     options.pop("resume", None)
     return wandb.init(mode="offline", **_settings(origin, sweep), **options)
 
@@ -179,13 +185,11 @@ def _settings(origin: Config, sweep: Path) -> dict[str, Any]:
 
 
 def _warn(error: Exception) -> None:
-    _say(f"tracking is off for this run, results are stored all the same ({one_line(error)})")
+    _say("tracking-off", f"tracking is off where it fails, results are stored all the same ({one_line(error)})")
 
 
-_said: set[str] = set()  # by this process
-
-
-def _say(message: str) -> None:
-    if message not in _said:
+def _say(event: str, message: str) -> None:
+    """Say something the first time that it happens to any process of a command."""
+    if not happened(event):
         print(message, file=sys.stderr, flush=True)
-    _said.add(message)
+    note(event)

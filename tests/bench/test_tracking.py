@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.bench.conftest import make_config
 
 @pytest.fixture(autouse=True)
 def _said_nothing_yet(monkeypatch):
-    monkeypatch.setattr("bench.tracking._said", set())
+    monkeypatch.setattr("bench.session._noted", set())
 
 
 def read_back(folder: Path) -> dict:
@@ -61,6 +62,34 @@ def test_a_failing_wandb_fails_no_run(tmp_path: Path, monkeypatch, capsys, metho
     if method != "init":
         monkeypatch.undo()
         wandb.teardown()
+
+
+def test_a_server_that_never_answers_is_said_once_and_runs_are_kept_offline(tmp_path: Path, monkeypatch, capfd):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        monkeypatch.setattr("bench.tracking.INIT_SECONDS", 1)
+        for seed in range(2):
+            result = run(make_config(tmp_path, seed=seed, tracking={"mode": "online"}))
+            assert result["status"] == "unsolved"
+        wandb.teardown()
+    said = capfd.readouterr().err
+    assert said.count("runs are kept offline") == 1
+    assert said.count("\n") == 1
+    folders = sorted((tmp_path / "scratch" / "wandb").iterdir())
+    assert len(folders) == 2
+    assert all(folder.name.startswith("offline-run-") and len(history(folder)) == 3 for folder in folders)
+
+
+@pytest.mark.parametrize("variable", ["WANDB_MODE", "WANDB_BASE_URL", "WANDB_API_KEY"])
+def test_a_misconfigured_wandb_is_said_once(tmp_path: Path, monkeypatch, capfd, variable: str):
+    monkeypatch.setenv(variable, "nonsense")
+    for seed in range(2):
+        assert run(make_config(tmp_path, seed=seed, tracking={"mode": "online"}))["status"] == "unsolved"
+    wandb.teardown()
+    said = capfd.readouterr().err
+    assert said.count("W&B cannot be reached") == 1
+    assert said.count("\n") == 1
 
 
 def test_none_writes_nothing(tmp_path: Path):

@@ -1,0 +1,79 @@
+"""Large stores, and what it takes to read them.
+
+    python -m tests.bench.stores 10000
+
+makes a store of that many finished runs and prints seconds and memory of what is done with it."""
+
+import resource
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, replace
+from pathlib import Path
+from time import perf_counter
+from unittest import mock
+
+from bench.identity import run_id
+from bench.runner import run
+from bench.store import RunFolder
+from tests.bench.conftest import make_config
+
+CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "peephole_lstm": "PeepholeLSTM"}
+EVALUATIONS = 40
+
+
+def make_store(results: Path, runs: int) -> Path:
+    """Fill a sweep's folder with finished runs of four cells on one task, and return it."""
+    training = {"max_steps": EVALUATIONS, "evaluate_every": 1}
+    likeness = make_config(results / "likeness", training=training)
+    run(likeness)
+    original = RunFolder(results / "likeness" / "scratch", run_id(likeness)).read()
+    assert original is not None
+    metrics = next((results / "likeness").glob("scratch/runs/*/metrics.jsonl")).read_bytes()
+    result = {key: value for key, value in original.result.items() if key not in ("format", "files")}
+    with mock.patch("bench.store.force_to_disk"), mock.patch("bench.files.force_to_disk"):
+        for number in range(runs):
+            name = list(CELLS)[number % len(CELLS)]
+            cell = likeness.cell | {"_target_": f"cells.{CELLS[name]}", "name": name}
+            config = replace(likeness, cell=cell, seed=number // len(CELLS), results_dir=str(results))
+            folder = RunFolder(results / "scratch", run_id(config))
+            folder.begin(asdict(config))
+            (folder.path / "metrics.jsonl").write_bytes(metrics)
+            folder.finish(asdict(config), result | {"run_id": run_id(config)})
+    return results / "scratch"
+
+
+def measure(module: str, *arguments: str) -> tuple[float, float, str]:
+    """Return seconds, GiB at most, and output of `python -m MODULE`."""
+    code = f"import resource, runpy, sys; sys.argv[1:] = {list(arguments)!r}\n" + (
+        f"try: runpy.run_module({module!r}, run_name='__main__')\n"
+        "finally: print('KiB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    start = perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return perf_counter() - start, int(done.stdout.split()[-1]) / 2**20, done.stdout
+
+
+AGAIN = (
+    "-m", "cell=lstm,gru,rnn,peephole_lstm", "task=adding", "task.length=6", "cell.hidden_size=4", "training.batch_size=4",
+    f"training.max_steps={EVALUATIONS}", "training.evaluate_every=1", "training.evaluation_size=8", "timing=none",
+    "tracking=none", "device=cpu",
+)  # fmt: skip
+
+
+def main() -> None:
+    """Make a store and print what it takes to aggregate and report it, and to be asked for it again."""
+    runs = int(sys.argv[1])
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = make_store(Path(folder), runs)
+        seconds, gib, _ = measure("reports", str(sweep))
+        print(f"{runs:,} runs of {EVALUATIONS} evaluations: report in {seconds:.1f} s and {gib:.2f} GiB")
+        again = [*AGAIN, f"seed=range(0,{runs // len(CELLS)})", f"results_dir={folder}"]
+        seconds, gib, said = measure("bench", *again)
+        assert f"runs   {runs}, of which {runs} are finished" in said, said
+        print(f"the finished sweep again: {seconds:.1f} s and {gib:.2f} GiB, {1000 * seconds / runs:.1f} ms a run")
+    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB to make it")
+
+
+if __name__ == "__main__":
+    main()
