@@ -11,6 +11,8 @@ from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
 
+from bench.files import naming
+
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 3.0
 
@@ -34,7 +36,8 @@ class Claim:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             # A second look at once: where a dead owner's file cannot be exchanged, the first one only removes it.
-            self._lease.acquire(timeout=0.02, poll_interval=0.01)
+            with naming(self._path):
+                self._lease.acquire(timeout=0.02, poll_interval=0.01)
         except (Timeout, LeaseSettingsMismatch):
             self._clear_if_abandoned()
             return False

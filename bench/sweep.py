@@ -29,6 +29,7 @@ from bench.tracking import track_report
 from bench.worker import close_worker
 
 POLL_SECONDS = 1.0
+MOST_TOLD = 10  # failed runs that are named; the report has all
 CONCLUSION = "conclusion"  # the claim on what follows the runs; no run is called so
 
 
@@ -205,18 +206,18 @@ def _is_at_work_here(claim: Claim) -> bool:
 
 def _tell_failures(plan: Plan) -> int:
     """Say which planned runs failed, and which have no result at all; return how many these are."""
-    failures = 0
+    failed, missing = [], []
     for key in plan.configs if plan.first.train else ():
         try:
             result = RunFolder(plan.sweep, key).read_result()
         except Damaged:
             result = None
-        if result is not None and result["status"] not in FAILED:
-            continue
-        failures += 1
         if result is None:
-            console.print(f"no result: {key}; the same command runs it again", markup=False)
-            continue
-        told = f"why: {plan.sweep}/runs/{key}/result.json; retry=failed runs it again"
-        console.print(f"{describe(result)} ({told})", markup=False)
-    return failures
+            missing.append(f"no result: {key}")
+        elif result["status"] in FAILED:
+            failed.append(f"{describe(result)} (why: {plan.sweep}/runs/{key}/result.json)")
+    for lines, advice in ((failed, "retry=failed runs them again"), (missing, "the same command runs them again")):
+        more = [f"… and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []
+        for line in [*lines[:MOST_TOLD], *more, advice] if lines else []:
+            console.print(line, markup=False)
+    return len(failed) + len(missing)

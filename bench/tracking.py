@@ -1,6 +1,7 @@
 """Weights & Biases, the one place that touches it. Whatever fails in it is said once and fails nothing else."""
 
 import functools
+import logging
 import os
 import shutil
 import sys
@@ -144,6 +145,7 @@ def track_report(config: Config, sweep: Path, headline: Any) -> None:
 def _start(origin: Config, sweep: Path, **options: Any) -> Any:
     """Start a W&B run; offline if it was to be online and W&B cannot be had."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    logging.raiseExceptions = False  # W&B's own log that cannot be written: a full disk
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wandb

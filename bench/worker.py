@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
-from bench.session import give_up, is_command, is_stopping, mark_dead, working
+from bench.session import give_up, happened, is_command, is_stopping, mark_dead, note, working
 
 ATTEMPTS = 2  # at a run whose process dies
 GRACE_SECONDS = 120.0  # for the step under way when whoever asked for it is gone
@@ -184,12 +184,15 @@ def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
             config = from_hydra(OmegaConf.create(request["composed"]))
             result = store_failure(config, request["died"]) if request.get("give_up") else run(config, stop.is_set)
     except OSError as error:
-        reason = f"cannot store results: {explain_os(error)}"
+        reason, event = f"cannot store results: {explain_os(error)}", f"cannot-store-{error.errno}"
     except Exception as error:
-        reason = one_line(error)
+        reason, event = one_line(error), None
     else:
         return {key: result[key] for key in ("run_id", "status", "error") if key in result}
-    print(f"error: {reason}", file=sys.stderr, flush=True)
+    if event is None or not happened(event):
+        print(f"error: {reason}", file=sys.stderr, flush=True)
+    if event is not None:  # a full disk is full for all runs
+        note(event)
     if config is not None:
         give_up(run_id(config))
     return {"status": "failed", "error": reason}

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +12,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.figure import Figure
+
+from bench.files import write_atomic
 
 # Known cells keep their look in every report; others take what is left, in alphabetical order.
 _ORDER = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")
@@ -83,6 +86,7 @@ def set_theme() -> None:
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as PNG and SVG, without dates or versions, and close it."""
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None}, bbox_inches="tight")
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        draw = partial(figure.savefig, format=kind, metadata=metadata, bbox_inches="tight")
+        write_atomic(folder / f"{name}.{kind}", draw)
     plt.close(figure)
