@@ -10,9 +10,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.errors import one_line
+from bench.errors import one_line, printable
 from bench.files import Damaged, open_plain, write_atomic
-from bench.store import StoredRun, read_runs
+from bench.store import DECIDED, NAME, STATUSES, StoredRun, read_runs
 
 # Columns of results.parquet, in order; settings (`task.delay`, …) and final scores come after them.
 RESULT_TYPES = {
@@ -78,6 +78,12 @@ TIMING_TYPES = {
     "environment": "string",
 }
 TIMING_COLUMNS = tuple(TIMING_TYPES)
+# Columns of results.parquet that may be empty in some rows; reports rely on what else is in the types above.
+OPTIONAL = {"steps_to_solve", "seconds_to_solve", "steps", "samples", "final_loss", "baseline_loss", "parameters"}
+OPTIONAL |= {"cell_parameters", "hidden_size", "learning_rate", "backend", "threads", "allocator"}
+OPTIONAL |= {"seconds", "step_ms", "error"}
+NAMES = {"cell", "task", "run_id", "metric", "quantity", "form", "backend", "device", "dtype", "allocator"}
+MOST = 1e30  # of any number in a table: far more than anything measured, and what can still be drawn
 TABLE_BYTES = 8 << 30
 MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could have written here
 
@@ -144,13 +150,54 @@ def read_parquet(path: Path, types: dict[str, str]) -> pd.DataFrame:
             raise Damaged(f"{path}: its checksum does not match")
         frame = table.to_pandas()
         missing = [column for column in types if column not in frame]
-        if not missing:
-            return _typed(frame, types)
+        typed = None if missing else _typed(frame, types)
+        wrong = None if typed is None else _wrong_column(typed, types)
     except (FileNotFoundError, Damaged):
         raise
     except Exception as error:  # whatever Arrow and pandas make of garbage
         raise Damaged(f"{path}: cannot be read ({one_line(error)})") from error
-    raise Damaged(f"{path}: lacks the columns {', '.join(missing)}")
+    if typed is None:
+        raise Damaged(f"{path}: lacks the columns {', '.join(missing)}")
+    if wrong is not None:
+        raise Damaged(f"{path}: holds what no such table does, in column {printable(wrong)}")
+    return typed
+
+
+def _wrong_column(frame: pd.DataFrame, types: dict[str, str]) -> str | None:
+    """Return a column with values that cannot be, in a table that anyone may have written."""
+    optional = OPTIONAL if types is RESULT_TYPES else {"round"}
+    for name in types:
+        if name not in optional and frame[name].isna().any():
+            return name
+    for name, column in frame.items():
+        numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        if numeric and not (column.dropna().astype(float).abs() <= MOST).all():
+            return str(name)
+        if types.get(str(name)) == "Int64" and (column.dropna() < 0).any():
+            return str(name)
+    for name in sorted(NAMES & set(types)):
+        if not frame[name].dropna().str.fullmatch(NAME).all():
+            return name
+    if "environment" in frame and not all(map(_is_environment, frame["environment"].unique())):
+        return "environment"
+    if "status" in frame:
+        solved, decided = frame["status"] == "solved", frame["status"].isin(DECIDED)
+        if not (frame["status"].isin(STATUSES).all() and (frame["solved"] == solved).all()):
+            return "status"
+        if frame.loc[solved, "steps_to_solve"].isna().any() or frame.loc[decided, ["steps", "seconds"]].isna().any(
+            axis=None
+        ):
+            return "steps"
+    return None
+
+
+def _is_environment(text: str) -> bool:
+    """Tell whether a text is what an environment is stored as: a JSON object of single values."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and not any(isinstance(value, dict | list) for value in found.values())
 
 
 def _digest(table: pa.Table) -> str:

@@ -1,4 +1,4 @@
-"""The files of a sweep: where each is, how it is written, and how it is read back. `STORE.md` documents the format.
+"""The files of a sweep: where each is, how it is written, and how it is read back. STORE.md documents the format.
 
 <results_dir>/<sweep>/
   runs/<run_id>/config.yaml     the resolved configuration, for people
@@ -278,13 +278,15 @@ _RESULT = {
     "solved": (bool,),
     "environment": (dict, type(None)),
 }
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}"
 
 
 def _check_result(result: dict[str, Any], path: Path) -> None:
     """Raise Damaged unless a result has what every reader relies on."""
     wrong = [key for key, kinds in _RESULT.items() if not _is(result.get(key), *kinds)]
     wrong += [key for key, value in result.items() if key.startswith("final_score.") and not _is(value, *_NUMBER)]
+    names = {key: result.get(key) for key in ("backend", "allocator")}
+    wrong += [key for key, value in names.items() if isinstance(value, str) and not re.fullmatch(NAME, value)]
     wrong += [] if result.get("status") in STATUSES else ["status"]
     wrong += [] if result.get("run_id") == path.parent.name else ["run_id"]
     if result.get("format") != UNSEALED_FORMAT:
@@ -305,12 +307,12 @@ def _check_config(config: Any, path: Path) -> None:
     names = [config.get("name"), config["cell"].get("name"), config["task"].get("name")]
     plain = (str, int, float, bool, type(None), list, dict)
     if not (
-        all(isinstance(name, str) and _NAME.fullmatch(name) for name in names)
+        all(isinstance(name, str) and re.fullmatch(NAME, name) for name in names)
         and all(_is(value, *plain) for group in groups if group for value in group.values())
         and _is(config.get("seed"), int)
         and _is(config["cell"].get("hidden_size"), *_COUNT)
         and _is(config["training"].get("learning_rate"), *_NUMBER)
-        and all(isinstance(config.get(key), str) for key in ("device", "dtype"))
+        and all(isinstance(config.get(key), str) and re.fullmatch(NAME, config[key]) for key in ("device", "dtype"))
     ):
         raise Damaged(f"{path}: is no configuration of a run")
 

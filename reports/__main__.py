@@ -14,13 +14,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to (default: report/ in the first folder)")
     arguments = parser.parse_args()
 
+    from bench.errors import ConfigError, explain_os, printable
     from reports.load import LoadError
     from reports.report import write_report
 
     try:
         print(write_report(arguments.folders, arguments.output).path)
-    except (LoadError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (LoadError, ConfigError, OSError) as error:
+        reason = explain_os(error) if isinstance(error, OSError) else str(error)
+        print(f"error: {printable(reason)}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -59,8 +59,12 @@ def load(*folders: Path | str) -> Stored:
     curves = merged([part.curves for part in parts])
     if len(results):
         results = results.assign(problem=_problems(results), contender=_contenders(results))
-        names = results[["sweep", "run_id", "problem", "contender"]]
-        curves = curves.merge(names, on=["sweep", "run_id"]) if len(curves) else curves
+        # A curve's run is what the results say of it: two tables from elsewhere may not agree.
+        names = results[["sweep", "run_id", "cell", "task", "seed", "problem", "contender"]]
+        if len(curves):
+            curves = curves.drop(columns=["cell", "task", "seed"]).merge(names, on=["sweep", "run_id"])
+    else:
+        curves = pd.DataFrame()  # of runs that nothing is known of
     commands = dict.fromkeys(command for part in parts for command in part.commands)
     return Stored(
         results,

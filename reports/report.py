@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.errors import one_line
 from bench.files import write_text_atomic
 from reports import sections
 from reports.cost import cost
-from reports.load import load, natural
+from reports.load import LoadError, Stored, load, natural
 from reports.sections import Content, headline_rows
 from reports.style import looks, set_theme
 from reports.summary import summarize_results, summarize_timing
@@ -45,20 +46,36 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
         output: where to; by default `report/` in the first of them.
 
     Raises:
-        LoadError: a folder without results.
+        LoadError: a folder without results, or with values that make no report.
         OSError: the report cannot be written.
     """
     stored = load(*folders)
     folder = output or Path(folders[0]) / "report"
     folder.mkdir(parents=True, exist_ok=True)
     set_theme()
-    results = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
-    timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()
-    content = Content(stored, results, timings, folder)
-    written = [section(content) for section in SECTIONS]
+    content = _summarize(stored, folder)
+    written = [_write_section(section, content) for section in SECTIONS]
     path = folder / "README.md"
     write_text_atomic(path, "\n\n".join(filter(None, written)) + "\n")
     return Report(path, pd.DataFrame(headline_rows(content)))
+
+
+def _summarize(stored: Stored, folder: Path) -> Content:
+    try:
+        results = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
+        timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()
+    except Exception as error:
+        raise LoadError(f"the stored values cannot be summarized ({one_line(error)})") from error
+    return Content(stored, results, timings, folder)
+
+
+def _write_section(section: Callable[[Content], str], content: Content) -> str:
+    try:
+        return section(content)
+    except OSError:
+        raise
+    except Exception as error:  # files from elsewhere may hold values that cannot go together in ways without number
+        raise LoadError(f"the stored values make no section on {section.__name__} ({one_line(error)})") from error
 
 
 def _in_order(summary: pd.DataFrame) -> pd.DataFrame:

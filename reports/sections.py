@@ -1,6 +1,7 @@
 """The report's sections on results. Each returns markdown, or "" where it has nothing to say."""
 
 import math
+import re
 from dataclasses import dataclass
 from json import loads
 from pathlib import Path
@@ -247,7 +248,8 @@ def _folders(content: Content) -> str:
 
 
 def _code(lines: str) -> str:
-    return f"```\n{lines}\n```"
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", lines)), default=0))  # what is in it cannot end it
+    return f"{fence}\n{lines}\n{fence}"
 
 
 def figure_section(heading: str, name: str, sentence: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from bench.errors import printable
 from reports.statistics import Interval
 
 NONE = "–"
@@ -24,7 +25,7 @@ def escape(text: str) -> str:
     """Return text that markdown shows as it is, on one line. Brackets and underscores within words mean
     nothing to it, so that names and intervals stay readable in the source too."""
     text = re.sub(r"([\\`*|<>]|(?<!\w)_|_(?!\w)|\](?=\())", r"\\\1", text)
-    return " ".join(text.split())
+    return " ".join(printable(text).split())
 
 
 def count(value: object) -> str:

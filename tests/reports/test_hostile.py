@@ -1,0 +1,131 @@
+"""A results folder from a stranger: reported on, or refused in a line; nothing in it is executed or obeyed."""
+
+import json
+import os
+import random
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bench.frames import write_frames
+from reports.load import LoadError
+from reports.report import write_report
+
+CASES = int(os.environ.get("HOSTILE_CASES", "40"))
+TEXTS = (
+    "", " ", "a|b", "x\n# heading", "```", "<script>alert(1)</script>", "![x](http://a.example/b.png)",
+    "[a](javascript:b)", "\x1b[31m", "\u202e", "../../etc", "$x$", "%s", "{0}", "=1+1", "null", "NaN", "{}", "[]", "[[",
+    '{"a": [1]}', "é" * 300,
+    "$", "\\frac{", "a_b_c", "*b*", "x" * 5000,
+)  # fmt: skip
+NUMBERS = (-1, 0, 1, 2**62, -(2**62), float("nan"), float("inf"), -1e300, 1e-300, 0.5)
+
+
+def hurt(frame: pd.DataFrame, chance: random.Random) -> pd.DataFrame:
+    """Return a table with odd values in one or two columns, all its rows or some of them."""
+    frame = frame.copy()
+    for _ in range(chance.randint(1, 2)):
+        column = chance.choice(list(frame.columns))
+        values = frame[column].astype(object)
+        value: Any = chance.choice([*TEXTS, *NUMBERS, None, True, b"bytes", [1], {"a": 1}])
+        rows = [chance.random() < 0.5 for _ in values] if chance.random() < 0.5 else [True] * len(values)
+        values = pd.Series([value if row else old for row, old in zip(rows, values, strict=True)], index=frame.index)
+        frame[column] = values
+        if chance.random() < 0.1:
+            frame = frame.drop(columns=column)
+        if chance.random() < 0.05:
+            frame = frame.iloc[:0]
+    return frame
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tables_with_any_values_make_a_report_or_are_refused(tmp_path: Path, sweep: Path):
+    write_frames(sweep)
+    shutil.rmtree(sweep / "runs")
+    tables = {name: pd.read_parquet(sweep / f"{name}.parquet") for name in ("results", "curves", "timing")}
+    outcomes, wrong = {"report": 0, "refused": 0}, []
+    for number in range(CASES):
+        chance = random.Random(number)
+        folder = tmp_path / "hostile"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(sweep, folder)
+        name = chance.choice(list(tables))
+        try:
+            hurt(tables[name], chance).to_parquet(folder / f"{name}.parquet")
+        except Exception:  # what Arrow cannot write, nobody can send
+            continue
+        try:
+            report = write_report([folder]).path.read_text()
+        except LoadError as error:
+            outcomes["refused"] += 1
+            wrong += [f"{number}: {error!r}"] if "\n" in str(error) else []
+        except Exception as error:
+            wrong.append(f"{number}, {name}: {error!r}")
+        else:
+            outcomes["report"] += 1
+            assert_harmless(report)
+    assert not wrong
+    assert all(outcomes.values())
+
+
+def assert_harmless(report: str) -> None:
+    """No markup, link or control character in a report comes from its data."""
+    fence = ""
+    for line in report.splitlines():
+        if re.fullmatch("`{3,}", line) and len(line) >= len(fence):
+            fence = "" if fence else line
+        elif not fence:
+            assert "<script" not in line.replace("\\<", "")
+            assert "](http" not in line.replace("\\]", "")
+            assert "](javascript" not in line.replace("\\]", "")
+            assert "heading" not in line or not line.startswith("# heading")
+        assert "\x1b" not in line
+        assert "\u202e" not in line
+    assert not fence
+
+
+def test_texts_of_runs_are_shown_and_not_obeyed(sweep: Path):
+    path = next((sweep / "runs").glob("rnn*/result.json"))
+    result = json.loads(path.read_text())
+    for text in TEXTS:
+        path.write_text(json.dumps(result | {"status": "failed", "solved": False, "error": text}))
+        (sweep / "sweep.json").write_text(json.dumps({"commands": [text, "```", "# heading\n<script>"]}))
+        assert_harmless(write_report([sweep]).path.read_text())
+
+
+def test_links_are_not_followed(tmp_path: Path, sweep: Path):
+    secret = tmp_path / "secret"
+    secret.write_text("commands: secret")
+    for name in ("results.parquet", "curves.parquet", "timing.parquet", "sweep.json"):
+        (sweep / name).unlink(missing_ok=True)
+        (sweep / name).symlink_to(secret)
+    folder = next((sweep / "runs").iterdir())
+    for name in ("config.yaml", "metrics.jsonl", "result.json"):
+        (folder / name).unlink()
+        (folder / name).symlink_to(secret)
+    elsewhere = tmp_path / "elsewhere"
+    next((sweep / "runs").glob("gru-copy*")).rename(elsewhere)
+    (sweep / "runs" / "gru-copy-link").symlink_to(elsewhere)
+    report = write_report([sweep]).path.read_text()
+    assert "secret" not in report
+    assert "16 runs" in report
+
+
+def test_a_pipe_is_not_waited_for(sweep: Path):
+    os.mkfifo(sweep / "results.parquet")
+    folder = next((sweep / "runs").iterdir())
+    (folder / "result.json").unlink()
+    os.mkfifo(folder / "result.json")
+    assert "17 runs" in write_report([sweep]).path.read_text()
+
+
+def test_yaml_that_would_execute_or_explode_is_refused(tmp_path: Path, sweep: Path):
+    first, second, *_ = sorted((sweep / "runs").iterdir())
+    (first / "config.yaml").write_text(f"!!python/object/apply:os.mkdir [{tmp_path / 'executed'}]")
+    (second / "config.yaml").write_text("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n")
+    assert "16 runs" in write_report([sweep]).path.read_text()
+    assert not (tmp_path / "executed").exists()
