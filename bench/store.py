@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, printable
 from bench.files import (
     Damaged,
     digest,
@@ -245,7 +245,7 @@ def read_commands(sweep: Path) -> list[str]:
     if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
         raise _newer(sweep, stored["format"])
     commands = stored.get("commands")
-    return [" ".join(str(command).split()) for command in commands] if isinstance(commands, list) else []
+    return [" ".join(printable(str(command)).split()) for command in commands] if isinstance(commands, list) else []
 
 
 def _newer(sweep: Path, found: int) -> ConfigError:
