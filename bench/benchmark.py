@@ -2,6 +2,7 @@
 
 `python -m bench.benchmark NAME …`, all of them without a name:
 - overhead: a step of its training loop over one of a bare loop
+- checkpoints: a run that saves where it stands, over one that does not
 - startup: seconds that a run costs beside its training
 - schedule: a run on each core, over one run at a time with all cores
 - quick: the quick sweep over the same runs as plain scripts, one after another
@@ -56,6 +57,22 @@ def overhead() -> None:
 
     ratios = _paired(harness, bare)
     print(f"training loop over a bare loop: {_describe(ratios)}")
+
+
+def checkpoints() -> None:
+    """Time runs with checkpoints at the default interval and runs without, in turn: an LSTM for some ten seconds."""
+    with tempfile.TemporaryDirectory() as results:
+
+        def seconds(kind: str, pair: int) -> float:
+            model = ("cell=lstm", "task=adding", "task.length=100", "task.solved_mse=1e-12", "training.max_steps=1200")
+            name = f"{kind}{pair}"
+            _bench(
+                *model, "training.evaluate_every=200", f"checkpoint={kind}", f"name={name}", f"results_dir={results}"
+            )
+            return _makespan(Path(results) / name)
+
+        ratios = [seconds("default", pair) / seconds("none", pair) for pair in range(5)]
+    print(f"a run with checkpoints over one without: {_describe(ratios)}")
 
 
 def startup() -> None:
@@ -149,7 +166,7 @@ def _describe(ratios: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    known = {"overhead": overhead, "startup": startup, "schedule": schedule, "quick": quick}
+    known = {"overhead": overhead, "checkpoints": checkpoints, "startup": startup, "schedule": schedule, "quick": quick}
     for name in sys.argv[1:] or known:
         if name not in known:
             print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)

@@ -98,6 +98,7 @@ def _load_one(folder: Path, label: str) -> Stored:
     results, curves, timing = (
         frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing)
     )
+    wrong = [reason.replace(f"{folder}/", "") for reason in wrong]  # as the same files say elsewhere
     return Stored(results, curves, timing, read_commands(folder), wrong)
 
 

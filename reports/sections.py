@@ -197,15 +197,20 @@ def _varies_within(runs: pd.DataFrame, column: str) -> bool:
 
 
 def failures(content: Content) -> str:
-    """List the runs that failed or diverged, with their reasons."""
-    runs = content.stored.results
+    """List the runs that failed or diverged, with their reasons, and what could not be read."""
+    runs, wrong = content.stored.results, content.stored.wrong
+    left_out = [
+        "Left out of this report, because its files are damaged:",
+        *(f"- {text.escape(each)}" for each in wrong),
+    ]
+    parts = ["\n".join(left_out)] if wrong else []
     bad = runs[runs["status"].isin([*FAILED, "diverged"])] if len(runs) else runs
-    if len(runs) == 0:
-        return ""
-    if bad.empty:
-        return "## Failures\n\nNone: every run ended solved or unsolved."
-    rows = [{"run": row["run_id"], "status": row["status"], "reason": row["error"]} for _, row in bad.iterrows()]
-    return f"## Failures\n\n{text.table(rows)}\n\nDiverged runs count as unsolved; failed ones count in no statistic."
+    if len(bad):
+        rows = [{"run": row["run_id"], "status": row["status"], "reason": row["error"]} for _, row in bad.iterrows()]
+        parts += [text.table(rows), "Diverged runs count as unsolved; failed ones count in no statistic."]
+    elif len(runs):
+        parts.append("Every run ended solved or unsolved." if wrong else "None: every run ended solved or unsolved.")
+    return "\n\n".join(["## Failures", *parts]) if parts else ""
 
 
 def environment(content: Content) -> str:
