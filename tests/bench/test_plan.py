@@ -11,6 +11,8 @@ from bench.config import from_hydra, register_schema
 from bench.errors import ConfigError
 from bench.identity import run_id
 from bench.plan import make_plan
+from bench.runner import run, store_failure
+from bench.store import RunFolder
 
 
 @pytest.fixture
@@ -73,3 +75,18 @@ def test_planning_leaves_the_composed_configurations_apart(compose):
     assert [(config.seed, config.training.learning_rate) for config in configs] == [
         (0, 0.1), (0, 0.2), (1, 0.1), (1, 0.2),
     ]  # fmt: skip
+
+
+def test_retry_plans_what_ended_so_and_what_was_set_aside_for_it(compose, tmp_path):
+    tiny = ("task.length=5", "training.max_steps=2", "training.evaluate_every=2", "tracking=none", "device=cpu")
+    plan = make_plan(compose("cell=lstm,gru", "seed=0,1", *tiny))
+    with pytest.raises(ConfigError, match="none of these runs has ended yet"):
+        make_plan(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
+    failed, stopped, unsolved, _ = plan.configs.values()
+    for config in (failed, stopped):
+        store_failure(config, "for the test")
+    run(unsolved)
+    RunFolder(plan.sweep, run_id(stopped)).set_aside()
+    again = make_plan(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
+    assert set(again.pending) == {run_id(failed), run_id(stopped)}
+    assert set(make_plan(compose("cell=lstm,gru", "seed=0,1", *tiny)).finished) == {run_id(failed), run_id(unsolved)}

@@ -8,9 +8,12 @@ import pytest
 import torch
 import yaml
 
+from bench.errors import ConfigError
+from bench.files import read_sealed, write_sealed
 from bench.frames import RESULT_TYPES, write_frames
+from bench.identity import run_id
 from bench.runner import run
-from bench.store import FORMAT, read_commands, record_command
+from bench.store import FORMAT, RunFolder, read_commands, read_runs, record_command
 from tests.bench.conftest import make_config
 
 
@@ -91,3 +94,35 @@ def test_commands_are_remembered_once(tmp_path: Path):
     for command in ("a", "b", "a"):
         record_command(tmp_path, command)
     assert read_commands(tmp_path) == ["a", "b"]
+
+
+def test_a_store_of_before_checksums_is_still_read_and_one_of_later_is_refused(tmp_path: Path):
+    config = make_config(tmp_path)
+    run(config)
+    sweep, path = tmp_path / "scratch", next(tmp_path.glob("scratch/runs/*/result.json"))
+    result = read_sealed(path, 1 << 20, 1)
+    old = {key: value for key, value in result.items() if key not in ("config", "files")}
+    path.write_text(json.dumps(old | {"format": 1}))
+    assert run(config)["seconds"] == result["seconds"]  # it is finished
+    assert write_frames(sweep) == []
+    write_sealed(path, result | {"format": FORMAT + 1})
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=f"has format {FORMAT + 1}, written by a newer version"):
+        run(config)
+    with pytest.raises(ConfigError, match="newer version"):
+        read_runs(sweep)
+    assert path.read_bytes() == before
+    write_sealed(sweep / "sweep.json", {"format": FORMAT + 1, "commands": []})
+    with pytest.raises(ConfigError, match="newer version"):
+        record_command(sweep, "a")
+
+
+def test_a_retry_that_was_stopped_is_taken_up_again(tmp_path: Path):
+    """`retry` sets results aside before their runs begin: the same command must still know them."""
+    bad = {"_target_": "tests.bench.broken.Exploding", "name": "bad"}
+    config = make_config(tmp_path, cell=bad)
+    run(config)
+    retry = make_config(tmp_path, cell=bad, retry="failed")
+    RunFolder(tmp_path / "scratch", run_id(retry)).set_aside()
+    assert run(make_config(tmp_path, retry="failed", seed=1))["status"] == "skipped"
+    assert run(retry)["status"] == "failed"
