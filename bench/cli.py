@@ -15,7 +15,9 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 import conf
 from bench.errors import ConfigError, explain, explain_os, one_line, printable
@@ -67,8 +69,10 @@ def main() -> None:
 
 def _fail(error: Exception) -> NoReturn:
     """Say in a line what went wrong, and end with the exit code for it; an error of this program is raised."""
-    if isinstance(error, ConfigError) or not has_begun():  # before that, it is what Hydra makes of some command lines
-        reason, code = str(error) if isinstance(error, ConfigError) else explain(error), 2
+    if isinstance(error, ConfigError):
+        reason, code = str(error), 2
+    elif isinstance(error, HydraException | OmegaConfBaseException) or not has_begun():
+        reason, code = explain(error), 2  # before it has begun, it is whatever Hydra makes of some command lines
     elif isinstance(error, StuckError):
         reason, code = f"{error}; what was finished is kept, and the same command continues", 1
     elif isinstance(error, OSError):

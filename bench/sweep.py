@@ -155,8 +155,10 @@ def _conclude(plan: Plan) -> int:
     Returns:
         The exit code: 1 if any planned run failed or has no result, else 0.
     """
+    from reports.load import LoadError
     from reports.report import write_report
 
+    report = None
     with _alone(plan.sweep, CONCLUSION):
         # A single run has nothing beside it to be compared with.
         timed = len(plan.configs) > 1 or not plan.first.train
@@ -164,12 +166,17 @@ def _conclude(plan: Plan) -> int:
         if plan.first.train:
             for reason in write_frames(plan.sweep):
                 console.print(f"left out: {printable(reason)}", markup=False)
-        report = write_report([plan.sweep])
-        if plan.pending or timed:
-            track_report(plan.first, plan.sweep, report.headline)
+        try:
+            report = write_report([plan.sweep])
+        except LoadError as error:
+            console.print(f"no report: {printable(str(error))}", markup=False)
+        else:
+            if plan.pending or timed:
+                track_report(plan.first, plan.sweep, report.headline)
     failures = _tell_failures(plan)
-    print(report.path)
-    return int(failures > 0)
+    if report is not None:
+        print(report.path)
+    return int(failures > 0 or report is None)
 
 
 @contextmanager

@@ -137,9 +137,11 @@ def test_tables_notice_damage_and_nothing_else(tmp_path: Path):
 
 
 def test_tables_of_before_checksums_are_still_read(tmp_path: Path):
-    frame = pd.DataFrame({name: pd.array([None], dtype=kind) for name, kind in CURVE_TYPES.items()})
+    run(make_config(tmp_path))
+    runs, _ = read_runs(tmp_path / "scratch")
+    frame = curves_frame(runs)
     frame.to_parquet(tmp_path / "curves.parquet")
-    assert len(read_parquet(tmp_path / "curves.parquet", CURVE_TYPES)) == 1
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "curves.parquet", CURVE_TYPES), frame)
 
 
 def test_a_setting_that_is_a_number_here_and_a_text_there_becomes_text(tmp_path: Path):

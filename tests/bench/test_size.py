@@ -7,7 +7,7 @@ import pandas as pd
 
 from tests.bench.stores import AGAIN, CELLS, EVALUATIONS, make_store, measure
 
-RUNS = int(os.environ.get("STORE_RUNS", "2000"))  # `python -m tests.bench.stores 10000` prints seconds, too
+RUNS = int(os.environ.get("STORE_RUNS", "1000"))  # `python -m tests.bench.stores 10000` prints seconds, too
 
 
 def test_a_store_of_thousands_of_runs(tmp_path: Path):

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CASES = os.environ.get("FUZZ_CASES", "200")
+CASES = os.environ.get("FUZZ_CASES", "120")
 ROOT = Path(__file__).parents[2]
 
 
