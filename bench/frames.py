@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -83,7 +84,6 @@ OPTIONAL = {"steps_to_solve", "seconds_to_solve", "steps", "samples", "final_los
 OPTIONAL |= {"cell_parameters", "hidden_size", "learning_rate", "backend", "threads", "allocator"}
 OPTIONAL |= {"seconds", "step_ms", "error"}
 NAMES = {"cell", "task", "run_id", "metric", "quantity", "form", "backend", "device", "dtype", "allocator"}
-MOST = 1e30  # of any number in a table: far more than anything measured, and what can still be drawn
 TABLE_BYTES = 8 << 30
 MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could have written here
 
@@ -171,7 +171,7 @@ def _wrong_column(frame: pd.DataFrame, types: dict[str, str]) -> str | None:
             return name
     for name, column in frame.items():
         numeric = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
-        if numeric and not (column.dropna().astype(float).abs() <= MOST).all():
+        if numeric and not np.isfinite(column.dropna().astype(float)).all():
             return str(name)
         if types.get(str(name)) == "Int64" and (column.dropna() < 0).any():
             return str(name)

@@ -144,6 +144,19 @@ def test_tables_of_before_checksums_are_still_read(tmp_path: Path):
     pd.testing.assert_frame_equal(read_parquet(tmp_path / "curves.parquet", CURVE_TYPES), frame)
 
 
+def test_a_loss_that_is_huge_and_finite_is_no_damage(tmp_path: Path):
+    """As a learning rate that is far too large makes it, in float64 the more."""
+    run(make_config(tmp_path))
+    frame = curves_frame(read_runs(tmp_path / "scratch")[0])
+    frame.loc[0, "value"] = 1e300
+    write_parquet(tmp_path / "curves.parquet", frame)
+    assert read_parquet(tmp_path / "curves.parquet", CURVE_TYPES)["value"].max() == 1e300
+    frame.loc[0, "value"] = float("inf")
+    write_parquet(tmp_path / "curves.parquet", frame)
+    with pytest.raises(Damaged, match="in column value"):
+        read_parquet(tmp_path / "curves.parquet", CURVE_TYPES)
+
+
 def test_a_setting_that_is_a_number_here_and_a_text_there_becomes_text(tmp_path: Path):
     frame = curves_frame([]).reindex(columns=list(CURVE_TYPES))
     assert len(frame) == 0
