@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 import conf
 from bench.errors import ConfigError, explain, explain_os, one_line, printable
 from bench.launchers import lost_a_process
-from bench.session import Again, PastHydra, has_begun, runs_left, session, stop
+from bench.session import Again, NextRound, PastHydra, has_begun, runs_left, session, stop
 
 HYDRA_SETTINGS = r"hydra([./]launcher$|\.launcher\.[a-z]|\.sweeper\.params(\.|$)|\.mode$)"
 MOST_CHARACTERS = 700  # of an error
@@ -101,6 +101,9 @@ def _run_until_done() -> None:
     while True:
         try:
             return _run()
+        except NextRound:
+            left, fruitless = math.inf, 0
+            continue
         except Again:
             reason = "and nobody is at them"
         except Exception as error:

@@ -15,6 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.errors import ConfigError, explain, nearest
 from bench.targets import check_options
 
+NO_LIMIT = 10**12  # steps: as many as another budget allows
+MATCHES = ("hidden", "parameters", "flops", "time")
 # What `retry` can ask for, and the outcomes that it means.
 RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
 
@@ -30,6 +32,7 @@ class Training:
     batch_size: int = 64
     max_steps: int = 2000
     max_samples: int | None = None
+    max_flops: float | None = None
     max_seconds: float | None = None
     evaluate_every: int = 50
     evaluation_size: int = 256
@@ -58,6 +61,23 @@ class Checkpoint:
 
 
 @dataclass
+class Tuning:
+    """Which settings are selected, how and on which seeds. `conf/tuning/none.yaml` explains each key."""
+
+    selection_seeds: list[int] = field(default_factory=list)
+    search: dict[str, Any] = field(default_factory=dict)
+    trials: int = 16
+    at_once: int = 4
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings that are selected; without a search of ours the learning rate, which Hydra then sweeps."""
+        if not self.selection_seeds:
+            return []
+        return list(self.search) or ["training.learning_rate"]
+
+
+@dataclass
 class Tracking:
     """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
 
@@ -80,6 +100,7 @@ class Config:
     timing: Timing = field(default_factory=Timing)
     tracking: Tracking = field(default_factory=Tracking)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    tuning: Tuning = field(default_factory=Tuning)
     name: str = "scratch"
     seed: int = 0
     device: str = "auto"
@@ -90,6 +111,8 @@ class Config:
     gpus: Any = 0
     retry: str | None = None
     train: bool = True
+    match: str = "hidden"
+    lengthen: list[int] = field(default_factory=list)
     horizon: int | None = None
     results_dir: str = "results"
 
@@ -165,6 +188,10 @@ def _check_values(config: Config) -> None:
         ("training.evaluation_size", training.evaluation_size, 1),
         ("training.solved_evaluations", training.solved_evaluations, 1),
         ("checkpoint.steps", config.checkpoint.steps, 1),
+        ("tuning.trials", config.tuning.trials, 1),
+        ("tuning.at_once", config.tuning.at_once, 1),
+        *(("tuning.selection_seeds", seed, 0) for seed in config.tuning.selection_seeds),
+        *(("lengthen", factor, 2) for factor in config.lengthen),
         ("timing.rounds", timing.rounds, 1),
         ("timing.inference_steps", timing.inference_steps, 1),
     ):
@@ -173,6 +200,7 @@ def _check_values(config: Config) -> None:
     for key, number in (
         ("training.learning_rate", training.learning_rate),
         ("training.clip_norm", training.clip_norm),
+        ("training.max_flops", training.max_flops),
         ("training.max_seconds", training.max_seconds),
         ("checkpoint.seconds", config.checkpoint.seconds),
         ("memory_gb", config.memory_gb),
@@ -189,6 +217,7 @@ def _check_values(config: Config) -> None:
         ("tracking.mode", tracking.mode, ("offline", "online", "disabled")),
         ("timing.backends", timing.backends, ("own", "all")),
         ("retry", config.retry, (None, *RETRY)),
+        ("match", config.match, MATCHES),
     ):
         if choice not in choices:
             raise ConfigError(f"{key}={choice}: no such choice.{nearest(str(choice), filter(None, choices))}")
@@ -197,6 +226,8 @@ def _check_values(config: Config) -> None:
     for point in timing.points:
         if not isinstance(point, dict):
             raise ConfigError(f"timing.points: {point}: must be a mapping of settings, as {{horizon: 50}}")
+    if config.tuning.search and not config.tuning.selection_seeds:
+        raise ConfigError("tuning.search: settings are selected on seeds of their own; set tuning.selection_seeds=[…]")
     cores = os.cpu_count() or 1
     if config.threads > cores:
         raise ConfigError(f"threads={config.threads}: this machine has {cores} cores")

@@ -22,6 +22,8 @@ RESULT_TYPES = {
     "cell": "string",
     "task": "string",
     "seed": "Int64",
+    "selection": "boolean",  # whether it selects settings, and is not reported
+    "tuned": "string",  # the settings that are selected, separated by commas; "" if none
     "status": "string",
     "solved": "boolean",
     "steps_to_solve": "Int64",
@@ -32,6 +34,7 @@ RESULT_TYPES = {
     "baseline_loss": "Float64",
     "parameters": "Int64",
     "cell_parameters": "Int64",
+    "flops_step": "Float64",  # of a training step
     "hidden_size": "Int64",
     "learning_rate": "Float64",
     "backend": "string",
@@ -83,6 +86,8 @@ TIMING_COLUMNS = tuple(TIMING_TYPES)
 OPTIONAL = {"steps_to_solve", "seconds_to_solve", "steps", "samples", "final_loss", "baseline_loss", "parameters"}
 OPTIONAL |= {"cell_parameters", "hidden_size", "learning_rate", "backend", "threads", "allocator"}
 OPTIONAL |= {"seconds", "step_ms", "error"}
+LATER = {"selection", "tuned", "flops_step"}  # columns that older tables lack
+OPTIONAL |= LATER
 NAMES = {"cell", "task", "run_id", "metric", "quantity", "form", "backend", "device", "dtype", "allocator"}
 TABLE_BYTES = 8 << 30
 MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could have written here
@@ -149,7 +154,7 @@ def read_parquet(path: Path, types: dict[str, str]) -> pd.DataFrame:
         if seal is not None and seal.decode() != _digest(table):
             raise Damaged(f"{path}: its checksum does not match")
         frame = table.to_pandas()
-        missing = [column for column in types if column not in frame]
+        missing = [column for column in types if column not in frame and column not in LATER]
         typed = None if missing else _typed(frame, types)
         wrong = None if typed is None else _wrong_column(typed, types)
     except (FileNotFoundError, Damaged):
@@ -223,8 +228,12 @@ def _who(run: StoredRun) -> dict[str, Any]:
 def _result_row(run: StoredRun) -> dict[str, Any]:
     config, result = run.config, run.result
     scores = {key: value for key, value in result.items() if key.startswith("final_score.")}
+    tuning = config.get("tuning") or {}
+    selection = tuning.get("selection_seeds") or []
     return {
         **_who(run),
+        "selection": config["seed"] in selection,
+        "tuned": ",".join(tuning.get("search") or ["training.learning_rate"]) if selection else "",
         **{key: result.get(key) for key in RESULT_TYPES if key in result},
         "hidden_size": config["cell"].get("hidden_size"),
         "learning_rate": config["training"]["learning_rate"],
@@ -232,6 +241,11 @@ def _result_row(run: StoredRun) -> dict[str, Any]:
         "dtype": config["dtype"],
         "environment": json.dumps(result.get("environment", {})),
         **scores,
+        **{
+            f"at_{at['factor']}x.{name}": value
+            for at in result.get("lengthened") or ()
+            for name, value in (("loss", at["loss"]), *at["score"].items(), ("solved", at["solved"]))
+        },
     }
 
 

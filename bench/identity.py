@@ -10,7 +10,8 @@ from bench.targets import non_defaults
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return what determines a run's result: cell, task, training, seed, device type and dtype.
+    """Return what determines a run's result: cell, task, training, seed, device type and
+    dtype, and the lengths at which it is evaluated in the end.
 
     Settings at their default are left out, so that a new option does not change the identity of old
     runs; so are folders, tracking, launcher, threads and allocator.
@@ -26,6 +27,8 @@ def identity(config: Config) -> dict[str, Any]:
     }
     if config.dtype != Config.dtype:
         parts["dtype"] = config.dtype
+    if config.lengthen:
+        parts["lengthen"] = sorted(config.lengthen)
     return parts
 
 

@@ -1,7 +1,7 @@
 """What a command is going to run: every configuration, checked, before the first one starts."""
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,9 +18,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from bench.config import RETRY, Config, from_hydra
 from bench.errors import ConfigError, explain
 from bench.identity import run_id
+from bench.matching import check_matches, matched
 from bench.model import count_parameters, make_model, make_task
 from bench.process import memory_bytes
 from bench.store import RunFolder
+from bench.tuning import plan_round
 
 MOST_RUNS = 1_000_000  # of a sweep
 
@@ -32,14 +34,18 @@ class Plan:
     Attributes:
         sweep: the sweep's folder.
         configs: all runs.
+        jobs: each run's overrides; of a single run, none.
         finished: the ids of those whose result was stored before.
         retried: the ids of those of them that are asked for again, by `retry`; None if it is not set.
+        to_come: how many further runs there will be, which depend on how these end.
     """
 
     sweep: Path
     configs: dict[str, Config]
+    jobs: dict[str, list[str]]
     finished: frozenset[str]
     retried: frozenset[str] | None = None
+    to_come: int = 0
 
     @property
     def pending(self) -> dict[str, Config]:
@@ -63,11 +69,19 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     Raises:
         ConfigError: any of the runs cannot be run.
     """
-    configs = {}
-    for composed in _compose_jobs(master, watch):
-        config = from_hydra(composed)
+    composer = _Composer.of(master)
+    if composer is None:
+        runs: list[tuple[list[str], Config]] = [([], from_hydra(master))]
+        to_come = 0
+    else:
+        jobs, to_come = _all_jobs(master, composer)
+        runs = [(job, from_hydra(composer.compose(job))) for job in watch(jobs)]
+    check_matches(config for _, config in runs)
+    configs, overrides = {}, {}
+    for job, requested in runs:
+        config = matched(requested)
         _check_buildable(config)
-        configs[run_id(config)] = config
+        configs[run_id(config)], overrides[run_id(config)] = config, job
     first = next(iter(configs.values()))
     if len({(config.name, config.results_dir) for config in configs.values()}) > 1:
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
@@ -78,7 +92,7 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and not retried | finished:
         raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
-    return Plan(sweep, configs, finished, retried)
+    return Plan(sweep, configs, overrides, finished, retried, to_come)
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:
@@ -101,29 +115,30 @@ def _check_directories(master: DictConfig, sweep: Path) -> None:
         raise ConfigError("hydra.sweep.subdir, hydra.output_subdir and hydra.job.chdir cannot be set here")
 
 
-def _compose_jobs(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[list[str]]]) -> Iterator[DictConfig]:
-    """Yield the composition of every job, found as Hydra's own sweeper finds them."""
-    if master.hydra.mode != RunMode.MULTIRUN:
-        yield master
-        return
+def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]], int]:
+    """Return the overrides of every job, found as Hydra's own sweeper finds them, and how many will follow from them.
+
+    Where settings are selected, the jobs of that are among them, as far as they are known."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None, "planned outside a Hydra application"
-    loader = hydra.config_loader
-    assert isinstance(loader, ConfigLoaderImpl)
     params = OmegaConf.to_container(master.hydra.sweeper.get("params") or OmegaConf.create())
     assert isinstance(params, dict)
     arguments = [f"{key!s}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
-    overrides = OverridesParser.create(config_loader=loader).parse_overrides(arguments)
+    overrides = composer.parser.parse_overrides(arguments)
     _check_number(overrides)
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    composer = _Composer(loader, master)
-    for job in watch([[*job, *point] for point in _points(master) for job in jobs]):
-        try:
-            yield composer.compose(job)
-        except HydraException as error:
-            raise ConfigError(explain(error)) from error
+    if not master.tuning.search:
+        return [[*job, *point] for point in _points(master) for job in jobs], 0
+    tuning = from_hydra(composer.compose(jobs[0])).tuning
+    known: dict[tuple[str, ...], Config] = {}
+
+    def config_of(job: list[str]) -> Config:
+        if tuple(job) not in known:
+            known[tuple(job)] = matched(from_hydra(composer.compose(job)))
+        return known[tuple(job)]
+
+    found = plan_round(jobs, tuning, config_of)
+    return found.jobs, 0 if found.is_last else found.total - len(found.jobs)
 
 
 class _Composer:
@@ -131,12 +146,33 @@ class _Composer:
 
     def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
         self._loader, self._master = loader, master
-        self._parser = OverridesParser.create(config_loader=loader)
+        self.parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
+    @classmethod
+    def of(cls, master: DictConfig) -> "_Composer | None":
+        """Return the composer of a sweep; None for a single run, which is composed already."""
+        if master.hydra.mode != RunMode.MULTIRUN:
+            return None
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None, "planned outside a Hydra application"
+        loader = hydra.config_loader
+        assert isinstance(loader, ConfigLoaderImpl)
+        return cls(loader, master)
+
     def compose(self, job: list[str]) -> DictConfig:
-        """Return the configuration of a job, given its overrides, without Hydra's own part."""
+        """Return the configuration of a job, given its overrides, without Hydra's own part.
+
+        Raises:
+            ConfigError: Hydra cannot compose it.
+        """
+        try:
+            return self._compose(job)
+        except HydraException as error:
+            raise ConfigError(explain(error)) from error
+
+    def _compose(self, job: list[str]) -> DictConfig:
         groups: list[Override] = []
         values: list[Override] = []
         for override in map(self._parse, job):
@@ -148,7 +184,7 @@ class _Composer:
 
     def _parse(self, text: str) -> Override:
         if text not in self._parsed:
-            self._parsed[text] = self._parser.parse_override(text)
+            self._parsed[text] = self.parser.parse_override(text)
         return self._parsed[text]
 
     def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:

@@ -1,5 +1,6 @@
 """One run, from a configuration to a stored result. Whatever goes wrong in it is a result too."""
 
+import math
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,13 +17,14 @@ from bench.claims import Claim
 from bench.config import Config
 from bench.errors import explain_os, one_line
 from bench.files import Damaged
+from bench.flops import count_flops
 from bench.identity import run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.process import configure_process, environment, limited_memory, memory_bytes
 from bench.seeds import make_streams
 from bench.store import FORMAT, RunFolder
 from bench.tracking import open_tracker
-from bench.training import Evaluation, Outcome, Trainer, train
+from bench.training import Evaluation, Outcome, Trainer, evaluate, train
 
 # No outcomes: somebody else has the run; it can be resumed; it is none of those that `retry` asks for.
 CLAIMED, INTERRUPTED, SKIPPED = "claimed", "interrupted", "skipped"
@@ -181,11 +183,14 @@ class _Run:
         streams = make_streams(config.seed, config.device)
         streams.seed_globals()
         model = make_model(config, task)
-        facts |= _describe(model)
+        facts |= _describe(model, config)
         trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
         if state is not None:
             self._restore(trainer, state)
-        facts |= _summarize(train(trainer, self._take_evaluation, self._after_step), config)
+        outcome = train(trainer, self._take_evaluation, self._after_step)
+        facts |= _summarize(outcome, config)
+        if outcome.status in ("solved", "unsolved"):
+            facts["lengthened"] = _evaluate_lengthened(trainer, config)
 
     def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
         try:
@@ -247,12 +252,33 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _describe(model: Model) -> dict[str, Any]:
+def _describe(model: Model, config: Config) -> dict[str, Any]:
+    flops = count_flops(config)
     return {
         "parameters": count_parameters(model),
         "cell_parameters": count_parameters(model.cell),
+        "flops_step": flops[1] if flops else None,
         "backend": backend_of(model.cell),
     }
+
+
+def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[dict[str, Any]]:
+    """Return how a trained model does at longer distances than it was trained for, by factor; at 1, what it was
+    trained for, on the sequences held out in training."""
+    found = []
+    for factor in sorted({1, *config.lengthen}) if config.lengthen else ():
+        try:
+            task = trainer.task if factor == 1 else trainer.task.lengthened(factor)
+        except NotImplementedError:
+            break
+        streams = make_streams(config.seed, config.device)
+        batch = task.sample(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
+        loss, score = evaluate(trainer.model, task, batch)
+        # JSON has no infinity, and a model may well end there on what it never met.
+        loss_found = loss if math.isfinite(loss) else None
+        found.append({"factor": factor, "loss": loss_found, "baseline_loss": task.baseline_loss, "score": score})
+        found[-1]["solved"] = task.solved(score)
+    return found
 
 
 def _record(evaluation: Evaluation) -> dict[str, Any]:

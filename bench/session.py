@@ -23,6 +23,10 @@ class Again(BaseException):  # no Exception: Hydra would warn of it and go on
     """The command is to be run once more: runs are left that nobody is at."""
 
 
+class NextRound(BaseException):
+    """The command is to be run once more: what is to be run next depends on what was run now."""
+
+
 class PastHydra(BaseException):
     """Carries an exception of a callback, `error`, to the command."""
 

@@ -22,7 +22,7 @@ from bench.launchers import prepare_launcher
 from bench.plan import Plan, make_plan
 from bench.process import command_line, prepare_kernels
 from bench.progress import SweepProgress, console, describe, planning
-from bench.session import Again, PastHydra, given_up, is_stopping, note_left
+from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
 from bench.store import FAILED, RunFolder, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
@@ -74,6 +74,8 @@ class SweepCallback(Callback):
             _wait_for_others(self.plan)
         finally:
             self.progress.stop()
+        if self.plan.to_come:
+            raise NextRound
         close_worker()
         if code := _conclude(self.plan):
             raise SystemExit(code)
@@ -118,7 +120,7 @@ def _wait_for_others(plan: Plan) -> None:
 
 def _announce(plan: Plan) -> str:
     """Return the plan in words."""
-    configs = plan.configs.values()
+    configs, first = plan.configs.values(), plan.first
     cells = list(dict.fromkeys(config.cell["name"] for config in configs))
     tasks = list(dict.fromkeys(config.task["name"] for config in configs))
     seeds = sorted({config.seed for config in configs})
@@ -130,6 +132,12 @@ def _announce(plan: Plan) -> str:
     ]
     if plan.first.train:
         lines.append(f"  runs   {len(plan.configs)}, of which {len(plan.finished)} are finished")
+        if first.tuning.settings:
+            selecting = sum(config.seed in first.tuning.selection_seeds for config in configs)
+            more = f"; {plan.to_come} will follow from them" if plan.to_come else ""
+            lines.append(f"  select {', '.join(first.tuning.settings)}, by {selecting} of these runs{more}")
+        if first.match != "hidden":
+            lines.append(f"  match  {first.match}")
         if plan.retried is not None:
             lines.append(f"  retry  {len(plan.retried)} that ended {' or '.join(RETRY[plan.first.retry or ''])}")
     else:

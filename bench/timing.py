@@ -4,31 +4,28 @@ Two times are comparable only when they were measured side by side. A round time
 then every cell once; rounds repeat; every single measurement is kept. FLOPs are counted apart from time,
 so that what an architecture costs and what its implementation costs stay two numbers."""
 
-import copy
 import json
 import math
 import os
 import statistics
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
-from fractions import Fraction
 from functools import partial
 from time import perf_counter
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from bench.config import Config, make_optimizer
+from bench.flops import count_flops
 from bench.frames import settings_columns
 from bench.model import Model, backend_of, make_model, make_task
 from bench.process import configure_process, environment
 from bench.seeds import make_streams
 from tasks import Batch, Task
 
-COUNTED_LENGTHS = (8, 16, 24, 32)  # whose FLOPs are counted one by one
 LEAST_ROUNDS = 3  # for a case however slow
 GEMM_SIZE = 1024  # the matrix product whose rate stands for the machine's
 
@@ -240,66 +237,15 @@ def _gemm_rate(device: str, dtype: torch.dtype) -> float:
     return 2 * GEMM_SIZE**3 / seconds
 
 
-# FLOPs and memory.
+# Memory.
 
 
 def _costs(case: Case) -> dict[str, float]:
     costs = {"peak_memory": peak_memory(case.training_step, case.config.device) / 2**20}
-    flops = count_flops(case)
+    flops = count_flops(case.config)
     if flops is not None:
         costs["flops_forward"], costs["flops_training_step"] = flops
     return costs
-
-
-def count_flops(case: Case) -> tuple[float, float] | None:
-    """Count the FLOPs of the matrix products in a forward pass and in a training step, by torch's own
-    counter, on tensors without storage. Point-wise operations are not counted. An attention over T
-    steps is counted as computed, T×T, without credit for its causal half.
-
-    Matrix products of a recurrence are a polynomial in T, of second degree with attention. Long sequences, whose
-    operations would take the counter minutes, are counted by the polynomial through three short ones, if a fourth
-    lies on it too.
-
-    Returns:
-        Both counts, or None if the model cannot run without storage.
-    """
-    steps = len(case.batch.inputs)
-    try:
-        if steps <= COUNTED_LENGTHS[-1]:
-            return _count(case, steps)
-        counts = [_count(case, length) for length in COUNTED_LENGTHS]
-        forward, training = (_extrapolate(COUNTED_LENGTHS, column, steps) for column in zip(*counts, strict=True))
-        return (forward, training) if forward is not None and training is not None else _count(case, steps)
-    except (NotImplementedError, RuntimeError):
-        return None
-
-
-def _count(case: Case, steps: int) -> tuple[float, float]:
-    """Count the FLOPs of forward and training step over the first `steps` inputs."""
-    model = copy.deepcopy(case.model).to("meta")
-    inputs = case.batch.inputs[:steps].to("meta")
-    counts = []
-    for backward in (False, True):
-        with FlopCounterMode(display=False) as counter:
-            outputs = model(inputs)
-            if backward:
-                outputs.sum().backward()
-        counts.append(float(counter.get_total_flops()))
-    return counts[0], counts[1]
-
-
-def _extrapolate(at: Sequence[int], values: Sequence[float], to: int) -> float | None:
-    """Return at `to` the polynomial of second degree through the first three points, if the others lie on it."""
-
-    def polynomial(x: int) -> Fraction:
-        total = Fraction(0)
-        for i in range(3):
-            others = [j for j in range(3) if j != i]
-            total += Fraction(values[i]) * math.prod(Fraction(x - at[j], at[i] - at[j]) for j in others)
-        return total
-
-    fits = all(polynomial(x) == value for x, value in zip(at, values, strict=True))
-    return float(polynomial(to)) if fits else None
 
 
 def peak_memory(work: Callable[[], object], device: str) -> int:
@@ -337,4 +283,4 @@ def _silenced_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-__all__ = ["Case", "case_key", "count_flops", "group_key", "measure", "peak_memory"]
+__all__ = ["Case", "case_key", "group_key", "measure", "peak_memory"]

@@ -171,9 +171,9 @@ def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
     """Do what is asked for; whatever goes wrong in it is an answer too."""
     from omegaconf import OmegaConf
 
-    from bench.config import from_hydra
     from bench.errors import explain_os, one_line
     from bench.identity import run_id
+    from bench.matching import prepare
     from bench.runner import run, store_failure
 
     config = None
@@ -181,7 +181,7 @@ def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         with working():
             if is_stopping():
                 return {"status": "interrupted"}
-            config = from_hydra(OmegaConf.create(request["composed"]))
+            config = prepare(OmegaConf.create(request["composed"]))
             result = store_failure(config, request["died"]) if request.get("give_up") else run(config, stop.is_set)
     except OSError as error:
         reason, event = f"cannot store results: {explain_os(error)}", f"cannot-store-{error.errno}"

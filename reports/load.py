@@ -10,6 +10,8 @@ import pandas as pd
 from bench.files import Damaged
 from bench.frames import CURVE_TYPES, RESULT_TYPES, TIMING_TYPES, curves_frame, read_parquet, results_frame
 from bench.store import read_commands, read_runs
+from reports.selection import select, tuned
+from reports.spending import BY_BUDGET, add_spending, has_other_budget
 
 
 class LoadError(ValueError):
@@ -21,15 +23,19 @@ class Stored:
     """What one or several sweeps found.
 
     Attributes:
-        results: a row a run, with two more columns. `problem` names task and conditions, `contender`
-            the cell; each tells just what varies, e.g. "copy, delay 20" and "gru, hidden_size 128".
-        curves: a row an evaluation and metric, with the same two columns.
+        results: a row a run that is reported, with more columns. `problem` names task and conditions, `contender`
+            the cell; each tells just what varies, e.g. "copy, delay 20" and "gru, hidden_size 128". Those of
+            `reports.spending` say what the run could spend and did.
+        trials: a row a run by which settings were selected, with those columns and those of `reports.selection`;
+            empty if none were.
+        curves: a row an evaluation and metric of a reported run, with `problem` and `contender`.
         timing: a row a measurement; empty if nothing was timed.
         commands: that were given, in order.
         wrong: what is damaged, and so left out.
     """
 
     results: pd.DataFrame
+    trials: pd.DataFrame
     curves: pd.DataFrame
     timing: pd.DataFrame
     commands: list[str]
@@ -55,10 +61,11 @@ def load(*folders: Path | str) -> Stored:
         frames = [frame for frame in frames if len(frame)]
         return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
-    results = merged([part.results for part in parts])
+    results, trials = merged([part.results for part in parts]), pd.DataFrame()
     curves = merged([part.curves for part in parts])
     if len(results):
         results = results.assign(problem=_problems(results), contender=_contenders(results))
+        results, trials = select(add_spending(results))
         # A curve's run is what the results say of it: two tables from elsewhere may not agree.
         names = results[["sweep", "run_id", "cell", "task", "seed", "problem", "contender"]]
         if len(curves):
@@ -68,6 +75,7 @@ def load(*folders: Path | str) -> Stored:
     commands = dict.fromkeys(command for part in parts for command in part.commands)
     return Stored(
         results,
+        trials,
         curves,
         merged([part.timing for part in parts]),
         list(commands),
@@ -99,7 +107,7 @@ def _load_one(folder: Path, label: str) -> Stored:
         frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing)
     )
     wrong = [reason.replace(f"{folder}/", "") for reason in wrong]  # as the same files say elsewhere
-    return Stored(results, curves, timing, read_commands(folder), wrong)
+    return Stored(results, pd.DataFrame(), curves, timing, read_commands(folder), wrong)
 
 
 def _read_parquet(path: Path, types: dict[str, str], wrong: list[str]) -> pd.DataFrame:
@@ -127,10 +135,13 @@ def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:
 
 
 def _problems(results: pd.DataFrame) -> "pd.Series[str]":
-    """Name each run's problem: its task, and those task and training settings that vary within the task."""
+    """Name each run's problem: its task, and those task and training settings that vary within the task. Settings that
+    are selected are no part of it, nor is a number of steps that follows from a budget of another kind."""
     names = pd.Series("", index=results.index)
     for task, runs in results.groupby("task"):
-        names.loc[runs.index] = _describe(runs, str(task), varying(runs, ["task.", "training.", "device", "dtype"]))
+        left_out = tuned(runs) | (BY_BUDGET if has_other_budget(runs) else set())
+        columns = [c for c in varying(runs, ["task.", "training.", "device", "dtype"]) if c not in left_out]
+        names.loc[runs.index] = _describe(runs, str(task), columns)
     return names
 
 
@@ -141,9 +152,21 @@ def _contenders(results: pd.DataFrame) -> "pd.Series[str]":
     several = results["sweep"].nunique() > 1
     for cell, runs in results.groupby("cell"):
         layers = [column for column in ("cell.layer",) if column in runs and runs[column].notna().any()]
-        columns = list(dict.fromkeys([*layers, *varying(runs, ["cell."]), *(["sweep"] if several else [])]))
+        varied = [column for column in varying(runs, ["cell."]) if column not in tuned(runs)]
+        if _is_size_of_task(runs):
+            varied = [column for column in varied if column != "cell.hidden_size"]
+        columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
         names.loc[runs.index] = _describe(runs, str(cell), columns)
     return names
+
+
+def _is_size_of_task(runs: pd.DataFrame) -> bool:
+    """Tell whether a cell has one hidden size at each task: one that was matched there, and names nothing."""
+    if "cell.hidden_size" not in runs:
+        return False
+    settings = [column for column in runs if column.startswith("task.")]
+    sizes = runs.groupby(["sweep", "task", *settings], dropna=False)["cell.hidden_size"].nunique()
+    return bool((sizes <= 1).all())
 
 
 def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:

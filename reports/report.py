@@ -8,25 +8,34 @@ import pandas as pd
 
 from bench.errors import one_line
 from bench.files import write_text_atomic
-from reports import sections
-from reports.cost import cost
+from reports.comparisons import compare
 from reports.load import LoadError, Stored, load, natural
-from reports.sections import Content, headline_rows
+from reports.sections import about, comparison, lengths, results
+from reports.sections.content import Content
+from reports.sections.cost import cost
+from reports.sections.tuning import tuning
 from reports.style import looks, set_theme
 from reports.summary import summarize_results, summarize_timing
 
 SECTIONS: tuple[Callable[[Content], str], ...] = (
-    sections.title,
-    sections.answers,
-    sections.headline,
-    sections.learning,
-    sections.time_to_solve,
-    sections.reach,
+    about.title,
+    results.answers,
+    results.headline,
+    results.cost_of_solving,
+    comparison.pairs,
+    comparison.matching,
+    results.time_to_solve,
+    results.learning,
+    lengths.reach,
+    lengths.beyond,
+    comparison.together,
+    comparison.cost_against_result,
+    tuning,
     cost,
-    sections.failures,
-    sections.protocol,
-    sections.environment,
-    sections.reproduce,
+    about.failures,
+    about.protocol,
+    about.environment,
+    about.reproduce,
 )
 
 
@@ -57,16 +66,17 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
     written = [_write_section(section, content) for section in SECTIONS]
     path = folder / "README.md"
     write_text_atomic(path, "\n\n".join(filter(None, written)) + "\n")
-    return Report(path, pd.DataFrame(headline_rows(content)))
+    return Report(path, pd.DataFrame(results.headline_rows(content)))
 
 
 def _summarize(stored: Stored, folder: Path) -> Content:
     try:
-        results = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
+        summary = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
+        comparisons = compare(_in_order(stored.results)) if len(stored.results) else pd.DataFrame()
         timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()
     except Exception as error:
         raise LoadError(f"the stored values cannot be summarized ({one_line(error)})") from error
-    return Content(stored, results, timings, folder)
+    return Content(stored, summary, comparisons, timings, folder)
 
 
 def _write_section(section: Callable[[Content], str], content: Content) -> str:

@@ -5,9 +5,17 @@ import math
 import pandas as pd
 
 from bench.store import DECIDED
-from reports.statistics import Interval, median_interval, ratio_interval, solved_fraction
+from reports.statistics import (
+    Interval,
+    geometric_mean_interval,
+    median_interval,
+    median_time,
+    ratio_interval,
+    solved_fraction,
+)
 
 REFERENCE_CELL = "lstm"
+LEAST_LOSS = 1e-12  # what a loss of zero counts as, whose logarithm is taken
 DESCRIBED = ("cell", "form", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size")
 
 
@@ -15,7 +23,8 @@ def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
     """Return a row per problem and contender.
 
     Columns: problem, contender, cell, runs (that say something of the architecture), failed, solved,
-    solved_fraction, steps, final_loss (each an `Interval` or None), parameters, budget. A run that was
+    solved_fraction, `steps`, `samples`, `flops` (to solve) and `needed` (the same in the currency of the budget),
+    final_loss (each an `Interval` or None), parameters, hidden_size, flops_step, currency, budget. A run that was
     not solved counts as never solved; one that diverged, as of infinite loss; one that failed is
     counted apart.
     """
@@ -23,6 +32,8 @@ def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
     for (problem, contender), runs in results.groupby(["problem", "contender"], sort=False):
         decided = runs[runs["status"].isin(DECIDED)]
         solved = int(decided["solved"].sum())
+        flops, batch = _first(runs["flops_step"]), _first(runs.get("training.batch_size", pd.Series(dtype=float)))
+        steps = _time_to_solve(decided, "steps_to_solve", "steps")
         rows.append(
             {
                 "problem": problem,
@@ -32,13 +43,43 @@ def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
                 "failed": len(runs) - len(decided),
                 "solved": solved,
                 "solved_fraction": solved_fraction(solved, len(decided)) if len(decided) else None,
-                "steps": _median(decided["steps_to_solve"]),
-                "final_loss": _median(decided["final_loss"]),
+                "steps": steps,
+                "samples": _scaled(steps, batch),
+                "flops": _scaled(steps, flops),
+                "needed": _time_to_solve(decided, "needed", "spent"),
+                "final_loss": _mean_loss(decided["final_loss"]),
                 "parameters": _first(runs["parameters"]),
-                "budget": _first(runs["training.max_steps"]) if "training.max_steps" in runs else None,
+                "hidden_size": _first(runs["hidden_size"]),
+                "flops_step": flops,
+                "currency": runs["currency"].iloc[0],
+                "budget": float(runs["budget"].max()),
             }
         )
     return pd.DataFrame(rows)
+
+
+def _time_to_solve(runs: pd.DataFrame, needed: str, spent: str) -> Interval | None:
+    """Return the median of what runs needed to solve the task; None without runs."""
+    if runs.empty:
+        return None
+    never = runs["status"] == "diverged"  # however early it ended
+    times = runs[needed].astype("Float64").fillna(runs[spent].astype("Float64")).astype(float)
+    return median_time(times.where(~never, math.inf), runs["solved"].astype(bool))
+
+
+def _scaled(interval: Interval | None, factor: object) -> Interval | None:
+    if interval is None or factor is None:
+        return None
+    by = float(factor)  # type: ignore[arg-type]
+    return Interval(interval.estimate * by, interval.low * by, interval.high * by, interval.confidence)
+
+
+def _mean_loss(losses: pd.Series) -> Interval | None:
+    """Return the geometric mean of losses, what is missing counted as infinite; None without runs."""
+    if losses.empty:
+        return None
+    known = losses.astype("Float64").fillna(math.inf).to_numpy(dtype=float)
+    return geometric_mean_interval(known.clip(min=LEAST_LOSS))
 
 
 def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
@@ -120,16 +161,25 @@ def step_time_ratios(results: pd.DataFrame, timings: pd.DataFrame) -> dict[tuple
         results: a row a run, with `problem` and `contender`.
         timings: of `summarize_timing`.
     """
+    return _timed(results, timings, "ratio")
+
+
+def step_times(results: pd.DataFrame, timings: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Return the median milliseconds of a training step for each problem and contender that was timed."""
+    return {name: found.estimate for name, found in _timed(results, timings, "training_step").items()}
+
+
+def _timed(results: pd.DataFrame, timings: pd.DataFrame, column: str) -> dict[tuple[str, str], Interval]:
     if results.empty or timings.empty:
         return {}
     timings = timings[timings["form"] == "own"]
-    settings = [column for column in timings if column.startswith(("cell.", "task.")) and column in results]
+    settings = [name for name in timings if name.startswith(("cell.", "task.")) and name in results]
     on = ["sweep", "cell", "task", *settings, "batch_size"]
     runs = results.assign(batch_size=results["training.batch_size"]).drop_duplicates(["problem", "contender"])
-    ratios = dict(zip(_row_keys(timings, on), timings["ratio"], strict=True))
+    values = dict(zip(_row_keys(timings, on), timings[column], strict=True))
     names = zip(runs["problem"], runs["contender"], strict=True)
-    found = {name: ratios.get(key) for name, key in zip(names, _row_keys(runs, on), strict=True)}
-    return {name: ratio for name, ratio in found.items() if ratio is not None}
+    found = {name: values.get(key) for name, key in zip(names, _row_keys(runs, on), strict=True)}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _row_keys(frame: pd.DataFrame, columns: list[str]) -> list[tuple[object, ...]]:
@@ -145,11 +195,6 @@ def _flops(measured: pd.DataFrame, case: str | None) -> float:
 def _reference_case(measured: pd.DataFrame) -> str | None:
     cases = measured.loc[(measured["cell"] == REFERENCE_CELL) & (measured["form"] == "own"), "case"].unique()
     return str(cases[0]) if len(cases) else None
-
-
-def _median(values: pd.Series) -> Interval | None:
-    """Return median and interval, what is missing counted as infinite; None without values."""
-    return median_interval(values.astype("Float64").fillna(math.inf).to_numpy(dtype=float)) if len(values) else None
 
 
 def _first(values: pd.Series) -> object:

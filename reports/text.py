@@ -33,27 +33,37 @@ def count(value: object) -> str:
     return NONE if value is None else f"{value:,}"
 
 
-def steps(interval: Interval | None, budget: object) -> str:
-    """Return steps to solve with their interval; what lies beyond the budget as such."""
-    beyond = f">{budget:,}" if budget is not None else "never"
-
-    def bound(value: float) -> str:
-        return f"{value:,.0f}" if math.isfinite(value) else beyond
-
+def spent(interval: Interval | None, budget: float | None = None) -> str:
+    """Return what was needed to solve a task, with its interval; what lies beyond the budget as such."""
+    beyond = f">{amount(budget)}" if budget else "never"
     if interval is None:
         return NONE
+    places = _places(interval)
+
+    def bound(value: float) -> str:
+        return amount(value, places) if math.isfinite(value) else beyond
+
     if interval.low == interval.high:
         return bound(interval.estimate)
     return f"{bound(interval.estimate)} [{bound(interval.low)}, {bound(interval.high)}]"
 
 
-def number(interval: Interval | None, digits: int = 2) -> str:
-    """Return an estimate and interval with as many decimals as `digits` significant ones of the estimate need."""
+def amount(value: float, places: int | None = None) -> str:
+    """Return a number of steps, seconds or FLOPs; from a million on in powers of a thousand."""
+    for power, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if abs(value) >= power:
+            return f"{value / power:.3g}{name}"
+    return f"{value:,.{decimals(value, 3) if places is None else places}f}"
+
+
+def number(interval: Interval | None) -> str:
+    """Return an estimate with its interval, to as many decimals as show two significant digits of its width, and
+    one of the estimate; a value without width to two digits."""
     if interval is None:
         return NONE
     if not math.isfinite(interval.estimate):
         return "∞"
-    places = decimals(interval.estimate, digits)
+    places = _places(interval)
     if interval.low == interval.high:  # one value, or all the same
         return f"{interval.estimate:,.{places}f}"
 
@@ -61,6 +71,31 @@ def number(interval: Interval | None, digits: int = 2) -> str:
         return f"{value:,.{places}f}" if math.isfinite(value) else "∞"
 
     return f"{bound(interval.estimate)} [{bound(interval.low)}, {bound(interval.high)}]"
+
+
+def _places(interval: Interval) -> int:
+    width = interval.high - interval.low
+    if not math.isfinite(width) or width <= 0:
+        return decimals(interval.estimate, 2)
+    return max(decimals(width, 2), decimals(interval.estimate, 1))
+
+
+def times(interval: Interval, bound: str = "") -> str:
+    """Return a ratio with its interval, e.g. "2.4× [2.1, 2.9]"; one that is a bound as such, without."""
+    if bound == "~" or not math.isfinite(interval.high) or interval.low == 0:
+        return f"about {_factor(interval.estimate)}×"
+    if bound:
+        return f"{bound}{_factor(interval.estimate)}×"
+    return f"{_factor(interval.estimate)}× [{_factor(interval.low)}, {_factor(interval.high)}]"
+
+
+def _factor(value: float) -> str:
+    return f"{value:,.{decimals(value, 2)}f}" if value < 1e6 else "∞"
+
+
+def p_value(p: float) -> str:
+    """Return e.g. "p=0.012", or "p<0.001"."""
+    return "p<0.001" if p < 0.001 else f"p={p:.{decimals(p, 2)}f}" if p < 0.995 else "p=1"
 
 
 def decimals(value: float, digits: int) -> int:
@@ -85,4 +120,4 @@ def quantity(value: float, digits: int = 3) -> str:
 
 def _is_number(value: object) -> bool:
     text = str(value)
-    return text == NONE or text[:1].isdigit() or text[:1] in "<>∞"
+    return text == NONE or text[:1].isdigit() or text[:1] in "<>∞≥≤"

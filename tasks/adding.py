@@ -1,5 +1,7 @@
 """The adding problem: add two marked numbers in a long list."""
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,6 +40,9 @@ class Adding(Task):
         if not solved_mse > 0:
             raise ValueError(f"solved_mse must be above 0, not {solved_mse}")
         self.length, self.solved_mse = length, solved_mse
+
+    def lengthened(self, factor: int) -> Self:
+        return type(self)(self.length * factor, solved_mse=self.solved_mse)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device, half = generator.device, self.length // 2

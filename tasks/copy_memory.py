@@ -1,6 +1,7 @@
 """Copy memory: repeat a list of symbols after a long pause."""
 
 import math
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -46,6 +47,9 @@ class CopyMemory(Task):
         self.output_size = symbols + 1
         self.length = delay + 2 * span
         self.baseline_loss = span * math.log(symbols) / self.length
+
+    def lengthened(self, factor: int) -> Self:
+        return type(self)(self.symbols, self.span, self.delay * factor, solved_accuracy=self.solved_accuracy)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device, blank, delimiter = generator.device, self.symbols, self.symbols + 1

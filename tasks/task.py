@@ -44,6 +44,14 @@ class Task(ABC):
     length: int
     baseline_loss: float
 
+    def lengthened(self, factor: int) -> Self:
+        """Return the same problem over a distance to remember that is `factor` times as long.
+
+        Raises:
+            NotImplementedError: a task that does not say what that is.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw `batch_size` independent sequences (float32) on the generator's device; what is drawn

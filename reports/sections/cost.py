@@ -1,11 +1,13 @@
-"""The report's section on cost: what the architecture costs, and what its implementation does."""
+"""What the architecture costs, and what its implementation does."""
 
 import math
 
 import pandas as pd
 
-from reports import figures, text
-from reports.sections import Content, figure_section, plural
+from reports import text
+from reports.figures import cost as figures
+from reports.figures.panels import SEVERAL
+from reports.sections.content import Content, figure_section, plural
 from reports.statistics import Interval, log_log_slope
 from reports.style import looks, save
 from reports.summary import REFERENCE_CELL
@@ -54,8 +56,8 @@ def _rows(timings: pd.DataFrame) -> list[dict[str, str]]:
             "task": f"{row['task']}, T={row['time_steps']}",
             "cell": row["label"],
             "backend": row["backend"],
-            "training step, ms": text.number(row["training_step"], 3),
-            f"/ {REFERENCE_CELL}": text.number(row["ratio"], 3),
+            "training step, ms": text.number(row["training_step"]),
+            f"/ {REFERENCE_CELL}": text.number(row["ratio"]),
             "MFLOP": text.quantity(row["flops_training_step"] / 1e6),
             "GFLOP/s": text.number(row["gflops"]),
             "of GEMM": text.percent(row["share"]),
@@ -131,7 +133,7 @@ def _forms(timings: pd.DataFrame) -> str:
         {
             "cell": row["label"],
             "backend": f"{row['backend']}{' (in use)' if row['form'] == 'own' else ''}",
-            "training step, ms": text.number(row["training_step"], 3),
+            "training step, ms": text.number(row["training_step"]),
             "of GEMM": text.percent(row["share"]),
             "forward, ms": text.number(row["forward"]),
             "one step, ms": text.number(row["inference_step"]),
@@ -181,7 +183,7 @@ def _over_length(content: Content, timings: pd.DataFrame) -> str:
     for label in dict.fromkeys(timings["label"]):
         rows = timings[timings["label"] == label]
         for (task, batch, hidden), part in rows.groupby(["task", "batch_size", "hidden_size"]):
-            if part["time_steps"].nunique() < figures.SEVERAL:
+            if part["time_steps"].nunique() < SEVERAL:
                 continue
             lengths = part["time_steps"].tolist()
             slope = {

@@ -1,0 +1,25 @@
+"""How well a run did, as one number by which settings are selected: by the tuner, and by reports."""
+
+import math
+
+WORST = 2.0  # of a run that diverged, or failed
+
+
+def selection_score(
+    status: str, spent: float | None, budget: float | None, final_loss: float | None, baseline_loss: float | None
+) -> float:
+    """Return what selection makes small: a solved run counts the share of its budget that it needed, below 1; an unsolved
+    one 1 more than its final loss as a share of the loss without memory, at most 2. So any that was solved
+    is better than any that was not.
+
+    Args:
+        status: the run's outcome.
+        spent: to solve the task, in the budget's currency.
+        budget: what it might have spent.
+        final_loss, baseline_loss: held-out loss at the end, and of the best answer without memory.
+    """
+    if status == "solved" and spent is not None and budget:
+        return min(1.0, spent / budget)
+    if status != "unsolved" or final_loss is None or not math.isfinite(final_loss):
+        return WORST
+    return 1 + min(1.0, max(0.0, final_loss) / baseline_loss) if baseline_loss else WORST

@@ -1,0 +1,88 @@
+"""Figures over the distance to remember."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from bench.store import DECIDED
+from reports.figures.panels import contenders, legend, log_plain, log_ticks, order, panels_of
+from reports.style import TEXT, looks
+
+
+def reach(results: pd.DataFrame, column: str) -> Figure:
+    """Draw what solving took against a task's length or delay (`column`), both logarithmic, a panel for each
+    problem but for that setting: every run a point, medians joined; runs that were not solved lie on
+    the upper edge, hollow."""
+    decided = results[results["status"].isin(DECIDED) & results[column].notna()]
+    name = column.removeprefix("task.")
+    panel = decided["problem"].str.replace(rf", {name} [^,]+", "", regex=True)
+    figure, panels = panels_of(order(panel))
+    styles = looks(results["cell"])
+    for title, axes in panels.items():
+        here = decided[panel == title]
+        edge = 1.5 * float(here["spent"].max())
+        for number, (cell, look) in enumerate(styles.items()):
+            runs = here[here["cell"] == cell]
+            if runs.empty:
+                continue
+            spread = 1.04 ** (number - (len(styles) - 1) / 2)  # so that equal points do not hide each other
+            at = runs[column].to_numpy(dtype=float)
+            needed = runs["needed"].fillna(math.inf).to_numpy(dtype=float)
+            solved = np.isfinite(needed)
+            dots: dict[str, Any] = {"ls": "", "marker": look.marker, "ms": 5, "color": look.colour}
+            axes.plot(at[solved] * spread, needed[solved], alpha=0.5, **dots)
+            axes.plot(at[~solved] * spread, np.full((~solved).sum(), edge), mfc="none", **dots)
+            medians = pd.Series(needed).groupby(at).median()
+            medians = medians[np.isfinite(medians)]
+            axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=cell)
+        log_ticks(axes, "x", here[column])
+        log_plain(axes)
+        axes.set(title=title, xlabel=f"{name}, steps", ylabel=f"{here['currency'].iloc[0]} to solve")
+        axes.set_ylim(top=1.3 * edge)
+        axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
+        axes.annotate(
+            "not solved",
+            (0.01, edge),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -11),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    legend(figure, panels, styles)
+    return figure
+
+
+def lengthened(results: pd.DataFrame, column: str) -> Figure:
+    """Draw accuracy at longer distances than trained for, a panel per problem: medians over the seeds that solved the
+    task as lines, with their range, over the factor.
+
+    Args:
+        results: a row a run.
+        column: the score's name, as in "at_2x.accuracy".
+    """
+    factors = factors_of(results, column)
+    here = results[results["solved"] & results[f"at_{factors[0]}x.{column}"].notna()]
+    figure, panels = panels_of(order(here["problem"]))
+    styles = looks(results["cell"])
+    for problem, axes in panels.items():
+        for cell, contender, runs in contenders(here[here["problem"] == problem], styles):
+            table = runs[[f"at_{factor}x.{column}" for factor in factors]].astype(float)
+            look = styles[cell]
+            axes.fill_between(factors, table.min(), table.max(), color=look.colour, alpha=0.1, lw=0)
+            axes.plot(
+                factors, table.median(), color=look.colour, ls=look.dash, marker=look.marker, ms=5, label=contender
+            )
+        log_ticks(axes, "x", pd.Series(factors))
+        axes.set(title=problem, xlabel="times the length trained for", ylabel=column, ylim=(-0.05, 1.05))
+    legend(figure, panels, styles)
+    return figure
+
+
+def factors_of(results: pd.DataFrame, column: str) -> list[int]:
+    """Return by which factors lengths were multiplied to evaluate trained models."""
+    found = (re.fullmatch(rf"at_(\d+)x\.{re.escape(column)}", str(name)) for name in results)
+    return sorted(int(match[1]) for match in found if match and results[match[0]].notna().any())

@@ -1,0 +1,75 @@
+"""Axes side by side, their legend and their ticks: what all figures are made of."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from reports.load import natural
+from reports.style import PANEL, Look
+
+COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
+SEVERAL = 3  # points, at least, for a line over them
+
+
+def panels_of(titles: list[str], height: float = PANEL[1]) -> tuple[Figure, dict[str, Axes]]:
+    columns = min(COLUMNS, len(titles))
+    rows = math.ceil(len(titles) / columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(PANEL[0] * columns, height * rows), squeeze=False, layout="constrained"
+    )
+    flat = list(grid.flat)
+    for axes in flat[len(titles) :]:
+        axes.set_visible(False)
+    return figure, dict(zip(titles, flat, strict=False))
+
+
+def legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> None:
+    """Put one legend above all panels, entries in the order of the cells."""
+    entries: dict[str, Any] = {}
+    for axes in panels.values():
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            entries.setdefault(label, handle)
+    cell_of = {label: label.split(",")[0].split(" ")[0] for label in entries}  # names of cells have neither
+    labels = sorted(entries, key=lambda label: list(styles).index(cell_of[label]))
+    shown = [styles[cell_of[label]] for label in labels]
+    handles = [Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=5) for look in shown]
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), handlelength=3)
+
+
+def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[str, str, pd.DataFrame]]:
+    order = list(styles)
+    groups = [(str(cell), str(contender), runs) for (cell, contender), runs in frame.groupby(["cell", "contender"])]
+    return sorted(groups, key=lambda group: (order.index(group[0]), group[1]))
+
+
+def order(values: pd.Series) -> list[str]:
+    return sorted({str(value) for value in values}, key=natural)
+
+
+def log_plain(axes: Axes) -> None:
+    """Scale the vertical axis logarithmically with plain numbers at 1, 2 and 5."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
+    """Scale an axis logarithmically with ticks at the values that occur."""
+    ticks = sorted(set(values.astype(float)))
+    getattr(axes, f"set_{which}scale")("log")
+    axis = getattr(axes, f"{which}axis")
+    axis.set_ticks(ticks)
+    axis.set_major_formatter(FuncFormatter(thousands))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def thousands(value: float, _: object = None) -> str:
+    return f"{value:,.12g}"

@@ -1,0 +1,115 @@
+"""What was run, what went wrong, on what, and how to do it again."""
+
+import re
+from json import loads
+from pathlib import Path
+
+import pandas as pd
+
+from bench.store import FAILED
+from reports import text
+from reports.sections.content import Content, plural
+
+
+def title(content: Content) -> str:
+    """Name the sweeps and say how many runs there are."""
+    runs, sweeps = content.stored.results, ", ".join(content.stored.sweeps)
+    lines = [f"# {text.escape(sweeps)}"]
+    if len(runs):
+        cells, tasks, seeds = (runs[column].nunique() for column in ("cell", "task", "seed"))
+        lines.append(
+            f"{len(runs)} runs: {plural(cells, 'cell')} on {plural(tasks, 'task')}, {plural(seeds, 'seed')} each. "
+            "At one seed all cells train on the same data in the same order."
+        )
+    return "\n\n".join(lines)
+
+
+def protocol(content: Content) -> str:
+    """Say what was run: each task's settings and how its models were trained."""
+    runs = content.stored.results
+    rows = []
+    for task, part in runs.groupby("task") if len(runs) else ():
+        settings = {
+            column: _values(part[column]) for column in part.columns if column.startswith(("task.", "training."))
+        }
+        known = {column: value for column, value in settings.items() if value}
+        rows += [
+            {"": f"{task}: task", "settings": _join(known, "task.")},
+            {"": f"{task}: training", "settings": _join(known, "training.")},
+        ]
+    for cell, part in runs.groupby("cell") if len(runs) else ():
+        settings = {column: _values(part[column]) for column in part.columns if column.startswith("cell.")}
+        rows.append({"": f"{cell}", "settings": _join({k: v for k, v in settings.items() if v}, "cell.")})
+    return f"## What was run\n\n{text.table(rows)}" if rows else ""
+
+
+def _values(column: pd.Series) -> str:
+    return " / ".join(
+        f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(set(column.dropna()))
+    )
+
+
+def _join(settings: dict[str, str], prefix: str) -> str:
+    own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
+    return ", ".join(f"{key} {value}" for key, value in own.items())
+
+
+def failures(content: Content) -> str:
+    """List the runs that failed or diverged, with their reasons, and what could not be read."""
+    runs, wrong = content.stored.results, content.stored.wrong
+    left_out = [
+        "Left out of this report, because its files are damaged:",
+        *(f"- {text.escape(each)}" for each in wrong),
+    ]
+    parts = ["\n".join(left_out)] if wrong else []
+    bad = runs[runs["status"].isin([*FAILED, "diverged"])] if len(runs) else runs
+    if len(bad):
+        rows = [{"run": row["run_id"], "status": row["status"], "reason": row["error"]} for _, row in bad.iterrows()]
+        parts += [text.table(rows), "Diverged runs count as unsolved; failed ones count in no statistic."]
+    elif len(runs):
+        parts.append("Every run ended solved or unsolved." if wrong else "None: every run ended solved or unsolved.")
+    return "\n\n".join(["## Failures", *parts]) if parts else ""
+
+
+def environment(content: Content) -> str:
+    """Say what runs and times were measured on."""
+    frames = [frame for frame in (content.stored.results, content.stored.timing) if len(frame)]
+    found: dict[str, list[str]] = {}
+    for text_form in dict.fromkeys(form for frame in frames for form in frame["environment"]):
+        for key, value in loads(text_form).items():
+            found.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
+    notes = [] if "gpu" in found else ["Nothing here was measured on a GPU."]
+    notes += [
+        f"Native kernels could not be had ({reason.removeprefix('none: ')}): cells ran on their next backend, named "
+        "with each result, and their times compare kernels of different quality."
+        for reason in dict.fromkeys(found.get("native_kernels", []))
+        if reason.startswith("none: ")
+    ]
+    for key in ("device", "dtype", "threads", "allocator"):
+        found[key] = [str(value) for frame in frames if key in frame for value in frame[key].dropna().unique()]
+    rows = [{"": key, "value": ", ".join(dict.fromkeys(values))} for key, values in found.items() if values]
+    return "\n\n".join(["## Environment", text.table(rows), *map(text.escape, notes)])
+
+
+def reproduce(content: Content) -> str:
+    """Give the commands that lead to these numbers."""
+    commands, runs = content.stored.commands, content.stored.results
+    if not commands:
+        return ""
+    parts = ["## Reproduce", _code("\n".join(commands))]
+    whole = next((command for command in reversed(commands) if "+sweep=" in command), None)
+    if whole and len(runs):
+        row = runs.iloc[0]
+        single = f"{whole} cell={row['cell']} task={row['task']} seed={row['seed']}"
+        parts += ["Any single run is the sweep narrowed to it, for example", _code(single)]
+    parts += ["The tables and figures again, from the stored files:", _code(f"python -m reports {_folders(content)}")]
+    return "\n\n".join(parts)
+
+
+def _folders(content: Content) -> str:
+    return " ".join(f"results/{Path(sweep).name}" for sweep in content.stored.sweeps)
+
+
+def _code(lines: str) -> str:
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", lines)), default=0))  # what is in it cannot end it
+    return f"{fence}\n{lines}\n{fence}"

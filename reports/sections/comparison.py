@@ -1,0 +1,240 @@
+"""Which differences are real: every pair, all problems together, costs against results, and how cells were matched."""
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from bench.files import write_text_atomic
+from bench.matching import TOLERANCE
+from bench.store import DECIDED
+from reports import text
+from reports.comparisons import between
+from reports.figures import comparison as figures
+from reports.sections.content import Content, figure_section
+from reports.statistics import interquartile_mean, probability_of_improvement
+from reports.style import save
+from reports.summary import REFERENCE_CELL, step_times
+
+MOST_ROWS = 40  # of the table of comparisons; the file beside it has all
+MOST_PANELS = 6  # of problems in a figure
+
+
+def pairs(content: Content) -> str:
+    """Report every comparison of two cells: a matrix to look at, a table to quote, a file to compute with."""
+    found = content.comparisons
+    if found.empty:
+        return ""
+    write_text_atomic(content.folder / "comparisons.csv", _as_text(found))
+    problems = _shown(content)
+    save(figures.pairwise(found[found["problem"].isin(problems)], content.stored.results), content.folder, "pairwise")
+    shown = found if len(found) <= MOST_ROWS else found[found["problem"].isin(problems)]
+    section = figure_section(
+        "## Differences",
+        "pairwise",
+        "How many times as much the cell of the row needed as that of the column, in pairs of the same seed. A star and "
+        "bold type mean that the difference is established at 5 %, over all comparisons of this report; all other "
+        "numbers may be chance. ≥ and ≤ are bounds, where unsolved runs count as their budget; ~ where both have some.",
+    )
+    return "\n\n".join([section, text.table(_rows(shown)), _notes(len(shown) < len(found))])
+
+
+def _rows(found: pd.DataFrame) -> list[dict[str, str]]:
+    several = found["problem"].nunique() > 1
+    rows = []
+    for _, row in found.iterrows():
+        needed = row["needed"]
+        rows.append(
+            {
+                **({"problem": row["problem"]} if several else {}),
+                "cells": f"{row['second']} / {row['first']}",
+                "of": "final loss" if row["quantity"] == "loss" else f"{row['quantity']} to solve",
+                "ratio": text.times(row["ratio"], row["bound"]),
+                "first better": f"{row['first_better']:.0%}",
+                "p": text.p_value(row["p"]).removeprefix("p").removeprefix("="),
+                "corrected": text.p_value(row["p_corrected"]).removeprefix("p").removeprefix("="),
+                "test": row["test"],
+                "log-rank": text.NONE if math.isnan(row["log_rank"])
+                else text.p_value(row["log_rank"]).removeprefix("p").removeprefix("="),
+                "seeds": str(row["pairs"]),
+                "needed": text.NONE if needed is None or pd.isna(needed) else f"{int(needed):,}",
+                "could find": text.NONE if row["detectable"] is None or pd.isna(row["detectable"])
+                else f"{row['detectable']:.2g}×",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _notes(cut: bool) -> str:
+    more = (
+        "The rest is in [comparisons.csv](comparisons.csv). " if cut else "Also as [comparisons.csv](comparisons.csv). "
+    )
+    return (
+        f"{more}*ratio*: geometric mean over pairs, with a t-interval of the logarithms. *first better*: probability that a "
+        "run of the cell named second here, the denominator, needs less. *p*: exact paired permutation test, or *t*. "
+        "*corrected*: Holm over all comparisons. *log-rank*: unpaired, asymptotic, uncorrected, for comparison only. "
+        "*needed*: seeds that would find this ratio four times of five, if it is real and spreads as it does here; "
+        "*could find*: the ratio that these seeds would."
+    )
+
+
+def _as_text(found: pd.DataFrame) -> str:
+    flat = found.assign(
+        ratio=[interval.estimate for interval in found["ratio"]],
+        ratio_low=[interval.low for interval in found["ratio"]],
+        ratio_high=[interval.high for interval in found["ratio"]],
+    )
+    return flat.to_csv(index=False, float_format="%.6g")
+
+
+def _shown(content: Content) -> list[str]:
+    """Return the problems that figures show: all, or of each task the hardest ones that some run solved."""
+    problems = list(dict.fromkeys(content.results["problem"]))
+    if len(problems) <= MOST_PANELS:
+        return problems
+    solved = content.results.groupby("problem", sort=False)["solved"].sum()
+    tasks = content.stored.results.groupby("problem", sort=False)["task"].first()
+    each = max(1, MOST_PANELS // tasks.nunique())
+    names = []
+    for task in dict.fromkeys(tasks):
+        mine = [problem for problem in problems if tasks[problem] == task]
+        names += ([problem for problem in mine if solved[problem]] or mine)[-each:]
+    return [problem for problem in problems if problem in names]
+
+
+def together(content: Content) -> str:
+    """Report on all problems together: interquartile mean, performance profile, probability of improvement."""
+    runs = content.stored.results
+    scores = _scores(runs) if len(runs) else {}
+    if not scores or len(next(iter(scores.values()))) < 2:
+        return ""
+    save(figures.profile(scores), content.folder, "profile")
+    reference = next((tasks for (cell, _), tasks in scores.items() if cell == REFERENCE_CELL), None)
+    rows = []
+    for (_, contender), tasks in scores.items():
+        kept = [np.maximum(task, 0.0) for task in tasks]
+        mean = interquartile_mean(kept)
+        better = None if reference is None or tasks is reference else probability_of_improvement(tasks, reference)
+        rows.append(
+            {
+                "cell": contender,
+                "budget left, interquartile mean": text.percent(mean),
+                f"better than {REFERENCE_CELL}": text.percent(better),
+            }
+        )
+    section = figure_section(
+        "## All problems together",
+        "profile",
+        "Performance profile (Agarwal et al. 2021): the share of runs, problems weighing alike, that had solved their "
+        "problem within a share of its budget; bands are pointwise 95 % intervals by a bootstrap within problems. Higher "
+        "is better, and a line that lies above another everywhere is of the better cell on the whole.",
+    )
+    note = (
+        "*Budget left*: the share of its budget that a run did not need, 0 if it was not solved; the mean of the middle half "
+        "of all runs. *Better*: the probability that a run of the cell leaves more of it than one of "
+        f"{REFERENCE_CELL} on the same problem, ties counted half. Intervals are of a bootstrap within problems; with few "
+        "seeds they are too narrow, and these problems are no sample of all problems."
+    )
+    return "\n\n".join([section, text.table(rows), note])
+
+
+def _scores(runs: pd.DataFrame) -> dict[tuple[str, str], list[np.ndarray]]:
+    """Return of each contender that ran on every problem, of each problem, what was left of the budget; −1 unsolved."""
+    decided = runs[runs["status"].isin(DECIDED)]
+    left = (1 - decided["needed"] / decided["budget"]).fillna(-1.0)
+    problems = list(dict.fromkeys(decided["problem"]))
+    scores = {}
+    for (cell, contender), mine in left.groupby([decided["cell"], decided["contender"]], sort=False):
+        tasks = [mine[decided["problem"].loc[mine.index] == problem].to_numpy(dtype=float) for problem in problems]
+        if all(len(task) for task in tasks):
+            scores[str(cell), str(contender)] = tasks
+    return scores
+
+
+def cost_against_result(content: Content) -> str:
+    """Show what a step costs against how many it takes."""
+    if content.results.empty or not content.results["solved"].sum():
+        return ""
+    summary = content.results[content.results["problem"].isin(_shown(content))]
+    milliseconds = step_times(content.stored.results, content.timings)
+    save(figures.cost_quality(summary, milliseconds), content.folder, "cost_quality")
+    return figure_section(
+        "## Cost against result",
+        "cost_quality",
+        "What a cell costs, to the right, against what it needs to solve the problem, upwards: nearer the lower left corner "
+        "is better. Cells on the dashed line (Pareto front) are those that no other beats in both; hollow marks were not "
+        "solved in the median. Costs of a step are those of one training step.",
+    )
+
+
+def matching(content: Content) -> str:
+    """Say how cells were matched, and how the order of cells changes where there are several ways."""
+    if content.results.empty:
+        return ""
+    budgets = sorted({str(currency) for currency in content.results["currency"]})
+    rows, kinds = [], set()
+    for problem, here in content.results.groupby("problem", sort=False):
+        for kind, cells in _matched(here).items():
+            kinds.add(kind)
+            rows.append({"problem": problem, "equal": kind, "from best to worst": " · ".join(_ranked(content, cells))})
+    said = f"Runs on a problem have the same budget of {' or '.join(budgets)}."
+    if not kinds:
+        return f"## Matching\n\n{said} Cells have neither hidden size, nor parameters, nor FLOPs in common."
+    sizes = text.table(
+        [
+            {
+                "problem": row["problem"],
+                "cell": row["contender"],
+                "hidden size": text.count(row["hidden_size"]),
+                "parameters": text.count(row["parameters"]),
+                "FLOPs of a step": text.NONE if row["flops_step"] is None else text.amount(float(row["flops_step"])),
+            }
+            for _, row in content.results.iterrows()
+        ]
+        if len(content.results) <= MOST_ROWS
+        else [{"": "see results.parquet"}]
+    )
+    what = (
+        f"Cells are matched by {', '.join(sorted(kinds))}: each list has the cells that agree with {REFERENCE_CELL} in that "
+        f"(parameters to {TOLERANCE['parameters']:.0%}, FLOPs to {TOLERANCE['flops']:.0%}), in the order of the share of "
+        "runs solved, then of the median needed. *=* joins neighbours whose difference is not established. Where several "
+        "ways of matching give several orders, a claim holds for the way it was made in."
+    )
+    return "\n\n".join(["## Matching", f"{said} {what}", text.table(rows), sizes])
+
+
+def _matched(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the contenders on a problem that have something in common with the reference, by what that is."""
+    references = rows[rows["cell"] == REFERENCE_CELL]
+    if len(references) != 1 or len(rows) < 2:
+        return {}
+    reference = references.iloc[0]
+
+    def near(column: str, tolerance: float) -> pd.DataFrame:
+        if reference[column] is None or pd.isna(reference[column]):
+            return rows.iloc[:0]
+        values = pd.to_numeric(rows[column])
+        return rows[(values / float(reference[column]) - 1).abs() <= tolerance]
+
+    found = {
+        "hidden size": near("hidden_size", 0.0),
+        "parameters": near("parameters", TOLERANCE["parameters"]),
+        "FLOPs": near("flops_step", TOLERANCE["flops"]),
+    }
+    cells = rows["cell"].nunique()
+    return {kind: matched for kind, matched in found.items() if matched["cell"].nunique() == cells}
+
+
+def _ranked(content: Content, rows: pd.DataFrame) -> list[str]:
+    ran = [row for _, row in rows.iterrows() if row["runs"]]
+    ordered = sorted(
+        ran, key=lambda row: (-row["solved"] / row["runs"], row["needed"].estimate, row["final_loss"].estimate)
+    )
+    names = []
+    for before, row in zip([None, *ordered], ordered, strict=False):
+        found = None if before is None else between(
+            content.comparisons, row["problem"], before["contender"], row["contender"]
+        )  # fmt: skip
+        joined = found is not None and not found["differs"]
+        names.append(f"{'= ' if joined else ''}{row['contender']}")
+    return names

@@ -1,0 +1,31 @@
+"""What sections are written from, and the forms that all of them use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from reports.load import Stored
+
+
+@dataclass(frozen=True)
+class Content:
+    """What sections are written from."""
+
+    stored: Stored
+    results: pd.DataFrame  # summarize_results, or empty
+    comparisons: pd.DataFrame  # compare, or empty
+    timings: pd.DataFrame  # summarize_timing, or empty
+    folder: Path  # where figures go
+
+
+def figure_section(heading: str, name: str, sentence: str) -> str:
+    """Return a heading, the figure `name` and the sentence that says what it shows."""
+    alternative = name.replace("_", " ").capitalize()
+    parts = [heading, f"![{alternative}]({name}.png)", f"{sentence} ([SVG]({name}.svg))"]
+    return "\n\n".join(filter(None, parts))
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun, e.g. "1 seed" or "3 seeds"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

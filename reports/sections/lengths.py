@@ -1,0 +1,97 @@
+"""How cells fare as the distance to remember grows: in training, and beyond what they were trained for."""
+
+import pandas as pd
+
+from bench.store import DECIDED
+from reports import text
+from reports.figures import lengths as figures
+from reports.load import varying
+from reports.sections.content import Content, figure_section
+from reports.statistics import log_log_slope
+from reports.style import save
+
+SCORE = "accuracy"  # what both built-in tasks have, and is drawn at longer distances
+
+
+def reach(content: Content) -> str:
+    """Show what solving takes against the task setting that a sweep varies, if it varies one, and how it grows."""
+    runs = content.stored.results
+    columns = [] if runs.empty else [c for c in varying(runs, ["task.delay", "task.length"]) if _varies_within(runs, c)]
+    parts = []
+    for column in columns:
+        name = column.replace("task.", "")
+        save(figures.reach(runs, column), content.folder, f"reach_{name}")
+        parts.append(
+            figure_section(
+                f"## Reach over {name}",
+                f"reach_{name}",
+                f"What solving takes as the {name} grows: points are runs, lines join medians, hollow marks on "
+                "the dotted line are runs that were not solved within their budget.",
+            )
+        )
+        parts += [_solved_by_length(runs, column), _growth(runs, column)]
+    return "\n\n".join(filter(None, parts))
+
+
+def _varies_within(runs: pd.DataFrame, column: str) -> bool:
+    return bool((runs.groupby("task")[column].nunique() > 1).any())
+
+
+def _solved_by_length(runs: pd.DataFrame, column: str) -> str:
+    decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
+    rows = []
+    for (task, contender), part in decided.groupby(["task", "contender"], sort=False):
+        shares = {
+            f"{value:g}": f"{int(here['solved'].sum())}/{len(here)}" for value, here in part.groupby(column, sort=True)
+        }
+        rows.append({"task": task, "cell": contender, **shares})
+    names = sorted({key for row in rows for key in row if key not in ("task", "cell")}, key=float)
+    return f"Runs solved, by {column.removeprefix('task.')}:\n\n" + text.table(
+        [{**{k: row[k] for k in ("task", "cell")}, **{n: row.get(n, text.NONE) for n in names}} for row in rows]
+    )
+
+
+def _growth(runs: pd.DataFrame, column: str) -> str:
+    decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
+    name = column.removeprefix("task.")
+    rows = []
+    for (task, contender), part in decided.groupby(["task", "contender"], sort=False):
+        times = part["needed"].fillna(part["spent"]).clip(lower=1e-9).astype(float)
+        slope = log_log_slope(part[column].astype(float), times, part["solved"].astype(bool))
+        if slope is not None:
+            censored = int((~part["solved"].astype(bool)).sum())
+            rows.append({"task": task, "cell": contender, "exponent": text.number(slope), "unsolved": str(censored)})
+    if not rows:
+        return ""
+    return (
+        f"{text.table(rows)}\n\nThe exponent b of *needed ∝ {name}^b*, with its 95 % interval, fitted to all runs with normal "
+        "errors of the logarithms; an unsolved run counts as one that needs more than it spent. 1 is growth in proportion, 0 "
+        "none. Where most runs are unsolved the fit rests on the assumption that the law goes on."
+    )
+
+
+def beyond(content: Content) -> str:
+    """Show how models that solved their task do at longer distances than they were trained for."""
+    runs = content.stored.results
+    factors = figures.factors_of(runs, SCORE) if len(runs) else []
+    if len(factors) < 2 or not runs["solved"].any():
+        return ""
+    save(figures.lengthened(runs, SCORE), content.folder, "lengthened")
+    rows = []
+    for (problem, contender), part in runs[runs["solved"]].groupby(["problem", "contender"], sort=False):
+        shares = {}
+        for factor in factors:
+            solved = part[f"at_{factor}x.solved"].dropna()
+            score = part[f"at_{factor}x.{SCORE}"].dropna().astype(float)
+            counted = f"{score.median():.2f} ({int(solved.sum())}/{len(solved)})" if len(score) else text.NONE
+            shares[f"{factor}×"] = counted
+        rows.append({"problem": problem, "cell": contender, **shares})
+    section = figure_section(
+        "## Beyond the length trained for",
+        "lengthened",
+        f"Held-out {SCORE} of models that had solved their task, on sequences so many times as long as they were trained "
+        "on: medians over seeds and their range. A line that stays up is a cell that has learned the rule, one that falls a "
+        "cell that has learned the length.",
+    )
+    note = f"Median {SCORE}, and how many of these models still meet the task's criterion there."
+    return "\n\n".join([section, text.table(rows), note])

@@ -1,0 +1,218 @@
+"""What came out: the answer in words, then who solved what, how fast, how well, and at what cost."""
+
+import math
+
+import pandas as pd
+
+from reports import text
+from reports.comparisons import between
+from reports.figures import training as figures
+from reports.sections.content import Content, figure_section, plural
+from reports.statistics import ALPHA, fewest_pairs
+from reports.style import save
+from reports.summary import REFERENCE_CELL, step_time_ratios, step_times
+
+NEEDED = {"steps": "steps", "seconds": "s", "FLOPs": "FLOPs"}  # what solving takes, by currency
+MANY_SEEDS = 1000  # needed: no number is named then
+
+
+def answers(content: Content) -> str:
+    """Say per problem, in a sentence, who solved it, how fast, and which differences are established."""
+    lines = []
+    for problem, rows in content.results.groupby("problem", sort=False) if len(content.results) else ():
+        ran = [row for _, row in rows.iterrows() if row["runs"]]
+        ordered = sorted(ran, key=lambda row: (-row["solved"] / row["runs"], row["needed"].estimate))
+        if ordered:
+            lines.append(f"- On **{text.escape(str(problem))}**, {_sentence(content, str(problem), ordered)}.")
+    if not lines:
+        return ""
+    return "\n\n".join(["\n".join(lines), _about_tests(content)]).strip()
+
+
+def _sentence(content: Content, problem: str, ordered: list[pd.Series]) -> str:
+    best = ordered[0]
+    if not best["solved"]:
+        ordered = sorted(ordered, key=lambda row: row["final_loss"].estimate)
+        best = ordered[0]
+        said = [f"no run solved it; {_name(best)} ends at a loss of {text.number(best['final_loss'])}"]
+    else:
+        said = [f"{_name(best)} solved {best['solved']}/{best['runs']}{_median(best)}"]
+    said += [_against(content, problem, best, row) for row in ordered[1:]]
+    return "; ".join(said)
+
+
+def _median(row: pd.Series) -> str:
+    if not math.isfinite(row["needed"].estimate):
+        return f" within {text.amount(row['budget'])} {NEEDED[row['currency']]}"
+    return f" in a median of {text.spent(row['needed'], row['budget'])} {NEEDED[row['currency']]}"
+
+
+def _against(content: Content, problem: str, best: pd.Series, row: pd.Series) -> str:
+    """Say how a contender compares with the first one, and whether that is established."""
+    found = between(content.comparisons, problem, best["contender"], row["contender"])
+    share = f"{_name(row)} solved {row['solved']}/{row['runs']}" if best["solved"] else _name(row)
+    if found is None:
+        return share
+    if found["quantity"] == "loss":
+        what = f"{_name(row)} at {text.times(found['ratio'], found['bound'])} that loss"
+    elif row["solved"] == 0:
+        what = share
+    elif row["solved"] < row["runs"] or best["solved"] < best["runs"]:
+        what = f"{share} and needed {text.times(found['ratio'], found['bound'])} as many"
+    else:
+        what = f"{_name(row)} needed {text.times(found['ratio'], found['bound'])} as many"
+    return f"{what} ({verdict(found)})"
+
+
+def verdict(comparison: pd.Series) -> str:
+    """Say in a few words what a comparison establishes, and how many seeds would be needed where it does not."""
+    seeds = plural(int(comparison["pairs"]), "seed")
+    if comparison["differs"]:
+        return f"{text.p_value(comparison['p_corrected'])}{', t-test' if comparison['test'] == 't' else ''}"
+    needed = comparison["needed"]
+    known = needed is not None and not pd.isna(needed) and needed <= MANY_SEEDS
+    if not comparison["decidable"]:
+        return f"{seeds} cannot tell{f', about {int(needed)} could' if known else ''}"
+    how_many = f"about {int(needed):,} would be needed" if known else "more than 1,000 would be needed"
+    return f"not distinguishable with {seeds}; {how_many}"
+
+
+def _name(row: pd.Series) -> str:
+    return text.escape(row["contender"])
+
+
+def _about_tests(content: Content) -> str:
+    family = len(content.comparisons)
+    if not family:
+        return ""
+    pairs = int(content.comparisons["pairs"].min())
+    fewest = fewest_pairs(family)
+    said = (
+        f"Ratios are geometric means over pairs of the same seed, with 95 % intervals; p-values are corrected (Holm) over "
+        f"all {plural(family, 'comparison')} of this report, so that a single false claim among them has a probability of "
+        f"{ALPHA:.0%} at most."
+    )
+    if pairs < fewest:
+        said += (
+            f" For so many, {plural(pairs, 'seed')} are too few for an exact test, which needs {fewest}: with fewer, "
+            "differences are claimed only where all runs of at least five seeds solved the task, by a t-test, which takes "
+            "logarithms to be normal."
+        )
+    return said
+
+
+def headline(content: Content) -> str:
+    """Tabulate per problem who solved it, how fast, how well and at what cost."""
+    rows = headline_rows(content)
+    if not rows:
+        return ""
+    tables = []
+    frame = pd.DataFrame(rows)
+    for problem, part in frame.groupby("problem", sort=False):
+        tables.append(
+            f"### {text.escape(str(problem))}\n\n{text.table(part.drop(columns='problem').to_dict('records'))}"
+        )
+    return "\n\n".join(["## Results", *tables, _reading_notes(content)])
+
+
+def headline_rows(content: Content) -> list[dict[str, str]]:
+    """Return the headline table: a row per problem and contender, values as text."""
+    ratios = step_time_ratios(content.stored.results, content.timings)
+    currencies = set(content.results["currency"]) if len(content.results) else set()
+    budget = currencies.pop() if len(currencies) == 1 else "budget"
+    rows = []
+    for _, row in content.results.iterrows():
+        failed = f" (+{row['failed']} failed)" if row["failed"] else ""
+        fraction = row["solved_fraction"]
+        share = f" [{fraction.low:.0%}, {fraction.high:.0%}]" if fraction is not None else ""
+        rows.append(
+            {
+                "problem": row["problem"],
+                "cell": row["contender"],
+                "solved": f"{row['solved']}/{row['runs']}{share}{failed}",
+                f"{budget} to solve": text.spent(row["needed"], row["budget"]),
+                "final loss": text.number(row["final_loss"]),
+                "parameters": text.count(row["parameters"]),
+                f"step time / {REFERENCE_CELL}": text.number(ratios.get((row["problem"], row["contender"]))),
+            }
+        )
+    return rows
+
+
+def _reading_notes(content: Content) -> str:
+    intervals = [row["needed"] for _, row in content.results.iterrows() if row["needed"] is not None]
+    seeds = int(content.results["runs"].max())
+    confidence = min((interval.confidence for interval in intervals), default=0.0)
+    notes = [
+        "*Solved*: runs that met the task's criterion at several evaluations running, of those that ended, with the "
+        "95 % interval of that share (Wilson). *To solve* counts to the first of these evaluations; the median over seeds "
+        "is Kaplan and Meier's, unsolved runs lying beyond what they spent, and its interval lies between two of the "
+        "values. *Final loss* is that on held-out sequences when a run ended, the geometric mean over seeds."
+    ]
+    if seeds == 1:
+        notes.append("One seed has no interval: how the next would do, nothing here says.")
+    elif confidence < 0.95:
+        notes.append(
+            f"With {plural(seeds, 'seed')} the last two intervals are the range of all runs, which holds the true median "
+            f"with a probability of {confidence:.0%} only: read small differences as none. Six seeds give 95 %."
+        )
+    return " ".join(notes)
+
+
+def cost_of_solving(content: Content) -> str:
+    """Tabulate the median cost of solving a task in every currency."""
+    if content.results.empty or not content.results["solved"].sum():
+        return ""
+    milliseconds = step_times(content.stored.results, content.timings)
+    several = content.results["problem"].nunique() > 1
+    rows = []
+    for _, row in content.results[content.results["solved"] > 0].iterrows():
+        time = milliseconds.get((row["problem"], row["contender"]))
+        seconds = row["steps"].estimate * time / 1000 if time is not None else math.nan
+        rows.append(
+            {
+                **({"problem": row["problem"]} if several else {}),
+                "cell": row["contender"],
+                "steps": text.spent(row["steps"]),
+                "samples": text.spent(row["samples"]),
+                "FLOPs": text.spent(row["flops"]),
+                "seconds": text.amount(seconds) if math.isfinite(seconds) else text.NONE,
+            }
+        )
+    return "\n\n".join(
+        [
+            "### What solving costs",
+            text.table(rows),
+            "Medians over seeds with their intervals, by Kaplan and Meier; *never* is a bound that no budget of these runs "
+            "reaches. *FLOPs* are those of the matrix products. *Seconds* are the median steps times the time of a step that "
+            "was measured side by side with the other cells', evaluations left out; runs were timed while others ran.",
+        ]
+    )
+
+
+def learning(content: Content) -> str:
+    """Show held-out loss against training steps."""
+    if not len(content.stored.curves):
+        return ""
+    save(figures.learning_curves(content.stored.curves, content.stored.results), content.folder, "learning_curves")
+    return figure_section(
+        "## Learning curves",
+        "learning_curves",
+        "Held-out loss while training, per cell: the line is the median over seeds, the band the range of all seeds; "
+        "a run that has ended keeps its last loss. A curve that stays at the dotted baseline has learned nothing that "
+        "needs memory.",
+    )
+
+
+def time_to_solve(content: Content) -> str:
+    """Show the share of runs solved by each step."""
+    if not len(content.results) or not content.results["runs"].sum():
+        return ""
+    save(figures.solve_curves(content.stored.results), content.folder, "time_to_solve")
+    return figure_section(
+        "## Time to solve",
+        "time_to_solve",
+        "Share of runs solved within a budget (one minus the Kaplan–Meier estimate; marks are runs, bands "
+        "pointwise 95 % intervals; curves that coincide are set apart slightly). Further left and higher is better; a "
+        "line along the bottom is a cell that solved nothing within its budget.",
+    )

@@ -1,0 +1,101 @@
+"""Which settings were selected, how much they matter, and by how much a cell depends on them."""
+
+import importlib.util
+from typing import Any
+
+import pandas as pd
+
+from reports import text
+from reports.figures import comparison as figures
+from reports.sections.content import Content, figure_section, plural
+from reports.selection import tuned
+from reports.style import save
+
+FEWEST_TRIALS = 8  # runs, for importances
+
+
+def tuning(content: Content) -> str:
+    """Report what was selected, on which seeds, from what, and the sensitivity of each cell to it."""
+    trials = content.stored.trials
+    if trials.empty:
+        return importance(content.stored.results)
+    seeds = ", ".join(str(seed) for seed in sorted(trials["seed"].unique()))
+    settings = sorted(tuned(trials))
+    counts = trials.groupby(["problem", "contender"])["settings"].nunique()
+    budget = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
+    rows = []
+    for (problem, contender), runs in trials.groupby(["problem", "contender"], sort=False):
+        chosen = runs[runs["chosen"]]
+        edge = [s for s in settings if _at_edge(runs, chosen, s)]
+        rows.append(
+            {
+                "problem": problem,
+                "cell": contender,
+                **{s.rpartition(".")[2]: _value(chosen[s].iloc[0]) for s in settings},
+                "score": text.quantity(float(chosen["score"].mean()), 2),
+                "tried": str(runs["settings"].nunique()),
+                "at the edge": "yes" if edge else "",
+            }
+        )
+    edges = (
+        "Where the choice lies at the edge of what was tried, a better value may lie beyond."
+        if any(row["at the edge"] for row in rows)
+        else ""
+    )
+    said = (
+        f"For each cell and problem {', '.join(s.rpartition('.')[2] for s in settings)} was selected among {budget} "
+        f"settings on seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}, the same number for every cell; "
+        f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the share "
+        "of the budget that a run needed, or 1 plus the share of the baseline loss that an unsolved one had left; its "
+        f"mean over seeds was made small. {edges}"
+    )
+    parts = ["## Selected settings", said.strip(), text.table(rows)]
+    for setting in settings:
+        values = pd.to_numeric(trials[setting], errors="coerce")
+        if values.notna().all() and values.nunique() > 1 and (values > 0).all():
+            name = f"sensitivity_{setting.rpartition('.')[2]}"
+            save(figures.sensitivity(trials, setting), content.folder, name)
+            parts.append(
+                figure_section(
+                    "",
+                    name,
+                    f"Score over {setting.rpartition('.')[2].replace('_', ' ')}, lower is better: points are runs on "
+                    "selection seeds, lines their means, a ring what was chosen. Below the dotted line runs were solved. A "
+                    "flat curve is a cell that forgives a bad choice.",
+                )
+            )
+    return "\n\n".join(filter(None, [*parts, importance(trials)]))
+
+
+def _at_edge(runs: pd.DataFrame, chosen: pd.DataFrame, setting: str) -> bool:
+    values = pd.to_numeric(runs[setting], errors="coerce")
+    own = pd.to_numeric(chosen[setting], errors="coerce")
+    return bool(values.notna().all() and values.nunique() > 2 and own.iloc[0] in (values.min(), values.max()))
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def importance(runs: pd.DataFrame) -> str:
+    """Tabulate how much of the variance of scores each varied setting explains, per problem and contender."""
+    rows = []
+    if len(runs):
+        from reports.importance import importances
+
+        if importlib.util.find_spec("optuna") is None or importlib.util.find_spec("sklearn") is None:
+            return ""
+        for (problem, cell), part in runs.groupby(["task", "cell"], sort=False):
+            found = importances(part) if len(part) >= FEWEST_TRIALS else {}
+            rows += [
+                {"task": problem, "cell": cell, **{k.rpartition(".")[2]: f"{v:.0%}" for k, v in found.items()}}
+            ] if len(found) > 1 else []  # fmt: skip
+    if not rows:
+        return ""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    filled = [{key: row.get(key, text.NONE) for key in columns} for row in rows]
+    return (
+        "### Which settings matter\n\n"
+        f"{text.table(filled)}\n\nShare of the variance of scores that a setting explains by itself (fANOVA, Hutter et al. "
+        "2014, by Optuna), over all runs stored of that cell and task, seed included: what the seed explains is chance."
+    )

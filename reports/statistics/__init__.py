@@ -1,0 +1,56 @@
+"""The mathematics of reports: pure functions on arrays. scipy and statsmodels do what they can."""
+
+from reports.statistics.aggregate import interquartile_mean, performance_profile, probability_of_improvement
+from reports.statistics.comparison import (
+    ALPHA,
+    Paired,
+    Test,
+    detectable_ratio,
+    fewest_pairs,
+    improvement,
+    pair_up,
+    ratio,
+    seeds_needed,
+    smallest_p,
+    test_family,
+)
+from reports.statistics.intervals import (
+    CONFIDENCE,
+    Interval,
+    geometric_mean_interval,
+    log_log_slope,
+    log_ratio_interval,
+    median_interval,
+    ratio_interval,
+    solved_fraction,
+)
+from reports.statistics.survival import SolveCurve, log_rank, median_time, solve_curve
+
+__all__ = [
+    "ALPHA",
+    "CONFIDENCE",
+    "Interval",
+    "Paired",
+    "SolveCurve",
+    "Test",
+    "detectable_ratio",
+    "fewest_pairs",
+    "geometric_mean_interval",
+    "improvement",
+    "interquartile_mean",
+    "log_log_slope",
+    "log_rank",
+    "log_ratio_interval",
+    "median_interval",
+    "median_time",
+    "pair_up",
+    "performance_profile",
+    "probability_of_improvement",
+    "ratio",
+    "ratio_interval",
+    "seeds_needed",
+    "smallest_p",
+    "solve_curve",
+    "solved_fraction",
+    "test_family",
+]

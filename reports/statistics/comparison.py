@@ -1,0 +1,191 @@
+"""Whether two cells differ: paired differences of logarithms, exact tests, Holm's correction, and what could be found.
+
+Two cells are compared at the same seeds, and so on the same data in the same order. Of a pair's two times,
+log a − log b is the difference; a run that was not solved counts at its budget, so that what is compared is the mean
+logarithm of the time up to the budget (the restricted mean, Royston & Parmar 2013). If the cells do not differ, the two
+are as likely the other way round, and a difference as likely of the other sign: that is all that the exact test
+assumes."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from reports.statistics.intervals import CONFIDENCE, Interval, log_ratio_interval
+
+ALPHA = 1 - CONFIDENCE
+POWER = 0.8
+MOST_EXACT = 13  # pairs, up to which all 2^n signs are tried
+MOST_SEEDS = 10_000  # that are named as needed
+FEWEST_FOR_T = 5  # pairs: with fewer, runs that fall into two kinds make a t-test claim far too much
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Paired differences of two groups.
+
+    Attributes:
+        differences: (n), log a − log b of each pair.
+        resolution: the standard deviation that rounding alone gives to a difference; 0 if there is none.
+        complete: whether no value was cut off by a budget.
+    """
+
+    differences: np.ndarray
+    resolution: float = 0.0
+    complete: bool = True
+
+    def __len__(self) -> int:
+        return len(self.differences)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a difference, at least that of its rounding; NaN of a single pair."""
+        return max(float(np.std(self.differences, ddof=1)), self.resolution) if len(self) > 1 else math.nan
+
+
+def pair_up(a: ArrayLike, b: ArrayLike, grid: float = 0.0, complete: bool = True) -> Paired:
+    """Return the paired differences of two groups' logarithms.
+
+    Args:
+        a, b: (n), positive and finite, paired by position.
+        grid: distance of the values that can be observed, as of evaluations; 0 if they are exact. A time is then off
+            by up to one grid step, evenly, which gives its logarithm a variance of (grid / time)²/12.
+        complete: whether no value was cut off by a budget.
+    """
+    first, second = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
+    rounding = (np.square(grid / first) + np.square(grid / second)) / 12
+    return Paired(np.log(first) - np.log(second), float(np.sqrt(rounding.mean())) if len(first) else 0.0, complete)
+
+
+def ratio(pairs: Paired) -> Interval:
+    """Return the geometric mean of the ratios a/b with its 95 % t-interval."""
+    return log_ratio_interval(pairs.differences, pairs.resolution)
+
+
+def exact_p(pairs: Paired) -> float:
+    """Return the two-sided p-value of the paired permutation test of the mean difference (Fisher 1935), by scipy: all
+    2^n exchanges within pairs up to 13 pairs, 9,999 random ones beyond."""
+    if len(pairs) < 2 or not np.any(pairs.differences):
+        return 1.0
+    found = stats.permutation_test(
+        (pairs.differences, np.zeros(len(pairs))),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**MOST_EXACT if len(pairs) <= MOST_EXACT else 9999,
+        batch=4096,
+        rng=np.random.default_rng(0),
+    )
+    return float(min(1.0, found.pvalue))
+
+
+def t_p(pairs: Paired) -> float:
+    """Return the two-sided p-value of the paired t-test, whose standard deviation is at least that of rounding."""
+    if len(pairs) < 2 or not np.any(pairs.differences):
+        return 1.0
+    t = float(np.mean(pairs.differences)) * math.sqrt(len(pairs)) / pairs.spread if pairs.spread > 0 else math.inf
+    return float(2 * stats.t.sf(abs(t), len(pairs) - 1))
+
+
+def smallest_p(n: int) -> float:
+    """Return the smallest p-value that the exact test of n pairs can give: 2 of 2^n signs."""
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def fewest_pairs(comparisons: int) -> int:
+    """Return how many pairs the exact test needs to find anything in a family of that many comparisons."""
+    return next(n for n in range(2, 100) if smallest_p(n) * comparisons <= ALPHA)
+
+
+@dataclass(frozen=True)
+class Test:
+    """What a test says of a comparison within its family.
+
+    Attributes:
+        kind: "exact" or "t".
+        p: of this comparison alone.
+        p_corrected: Holm's (1979): that of a family in which any false claim is as rare as ALPHA.
+    """
+
+    kind: str
+    p: float
+    p_corrected: float
+
+    @property
+    def differs(self) -> bool:
+        return self.p_corrected <= ALPHA
+
+
+def test_family(comparisons: list[Paired]) -> list[Test]:
+    """Test all comparisons of a family, with Holm's correction over them.
+
+    The test of a comparison is the exact one, unless no outcome of so few pairs could be significant in a family of
+    this size. Then it is the t-test, which takes differences to be normal, if there are at least five pairs and all
+    values are complete. Which test it is does not depend on how large differences are.
+    """
+    enough = fewest_pairs(len(comparisons)) if comparisons else 0
+    kinds = ["t" if FEWEST_FOR_T <= len(pairs) < enough and pairs.complete else "exact" for pairs in comparisons]
+    p = [t_p(pairs) if kind == "t" else exact_p(pairs) for kind, pairs in zip(kinds, comparisons, strict=True)]
+    corrected = multipletests(p, ALPHA, method="holm")[1] if p else []
+    return [Test(*row) for row in zip(kinds, p, map(float, corrected), strict=True)]
+
+
+def seeds_needed(pairs: Paired, comparisons: int, effect: float | None = None) -> int | None:
+    """Return how many pairs would find a difference in four of five cases, after Bonferroni's correction.
+
+    Args:
+        pairs: whose spread is taken to be that of all.
+        comparisons: size of the family.
+        effect: the difference of logarithms; the observed one if None.
+
+    Returns:
+        The number by the power of the t-test (statsmodels), and no fewer than the exact test needs; None if the
+        spread is unknown, or it is above 10,000.
+    """
+    size = abs(float(np.mean(pairs.differences))) if effect is None else abs(effect)
+    if len(pairs) < 2 or size == 0:
+        return None
+    least = fewest_pairs(comparisons)
+    if pairs.spread == 0 or _power(size / pairs.spread, least, comparisons) >= POWER:
+        return least
+    if _power(size / pairs.spread, MOST_SEEDS, comparisons) < POWER:
+        return None
+    low, high = least, MOST_SEEDS
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(size / pairs.spread, middle, comparisons) >= POWER else (middle, high)
+    return high
+
+
+def detectable_ratio(pairs: Paired, comparisons: int) -> float | None:
+    """Return the ratio that as many pairs with this spread would find in four of five cases, after Bonferroni's
+    correction; None if they are too few for any, or their spread is unknown."""
+    if len(pairs) < 2 or not pairs.spread > 0:
+        return None
+    power = TTestPower()
+    try:
+        size = power.solve_power(nobs=len(pairs), alpha=ALPHA / comparisons, power=POWER, alternative="two-sided")
+    except ValueError:
+        return None
+    size = float(np.asarray(size).item())
+    found = math.exp(min(700.0, size * pairs.spread))
+    return found if math.isfinite(size) and found < 1e6 else None
+
+
+def _power(effect_size: float, n: int, comparisons: int) -> float:
+    found = TTestPower().power(effect_size, n, ALPHA / comparisons, alternative="two-sided")
+    return float(np.nan_to_num(found, nan=1.0))  # beyond what the non-central t can be computed for
+
+
+def improvement(a: ArrayLike, b: ArrayLike) -> float:
+    """Return the probability that a run of a needs less than one of b, ties counted half (Mann & Whitney 1947).
+
+    Args:
+        a, b: (n) and (m), +inf for what was not solved.
+    """
+    first, second = np.asarray(a, dtype=float)[:, None], np.asarray(b, dtype=float)[None, :]
+    return float(np.mean((first < second) + 0.5 * (first == second)))
