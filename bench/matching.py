@@ -31,9 +31,9 @@ def prepare(composed: DictConfig) -> Config:
 def matched(config: Config) -> Config:
     """Return the configuration with what `match` and a budget in FLOPs settle.
 
-    The reference of a match is the LSTM of `cell.hidden_size` units on the same task; the cell gets the hidden size that
-    comes nearest. With match=time sizes stay, and seconds are the budget: steps have no limit but that. A
-    budget in FLOPs becomes one in steps.
+    The reference of a match is the LSTM of `cell.hidden_size` units on the same task; the cell gets the hidden size
+    that comes nearest. With match=time sizes stay, and seconds are the budget: steps have no limit but that. A budget
+    in FLOPs becomes one in steps.
 
     Raises:
         ConfigError: something that this needs is missing.
@@ -78,8 +78,8 @@ def check_matches(requested: Iterable[Config]) -> None:
             at = next((h for h in near if all(_fits(other, h) for other in configs)), None)
             advice = f"cell.hidden_size={at} would do" if at else "try a larger cell.hidden_size"
             raise ConfigError(
-                f"match={config.match}: at {size} units {config.cell['name']} is {off:.1%} away from the LSTM of {asked}, "
-                f"and {TOLERANCE[config.match]:.0%} is allowed; {advice}"
+                f"match={config.match}: at {size} units {config.cell['name']} is {off:.1%} away from the LSTM of "
+                f"{asked}, and {TOLERANCE[config.match]:.0%} is allowed; {advice}"
             )
 
 

@@ -180,10 +180,12 @@ class _Run:
         config = self.config
         task = make_task(config)
         facts["baseline_loss"] = task.baseline_loss
+        flops = count_flops(config)  # before the streams begin, of which a user's cell may draw in it
+        facts["flops_step"] = flops[1] if flops else None
         streams = make_streams(config.seed, config.device)
         streams.seed_globals()
         model = make_model(config, task)
-        facts |= _describe(model, config)
+        facts |= _describe(model)
         trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
         if state is not None:
             self._restore(trainer, state)
@@ -252,12 +254,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _describe(model: Model, config: Config) -> dict[str, Any]:
-    flops = count_flops(config)
+def _describe(model: Model) -> dict[str, Any]:
     return {
         "parameters": count_parameters(model),
         "cell_parameters": count_parameters(model.cell),
-        "flops_step": flops[1] if flops else None,
         "backend": backend_of(model.cell),
     }
 

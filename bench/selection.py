@@ -8,9 +8,9 @@ WORST = 2.0  # of a run that diverged, or failed
 def selection_score(
     status: str, spent: float | None, budget: float | None, final_loss: float | None, baseline_loss: float | None
 ) -> float:
-    """Return what selection makes small: a solved run counts the share of its budget that it needed, below 1; an unsolved
-    one 1 more than its final loss as a share of the loss without memory, at most 2. So any that was solved
-    is better than any that was not.
+    """Return what selection makes small: a solved run counts the share of its budget that it needed, below 1; an
+    unsolved one 1 more than its final loss as a share of the loss without memory, at most 2. So any that was solved is
+    better than any that was not.
 
     Args:
         status: the run's outcome.

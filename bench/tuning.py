@@ -1,4 +1,4 @@
-"""Selecting settings: each cell and task is tried with several on selection seeds, and reported with the best on others.
+"""Selecting settings: a cell and task is tried with several on selection seeds, and reported with the best on others.
 
 What is tried is a grid, or is asked from Optuna, a study for each cell and task, kept in the sweep's folder. A sweep
 goes in rounds: what can be run now is planned and run, then the next round, until all is run. Which
@@ -9,7 +9,7 @@ import math
 import re
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -58,7 +58,8 @@ def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Confi
         subjects.setdefault(tuple(override for override in job if not override.startswith("seed=")), []).append(job)
         if config_of(job).seed in tuning.selection_seeds:
             raise ConfigError(
-                f"tuning.selection_seeds: seed {config_of(job).seed} is reported too; settings must be selected on others"
+                f"tuning.selection_seeds: seed {config_of(job).seed} is reported too; settings must be selected on "
+                f"others"
             )
     grid = _grid(tuning.search)
     found: list[Job] = []
@@ -202,8 +203,3 @@ def _alone(sweep: Path) -> Iterator[None]:
         yield
     finally:
         claim.release()
-
-
-def settings_tried(configs: Iterable[Config]) -> list[str]:
-    """Return which settings are selected in a sweep."""
-    return list(dict.fromkeys(key for config in configs for key in config.tuning.settings))

@@ -53,7 +53,9 @@ def amount(value: float, places: int | None = None) -> str:
     for power, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):
         if abs(value) >= power:
             return f"{value / power:.3g}{name}"
-    return f"{value:,.{decimals(value, 3) if places is None else places}f}"
+    if places is None:
+        places = 0 if float(value).is_integer() else decimals(value, 3)
+    return f"{value:,.{places}f}"
 
 
 def number(interval: Interval | None) -> str:

@@ -63,9 +63,9 @@ def _short(value: float) -> str:
 
 
 def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], float]) -> Figure:
-    """Draw what a step costs against how much solving takes, both logarithmic: a row of panels per problem, one each for
-    parameters, FLOPs and milliseconds; the cells that no other beats in both joined (Pareto front). What was not solved
-    in the median lies on the upper edge, hollow."""
+    """Draw what a step costs against how much solving takes, both logarithmic: a row of panels per problem, one each
+    for parameters, FLOPs and milliseconds; the cells that no other beats in both joined (Pareto front). What was not
+    solved in the median lies on the upper edge, hollow."""
     problems = order(summary["problem"])
     costs = ["parameters", "FLOPs of a step", "ms of a step"]
     figure, grid = plt.subplots(
@@ -121,8 +121,8 @@ def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
     """Draw performance profiles: the share of runs, over all problems, that solved theirs within a share of its budget.
 
     Args:
-        scores: of each cell and contender, of each problem, the share of the budget that was left when a run was solved;
-            below zero if it was not.
+        scores: of each cell and contender, of each problem, the share of the budget that was left when a run was
+            solved; below zero if it was not.
     """
     figure, panels = panels_of(["all problems together"], height=PANEL[1])
     axes = panels["all problems together"]

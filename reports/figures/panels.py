@@ -19,6 +19,7 @@ SEVERAL = 3  # points, at least, for a line over them
 
 
 def panels_of(titles: list[str], height: float = PANEL[1]) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with axes for each title, two side by side; height in inches."""
     columns = min(COLUMNS, len(titles))
     rows = math.ceil(len(titles) / columns)
     figure, grid = plt.subplots(
@@ -44,12 +45,14 @@ def legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> 
 
 
 def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[str, str, pd.DataFrame]]:
+    """Return cell, contender and its rows, in the order of the cells."""
     order = list(styles)
     groups = [(str(cell), str(contender), runs) for (cell, contender), runs in frame.groupby(["cell", "contender"])]
     return sorted(groups, key=lambda group: (order.index(group[0]), group[1]))
 
 
 def order(values: pd.Series) -> list[str]:
+    """Return the distinct values, numbers in them counting as numbers."""
     return sorted({str(value) for value in values}, key=natural)
 
 
@@ -72,4 +75,5 @@ def log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
 
 
 def thousands(value: float, _: object = None) -> str:
+    """Return a tick with separators."""
     return f"{value:,.12g}"

@@ -32,8 +32,8 @@ def pairs(content: Content) -> str:
     section = figure_section(
         "## Differences",
         "pairwise",
-        "How many times as much the cell of the row needed as that of the column, in pairs of the same seed. A star and "
-        "bold type mean that the difference is established at 5 %, over all comparisons of this report; all other "
+        "How many times as much the cell of the row needed as that of the column, in pairs of the same seed. A star "
+        "and bold type mean that the difference is established at 5 %, over all comparisons of this report; all other "
         "numbers may be chance. ≥ and ≤ are bounds, where unsolved runs count as their budget; ~ where both have some.",
     )
     return "\n\n".join([section, text.table(_rows(shown)), _notes(len(shown) < len(found))])
@@ -70,7 +70,8 @@ def _notes(cut: bool) -> str:
         "The rest is in [comparisons.csv](comparisons.csv). " if cut else "Also as [comparisons.csv](comparisons.csv). "
     )
     return (
-        f"{more}*ratio*: geometric mean over pairs, with a t-interval of the logarithms. *first better*: probability that a "
+        f"{more}*ratio*: geometric mean over pairs, with a t-interval of the logarithms. *first better*: probability "
+        f"that a "
         "run of the cell named second here, the denominator, needs less. *p*: exact paired permutation test, or *t*. "
         "*corrected*: Holm over all comparisons. *log-rank*: unpaired, asymptotic, uncorrected, for comparison only. "
         "*needed*: seeds that would find this ratio four times of five, if it is real and spreads as it does here; "
@@ -126,13 +127,14 @@ def together(content: Content) -> str:
         "## All problems together",
         "profile",
         "Performance profile (Agarwal et al. 2021): the share of runs, problems weighing alike, that had solved their "
-        "problem within a share of its budget; bands are pointwise 95 % intervals by a bootstrap within problems. Higher "
-        "is better, and a line that lies above another everywhere is of the better cell on the whole.",
+        "problem within a share of its budget; bands are pointwise 95 % intervals by a bootstrap within problems. "
+        "Higher is better, and a line that lies above another everywhere is of the better cell on the whole.",
     )
     note = (
-        "*Budget left*: the share of its budget that a run did not need, 0 if it was not solved; the mean of the middle half "
-        "of all runs. *Better*: the probability that a run of the cell leaves more of it than one of "
-        f"{REFERENCE_CELL} on the same problem, ties counted half. Intervals are of a bootstrap within problems; with few "
+        "*Budget left*: the share of its budget that a run did not need, 0 if it was not solved; the mean of the "
+        "middle half of all runs. *Better*: the probability that a run of the cell leaves more of it than one of "
+        f"{REFERENCE_CELL} on the same problem, ties counted half. Intervals are of a bootstrap within problems; "
+        f"with few "
         "seeds they are too narrow, and these problems are no sample of all problems."
     )
     return "\n\n".join([section, text.table(rows), note])
@@ -161,9 +163,9 @@ def cost_against_result(content: Content) -> str:
     return figure_section(
         "## Cost against result",
         "cost_quality",
-        "What a cell costs, to the right, against what it needs to solve the problem, upwards: nearer the lower left corner "
-        "is better. Cells on the dashed line (Pareto front) are those that no other beats in both; hollow marks were not "
-        "solved in the median. Costs of a step are those of one training step.",
+        "What a cell costs, to the right, against what it needs to solve the problem, upwards: nearer the lower left "
+        "corner is better. Cells on the dashed line (Pareto front) are those that no other beats in both; hollow "
+        "marks were not solved in the median. Costs of a step are those of one training step.",
     )
 
 
@@ -195,10 +197,11 @@ def matching(content: Content) -> str:
         else [{"": "see results.parquet"}]
     )
     what = (
-        f"Cells are matched by {', '.join(sorted(kinds))}: each list has the cells that agree with {REFERENCE_CELL} in that "
-        f"(parameters to {TOLERANCE['parameters']:.0%}, FLOPs to {TOLERANCE['flops']:.0%}), in the order of the share of "
-        "runs solved, then of the median needed. *=* joins neighbours whose difference is not established. Where several "
-        "ways of matching give several orders, a claim holds for the way it was made in."
+        f"Cells are matched by {', '.join(sorted(kinds))}: each list has the cells that agree with {REFERENCE_CELL} "
+        f"in that (parameters to {TOLERANCE['parameters']:.0%}, FLOPs to {TOLERANCE['flops']:.0%}), in the order of "
+        f"the share of "
+        "runs solved, then of the median needed. *=* joins neighbours whose difference is not established. Where "
+        "several ways of matching give several orders, a claim holds for the way it was made in."
     )
     return "\n\n".join(["## Matching", f"{said} {what}", text.table(rows), sizes])
 

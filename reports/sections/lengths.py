@@ -64,9 +64,10 @@ def _growth(runs: pd.DataFrame, column: str) -> str:
     if not rows:
         return ""
     return (
-        f"{text.table(rows)}\n\nThe exponent b of *needed ∝ {name}^b*, with its 95 % interval, fitted to all runs with normal "
-        "errors of the logarithms; an unsolved run counts as one that needs more than it spent. 1 is growth in proportion, 0 "
-        "none. Where most runs are unsolved the fit rests on the assumption that the law goes on."
+        f"{text.table(rows)}\n\nThe exponent b of *needed ∝ {name}^b*, with its 95 % interval, fitted to all runs "
+        f"with normal "
+        "errors of the logarithms; an unsolved run counts as one that needs more than it spent. 1 is growth in "
+        "proportion, 0 none. Where most runs are unsolved the fit rests on the assumption that the law goes on."
     )
 
 
@@ -89,9 +90,10 @@ def beyond(content: Content) -> str:
     section = figure_section(
         "## Beyond the length trained for",
         "lengthened",
-        f"Held-out {SCORE} of models that had solved their task, on sequences so many times as long as they were trained "
-        "on: medians over seeds and their range. A line that stays up is a cell that has learned the rule, one that falls a "
-        "cell that has learned the length.",
+        f"Held-out {SCORE} of models that had solved their task, on sequences so many times as long as they were "
+        f"trained "
+        "on: medians over seeds and their range. A line that stays up is a cell that has learned the rule, one that "
+        "falls a cell that has learned the length.",
     )
     note = f"Median {SCORE}, and how many of these models still meet the task's criterion there."
     return "\n\n".join([section, text.table(rows), note])

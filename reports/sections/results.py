@@ -71,6 +71,8 @@ def verdict(comparison: pd.Series) -> str:
         return f"{text.p_value(comparison['p_corrected'])}{', t-test' if comparison['test'] == 't' else ''}"
     needed = comparison["needed"]
     known = needed is not None and not pd.isna(needed) and needed <= MANY_SEEDS
+    if comparison["pairs"] == 1:
+        return "one seed cannot tell"
     if not comparison["decidable"]:
         return f"{seeds} cannot tell{f', about {int(needed)} could' if known else ''}"
     how_many = f"about {int(needed):,} would be needed" if known else "more than 1,000 would be needed"
@@ -88,15 +90,17 @@ def _about_tests(content: Content) -> str:
     pairs = int(content.comparisons["pairs"].min())
     fewest = fewest_pairs(family)
     said = (
-        f"Ratios are geometric means over pairs of the same seed, with 95 % intervals; p-values are corrected (Holm) over "
-        f"all {plural(family, 'comparison')} of this report, so that a single false claim among them has a probability of "
-        f"{ALPHA:.0%} at most."
+        f"Ratios are geometric means over pairs of the same seed, with 95 % intervals; p-values are corrected (Holm) "
+        f"over all {plural(family, 'comparison')} of this report, so that a single false claim among them has a "
+        f"probability of {ALPHA:.0%} at most."
     )
-    if pairs < fewest:
+    if pairs == 1:
+        said += " With one seed nothing can be told apart."
+    elif pairs < fewest:
         said += (
             f" For so many, {plural(pairs, 'seed')} are too few for an exact test, which needs {fewest}: with fewer, "
-            "differences are claimed only where all runs of at least five seeds solved the task, by a t-test, which takes "
-            "logarithms to be normal."
+            "differences are claimed only where all runs of at least five seeds solved the task, by a t-test, which "
+            "takes logarithms to be normal."
         )
     return said
 
@@ -145,16 +149,16 @@ def _reading_notes(content: Content) -> str:
     confidence = min((interval.confidence for interval in intervals), default=0.0)
     notes = [
         "*Solved*: runs that met the task's criterion at several evaluations running, of those that ended, with the "
-        "95 % interval of that share (Wilson). *To solve* counts to the first of these evaluations; the median over seeds "
-        "is Kaplan and Meier's, unsolved runs lying beyond what they spent, and its interval lies between two of the "
-        "values. *Final loss* is that on held-out sequences when a run ended, the geometric mean over seeds."
+        "95 % interval of that share (Wilson). *To solve* counts to the first of these evaluations; the median over "
+        "seeds is Kaplan and Meier's, unsolved runs lying beyond what they spent, and its interval lies between two "
+        "of the values. *Final loss* is that on held-out sequences when a run ended, the geometric mean over seeds."
     ]
     if seeds == 1:
         notes.append("One seed has no interval: how the next would do, nothing here says.")
     elif confidence < 0.95:
         notes.append(
-            f"With {plural(seeds, 'seed')} the last two intervals are the range of all runs, which holds the true median "
-            f"with a probability of {confidence:.0%} only: read small differences as none. Six seeds give 95 %."
+            f"With {plural(seeds, 'seed')} the last two intervals are the range of all runs, which holds the true "
+            f"median with a probability of {confidence:.0%} only: read small differences as none. Six seeds give 95 %."
         )
     return " ".join(notes)
 
@@ -183,9 +187,10 @@ def cost_of_solving(content: Content) -> str:
         [
             "### What solving costs",
             text.table(rows),
-            "Medians over seeds with their intervals, by Kaplan and Meier; *never* is a bound that no budget of these runs "
-            "reaches. *FLOPs* are those of the matrix products. *Seconds* are the median steps times the time of a step that "
-            "was measured side by side with the other cells', evaluations left out; runs were timed while others ran.",
+            "Medians over seeds with their intervals, by Kaplan and Meier; *never* is a bound that no budget of "
+            "these runs reaches. *FLOPs* are those of the matrix products. *Seconds* are the median steps times the "
+            "time of a step that was measured side by side with the other cells', evaluations left out; runs were "
+            "timed while others ran.",
         ]
     )
 

@@ -45,7 +45,8 @@ def tuning(content: Content) -> str:
     said = (
         f"For each cell and problem {', '.join(s.rpartition('.')[2] for s in settings)} was selected among {budget} "
         f"settings on seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}, the same number for every cell; "
-        f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the share "
+        f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the "
+        f"share "
         "of the budget that a run needed, or 1 plus the share of the baseline loss that an unsolved one had left; its "
         f"mean over seeds was made small. {edges}"
     )
@@ -60,8 +61,8 @@ def tuning(content: Content) -> str:
                     "",
                     name,
                     f"Score over {setting.rpartition('.')[2].replace('_', ' ')}, lower is better: points are runs on "
-                    "selection seeds, lines their means, a ring what was chosen. Below the dotted line runs were solved. A "
-                    "flat curve is a cell that forgives a bad choice.",
+                    "selection seeds, lines their means, a ring what was chosen. Below the dotted line runs were "
+                    "solved. A flat curve is a cell that forgives a bad choice.",
                 )
             )
     return "\n\n".join(filter(None, [*parts, importance(trials)]))
@@ -96,6 +97,7 @@ def importance(runs: pd.DataFrame) -> str:
     filled = [{key: row.get(key, text.NONE) for key in columns} for row in rows]
     return (
         "### Which settings matter\n\n"
-        f"{text.table(filled)}\n\nShare of the variance of scores that a setting explains by itself (fANOVA, Hutter et al. "
+        f"{text.table(filled)}\n\nShare of the variance of scores that a setting explains by itself (fANOVA, Hutter "
+        f"et al. "
         "2014, by Optuna), over all runs stored of that cell and task, seed included: what the seed explains is chance."
     )

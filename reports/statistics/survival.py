@@ -68,14 +68,15 @@ def median_time(times: ArrayLike, solved: ArrayLike) -> Interval:
     it is exactly theirs.
 
     Args:
-        times: (n), n ≥ 1, when each run was solved, or for how long it was not.
+        times: (n), n ≥ 1, when each run was solved, or for how long it was not; +inf for one that never will be.
         solved: (n), which of the two.
 
     Returns:
         Estimate and bounds, +inf where the budget was not enough to tell, and the probability of coverage.
     """
     at, event = np.asarray(times, dtype=float), np.asarray(solved, dtype=bool)
-    survival = stats.ecdf(stats.CensoredData(uncensored=at[event], right=at[~event])).sf
+    beyond = 1 + max([0.0, *at[np.isfinite(at)]])  # in the place of for ever, which scipy does not take
+    survival = stats.ecdf(stats.CensoredData(uncensored=at[event], right=np.minimum(at[~event], beyond))).sf
     alive, when = np.asarray(survival.probabilities, dtype=float), np.asarray(survival.quantiles, dtype=float)
     drops = when[np.diff(alive, prepend=1.0) < 0]  # times of unsolved runs are listed, too
     left = alive[np.diff(alive, prepend=1.0) < 0]

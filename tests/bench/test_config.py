@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import conf
-from bench.config import Checkpoint, Config, Timing, Tracking, Training
+from bench.config import Checkpoint, Config, Timing, Tracking, Training, Tuning
 from bench.errors import ConfigError
 from bench.identity import run_id
 from bench.model import make_model, make_task
@@ -110,10 +110,20 @@ def test_the_yaml_files_show_the_schemas_defaults():
     assert read("timing/default.yaml") == asdict(Timing())
     assert read("tracking/wandb.yaml") == asdict(Tracking())
     assert read("checkpoint/default.yaml") == asdict(Checkpoint())
+    assert read("tuning/none.yaml") == asdict(Tuning())
     root = {key: value for key, value in read("config.yaml").items() if key not in ("defaults", "hydra")}
     schema = {key: value for key, value in asdict(Config()).items() if key in root}
     assert root == schema
-    assert set(asdict(Config())) - set(root) == {"cell", "task", "training", "timing", "tracking", "checkpoint"}
+    groups = {"cell", "task", "training", "timing", "tracking", "checkpoint", "tuning"}
+    assert set(asdict(Config())) - set(root) == groups
+        "cell",
+        "task",
+        "training",
+        "timing",
+        "tracking",
+        "checkpoint",
+        "tuning",
+    }
 
 
 class TestRunId:

@@ -36,7 +36,7 @@ def compose(tmp_path):
     "overrides",
     [
         ("+sweep=quick", "seed=0,1"),
-        ("+sweep=standard", "seed=3", "cell=lstm,gru"),
+        ("+sweep=standard", "seed=3", "cell=lstm,gru", "tuning=none"),
         ("+sweep=lengths", "seed=0", "cell=rnn", "+training.optimizer_options={weight_decay: 0.1},{amsgrad: true}"),
         ("cell=gru,peephole_lstm", "task=copy,adding", "training.learning_rate=0.1,0.2", "++horizon=3,4", "~setting"),
         ("cell=lstm", "cell.hidden_size=range(2,5)", "++cell.name=a,b", "training.clip_norm=null,1"),

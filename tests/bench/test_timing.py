@@ -8,10 +8,11 @@ import torch
 
 import cells
 from bench import timing
+from bench.flops import count_flops
 from bench.model import backend_of, make_model, make_task
 from bench.plan import Plan
 from bench.study import time_cells
-from bench.timing import Case, case_key, count_flops, group_key, measure, peak_memory
+from bench.timing import Case, case_key, group_key, measure, peak_memory
 from cells import native
 from tests.bench.conftest import make_config
 
@@ -44,7 +45,7 @@ def test_flops_are_the_closed_form(cell, backend, steps):
         task={"length": steps},
         training={"batch_size": 8},
     )
-    counted = count_flops(Case.build(config))
+    counted = count_flops(config)
     assert counted == closed_form(cell, steps=steps, batch=8, inputs=2, hidden=16, outputs=1)
 
 
@@ -167,7 +168,7 @@ class TestStudy:
         configs = [
             make_config(folder, cell={"_target_": f"cells.{kind}", "name": kind.lower()}, train=False) for kind in kinds
         ]
-        return Plan(folder, {str(number): config for number, config in enumerate(configs)}, frozenset())
+        return Plan(folder, {str(number): config for number, config in enumerate(configs)}, {}, frozenset())
 
     def test_measured_cells_are_not_measured_again(self, tmp_path: Path):
         assert time_cells(self.plan(tmp_path, "LSTM", "GRU"))
@@ -191,7 +192,7 @@ class TestStudy:
             tmp_path, cell={"_target_": "cells.PeepholeLSTM", "name": "peephole_lstm"}, timing=settings, train=False
         )
         lstm = make_config(tmp_path, timing=settings, train=False)
-        plan = Plan(tmp_path, {"1": config, "2": lstm}, frozenset())
+        plan = Plan(tmp_path, {"1": config, "2": lstm}, {}, frozenset())
         assert time_cells(plan)
         rows = pd.read_parquet(tmp_path / "timing.parquet").drop_duplicates("case")
         forms = {(row["cell"], row["backend"]): row["form"] for _, row in rows.iterrows()}

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from bench.frames import write_frames
-from reports.cost import split_in_words
 from reports.load import LoadError, load
 from reports.report import write_report
+from reports.sections.cost import split_in_words
 from reports.statistics import Interval
 from reports.summary import step_time_ratios, summarize_results, summarize_timing
 from tests.reports.conftest import write_run
@@ -28,10 +28,13 @@ def cells_of(report: str, row: str) -> list[str]:
 
 def test_the_headline_says_what_was_stored(sweep: Path):
     report = write_report([sweep]).path.read_text()
-    assert cells_of(report, "lstm") == ["lstm", "3/3", "700 [650, 750]", "0.0050 [0.0040, 0.0060]", "17,217", "1.0"]
+    assert cells_of(report, "lstm") == [
+        "lstm", "3/3 [44%, 100%]", "700 [650, 750]", "0.0049 [0.0040, 0.0060]", "17,217", "1.0",
+    ]  # fmt: skip
     assert cells_of(report, "gru")[-1] == "1.5"
-    assert cells_of(report, "rnn")[1:4] == ["0/3", r"\>1,500", "0.17"]
-    assert "gru solved 3/3, median 350 steps; lstm solved 3/3, median 700 steps; rnn solved 0/3." in report
+    assert cells_of(report, "rnn")[1:4] == ["0/3 [0%, 56%]", r"\>1,500", "0.17"]
+    assert "On **adding**, gru solved 3/3 in a median of 350 steps [300, 400]; lstm needed 2.0× [" in report
+    assert "rnn solved 0/3 (3 seeds cannot tell" in report
     assert "python -m bench +sweep=demo cell=" in report
     assert "Nothing here was measured on a GPU" in report
 
@@ -42,14 +45,14 @@ def test_the_same_files_give_the_same_bytes(sweep: Path, tmp_path: Path):
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
     first = digest(tmp_path / "one")
-    assert len(first) == 7  # README.md and three figures, each as PNG and SVG
+    assert len(first) == 14  # README.md, comparisons.csv and six figures, each as PNG and SVG
     assert first == digest(tmp_path / "two")
 
 
 def test_every_figure_that_is_shown_is_there(sweep: Path):
     path = write_report([sweep]).path
     names = re.findall(r"\]\(([^)]+\.(?:png|svg))\)", path.read_text())
-    assert len(names) == 6
+    assert len(names) == 12
     for name in names:
         assert (path.parent / name).stat().st_size > 1000
 
@@ -120,7 +123,7 @@ def test_failures_are_counted_apart_and_listed(sweep: Path):
     assert row["final_loss"].high == float("inf")
     text = write_report([sweep]).path.read_text()
     assert r"ValueError: a \| b" in text
-    assert "3/4 (+1 failed)" in text
+    assert "3/4 [30%, 95%] (+1 failed)" in text
     assert "loss nan at step 7" in text
 
 
