@@ -50,7 +50,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, str]]:
                 "cells": f"{row['second']} / {row['first']}",
                 "of": "final loss" if row["quantity"] == "loss" else f"{row['quantity']} to solve",
                 "ratio": text.times(row["ratio"], row["bound"]),
-                "first better": f"{row['first_better']:.0%}",
+                "better": f"{1 - row['first_better']:.0%}",
                 "p": text.p_value(row["p"]).removeprefix("p").removeprefix("="),
                 "corrected": text.p_value(row["p_corrected"]).removeprefix("p").removeprefix("="),
                 "test": row["test"],
@@ -70,9 +70,9 @@ def _notes(cut: bool) -> str:
         "The rest is in [comparisons.csv](comparisons.csv). " if cut else "Also as [comparisons.csv](comparisons.csv). "
     )
     return (
-        f"{more}*ratio*: geometric mean over pairs, with a t-interval of the logarithms. *first better*: probability "
-        f"that a "
-        "run of the cell named second here, the denominator, needs less. *p*: exact paired permutation test, or *t*. "
+        f"{more}*ratio*: geometric mean over pairs, with a t-interval of the logarithms. *better*: probability that a "
+        "run of the cell named first needs less than one of the other, ties counted half. *p*: exact paired "
+        "permutation test, or *t*. "
         "*corrected*: Holm over all comparisons. *log-rank*: unpaired, asymptotic, uncorrected, for comparison only. "
         "*needed*: seeds that would find this ratio four times of five, if it is real and spreads as it does here; "
         "*could find*: the ratio that these seeds would."
@@ -216,8 +216,9 @@ def _matched(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     def near(column: str, tolerance: float) -> pd.DataFrame:
         if reference[column] is None or pd.isna(reference[column]):
             return rows.iloc[:0]
-        values = pd.to_numeric(rows[column])
-        return rows[(values / float(reference[column]) - 1).abs() <= tolerance]
+        off = (pd.to_numeric(rows[column]).astype(float) / float(reference[column]) - 1).abs()
+        nearest = off.groupby(rows["cell"]).transform("min")
+        return rows[(off <= tolerance) & (off == nearest)]
 
     found = {
         "hidden size": near("hidden_size", 0.0),

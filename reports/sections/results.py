@@ -44,12 +44,14 @@ def _sentence(content: Content, problem: str, ordered: list[pd.Series]) -> str:
 def _median(row: pd.Series) -> str:
     if not math.isfinite(row["needed"].estimate):
         return f" within {text.amount(row['budget'])} {NEEDED[row['currency']]}"
-    return f" in a median of {text.spent(row['needed'], row['budget'])} {NEEDED[row['currency']]}"
+    estimate, _, bounds = text.spent(row["needed"], row["budget"]).partition(" ")
+    return f" in a median of {estimate} {NEEDED[row['currency']]} {bounds}".rstrip()
 
 
 def _against(content: Content, problem: str, best: pd.Series, row: pd.Series) -> str:
     """Say how a contender compares with the first one, and whether that is established."""
     found = between(content.comparisons, problem, best["contender"], row["contender"])
+    much = "many" if row["currency"] == "steps" else "much"
     share = f"{_name(row)} solved {row['solved']}/{row['runs']}" if best["solved"] else _name(row)
     if found is None:
         return share
@@ -58,9 +60,9 @@ def _against(content: Content, problem: str, best: pd.Series, row: pd.Series) ->
     elif row["solved"] == 0:
         what = share
     elif row["solved"] < row["runs"] or best["solved"] < best["runs"]:
-        what = f"{share} and needed {text.times(found['ratio'], found['bound'])} as many"
+        what = f"{share} and needed {text.times(found['ratio'], found['bound'])} as {much}"
     else:
-        what = f"{_name(row)} needed {text.times(found['ratio'], found['bound'])} as many"
+        what = f"{_name(row)} needed {text.times(found['ratio'], found['bound'])} as {much}"
     return f"{what} ({verdict(found)})"
 
 

@@ -116,14 +116,6 @@ def test_the_yaml_files_show_the_schemas_defaults():
     assert root == schema
     groups = {"cell", "task", "training", "timing", "tracking", "checkpoint", "tuning"}
     assert set(asdict(Config())) - set(root) == groups
-        "cell",
-        "task",
-        "training",
-        "timing",
-        "tracking",
-        "checkpoint",
-        "tuning",
-    }
 
 
 class TestRunId:
