@@ -1,0 +1,197 @@
+"""Tests between cells: references, exact enumeration, and simulations in which the truth is known."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.statistics import (
+    ALPHA,
+    Paired,
+    detectable_ratio,
+    fewest_pairs,
+    improvement,
+    interquartile_mean,
+    pair_up,
+    performance_profile,
+    probability_of_improvement,
+    ratio,
+    seeds_needed,
+    smallest_p,
+    test_family,
+)
+from reports.statistics.comparison import exact_p, t_p
+
+test_family.__test__ = False  # its name is not meant for pytest
+
+
+class TestExactTest:
+    @pytest.mark.parametrize("n", [2, 5, 8])
+    def test_it_is_the_enumeration_of_all_signs(self, n):
+        differences = np.random.default_rng(n).normal(size=n) + 0.4
+        means = [abs(np.mean(differences * signs)) for signs in itertools.product((1, -1), repeat=n)]
+        assert exact_p(Paired(differences)) == pytest.approx(
+            np.mean(np.array(means) >= abs(differences.mean()) - 1e-12)
+        )
+
+    def test_all_of_one_sign_is_the_smallest_p(self):
+        for n in (2, 5, 10):
+            assert exact_p(Paired(np.arange(1.0, n + 1))) == pytest.approx(smallest_p(n)) == 2 ** (1 - n)
+
+    def test_no_difference_and_one_pair(self):
+        assert exact_p(Paired(np.zeros(5))) == 1
+        assert exact_p(Paired(np.array([3.0]))) == 1
+        assert t_p(Paired(np.array([3.0]))) == 1
+
+    def test_many_pairs_are_sampled(self):
+        differences = np.random.default_rng(0).normal(size=40) + 0.3
+        reference = stats.ttest_1samp(differences, 0).pvalue
+        assert exact_p(Paired(differences)) == pytest.approx(reference, abs=0.02)
+
+
+def test_the_t_test_is_scipys():
+    differences = np.random.default_rng(0).normal(size=6) + 1
+    assert t_p(Paired(differences)) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
+
+
+def test_equal_differences_are_no_more_certain_than_their_rounding():
+    """Evaluations every 50 steps: five pairs that all differ by one of them prove little."""
+    pairs = pair_up([350.0] * 5, [300.0] * 5, grid=50)
+    assert pairs.resolution == pytest.approx(math.sqrt((50 / 350) ** 2 / 12 + (50 / 300) ** 2 / 12))
+    assert 0.001 < t_p(pairs) < 0.05
+    assert ratio(pairs).low < 7 / 6 < ratio(pairs).high
+
+
+def test_holm_is_its_step_down_procedure():
+    generator = np.random.default_rng(0)
+    family = [Paired(generator.normal(size=12) + shift) for shift in (0, 0.3, 0.9, 1.5)]
+    tests = test_family(family)
+    order = sorted(range(4), key=lambda i: tests[i].p)
+    worst = 0.0
+    for rank, index in enumerate(order):
+        worst = max(worst, min(1.0, (4 - rank) * tests[index].p))
+        assert tests[index].p_corrected == pytest.approx(worst)
+    assert test_family([]) == []
+
+
+def test_which_test_depends_on_numbers_of_pairs_and_cut_off_values_alone():
+    assert fewest_pairs(1) == 6
+    assert fewest_pairs(20) == 10
+    many, few, fewer = (Paired(np.full(n, 0.7) + 0.1 * np.arange(n)) for n in (10, 5, 3))
+    cut_off = Paired(few.differences, complete=False)
+    assert [test.kind for test in test_family([many, few, fewer, cut_off])] == ["exact", "t", "exact", "exact"]
+
+
+def simulated_family(generator, n: int, factors, draw, budget: float = 2000, grid: float = 50) -> list[Paired]:
+    """Comparisons of cells whose times differ by known factors, as a store would have them."""
+    times = [np.ceil(factor * draw(n) / grid) * grid for factor in factors]
+    return [
+        pair_up(
+            np.minimum(times[j], budget),
+            np.minimum(times[i], budget),
+            grid,
+            bool((times[i] <= budget).all() and (times[j] <= budget).all()),
+        )
+        for i, j in itertools.combinations(range(len(factors)), 2)
+    ]
+
+
+DRAWS = {
+    "even": lambda g: lambda n: 500 * np.exp(0.2 * g.normal(size=n)),
+    "coarse": lambda g: lambda n: 500 * np.exp(0.05 * g.normal(size=n)),
+    "wide, often unsolved": lambda g: lambda n: 500 * np.exp(g.normal(size=n)),
+    "two kinds of runs": lambda g: (
+        lambda n: np.where(g.random(n) < 0.5, 300.0, 900.0) * np.exp(0.05 * g.normal(size=n))
+    ),
+}
+
+
+@pytest.mark.parametrize("n", [3, 5, 8])
+@pytest.mark.parametrize("kind", DRAWS)
+def test_where_nothing_differs_at_most_one_report_in_twenty_claims_it(n, kind):
+    generator = np.random.default_rng(7)
+    draw, times = DRAWS[kind](generator), 250
+    claims = sum(
+        any(test.differs for test in test_family(simulated_family(generator, n, [1] * 4, draw))) for _ in range(times)
+    )
+    # Beyond this a true rate of 5 % would come up once in a thousand simulations.
+    assert claims <= stats.binom.ppf(0.999, times, ALPHA)
+
+
+@pytest.mark.parametrize("n", [5, 10])
+def test_twice_the_time_is_found(n):
+    generator = np.random.default_rng(0)
+    found, intervals = 0, []
+    for _ in range(100):
+        family = simulated_family(generator, n, [1, 2, 1], DRAWS["even"](generator))
+        tests = test_family(family)
+        found += tests[0].differs and tests[2].differs
+        intervals.append(ratio(family[0]))
+    assert found >= 90
+    assert np.mean([each.low <= 2 <= each.high for each in intervals]) >= 0.88
+
+
+class TestPower:
+    def test_seeds_needed_find_the_difference_in_four_of_five_cases(self):
+        generator = np.random.default_rng(0)
+        spread, effect, family = 0.5, math.log(1.5), 3
+        pilot = generator.normal(size=4000)
+        pilot = effect + spread * (pilot - pilot.mean()) / pilot.std(ddof=1)
+        n = seeds_needed(Paired(pilot), family)
+        found = [
+            t_p(Paired(effect + spread * generator.normal(size=n))) <= ALPHA / family for _ in range(2000)
+        ]  # fmt: skip
+        assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+        assert detectable_ratio(Paired(pilot[:n] - pilot[:n].mean()), family) == pytest.approx(
+            math.exp(effect * float(np.std(pilot[:n], ddof=1)) / spread), rel=0.1
+        )
+
+    def test_it_is_never_less_than_the_exact_test_needs(self):
+        assert seeds_needed(Paired(np.array([5.0, 5.1, 5.2])), 20) == fewest_pairs(20)
+        assert seeds_needed(Paired(np.array([5.0, 5.0])), 20) == fewest_pairs(20)
+
+    def test_what_cannot_be_said(self):
+        assert seeds_needed(Paired(np.array([1.0])), 3) is None
+        assert seeds_needed(Paired(np.array([0.0, 0.0])), 3) is None
+        assert seeds_needed(Paired(np.array([1.0, -1.0, 1e-4])), 3) is None
+        assert detectable_ratio(Paired(np.array([1.0])), 3) is None
+        assert detectable_ratio(Paired(np.array([1.0, 1.0])), 3) is None
+
+
+def test_improvement_is_mann_whitneys():
+    generator = np.random.default_rng(0)
+    a, b = generator.integers(0, 9, size=11).astype(float), generator.integers(2, 12, size=7).astype(float)
+    u = stats.mannwhitneyu(b, a).statistic
+    assert improvement(a, b) == pytest.approx(u / (11 * 7))
+    assert improvement([1, math.inf], [math.inf]) == pytest.approx(0.75)
+
+
+class TestOverTasks:
+    def test_the_interquartile_mean_leaves_out_a_quarter_at_either_end(self):
+        scores = [np.array([0.0, 1.0]), np.array([2.0, 3.0, 4.0, 5.0, 6.0, 100.0])]
+        found = interquartile_mean(scores)
+        assert found.estimate == pytest.approx(np.mean([2, 3, 4, 5]))
+        assert found.low <= found.estimate <= found.high
+
+    def test_its_interval_covers(self):
+        """Stratified: a task's mean is no part of the spread."""
+        generator, hits = np.random.default_rng(0), 0
+        for _ in range(60):
+            scores = [mean + generator.uniform(-0.5, 0.5, size=25) for mean in (0.0, 0.0, 0.0)]
+            found = interquartile_mean(scores)
+            hits += found.low <= 0 <= found.high
+        assert hits / 60 >= 0.85
+
+    def test_the_profile_is_the_share_above(self):
+        share, low, high = performance_profile(
+            [np.array([0.1, 0.5, 0.9]), np.array([-1.0, -1.0, -1.0])], np.array([0.0, 0.4, 0.95])
+        )
+        assert share == pytest.approx([0.5, 1 / 3, 0])
+        assert (low <= share).all()
+        assert (share <= high).all()
+
+    def test_the_probability_of_improvement_is_a_mean_over_tasks(self):
+        a, b = [np.array([2.0, 3.0]), np.array([1.0])], [np.array([1.0, 2.5]), np.array([1.0])]
+        assert probability_of_improvement(a, b).estimate == pytest.approx((0.75 + 0.5) / 2)
