@@ -9,8 +9,8 @@ def selection_score(
     status: str, spent: float | None, budget: float | None, final_loss: float | None, baseline_loss: float | None
 ) -> float:
     """Return what selection makes small: a solved run counts the share of its budget that it needed, below 1; an
-    unsolved one 1 more than its final loss as a share of the loss without memory, at most 2. So any that was solved is
-    better than any that was not.
+    unsolved one 1 + loss / (loss + loss without memory), which is 1.5 for having learned nothing and below 2. So any
+    that was solved is better than any that was not.
 
     Args:
         status: the run's outcome.
@@ -22,4 +22,5 @@ def selection_score(
         return min(1.0, spent / budget)
     if status != "unsolved" or final_loss is None or not math.isfinite(final_loss):
         return WORST
-    return 1 + min(1.0, max(0.0, final_loss) / baseline_loss) if baseline_loss else WORST
+    loss = max(0.0, final_loss)
+    return 1 + loss / (loss + baseline_loss) if baseline_loss else WORST

@@ -12,6 +12,7 @@
   claims/                       who works on what just now
   set_aside/                    folders of runs that were damaged, or that were asked for again
   report/                       README.md and figures
+  tuning/                       Optuna's studies
   wandb/                        offline runs
 """
 
@@ -273,7 +274,7 @@ def _parse_records(text: bytes, path: Path) -> list[dict[str, Any]]:
 _NUMBER, _COUNT, _TEXT = (int, float, type(None)), (int, type(None)), (str, type(None))
 _RESULT = {
     **dict.fromkeys(("steps_to_solve", "steps", "samples", "parameters", "cell_parameters", "threads"), _COUNT),
-    **dict.fromkeys(("seconds_to_solve", "seconds", "step_ms", "final_loss", "baseline_loss"), _NUMBER),
+    **dict.fromkeys(("seconds_to_solve", "seconds", "step_ms", "flops_step", "final_loss", "baseline_loss"), _NUMBER),
     **dict.fromkeys(("error", "backend", "allocator", "traceback"), _TEXT),
     "solved": (bool,),
     "environment": (dict, type(None)),
@@ -285,6 +286,7 @@ def _check_result(result: dict[str, Any], path: Path) -> None:
     """Raise Damaged unless a result has what every reader relies on."""
     wrong = [key for key, kinds in _RESULT.items() if not _is(result.get(key), *kinds)]
     wrong += [key for key, value in result.items() if key.startswith("final_score.") and not _is(value, *_NUMBER)]
+    wrong += [] if _is_lengthened(result.get("lengthened")) else ["lengthened"]
     names = {key: result.get(key) for key in ("backend", "allocator")}
     wrong += [key for key, value in names.items() if isinstance(value, str) and not re.fullmatch(NAME, value)]
     wrong += [] if result.get("status") in STATUSES else ["status"]
@@ -299,6 +301,34 @@ def _check_result(result: dict[str, Any], path: Path) -> None:
         raise Damaged(f"{path}: holds no result of this run ({wrong[0]})")
 
 
+def _is_lengthened(found: Any) -> bool:
+    """Tell whether a value is what a run found at longer distances: nothing, or a list of losses and scores."""
+    return found is None or (
+        isinstance(found, list)
+        and all(
+            isinstance(at, dict)
+            and _is(at.get("factor"), int)
+            and _is(at.get("loss"), *_NUMBER)
+            and _is(at.get("solved"), bool)
+            and isinstance(at.get("score"), dict)
+            and all(isinstance(name, str) and _is(value, *_NUMBER) for name, value in at["score"].items())
+            for at in found
+        )
+    )
+
+
+def _is_tuning(found: Any) -> bool:
+    """Tell whether a value is a configuration's group `tuning`, as far as readers rely on it; results of before have
+    none."""
+    return found is None or (
+        isinstance(found, dict)
+        and isinstance(found.get("selection_seeds"), list | None)
+        and isinstance(found.get("search"), dict | None)
+        and all(_is(seed, int) for seed in found.get("selection_seeds") or [])
+        and all(isinstance(key, str) for key in found.get("search") or {})
+    )
+
+
 def _check_config(config: Any, path: Path) -> None:
     """Raise Damaged unless a configuration has what every reader relies on."""
     groups = [config.get(group) for group in ("cell", "task", "training")] if isinstance(config, dict) else [None]
@@ -310,6 +340,7 @@ def _check_config(config: Any, path: Path) -> None:
         all(isinstance(name, str) and re.fullmatch(NAME, name) for name in names)
         and all(_is(value, *plain) for group in groups if group for value in group.values())
         and _is(config.get("seed"), int)
+        and _is_tuning(config.get("tuning"))
         and _is(config["cell"].get("hidden_size"), *_COUNT)
         and _is(config["training"].get("learning_rate"), *_NUMBER)
         and all(isinstance(config.get(key), str) and re.fullmatch(NAME, config[key]) for key in ("device", "dtype"))

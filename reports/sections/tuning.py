@@ -46,9 +46,8 @@ def tuning(content: Content) -> str:
         f"For each cell and problem {', '.join(s.rpartition('.')[2] for s in settings)} was selected among {budget} "
         f"settings on seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}, the same number for every cell; "
         f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the "
-        f"share "
-        "of the budget that a run needed, or 1 plus the share of the baseline loss that an unsolved one had left; its "
-        f"mean over seeds was made small. {edges}"
+        "share of the budget that a run needed, or, of an unsolved one, between 1 and 2, 1.5 for a loss that needs no "
+        f"memory; its mean over seeds was made small. {edges}"
     )
     parts = ["## Selected settings", said.strip(), text.table(rows)]
     for setting in settings:

@@ -21,11 +21,12 @@ def write_run(sweep: Path, cell: str, task: str, seed: int, steps_to_solve: int 
         "seed": seed,
         "device": "cpu",
         "dtype": "float32",
-        "cell": {"_target_": f"cells.{cell.upper()}", "name": cell, "hidden_size": 64},
+        "cell": {"_target_": f"cells.{cell.upper()}", "name": cell, "hidden_size": changes.pop("hidden_size", 64)},
         "task": {"_target_": "tasks.Any", "name": task, **settings},
         "training": training,
     }
-    run_id = f"{cell}-{task}-s{seed}-{'-'.join(str(v) for v in [*settings.values(), *training.values()])}"
+    values = [config["cell"]["hidden_size"], *settings.values(), *training.values()]
+    run_id = f"{cell}-{task}-s{seed}-{'-'.join(map(str, values))}"
     steps = 1500 if steps_to_solve is None else steps_to_solve + 100
     final = 0.17 if steps_to_solve is None else 0.004 + 0.001 * seed
     result = {
