@@ -38,7 +38,7 @@ def spent(interval: Interval | None, budget: float | None = None) -> str:
     beyond = f">{amount(budget)}" if budget else "never"
     if interval is None:
         return NONE
-    places = _places(interval)
+    places = _places(interval) if math.isfinite(interval.high) else None
 
     def bound(value: float) -> str:
         return amount(value, places) if math.isfinite(value) else beyond

@@ -92,8 +92,8 @@ def _about_tests(content: Content) -> str:
     pairs = int(content.comparisons["pairs"].min())
     fewest = fewest_pairs(family)
     said = (
-        f"Ratios are geometric means over pairs of the same seed, with 95 % intervals; p-values are corrected (Holm) "
-        f"over all {plural(family, 'comparison')} of this report, so that a single false claim among them has a "
+        f"Ratios are geometric means over pairs of the same seed, each with its own 95 % interval; p-values are "
+        f"corrected (Holm) over all {plural(family, 'comparison')} of this report, so that a single false claim among them has a "
         f"probability of {ALPHA:.0%} at most."
     )
     if pairs == 1:
