@@ -1,7 +1,7 @@
 """The report: sections in order, from stored files only, the same bytes for the same files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -71,8 +71,11 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
 
 def _summarize(stored: Stored, folder: Path) -> Content:
     try:
+        if len(stored.results):
+            trials = _in_order(stored.trials) if len(stored.trials) else stored.trials
+            stored = replace(stored, results=_in_order(stored.results), trials=trials)
         summary = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
-        comparisons = compare(_in_order(stored.results)) if len(stored.results) else pd.DataFrame()
+        comparisons = compare(stored.results) if len(stored.results) else pd.DataFrame()
         timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()
     except Exception as error:
         raise LoadError(f"the stored values cannot be summarized ({one_line(error)})") from error
@@ -91,12 +94,15 @@ def _write_section(section: Callable[[Content], str], content: Content) -> str:
 def _in_order(summary: pd.DataFrame) -> pd.DataFrame:
     """Sort rows by cell within each problem, as figures do."""
     order = list(looks(summary["cell"]))
-    first = [column for column in ("sweep", "problem", "task") if column in summary]
+    timed = "time_steps" in summary
+    first = [column for column in (("sweep", "task") if timed else ("problem",)) if column in summary]
     ranks = {
-        column: {value: i for i, value in enumerate(sorted(set(summary[column]), key=natural))} for column in first
+        column: {value: i for i, value in enumerate(sorted(set(summary[column]), key=natural))}
+        for column in [*first, *([] if timed else ["contender"])]
     }
     keys = [summary[column].map(ranks[column]) for column in first]
-    keys += [summary[column] for column in ("time_steps", "batch_size", "hidden_size") if column in summary]
+    keys += [summary[column] for column in ("time_steps", "batch_size", "hidden_size")] if timed else []
     keys.append(summary["cell"].map(order.index))
+    keys += [] if timed else [summary["contender"].map(ranks["contender"])]
     ranked = pd.concat(keys, axis=1, keys=range(len(keys)))
     return summary.loc[ranked.sort_values(list(ranked.columns), kind="stable").index].reset_index(drop=True)

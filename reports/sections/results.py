@@ -93,8 +93,8 @@ def _about_tests(content: Content) -> str:
     fewest = fewest_pairs(family)
     said = (
         f"Ratios are geometric means over pairs of the same seed, each with its own 95 % interval; p-values are "
-        f"corrected (Holm) over all {plural(family, 'comparison')} of this report, so that a single false claim among them has a "
-        f"probability of {ALPHA:.0%} at most."
+        f"corrected (Holm) over all {plural(family, 'comparison')} of this report, so that a single false claim "
+        f"among them has a probability of {ALPHA:.0%} at most."
     )
     if pairs == 1:
         said += " With one seed nothing can be told apart."

@@ -8,9 +8,8 @@ import pandas as pd
 from reports import text
 from reports.figures import comparison as figures
 from reports.sections.content import Content, figure_section, plural
-from reports.load import natural
 from reports.selection import tuned
-from reports.style import looks, save
+from reports.style import save
 
 FEWEST_TRIALS = 8  # runs, for importances
 
@@ -25,10 +24,7 @@ def tuning(content: Content) -> str:
     counts = trials.groupby(["problem", "contender"])["settings"].nunique()
     budget = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
     rows = []
-    ranks = list(looks(trials["cell"]))
-    ordered = trials.sort_values("cell", key=lambda cells: cells.map(ranks.index), kind="stable")
-    ordered = ordered.sort_values("problem", key=lambda names: names.map(natural), kind="stable")
-    for (problem, contender), runs in ordered.groupby(["problem", "contender"], sort=False):
+    for (problem, contender), runs in trials.groupby(["problem", "contender"], sort=False):
         chosen = runs[runs["chosen"]]
         edge = [s for s in settings if _at_edge(runs, chosen, s)]
         rows.append(
