@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from reports.comparisons import between
 from reports.figures.panels import legend, log_plain, order, panels_of
@@ -100,8 +100,8 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
                 axes.step(*zip(*front, strict=True), where="post", color=TEXT, lw=0.8, ls=(0, (4, 2)), zorder=0)
             axes.set_xscale("log")
             known = [float(line.get_xdata()[0]) for line in axes.lines]  # type: ignore[index, arg-type]
-            if known and max(known) < 10 * min(known):
-                axes.xaxis.set_major_locator(MaxNLocator(4))
+            near = bool(known) and max(known) < 2.5 * min(known)
+            axes.xaxis.set_major_locator(MaxNLocator(3) if near else LogLocator(subs=(1.0, 2.0, 5.0)))
             log_plain(axes)
             axes.set_ylim(top=1.3 * edge)
             axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))

@@ -23,6 +23,7 @@ from reports.statistics import (
     test_family,
 )
 from reports.statistics.comparison import exact_p, t_p
+from tests.reports.simulate import DRAWS, simulated_family
 
 test_family.__test__ = False  # its name is not meant for pytest
 
@@ -84,28 +85,6 @@ def test_which_test_depends_on_numbers_of_pairs_and_cut_off_values_alone():
     assert [test.kind for test in test_family([many, few, fewer, cut_off])] == ["exact", "t", "exact", "exact"]
 
 
-def simulated_family(generator, n: int, factors, draw, budget: float = 2000, grid: float = 50) -> list[Paired]:
-    """Comparisons of cells whose times differ by known factors, as a store would have them."""
-    times = [np.ceil(factor * draw(n) / grid) * grid for factor in factors]
-    return [
-        pair_up(
-            np.minimum(times[j], budget),
-            np.minimum(times[i], budget),
-            grid,
-            bool((times[i] <= budget).all() and (times[j] <= budget).all()),
-        )
-        for i, j in itertools.combinations(range(len(factors)), 2)
-    ]
-
-
-DRAWS = {
-    "even": lambda g: lambda n: 500 * np.exp(0.2 * g.normal(size=n)),
-    "coarse": lambda g: lambda n: 500 * np.exp(0.05 * g.normal(size=n)),
-    "wide, often unsolved": lambda g: lambda n: 500 * np.exp(g.normal(size=n)),
-    "two kinds of runs": lambda g: lambda n: g.choice([300.0, 900.0], size=n) * np.exp(0.05 * g.normal(size=n)),
-}
-
-
 @pytest.fixture(autouse=True)
 def no_collection(monkeypatch):
     """statsmodels collects garbage at every correction: a tenth of a second, thousands of times."""
@@ -117,9 +96,7 @@ def no_collection(monkeypatch):
 def test_where_nothing_differs_at_most_one_report_in_twenty_claims_it(n, kind):
     generator = np.random.default_rng(7)
     draw, times = DRAWS[kind](generator), 250
-    claims = sum(
-        any(test.differs for test in test_family(simulated_family(generator, n, [1] * 4, draw))) for _ in range(times)
-    )
+    claims = sum(any(test.differs for test in test_family(simulated_family(n, [1] * 4, draw))) for _ in range(times))
     # Beyond this a true rate of 5 % would come up once in a thousand simulations.
     assert claims <= stats.binom.ppf(0.999, times, ALPHA)
 
@@ -127,9 +104,9 @@ def test_where_nothing_differs_at_most_one_report_in_twenty_claims_it(n, kind):
 @pytest.mark.parametrize(("n", "least"), [(5, 75), (10, 95)])
 def test_twice_the_time_is_found(n, least):
     generator = np.random.default_rng(0)
-    found, intervals = 0, []
+    found, intervals, draw = 0, [], DRAWS["even"](generator)
     for _ in range(100):
-        family = simulated_family(generator, n, [1, 2, 1], DRAWS["even"](generator))
+        family = simulated_family(n, [1, 2, 1], draw)
         tests = test_family(family)
         found += tests[0].differs and tests[2].differs
         intervals.append(ratio(family[0]))
