@@ -17,6 +17,8 @@ class ConfigError(ValueError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the known names nearest to `name`, else what there is."""
     known = sorted(known)
+    if not known:
+        return " There is none; a + before the key adds one."
     matches = difflib.get_close_matches(name, known, n=2)
     return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else f" There is: {', '.join(known)}."
 

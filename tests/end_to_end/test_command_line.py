@@ -131,6 +131,38 @@ def test_a_users_cell_joins_by_yaml_and_a_failing_one_does_not_end_the_sweep(tmp
     assert r"RuntimeError: this cell \| always" in report
 
 
+@pytest.mark.parametrize("search", ["[0.001,0.05]", "{low: 0.0001, high: 0.1, log: true}"])
+def test_settings_are_selected_in_rounds_of_one_command(tmp_path: Path, search: str):
+    if search.startswith("{"):
+        pytest.importorskip("optuna")
+    arguments = [
+        "-m", "cell=lstm,gru", "task.length=6", "cell.hidden_size=4", "seed=0,1", "tuning.selection_seeds=[7]",
+        f"+tuning.search={{training.learning_rate: {search}}}", "tuning.trials=2", "tuning.at_once=1", *TINY,
+    ]  # fmt: skip
+    done = bench(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "select training.learning_rate, by" in done.stdout
+    results = pd.read_parquet(tmp_path / "scratch" / "results.parquet")
+    assert results.groupby(["cell", "selection"]).size().to_dict() == {
+        (cell, selection): 2 for cell in ("lstm", "gru") for selection in (False, True)
+    }
+    chosen = results[~results["selection"]].groupby("cell")["learning_rate"].nunique()
+    assert (chosen == 1).all()
+    again = bench(tmp_path, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "runs   8, of which 8 are finished" in again.stdout
+
+
+def test_sizes_are_matched_and_stored(tmp_path: Path):
+    done = bench(tmp_path, "-m", "cell=lstm,gru", "match=parameters", "cell.hidden_size=75", "task.length=6", *TINY)
+    assert done.returncode == 0, done.stderr
+    results = pd.read_parquet(tmp_path / "scratch" / "results.parquet").set_index("cell")
+    assert results.loc["lstm", "hidden_size"] == 75
+    assert abs(results.loc["gru", "parameters"] / results.loc["lstm", "parameters"] - 1) <= 0.01
+    assert (results["flops_step"] > 0).all()
+
+
 def test_times_only(tmp_path: Path):
     done = bench(
         tmp_path, "+sweep=timing", "horizon=4", "training.batch_size=2", "cell.hidden_size=4", "timing.rounds=2",
@@ -157,6 +189,17 @@ def test_help_lists_what_there_is():
 
 
 MISTAKES: list[tuple[Sequence[str], str]] = [
+    (["match=parameter"], "match=parameter: no such choice. Did you mean"),
+    (["-m", "cell=lstm,gru", "match=parameters", "cell.hidden_size=16"], "cell.hidden_size="),
+    (["match=time"], "set training.max_seconds"),
+    (["+tuning.search={training.learning_rate: [0.1]}"], "set tuning.selection_seeds"),
+    (["tuning.search={training.learning_rate: [0.1]}"], "no such key"),
+    (["-m", "seed=0,1", "tuning=learning_rate", "tuning.selection_seeds=[1]"], "seed 1 is reported too"),
+    (
+        ["-m", "seed=0,1", "tuning=learning_rate", "tuning.search={training.learning_rate: 1}"],
+        "must be a list of values",
+    ),
+    (["lengthen=[1]"], "lengthen=1: must be at least 2"),
     (["cell=lstmm"], "cell=lstmm: no such cell. Did you mean 'lstm'"),
     (["task=adder"], "task=adder: no such task."),
     (["+sweep=quik"], "sweep=quik: no such sweep. Did you mean 'quick'?"),
