@@ -61,7 +61,7 @@ def test_commands_can_be_run(plan_of, command: str):
 def test_sweeps_are_as_large_as_they_say(plan_of):
     plan = plan_of("python -m bench +sweep=standard")
     configs = plan.configs.values()
-    selecting, subjects = 4 * 3, 5 * 2 * 3  # four learning rates on three seeds; cells, tasks, lengths
+    selecting, subjects = 5 * 3, 5 * 2 * 3  # five learning rates on three seeds; cells, tasks, lengths
     assert len(configs) == subjects * selecting
     assert plan.to_come == subjects * 10
     assert {config.task.get("delay", config.task.get("length")) for config in configs} == {25, 50, 100}
