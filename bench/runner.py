@@ -272,8 +272,13 @@ def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[dict[str, Any
         except NotImplementedError:
             break
         streams = make_streams(config.seed, config.device)
-        batch = task.sample(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
-        loss, score = evaluate(trainer.model, task, batch)
+        try:
+            batch = task.sample(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
+            loss, score = evaluate(trainer.model, task, batch)
+        except Exception as error:
+            if is_out_of_memory(error):  # of this length; the run itself is done
+                break
+            raise
         # JSON has no infinity, and a model may well end there on what it never met.
         loss_found = loss if math.isfinite(loss) else None
         found.append({"factor": factor, "loss": loss_found, "baseline_loss": task.baseline_loss, "score": score})

@@ -74,7 +74,7 @@ class SweepCallback(Callback):
             _wait_for_others(self.plan)
         finally:
             self.progress.stop()
-        if self.plan.to_come:
+        if self.plan.to_come and not given_up():  # what could not be stored decides nothing
             raise NextRound
         close_worker()
         if code := _conclude(self.plan):

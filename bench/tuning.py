@@ -19,6 +19,7 @@ from typing import Any
 from bench.claims import Claim
 from bench.config import Config, Tuning
 from bench.errors import ConfigError
+from bench.files import Damaged
 from bench.identity import run_id
 from bench.selection import selection_score
 from bench.store import RunFolder
@@ -94,7 +95,10 @@ class _Trials:
         scores = []
         for seed in self.tuning.selection_seeds:
             config = self.config_of([*self.subject, *overrides, f"seed={seed}"])
-            result = RunFolder(sweep_folder(config), run_id(config)).read_result()
+            try:
+                result = RunFolder(sweep_folder(config), run_id(config)).read_result()
+            except Damaged:  # it will be run again
+                return None
             if result is None:
                 return None
             training = config.training

@@ -43,7 +43,7 @@ class Stored:
 
     @property
     def sweeps(self) -> list[str]:
-        names = [frame["sweep"] for frame in (self.results, self.timing) if len(frame)]
+        names = [frame["sweep"] for frame in (self.results, self.trials, self.timing) if len(frame)]
         return list(dict.fromkeys(pd.concat(names))) if names else []
 
 

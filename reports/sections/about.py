@@ -73,7 +73,7 @@ def failures(content: Content) -> str:
 
 def environment(content: Content) -> str:
     """Say what runs and times were measured on."""
-    frames = [frame for frame in (content.stored.results, content.stored.timing) if len(frame)]
+    frames = [frame for frame in (content.stored.results, content.stored.trials, content.stored.timing) if len(frame)]
     found: dict[str, list[str]] = {}
     for text_form in dict.fromkeys(form for frame in frames for form in frame["environment"]):
         for key, value in loads(text_form).items():

@@ -49,7 +49,16 @@ def tuning(content: Content) -> str:
         "share of the budget that a run needed, or, of an unsolved one, between 1 and 2, 1.5 for a loss that needs no "
         f"memory; its mean over seeds was made small. {edges}"
     )
-    parts = ["## Selected settings", said.strip(), text.table(rows)]
+    reported = content.stored.results
+    done = set(zip(reported["problem"], reported["contender"], strict=True)) if len(reported) else set()
+    lacking = [f"{row['cell']} on {row['problem']}" for row in rows if (row["problem"], row["cell"]) not in done]
+    missing = (
+        f"Not reported, since what was selected was not run on other seeds yet: {text.escape(', '.join(lacking))}. The "
+        "sweep's command continues."
+        if lacking
+        else ""
+    )
+    parts = ["## Selected settings", said.strip(), text.table(rows), missing]
     for setting in settings:
         values = pd.to_numeric(trials[setting], errors="coerce")
         if values.notna().all() and values.nunique() > 1 and (values > 0).all():
