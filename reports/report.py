@@ -71,9 +71,8 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
 
 def _summarize(stored: Stored, folder: Path) -> Content:
     try:
-        if len(stored.results):
-            trials = _in_order(stored.trials) if len(stored.trials) else stored.trials
-            stored = replace(stored, results=_in_order(stored.results), trials=trials)
+        ordered = [_in_order(frame) if len(frame) else frame for frame in (stored.results, stored.trials)]
+        stored = replace(stored, results=ordered[0], trials=ordered[1])
         summary = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
         comparisons = compare(stored.results) if len(stored.results) else pd.DataFrame()
         timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()

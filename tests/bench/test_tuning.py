@@ -65,7 +65,7 @@ def test_a_grid_takes_two_rounds_and_reports_other_seeds(tmp_path):
     for job in first.jobs:
         run(config_of(job))
     early = write_report([tmp_path / "scratch"]).path.read_text()
-    assert "gru on adding. The sweep's command continues." in early
+    assert "lstm on adding, gru on adding. The sweep's command continues." in early
     second = plan_round(JOBS, GRID, config_of)
     assert second.is_last
     assert len(second.jobs) == second.total == 12
