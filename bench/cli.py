@@ -204,7 +204,8 @@ def describe_groups() -> str:
     """Return the sweeps, cells, tasks and launchers, a line each, as their files describe themselves."""
     lines = []
     root = Path(conf.__file__).parent
-    for group, prefix in (("sweep", "+sweep="), ("cell", "cell="), ("task", "task="), ("launch", "+launch=")):
+    groups = ("sweep", "cell", "task", "tuning", "launch")
+    for group, prefix in ((group, f"+{group}=" if group in ("sweep", "launch") else f"{group}=") for group in groups):
         lines.append("")
         files = sorted((root / group).glob("*.yaml"))
         width = max(len(prefix + path.stem) for path in files)
