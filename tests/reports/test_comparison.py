@@ -52,6 +52,14 @@ class TestExactTest:
         assert exact_p(Paired(differences)) == pytest.approx(reference, abs=0.02)
 
 
+def test_beyond_all_random_exchanges_p_goes_on_falling():
+    """Otherwise large families could claim nothing, however many seeds they have."""
+    differences = 1 + 0.1 * np.random.default_rng(0).normal(size=20)
+    assert exact_p(Paired(differences)) == pytest.approx(smallest_p(20))
+    weaker = 0.9 + np.random.default_rng(0).normal(size=60)
+    assert smallest_p(60) < exact_p(Paired(weaker)) == pytest.approx(stats.ttest_1samp(weaker, 0).pvalue) < 1e-4
+
+
 def test_the_t_test_is_scipys():
     differences = np.random.default_rng(0).normal(size=6) + 1
     assert t_p(Paired(differences)) == pytest.approx(stats.ttest_1samp(differences, 0).pvalue)
