@@ -15,7 +15,7 @@ from bench.frames import write_frames
 from reports.load import LoadError
 from reports.report import write_report
 
-CASES = int(os.environ.get("HOSTILE_CASES", "20"))
+CASES = int(os.environ.get("HOSTILE_CASES", "12"))
 TEXTS = (
     "", " ", "a|b", "x\n# heading", "```", "<script>alert(1)</script>", "![x](http://a.example/b.png)",
     "[a](javascript:b)", "\x1b[31m", "\u202e", "../../etc", "$x$", "%s", "{0}", "=1+1", "null", "NaN", "{}", "[]", "[[",
