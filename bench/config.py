@@ -15,7 +15,6 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.errors import ConfigError, explain, nearest
 from bench.targets import check_options
 
-NO_LIMIT = 10**12  # steps: as many as another budget allows
 MATCHES = ("hidden", "parameters", "flops", "time")
 # What `retry` can ask for, and the outcomes that it means.
 RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}

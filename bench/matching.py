@@ -6,13 +6,12 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from bench.config import NO_LIMIT, Config, from_hydra
+from bench.config import Config, from_hydra
 from bench.errors import ConfigError
+from bench.fairness import NO_LIMIT, TOLERANCE
 from bench.flops import count_flops, extrapolate
 from bench.model import count_parameters, make_model, make_task
 
-# How far from the reference a match may be, as a share of it.
-TOLERANCE = {"parameters": 0.01, "flops": 0.02}
 REFERENCE = {"_target_": "cells.LSTM", "name": "lstm"}
 SAMPLED_SIZES = (8, 16, 24, 32)  # through whose costs the polynomial in the hidden size goes
 LARGEST = 65_536  # hidden size that is tried

@@ -19,9 +19,9 @@ from typing import Any
 from bench.claims import Claim
 from bench.config import Config, Tuning
 from bench.errors import ConfigError
+from bench.fairness import selection_score
 from bench.files import Damaged
 from bench.identity import run_id
-from bench.selection import selection_score
 from bench.store import RunFolder
 
 Job = list[str]  # the overrides of a run

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.selection import selection_score
+from bench.fairness import selection_score
 
 
 def tuned(runs: pd.DataFrame) -> set[str]:
@@ -15,7 +15,7 @@ def tuned(runs: pd.DataFrame) -> set[str]:
 def select(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split results into the runs that are reported and those by which their settings were selected.
 
-    For each problem and contender the settings with the lowest mean `bench.selection.selection_score` over selection
+    For each problem and contender the settings with the lowest mean `bench.fairness.selection_score` over selection
     seeds are taken; of others only selection runs are kept. Settings tried on fewer selection seeds than others are
     not taken.
 
@@ -41,7 +41,7 @@ def select(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def scores(runs: pd.DataFrame) -> list[float]:
-    """Return each run's `bench.selection.selection_score`, of runs with what `reports.spending` adds."""
+    """Return each run's `bench.fairness.selection_score`, of runs with what `reports.spending` adds."""
     return [_score(row) for _, row in runs.iterrows()]
 
 

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from bench.config import NO_LIMIT
+from bench.fairness import NO_LIMIT
 
 BY_BUDGET = {"training.max_steps"}  # settings that follow from a budget in another currency
-UNITS = {"steps": "steps", "FLOPs": "FLOPs", "seconds": "seconds"}
 
 
 def has_other_budget(runs: pd.DataFrame) -> bool:

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 
+from bench.fairness import TOLERANCE
 from bench.files import write_text_atomic
-from bench.matching import TOLERANCE
 from bench.store import DECIDED
 from reports import text
 from reports.comparisons import between

@@ -2,10 +2,10 @@
 
 import pytest
 
-from bench.config import NO_LIMIT
 from bench.errors import ConfigError
+from bench.fairness import NO_LIMIT, TOLERANCE
 from bench.flops import count_flops
-from bench.matching import TOLERANCE, check_matches, matched
+from bench.matching import check_matches, matched
 from bench.model import count_parameters, make_model, make_task
 from tests.bench.conftest import make_config
 

@@ -8,9 +8,9 @@ import pytest
 
 from bench.config import Tuning
 from bench.errors import ConfigError
+from bench.fairness import WORST, selection_score
 from bench.frames import write_frames
 from bench.runner import run
-from bench.selection import WORST, selection_score
 from bench.tuning import plan_round
 from reports.load import load
 from reports.report import write_report

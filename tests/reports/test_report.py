@@ -242,3 +242,8 @@ def test_frames_for_pandas(sweep: Path):
     assert isinstance(curves, pd.DataFrame)
     assert {"problem", "contender"} <= set(curves.columns)
     assert len(timing) == 2 * 2 * (9 * 4 + 3)
+
+
+def test_reports_need_nothing_that_trains():
+    code = "import sys, reports.report; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

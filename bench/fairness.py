@@ -1,7 +1,10 @@
-"""How well a run did, as one number by which settings are selected: by the tuner, and by reports."""
+"""What makes comparisons fair, for those who run and those who report: budgets, matched sizes, and how well a run did
+as one number, by which settings are selected."""
 
 import math
 
+NO_LIMIT = 10**12  # steps: as many as another budget allows
+TOLERANCE = {"parameters": 0.01, "flops": 0.02}  # how far from the reference a match may be, as a share of it
 WORST = 2.0  # of a run that diverged, or failed
 
 
