@@ -44,8 +44,8 @@ def summarize_results(results: pd.DataFrame) -> pd.DataFrame:
                 "solved": solved,
                 "solved_fraction": solved_fraction(solved, len(decided)) if len(decided) else None,
                 "steps": steps,
-                "samples": _scaled(steps, batch),
-                "flops": _scaled(steps, flops),
+                "samples": scaled(steps, batch),
+                "flops": scaled(steps, flops),
                 "needed": _time_to_solve(decided, "needed", "spent"),
                 "final_loss": _mean_loss(decided["final_loss"]),
                 "parameters": _first(runs["parameters"]),
@@ -67,7 +67,8 @@ def _time_to_solve(runs: pd.DataFrame, needed: str, spent: str) -> Interval | No
     return median_time(times.where(~never, math.inf), runs["solved"].astype(bool))
 
 
-def _scaled(interval: Interval | None, factor: object) -> Interval | None:
+def scaled(interval: Interval | None, factor: object) -> Interval | None:
+    """Return an interval in another unit; None where either is unknown."""
     if interval is None or factor is None:
         return None
     by = float(factor)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from reports.figures import training as figures
 from reports.sections.content import Content, figure_section, plural
 from reports.statistics import ALPHA, fewest_pairs
 from reports.style import save
-from reports.summary import REFERENCE_CELL, step_time_ratios, step_times
+from reports.summary import REFERENCE_CELL, scaled, step_time_ratios, step_times
 
 NEEDED = {"steps": "steps", "seconds": "s", "FLOPs": "FLOPs"}  # what solving takes, by currency
 MANY_SEEDS = 1000  # needed: no number is named then
@@ -174,7 +174,6 @@ def cost_of_solving(content: Content) -> str:
     rows = []
     for _, row in content.results[content.results["solved"] > 0].iterrows():
         time = milliseconds.get((row["problem"], row["contender"]))
-        seconds = row["steps"].estimate * time / 1000 if time is not None else math.nan
         rows.append(
             {
                 **({"problem": row["problem"]} if several else {}),
@@ -182,7 +181,7 @@ def cost_of_solving(content: Content) -> str:
                 "steps": text.spent(row["steps"]),
                 "samples": text.spent(row["samples"]),
                 "FLOPs": text.spent(row["flops"]),
-                "seconds": text.amount(seconds) if math.isfinite(seconds) else text.NONE,
+                "seconds": text.spent(scaled(row["steps"], None if time is None else time / 1000)),
             }
         )
     return "\n\n".join(
@@ -191,8 +190,8 @@ def cost_of_solving(content: Content) -> str:
             text.table(rows),
             "Medians over seeds with their intervals, by Kaplan and Meier; *never* is a bound that no budget of "
             "these runs reaches. *FLOPs* are those of the matrix products. *Seconds* are the median steps times the "
-            "time of a step that was measured side by side with the other cells', evaluations left out; runs were "
-            "timed while others ran.",
+            "time of a step that was measured side by side with the other cells', evaluations left out: a run's own "
+            "clock runs while other runs do.",
         ]
     )
 
