@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import ConfigError, explain, nearest
+from bench.fairness import selected_settings
 from bench.targets import check_options
 
 MATCHES = ("hidden", "parameters", "flops", "time")
@@ -70,10 +71,8 @@ class Tuning:
 
     @property
     def settings(self) -> list[str]:
-        """The settings that are selected; without a search of ours the learning rate, which Hydra then sweeps."""
-        if not self.selection_seeds:
-            return []
-        return list(self.search) or ["training.learning_rate"]
+        """The settings that are selected."""
+        return selected_settings(self.selection_seeds, self.search)
 
 
 @dataclass

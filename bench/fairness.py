@@ -2,10 +2,17 @@
 as one number, by which settings are selected."""
 
 import math
+from collections.abc import Iterable, Sequence
 
 NO_LIMIT = 10**12  # steps: as many as another budget allows
 TOLERANCE = {"parameters": 0.01, "flops": 0.02}  # how far from the reference a match may be, as a share of it
 WORST = 2.0  # of a run that diverged, or failed
+
+
+def selected_settings(selection_seeds: Sequence[int], search: Iterable[str]) -> list[str]:
+    """Return the settings that are selected: none without seeds for that; without a search of ours the learning rate,
+    which Hydra then sweeps."""
+    return (list(search) or ["training.learning_rate"]) if selection_seeds else []
 
 
 def selection_score(

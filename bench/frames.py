@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.errors import one_line, printable
+from bench.fairness import selected_settings
 from bench.files import Damaged, open_plain, write_atomic
 from bench.store import DECIDED, NAME, STATUSES, StoredRun, read_runs
 
@@ -233,7 +234,7 @@ def _result_row(run: StoredRun) -> dict[str, Any]:
     return {
         **_who(run),
         "selection": config["seed"] in selection,
-        "tuned": ",".join(tuning.get("search") or ["training.learning_rate"]) if selection else "",
+        "tuned": ",".join(selected_settings(selection, tuning.get("search") or {})),
         **{key: result.get(key) for key in RESULT_TYPES if key in result},
         "hidden_size": config["cell"].get("hidden_size"),
         "learning_rate": config["training"]["learning_rate"],

@@ -139,19 +139,19 @@ def test_family(comparisons: list[Paired]) -> list[Test]:
     return [Test(*row) for row in zip(kinds, p, map(float, corrected), strict=True)]
 
 
-def seeds_needed(pairs: Paired, comparisons: int, effect: float | None = None) -> int | None:
-    """Return how many pairs would find a difference in four of five cases, after Bonferroni's correction.
+def seeds_needed(pairs: Paired, comparisons: int) -> int | None:
+    """Return how many pairs would find the observed difference, if it is real, in four of five cases, after
+    Bonferroni's correction.
 
     Args:
         pairs: whose spread is taken to be that of all.
         comparisons: size of the family.
-        effect: the difference of logarithms; the observed one if None.
 
     Returns:
         The number by the power of the t-test (statsmodels), and no fewer than the exact test needs; None if the
         spread is unknown, or it is above 10,000.
     """
-    size = abs(float(np.mean(pairs.differences))) if effect is None else abs(effect)
+    size = abs(float(np.mean(pairs.differences)))
     if len(pairs) < 2 or size == 0:
         return None
     least = fewest_pairs(comparisons)

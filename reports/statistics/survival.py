@@ -37,9 +37,7 @@ def solve_curve(times: ArrayLike, solved: ArrayLike) -> SolveCurve:
         times: (n), n ≥ 1, when each run was solved, or for how long it was not.
         solved: (n), which of the two.
     """
-    event = np.asarray(solved, dtype=bool)
-    at = np.asarray(times, dtype=float)
-    survival = stats.ecdf(stats.CensoredData(uncensored=at[event], right=at[~event])).sf
+    survival = stats.ecdf(_censored(times, solved)).sf
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # scipy says that the interval is undefined at 0 and 1, as handled below
         interval = survival.confidence_interval(CONFIDENCE, method="log-log")
@@ -76,7 +74,7 @@ def median_time(times: ArrayLike, solved: ArrayLike) -> Interval:
     """
     at, event = np.asarray(times, dtype=float), np.asarray(solved, dtype=bool)
     beyond = 1 + max([0.0, *at[np.isfinite(at)]])  # in the place of for ever, which scipy does not take
-    survival = stats.ecdf(stats.CensoredData(uncensored=at[event], right=np.minimum(at[~event], beyond))).sf
+    survival = stats.ecdf(_censored(np.minimum(at, beyond), event)).sf
     alive, when = np.asarray(survival.probabilities, dtype=float), np.asarray(survival.quantiles, dtype=float)
     drops = when[np.diff(alive, prepend=1.0) < 0]  # times of unsolved runs are listed, too
     left = alive[np.diff(alive, prepend=1.0) < 0]
@@ -101,11 +99,12 @@ def log_rank(times: ArrayLike, solved: ArrayLike, other_times: ArrayLike, other_
     Args:
         times, solved, other_times, other_solved: each (n) or (m); see `solve_curve`.
     """
-    groups = []
-    for some, event in ((times, solved), (other_times, other_solved)):
-        at, known = np.asarray(some, dtype=float), np.asarray(event, dtype=bool)
-        groups.append(stats.CensoredData(uncensored=at[known], right=at[~known]))
     if not np.any(solved) and not np.any(other_solved):
         return math.nan
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(stats.logrank(*groups).pvalue)
+        return float(stats.logrank(_censored(times, solved), _censored(other_times, other_solved)).pvalue)
+
+
+def _censored(times: ArrayLike, solved: ArrayLike) -> stats.CensoredData:
+    at, event = np.asarray(times, dtype=float), np.asarray(solved, dtype=bool)
+    return stats.CensoredData(uncensored=at[event], right=at[~event])

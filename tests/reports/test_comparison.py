@@ -94,12 +94,6 @@ def test_which_test_depends_on_numbers_of_pairs_and_cut_off_values_alone():
     assert [test.kind for test in test_family([many, few, fewer, cut_off])] == ["exact", "t", "exact", "exact"]
 
 
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """statsmodels collects garbage at every correction: a tenth of a second, thousands of times."""
-    monkeypatch.setattr("gc.collect", lambda *_: 0)
-
-
 @pytest.mark.parametrize("n", [3, 5, 8])
 @pytest.mark.parametrize("kind", DRAWS)
 def test_where_nothing_differs_at_most_one_report_in_twenty_claims_it(n, kind):

@@ -31,11 +31,6 @@ def write_sweep(folder: Path, seeds: int, factors: dict[str, float], generator, 
             write_run(folder, cell, "adding", seed, seen if seen <= budget else None, training=training, **changes)
 
 
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    monkeypatch.setattr("gc.collect", lambda *_: 0)
-
-
 def test_without_a_difference_reports_claim_one_in_at_most_five_percent(tmp_path: Path):
     generator, claims, times = np.random.default_rng(0), 0, 40
     for _ in range(times):
