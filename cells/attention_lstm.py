@@ -68,6 +68,7 @@ class AttentionLSTM(LSTM):
         memory = torch.cat([self._memory(state), h.unsqueeze(0)])
         query = h if self.weight_score is None else h @ self.weight_score
         weights = torch.einsum("bh,sbh->sb", query, memory).softmax(dim=0)
+        self.observe(attention=weights)
         context = torch.einsum("sb,sbh->bh", weights, memory)
         output = (torch.cat([context, h], dim=-1) @ self.weight_combine.T).tanh()
         return output, AttentionState(h, c, memory)

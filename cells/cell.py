@@ -46,12 +46,13 @@ class Cell(nn.Module):
         ValueError: a size below one, an unknown scheme, a backend that this cell lacks.
     """
 
-    gates: ClassVar[int]
+    gates: int
     has_cell_state: ClassVar[bool] = False
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = None
     native_kernel: ClassVar[str | None] = None
     triton_kernel: ClassVar[str | None] = None  # that `forward_triton` calls
     torchrecurrent_layer: ClassVar[str | None] = None  # that computes the same
+    observer: Callable[[dict[str, Tensor]], None] | None = None  # is shown what `recur` computes on the way
 
     def __init__(
         self,
@@ -106,6 +107,11 @@ class Cell(nn.Module):
             The output (B, H) and the new state.
         """
         raise NotImplementedError
+
+    def observe(self, **values: Tensor) -> None:
+        """Show what a step computes on the way, such as gates (B, H), to whoever looks on."""
+        if self.observer is not None:
+            self.observer(values)
 
     def step(self, x_t: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Advance one step: the reference that every backend is held to.

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cells.cell import Cell
+from cells.gated import GatedCell
 
 
-class GRU(Cell):
+class GRU(GatedCell):
     """Gated recurrent unit (Cho et al. 2014) in the form that torch.nn and cuDNN compute, where the
     reset gate acts after the matrix product:
 
@@ -17,7 +17,7 @@ class GRU(Cell):
         n = tanh(W_n x_t + b_n + r ⊙ (U_n h_{t−1} + b_hn))
         h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
 
-    Args: see `Cell`.
+    Args: see `GatedCell`, whose `forget_bias` is that of z here, and `Cell`.
 
     Parameters: weight_ih (3H, I), weight_hh (3H, H), bias (3H), rows in the order r, z, n; and
     bias_hn (H), the bias inside the reset gate's product. State: h (B, H).
@@ -30,6 +30,10 @@ class GRU(Cell):
     def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
         self.bias_hn = parameter(self.hidden_size) if self.bias is not None else None
 
+    def start_biases(self, bias: Tensor, forget: Tensor, remember: Tensor | None) -> None:
+        _, of_z, _ = bias.split(self.hidden_size)
+        of_z.copy_(forget)  # n is weighted by 1 − z: there is no gate of its own to `remember`
+
     def recur(self, gates_x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         h = state
         r_x, z_x, n_x = gates_x.chunk(3, dim=-1)
@@ -40,6 +44,7 @@ class GRU(Cell):
         z = (z_x + z_h).sigmoid()
         n = (n_x + r * n_h).tanh()
         h = (1 - z) * n + z * h
+        self.observe(r=r, z=z)
         return h, h
 
     def forward_torch(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:

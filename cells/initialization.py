@@ -1,4 +1,4 @@
-"""How a cell's parameters start: named schemes, and the forget-gate bias that LSTMs add to any of them."""
+"""How a cell's weights start: named schemes. How the biases of gates start is `cells.gated`'s."""
 
 import math
 from collections.abc import Callable
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 
-def uniform(parameter: Tensor, hidden_size: int) -> None:
+def uniform(name: str, parameter: Tensor, hidden_size: int) -> None:
     """Fill with U(-1/√H, 1/√H), as every recurrent layer of torch.nn does."""
     bound = 1.0 / math.sqrt(hidden_size)
     nn.init.uniform_(parameter, -bound, bound)
 
 
-def orthogonal(parameter: Tensor, hidden_size: int) -> None:
+def orthogonal(name: str, parameter: Tensor, hidden_size: int) -> None:
     """Fill each (H, H) block with an orthogonal matrix (Saxe et al. 2014), other matrices by Glorot
     & Bengio (2010), vectors with zero."""
     if parameter.dim() == 1:
@@ -26,7 +26,23 @@ def orthogonal(parameter: Tensor, hidden_size: int) -> None:
             nn.init.xavier_uniform_(block)
 
 
-SCHEMES: dict[str, Callable[[Tensor, int], None]] = {"uniform": uniform, "orthogonal": orthogonal}
+def identity(name: str, parameter: Tensor, hidden_size: int) -> None:
+    """Set each gate's recurrent matrix to the identity and vectors to zero, and fill other matrices with N(0, 0.001²),
+    as Le et al. (2015) do for the IRNN, a plain network with relu."""
+    if parameter.dim() == 1:
+        nn.init.zeros_(parameter)
+    elif name == "weight_hh":
+        for block in parameter.split(hidden_size):
+            nn.init.eye_(block)
+    else:
+        nn.init.normal_(parameter, std=0.001)
+
+
+SCHEMES: dict[str, Callable[[str, Tensor, int], None]] = {
+    "uniform": uniform,
+    "orthogonal": orthogonal,
+    "identity": identity,
+}
 
 
 @torch.no_grad()
@@ -39,5 +55,5 @@ def initialize(module: nn.Module, scheme: str, hidden_size: int) -> None:
         scheme: a key of `SCHEMES`.
         hidden_size: H.
     """
-    for parameter in module.parameters(recurse=False):
-        SCHEMES[scheme](parameter, hidden_size)
+    for name, parameter in module.named_parameters(recurse=False):
+        SCHEMES[scheme](name, parameter, hidden_size)

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cells.cell import Cell
+from cells.gated import GatedCell
 
 LSTMState = tuple[Tensor, Tensor]
 
 
-class LSTM(Cell):
+class LSTM(GatedCell):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with a forget gate (Gers et al. 2000),
     as torch.nn.LSTM computes it:
 
@@ -22,8 +22,8 @@ class LSTM(Cell):
 
     Args:
         forget_bias: what the forget gate's bias starts at (1: Gers et al. 2000, Jozefowicz et al.
-            2015); None leaves it to `initialization`. Without biases it has no effect.
-        Others: see `Cell`.
+            2015), see `GatedCell`.
+        Others: see `GatedCell` and `Cell`.
 
     Parameters: weight_ih (4H, I), weight_hh (4H, H), bias (4H), rows in the order i, f, g, o.
     State: (h, c), each (B, H).
@@ -40,17 +40,16 @@ class LSTM(Cell):
         hidden_size: int,
         backend: str = "auto",
         *,
-        forget_bias: float | None = 1.0,
+        forget_bias: float | str | None = 1.0,
         **options: Any,
     ) -> None:
-        self.forget_bias = forget_bias
-        super().__init__(input_size, hidden_size, backend, **options)
+        super().__init__(input_size, hidden_size, backend, forget_bias=forget_bias, **options)
 
-    @torch.no_grad()
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        if self.bias is not None and self.forget_bias is not None:
-            self.bias[self.hidden_size : 2 * self.hidden_size] = self.forget_bias
+    def start_biases(self, bias: Tensor, forget: Tensor, remember: Tensor | None) -> None:
+        of_i, of_f, *_ = bias.split(self.hidden_size)
+        of_f.copy_(forget)
+        if remember is not None:
+            of_i.copy_(remember)
 
     def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         h, c = state
@@ -58,6 +57,7 @@ class LSTM(Cell):
         i, f, g, o = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
         c = f * c + i * g
         h = o * c.tanh()
+        self.observe(i=i, f=f, o=o)
         return h, (h, c)
 
     def forward_torch(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:

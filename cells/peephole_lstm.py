@@ -41,6 +41,7 @@ class PeepholeLSTM(LSTM):
         c = f * c + i * g.tanh()
         o = (o + p_o * c).sigmoid()
         h = o * c.tanh()
+        self.observe(i=i, f=f, o=o)
         return h, (h, c)
 
     def native_vectors(self) -> Tensor:
