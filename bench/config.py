@@ -76,6 +76,15 @@ class Tuning:
 
 
 @dataclass
+class Diagnostics:
+    """What is looked at inside a model, and when. `conf/diagnostics/standard.yaml` explains each key."""
+
+    kinds: list[str] = field(default_factory=list)
+    every: int | None = None
+    sequences: int = 64
+
+
+@dataclass
 class Tracking:
     """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
 
@@ -99,6 +108,7 @@ class Config:
     tracking: Tracking = field(default_factory=Tracking)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tuning: Tuning = field(default_factory=Tuning)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
     name: str = "scratch"
     seed: int = 0
     device: str = "auto"
@@ -111,6 +121,8 @@ class Config:
     train: bool = True
     match: str = "hidden"
     lengthen: list[int] = field(default_factory=list)
+    reference: dict[str, Any] = field(default_factory=dict)
+    exclude: list[Any] = field(default_factory=list)
     horizon: int | None = None
     results_dir: str = "results"
 
@@ -192,6 +204,8 @@ def _check_values(config: Config) -> None:
         *(("lengthen", factor, 2) for factor in config.lengthen),
         ("timing.rounds", timing.rounds, 1),
         ("timing.inference_steps", timing.inference_steps, 1),
+        ("diagnostics.every", config.diagnostics.every, 1),
+        ("diagnostics.sequences", config.diagnostics.sequences, 2),
     ):
         if value is not None and not least <= value < 2**63:
             raise ConfigError(f"{key}={value}: must be at least {least}" + (", below 2^63" if value > least else ""))

@@ -25,6 +25,7 @@ RESULT_TYPES = {
     "seed": "Int64",
     "selection": "boolean",  # whether it selects settings, and is not reported
     "tuned": "string",  # the settings that are selected, separated by commas; "" if none
+    "reference": "string",  # JSON: by which columns' values those are known that all others are compared with
     "status": "string",
     "solved": "boolean",
     "steps_to_solve": "Int64",
@@ -87,7 +88,7 @@ TIMING_COLUMNS = tuple(TIMING_TYPES)
 OPTIONAL = {"steps_to_solve", "seconds_to_solve", "steps", "samples", "final_loss", "baseline_loss", "parameters"}
 OPTIONAL |= {"cell_parameters", "hidden_size", "learning_rate", "backend", "threads", "allocator"}
 OPTIONAL |= {"seconds", "step_ms", "error"}
-LATER = {"selection", "tuned", "flops_step"}  # columns that older tables lack
+LATER = {"selection", "tuned", "reference", "flops_step"}  # columns that older tables lack
 OPTIONAL |= LATER
 NAMES = {"cell", "task", "run_id", "metric", "quantity", "form", "backend", "device", "dtype", "allocator"}
 TABLE_BYTES = 8 << 30
@@ -97,7 +98,7 @@ MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could hav
 def results_frame(runs: list[StoredRun]) -> pd.DataFrame:
     """Return a row a run: `RESULT_TYPES`, then every cell, task and training setting, then final scores."""
     rows = [{**_result_row(run), **settings_columns(run.config)} for run in runs]
-    return _typed(pd.DataFrame(rows), RESULT_TYPES)
+    return with_types(pd.DataFrame(rows), RESULT_TYPES)
 
 
 def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
@@ -116,7 +117,7 @@ def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
         lengths.append(len(columns["value"]) - before)
     who = pd.DataFrame([_who(run) for run in runs], columns=list(CURVE_TYPES)[:5])
     repeated = who.loc[who.index.repeat(lengths)].reset_index(drop=True)
-    return _typed(pd.concat([repeated, pd.DataFrame(columns)], axis=1), CURVE_TYPES)
+    return with_types(pd.concat([repeated, pd.DataFrame(columns)], axis=1), CURVE_TYPES)
 
 
 def write_frames(sweep: Path) -> list[str]:
@@ -156,7 +157,7 @@ def read_parquet(path: Path, types: dict[str, str]) -> pd.DataFrame:
             raise Damaged(f"{path}: its checksum does not match")
         frame = table.to_pandas()
         missing = [column for column in types if column not in frame and column not in LATER]
-        typed = None if missing else _typed(frame, types)
+        typed = None if missing else with_types(frame, types)
         wrong = None if typed is None else _wrong_column(typed, types)
     except (FileNotFoundError, Damaged):
         raise
@@ -235,6 +236,7 @@ def _result_row(run: StoredRun) -> dict[str, Any]:
         **_who(run),
         "selection": config["seed"] in selection,
         "tuned": ",".join(selected_settings(selection, tuning.get("search") or {})),
+        "reference": json.dumps(config.get("reference") or {}),
         **{key: result.get(key) for key in RESULT_TYPES if key in result},
         "hidden_size": config["cell"].get("hidden_size"),
         "learning_rate": config["training"]["learning_rate"],
@@ -260,7 +262,7 @@ def settings_columns(config: dict[str, Any], groups: Iterable[str] = ("cell", "t
     }
 
 
-def _typed(frame: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
+def with_types(frame: pd.DataFrame, types: dict[str, str]) -> pd.DataFrame:
     """Return the frame with all columns of `types` first, in those types, and the rest after them. A setting
     that is a number in some rows and a text in others becomes text."""
     others = [column for column in frame.columns if column not in types]

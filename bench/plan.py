@@ -127,6 +127,7 @@ def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]
     overrides = composer.parser.parse_overrides(arguments)
     _check_number(overrides)
     (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    jobs = _without_excluded(jobs, master)
     if not master.tuning.search:
         return [[*job, *point] for point in _points(master) for job in jobs], 0
     tuning = from_hydra(composer.compose(jobs[0])).tuning
@@ -204,6 +205,30 @@ def _check_number(overrides: list[Override]) -> None:
             runs *= sum(1 for _ in islice(override.sweep_iterator(), MOST_RUNS + 1))
             if runs > MOST_RUNS:
                 raise ConfigError(f"{override.key_or_group}: makes this a sweep of more than {MOST_RUNS:,} runs")
+
+
+def _without_excluded(jobs: list[list[str]], master: DictConfig) -> list[list[str]]:
+    """Return the jobs but for those that have all values of one of the combinations in `exclude`.
+
+    Raises:
+        ConfigError: `exclude` is no list of combinations, or leaves nothing.
+    """
+    combinations = OmegaConf.to_container(master.exclude)
+    if not (isinstance(combinations, list) and all(isinstance(each, dict) and each for each in combinations)):
+        raise ConfigError("exclude: must be a list of mappings, as [{cell: rnn, initialization: [chrono, forget_0]}]")
+    wanted = [
+        {key: {str(value) for value in (values if isinstance(values, list) else [values])} for key, values in each}
+        for each in (dict(combination).items() for combination in combinations)
+    ]
+
+    def is_excluded(job: list[str]) -> bool:
+        values = dict(override.split("=", 1) for override in job if "=" in override)
+        return any(all(values.get(key) in allowed for key, allowed in each.items()) for each in wanted)
+
+    left = [job for job in jobs if not is_excluded(job)]
+    if not left:
+        raise ConfigError("exclude: leaves out every run of this sweep")
+    return left
 
 
 def _points(master: DictConfig) -> list[list[str]]:

@@ -12,7 +12,7 @@ import pandas as pd
 from bench.config import Config
 from bench.errors import printable
 from bench.files import Damaged
-from bench.frames import TIMING_COLUMNS, TIMING_TYPES, read_parquet, write_parquet
+from bench.frames import TIMING_COLUMNS, TIMING_TYPES, read_parquet, with_types, write_parquet
 from bench.model import make_model, make_task
 from bench.plan import Plan
 from bench.progress import console, counting
@@ -55,7 +55,7 @@ def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: No
             others = {*before, *map(case_key, forms)} - set(map(case_key, planned))
             rows = measure(configs, advance, on_failure, others)
             stored = pd.concat([stored[stored["group"] != group], pd.DataFrame(rows)], ignore_index=True)
-            write_parquet(path, stored.convert_dtypes())
+            write_parquet(path, with_types(stored, TIMING_TYPES))
     for line in failures:
         console.print(line, markup=False)
     return True

@@ -1,11 +1,10 @@
 """Frames in, comparisons of every two contenders on a problem out."""
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 
 from bench.store import DECIDED
+from reports.references import compared_pairs
 from reports.statistics import (
     ALPHA,
     Interval,
@@ -23,7 +22,7 @@ from reports.summary import LEAST_LOSS
 
 
 def compare(results: pd.DataFrame) -> pd.DataFrame:
-    """Compare every two contenders on each problem, in pairs of the same seed.
+    """Compare every two contenders on each problem, or each with its reference, in pairs of the same seed.
 
     What is compared is what they needed to solve the task, in the currency of the budget; where no run of either
     solved it, the final loss. All comparisons are one family, over which p-values are corrected.
@@ -40,12 +39,15 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
         `detectable` (the ratio that these seeds would find).
     """
     rows, pairs = [], []
+    wanted = compared_pairs(results)
     for problem, runs in results[results["status"].isin(DECIDED)].groupby("problem", sort=False):
         tables = {
             str(name): table.drop_duplicates("seed").set_index("seed").sort_index()
             for name, table in runs.groupby("contender", sort=False)
         }
-        for first, second in combinations(tables, 2):
+        for first, second in wanted:
+            if not {first, second} <= tables.keys():
+                continue
             row, paired = _pair(tables[first], tables[second])
             if len(paired):
                 rows.append({"problem": problem, "first": first, "second": second, "pairs": len(paired), **row})

@@ -1,9 +1,11 @@
 """Reading stored sweeps into frames, and naming what is compared in them."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,6 +18,12 @@ from reports.spending import BY_BUDGET, add_spending, has_other_budget
 
 class LoadError(ValueError):
     """A folder that holds no results. The message is one line."""
+
+
+# Settings of tasks that are no part of the problem, but of how it is gone about: they name contenders.
+METHODS = ("task.strategy",)
+# Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
+OF_TASK = ("cell.hidden_size", "cell.longest_memory")
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,7 @@ def _problems(results: pd.DataFrame) -> "pd.Series[str]":
     names = pd.Series("", index=results.index)
     for task, runs in results.groupby("task"):
         left_out = tuned(runs) | (BY_BUDGET if has_other_budget(runs) else set())
+        left_out |= set(METHODS)
         columns = [c for c in varying(runs, ["task.", "training.", "device", "dtype"]) if c not in left_out]
         names.loc[runs.index] = _describe(runs, str(task), columns)
     return names
@@ -152,28 +161,35 @@ def _contenders(results: pd.DataFrame) -> "pd.Series[str]":
     several = results["sweep"].nunique() > 1
     for cell, runs in results.groupby("cell"):
         layers = [column for column in ("cell.layer",) if column in runs and runs[column].notna().any()]
-        varied = [column for column in varying(runs, ["cell."]) if column not in tuned(runs)]
-        if _is_size_of_task(runs):
-            varied = [column for column in varied if column != "cell.hidden_size"]
+        varied = [column for column in varying(runs, ["cell.", *METHODS]) if column not in tuned(runs)]
+        varied = [column for column in varied if not _follows_from_task(runs, column)]
         columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
         names.loc[runs.index] = _describe(runs, str(cell), columns)
     return names
 
 
-def _is_size_of_task(runs: pd.DataFrame) -> bool:
-    """Tell whether a cell has one hidden size at each task: one that was matched there, and names nothing."""
-    if "cell.hidden_size" not in runs:
+def _follows_from_task(runs: pd.DataFrame, column: str) -> bool:
+    """Tell whether a setting of a cell has one value at each task, and so tells nothing apart there."""
+    if column not in OF_TASK:
         return False
     settings = [column for column in runs if column.startswith("task.")]
-    sizes = runs.groupby(["sweep", "task", *settings], dropna=False)["cell.hidden_size"].nunique()
-    return bool((sizes <= 1).all())
+    values = runs.groupby(["sweep", "task", *settings], dropna=False)[column].nunique()
+    return bool((values <= 1).all())
 
 
 def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
-    def value(item: object) -> str:
-        return f"{item:g}" if isinstance(item, float) else str(item)
+    """Return a name for each run: `name`, and what its columns hold; words speak for themselves, and what is not
+    set is not spoken of."""
+
+    def said(column: str, item: Any) -> str | None:
+        if item is None or pd.isna(item):
+            return None
+        key = column.rpartition(".")[2]
+        with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
+            item = float(item) if isinstance(item, str) else item
+        number = f"{item:g}" if isinstance(item, float) else str(item)
+        return str(item) if isinstance(item, str) and column != "sweep" else f"{key} {number}"
 
     return [
-        ", ".join([name, *(f"{column.rpartition('.')[2]} {value(row[column])}" for column in columns)])
-        for _, row in runs.iterrows()
+        ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))]) for _, row in runs.iterrows()
     ]

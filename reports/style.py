@@ -10,6 +10,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
@@ -50,10 +51,24 @@ def looks(cells: Iterable[str]) -> dict[str, Look]:
     ordered = [*(cell for cell in _ORDER if cell in cells), *sorted(cells - set(_ORDER))]
     free = iter(range(len(_ORDER), 10**6))
     index = {cell: _ORDER.index(cell) if cell in _ORDER else next(free) for cell in ordered}
-    return {
-        cell: Look(_COLOURS[i % len(_COLOURS)], _DASHES[i % len(_DASHES)], _MARKERS[i % len(_MARKERS)])
-        for cell, i in index.items()
-    }
+    return {cell: _look(i) for cell, i in index.items()}
+
+
+def contender_looks(frame: pd.DataFrame) -> dict[str, Look]:
+    """Return the look of each contender of a frame, in order: that of its cell, unless cells have several."""
+    pairs = frame[["cell", "contender"]].drop_duplicates()
+    cells = looks(pairs["cell"])
+    order = list(cells)
+    named = sorted((order.index(str(cell)), str(name)) for cell, name in pairs.itertuples(index=False))
+    if len(named) == len(cells):
+        return {name: cells[order[i]] for i, name in named}
+    return {name: _look(i) for i, (_, name) in enumerate(named)}
+
+
+def _look(i: int) -> Look:
+    # After ten, colours come again, with other dashes and marks.
+    turn = i + i // len(_COLOURS)
+    return Look(_COLOURS[i % len(_COLOURS)], _DASHES[turn % len(_DASHES)], _MARKERS[turn % len(_MARKERS)])
 
 
 def set_theme() -> None:

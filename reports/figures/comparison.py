@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from reports.comparisons import between
-from reports.figures.panels import legend, log_plain, order, panels_of
+from reports.figures.panels import contenders, legend, log_plain, order, panels_of
 from reports.statistics import performance_profile
-from reports.style import PANEL, TEXT, looks
+from reports.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.text import amount
 
 LARGEST = 4.0  # the ratio at which colours end
@@ -52,6 +52,39 @@ def pairwise(comparisons: pd.DataFrame, results: pd.DataFrame) -> Figure:
     return figure
 
 
+def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
+    """Draw each contender's ratio to its reference, a panel per problem: points with 95 % intervals on a logarithmic
+    axis, filled where the difference is established, an arrow head where the ratio is a bound."""
+    problems = order(comparisons["problem"])
+    names = [name for name in looks_of if name in set(comparisons["second"])]
+    figure, panels = panels_of(problems, height=0.9 + 0.3 * len(names))
+    for problem, axes in panels.items():
+        here = comparisons[comparisons["problem"] == problem].set_index("second")
+        for place, name in enumerate(names):
+            if name not in here.index:
+                continue
+            found, look = here.loc[name], looks_of[name]
+            ratio, bound = found["ratio"], found["bound"]
+            filled = look.colour if found["differs"] else "white"
+            if not bound and math.isfinite(ratio.high) and ratio.low > 0:
+                axes.plot([ratio.low, ratio.high], [place, place], color=look.colour, lw=1.8)
+            marker = {"≥": ">", "≤": "<"}.get(bound, look.marker)
+            axes.plot(ratio.estimate, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
+        axes.axvline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
+        axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xscale("log")
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(low, 0.8), max(high, 1.25))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_title(f"{problem}: {here_quantity(comparisons, problem)}", fontsize=9)
+    for axes in list(panels.values())[1::2]:
+        axes.set_yticklabels([])
+    return figure
+
+
 def here_quantity(comparisons: pd.DataFrame, problem: str) -> str:
     """Return what most comparisons on a problem are of."""
     found = comparisons.loc[comparisons["problem"] == problem, "quantity"].mode().iloc[0]
@@ -72,7 +105,7 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
         len(problems), 3, figsize=(PANEL[0] * 2, PANEL[1] * 0.9 * len(problems)), squeeze=False, layout="constrained",
         sharey="row",
     )  # fmt: skip
-    styles = looks(summary["cell"])
+    styles = contender_looks(summary)
     panels = {}
     for problem, row in zip(problems, grid, strict=True):
         here = summary[(summary["problem"] == problem) & (summary["runs"] > 0)]
@@ -87,7 +120,7 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
                 }[name]
                 if cost is None or pd.isna(cost):
                     continue
-                look, needed = styles[each["cell"]], each["needed"].estimate
+                look, needed = styles[each["contender"]], each["needed"].estimate
                 solved = math.isfinite(needed)
                 axes.plot(
                     float(cost), needed if solved else edge, ls="", marker=look.marker, ms=8, color=look.colour,
@@ -129,11 +162,11 @@ def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
     """
     figure, panels = panels_of(["all problems together"], height=PANEL[1])
     axes = panels["all problems together"]
-    styles = looks(cell for cell, _ in scores)
+    styles = contender_looks(pd.DataFrame(scores.keys(), columns=["cell", "contender"]))
     spent = np.linspace(0, 1, 101)
-    for (cell, contender), tasks in scores.items():
+    for (_, contender), tasks in scores.items():
         share, low, high = performance_profile(tasks, 1 - spent)
-        look = styles[cell]
+        look = styles[contender]
         axes.fill_between(spent, low, high, color=look.colour, alpha=0.1, lw=0)
         axes.plot(spent, share, color=look.colour, ls=look.dash, label=contender)
     axes.set(xlabel="share of the budget", ylabel="share of runs solved", xlim=(0, 1), ylim=(-0.03, 1.03))
@@ -147,20 +180,20 @@ def sensitivity(trials: pd.DataFrame, setting: str) -> Figure:
     """Draw the selection score over a setting, a panel per problem: means over selection seeds joined, runs as points,
     what was chosen with a ring."""
     figure, panels = panels_of(order(trials["problem"]))
-    styles = looks(trials["cell"])
+    styles = contender_looks(trials)
     for problem, axes in panels.items():
         here = trials[trials["problem"] == problem]
-        for cell, look in styles.items():
-            for contender, runs in here[here["cell"] == cell].groupby("contender", sort=False):
-                at = runs[setting].astype(float)
-                axes.plot(at, runs["score"], ls="", marker=look.marker, ms=4, alpha=0.4, color=look.colour)
-                means = runs.groupby(at)["score"].mean()
-                axes.plot(means.index, means, color=look.colour, ls=look.dash, label=str(contender))
-                chosen = runs[runs["chosen"]]
-                axes.plot(
-                    chosen[setting].astype(float).iloc[:1], [chosen["score"].mean()], ls="", marker="o", ms=11,
-                    mfc="none", mec=look.colour,
-                )  # fmt: skip
+        for contender, runs in contenders(here, styles):
+            look = styles[contender]
+            at = runs[setting].astype(float)
+            axes.plot(at, runs["score"], ls="", marker=look.marker, ms=4, alpha=0.4, color=look.colour)
+            means = runs.groupby(at)["score"].mean()
+            axes.plot(means.index, means, color=look.colour, ls=look.dash, label=contender)
+            chosen = runs[runs["chosen"]]
+            axes.plot(
+                chosen[setting].astype(float).iloc[:1], [chosen["score"].mean()], ls="", marker="o", ms=11,
+                mfc="none", mec=look.colour,
+            )  # fmt: skip
         axes.set_xscale("log")
         axes.set_ylim(-0.05, 2.05)
         axes.axhline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.store import DECIDED
 from reports.figures.panels import contenders, legend, log_plain, log_ticks, order, panels_of
-from reports.style import TEXT, looks
+from reports.style import TEXT, contender_looks
 
 
 def reach(results: pd.DataFrame, column: str) -> Figure:
@@ -21,12 +21,12 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
     name = column.removeprefix("task.")
     panel = decided["problem"].str.replace(rf", {name} [^,]+", "", regex=True)
     figure, panels = panels_of(order(panel))
-    styles = looks(results["cell"])
+    styles = contender_looks(results)
     for title, axes in panels.items():
         here = decided[panel == title]
         edge = 1.5 * float(here["spent"].max())
-        for number, (cell, look) in enumerate(styles.items()):
-            runs = here[here["cell"] == cell]
+        for number, (contender, look) in enumerate(styles.items()):
+            runs = here[here["contender"] == contender]
             if runs.empty:
                 continue
             spread = 1.04 ** (number - (len(styles) - 1) / 2)  # so that equal points do not hide each other
@@ -38,7 +38,7 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
             axes.plot(at[~solved] * spread, np.full((~solved).sum(), edge), mfc="none", **dots)
             medians = pd.Series(needed).groupby(at).median()
             medians = medians[np.isfinite(medians)]
-            axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=cell)
+            axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=contender)
         log_ticks(axes, "x", here[column])
         log_plain(axes)
         axes.set(title=title, xlabel=f"{name}, steps", ylabel=f"{here['currency'].iloc[0]} to solve")
@@ -67,11 +67,11 @@ def lengthened(results: pd.DataFrame, column: str) -> Figure:
     factors = factors_of(results, column)
     here = results[results["solved"] & results[f"at_{factors[0]}x.{column}"].notna()]
     figure, panels = panels_of(order(here["problem"]))
-    styles = looks(results["cell"])
+    styles = contender_looks(results)
     for problem, axes in panels.items():
-        for cell, contender, runs in contenders(here[here["problem"] == problem], styles):
+        for contender, runs in contenders(here[here["problem"] == problem], styles):
             table = runs[[f"at_{factor}x.{column}" for factor in factors]].astype(float)
-            look = styles[cell]
+            look = styles[contender]
             axes.fill_between(factors, table.min(), table.max(), color=look.colour, alpha=0.1, lw=0)
             axes.plot(
                 factors, table.median(), color=look.colour, ls=look.dash, marker=look.marker, ms=5, label=contender

@@ -37,18 +37,18 @@ def legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> 
     for axes in panels.values():
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             entries.setdefault(label, handle)
-    cell_of = {label: label.split(",")[0].split(" ")[0] for label in entries}  # names of cells have neither
-    labels = sorted(entries, key=lambda label: list(styles).index(cell_of[label]))
-    shown = [styles[cell_of[label]] for label in labels]
+    # Styles are those of contenders, or of cells, whose names have neither commas nor spaces.
+    key_of = {label: label if label in styles else label.split(",")[0].split(" ")[0] for label in entries}
+    labels = sorted(entries, key=lambda label: list(styles).index(key_of[label]))
+    shown = [styles[key_of[label]] for label in labels]
     handles = [Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=5) for look in shown]
     figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), handlelength=3)
 
 
-def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[str, str, pd.DataFrame]]:
-    """Return cell, contender and its rows, in the order of the cells."""
-    order = list(styles)
-    groups = [(str(cell), str(contender), runs) for (cell, contender), runs in frame.groupby(["cell", "contender"])]
-    return sorted(groups, key=lambda group: (order.index(group[0]), group[1]))
+def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[str, pd.DataFrame]]:
+    """Return each contender and its rows, in the order of the styles."""
+    groups = {str(contender): runs for contender, runs in frame.groupby("contender")}
+    return [(name, groups[name]) for name in styles if name in groups]
 
 
 def order(values: pd.Series) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.ticker import FuncFormatter
 from bench.store import DECIDED
 from reports.figures.panels import contenders, legend, order, panels_of, thousands
 from reports.statistics import solve_curve
-from reports.style import TEXT, looks
+from reports.style import TEXT, contender_looks
 from reports.text import amount
 
 
@@ -17,12 +17,12 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
     of all seeds as a band, the analytic baseline as a line. A run that has ended keeps its last loss."""
     losses = curves[curves["metric"] == "loss"]
     figure, panels = panels_of(order(results["problem"]))
-    styles = looks(results["cell"])
+    styles = contender_looks(results)
     for problem, axes in panels.items():
-        for cell, contender, runs in contenders(losses[losses["problem"] == problem], styles):
+        for contender, runs in contenders(losses[losses["problem"] == problem], styles):
             table = runs.pivot_table(index="step", columns=["sweep", "seed"], values="value").sort_index()
             table = table.ffill().astype(float)
-            look = styles[cell]
+            look = styles[contender]
             axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=look.colour, alpha=0.15, lw=0)
             axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=contender)
         baseline = results.loc[results["problem"] == problem, "baseline_loss"].dropna()
@@ -49,16 +49,16 @@ def solve_curves(results: pd.DataFrame) -> Figure:
     estimate, with its pointwise 95 % interval as a band."""
     decided = results[results["status"].isin(DECIDED)]
     figure, panels = panels_of(order(decided["problem"]))
-    styles = looks(results["cell"])
+    styles = contender_looks(results)
     for problem, axes in panels.items():
         here = decided[decided["problem"] == problem]
         budget = float(here["budget"].max())
         everything = list(contenders(here, styles))
-        for number, (cell, contender, runs) in enumerate(everything):
+        for number, (contender, runs) in enumerate(everything):
             solved = runs["solved"].to_numpy(dtype=bool)
             times = runs["needed"].fillna(runs["spent"]).to_numpy(dtype=float)
             curve = solve_curve(times, solved)
-            look = styles[cell]
+            look = styles[contender]
             at = np.append(curve.times, budget)
             # Curves that coincide, at 0 above all, are set apart by a hair.
             lift = 0.012 * (number - (len(everything) - 1) / 2)

@@ -12,8 +12,10 @@ from reports import text
 from reports.comparisons import between
 from reports.figures import comparison as figures
 from reports.sections.content import Content, figure_section
+from reports.published import read_publication
+from reports.references import references_of
 from reports.statistics import interquartile_mean, probability_of_improvement
-from reports.style import save
+from reports.style import contender_looks, save
 from reports.summary import REFERENCE_CELL, step_times
 
 MOST_ROWS = 40  # of the table of comparisons; the file beside it has all
@@ -27,6 +29,8 @@ def pairs(content: Content) -> str:
         return ""
     write_text_atomic(content.folder / "comparisons.csv", _as_text(found))
     problems = _shown(content)
+    if references := references_of(content.stored.results):
+        return _against_reference(content, problems, references)
     save(figures.pairwise(found[found["problem"].isin(problems)], content.stored.results), content.folder, "pairwise")
     shown = found if len(found) <= MOST_ROWS else found[found["problem"].isin(problems)]
     section = figure_section(
@@ -37,6 +41,50 @@ def pairs(content: Content) -> str:
         "numbers may be chance. ≥ and ≤ are bounds, where unsolved runs count as their budget; ~ where both have some.",
     )
     return "\n\n".join([section, text.table(_rows(shown)), _notes(len(shown) < len(found))])
+
+
+def _against_reference(content: Content, problems: list[str], references: dict[str, str]) -> str:
+    """Report each contender's difference from its reference, and beside it what was published on such a change."""
+    found = content.comparisons
+    shown = found[found["problem"].isin(problems)]
+    save(figures.against(shown, contender_looks(content.stored.results)), content.folder, "differences")
+    names = " or ".join(dict.fromkeys(references.values()))
+    section = figure_section(
+        f"## Differences from {text.escape(names)}",
+        "differences",
+        "How many times as much each needed as its reference, in pairs of the same seed, with 95 % intervals. Filled "
+        "marks are differences established at 5 % over all comparisons of this report; hollow ones may be chance. "
+        "Arrow heads are bounds, where unsolved runs count as their budget.",
+    )
+    published = _beside_publication(content, shown)
+    return "\n\n".join(filter(None, [section, published, text.table(_rows(shown)), _notes(len(shown) < len(found))]))
+
+
+def _beside_publication(content: Content, found: pd.DataFrame) -> str:
+    """Tabulate differences beside what a publication found of the same change to the same cell."""
+    cells = content.stored.results.drop_duplicates("contender").set_index("contender")
+    publication = read_publication("greff2017")
+    compared = {str(cells.loc[name, "cell"]) for name in found["first"]}
+    known = [name for name in dict.fromkeys(found["second"]) if cells.loc[name, "cell"] in publication["findings"]]
+    if compared != {publication["reference"]} or not known:
+        return ""
+    rows = []
+    for name in known:
+        mine = found[found["second"] == name].set_index("problem")
+        rows.append(
+            {
+                "change": name,
+                "computed by": str(cells.loc[name, "backend"]),
+                **{
+                    problem: f"{text.times(mine.loc[problem, 'ratio'], mine.loc[problem, 'bound'])}"
+                    f"{' (established)' if mine.loc[problem, 'differs'] else ''}"
+                    if problem in mine.index else text.NONE
+                    for problem in dict.fromkeys(found["problem"])
+                },
+                publication["name"]: publication["findings"][cells.loc[name, "cell"]],
+            }
+        )  # fmt: skip
+    return f"{text.table(rows)}\n\n{publication['about']} Source: {publication['source']}"
 
 
 def _rows(found: pd.DataFrame) -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ import pandas as pd
 from reports import text
 from reports.comparisons import between
 from reports.figures import training as figures
+from reports.references import references_of
 from reports.sections.content import Content, figure_section, plural
 from reports.statistics import ALPHA, fewest_pairs
 from reports.style import save
@@ -18,20 +19,44 @@ MANY_SEEDS = 1000  # needed: no number is named then
 
 def answers(content: Content) -> str:
     """Say per problem, in a sentence, who solved it, how fast, and which differences are established."""
-    lines = []
+    lines: list[str] = []
+    references = references_of(content.stored.results) if len(content.results) else {}
     for problem, rows in content.results.groupby("problem", sort=False) if len(content.results) else ():
         ran = [row for _, row in rows.iterrows() if row["runs"]]
         ordered = sorted(ran, key=lambda row: (-row["solved"] / row["runs"], row["needed"].estimate))
-        if ordered:
+        if references:
+            lines += _sentences_on_references(content, str(problem), ordered, references)
+        elif ordered:
             lines.append(f"- On **{text.escape(str(problem))}**, {_sentence(content, str(problem), ordered)}.")
     if not lines:
         return ""
     return "\n\n".join(["\n".join(lines), _about_tests(content)]).strip()
 
 
-def _sentence(content: Content, problem: str, ordered: list[pd.Series]) -> str:
+def _sentences_on_references(
+    content: Content, problem: str, rows: list[pd.Series], references: dict[str, str]
+) -> list[str]:
+    """Say of each reference how it did, and how those did that are compared with it."""
+    by_name = {row["contender"]: row for row in rows}
+    lines = []
+    for name in dict.fromkeys(references.values()):
+        others = [row for row in rows if references.get(row["contender"]) == name != row["contender"]]
+        if name in by_name and others:
+            said = _sentence(content, problem, [by_name[name], *others], in_order=True)
+            lines.append(f"- On **{text.escape(problem)}**, {said}.")
+    return lines
+
+
+def _sentence(content: Content, problem: str, ordered: list[pd.Series], in_order: bool = False) -> str:
+    """Say how the first contender did, and the others against it.
+
+    Args:
+        ordered: the best one first, or with `in_order` the one that the others are compared with.
+    """
     best = ordered[0]
-    if not best["solved"]:
+    if in_order and not best["solved"]:
+        said = [f"{_name(best)} solved 0/{best['runs']} and ends at a loss of {text.number(best['final_loss'])}"]
+    elif not best["solved"]:
         ordered = sorted(ordered, key=lambda row: row["final_loss"].estimate)
         best = ordered[0]
         said = [f"no run solved it; {_name(best)} ends at a loss of {text.number(best['final_loss'])}"]
@@ -52,7 +77,7 @@ def _against(content: Content, problem: str, best: pd.Series, row: pd.Series) ->
     """Say how a contender compares with the first one, and whether that is established."""
     found = between(content.comparisons, problem, best["contender"], row["contender"])
     much = "many" if row["currency"] == "steps" else "much"
-    share = f"{_name(row)} solved {row['solved']}/{row['runs']}" if best["solved"] else _name(row)
+    share = f"{_name(row)} solved {row['solved']}/{row['runs']}" if best["solved"] or row["solved"] else _name(row)
     if found is None:
         return share
     if found["quantity"] == "loss":

@@ -1,0 +1,54 @@
+"""What every other contender is compared with, where a sweep says so; else every two are compared."""
+
+import json
+from itertools import combinations
+
+import pandas as pd
+
+
+def compared_pairs(results: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return which contenders are compared, the reference first.
+
+    A sweep's `reference` says by which columns' values references are known; a column that a row lacks is no
+    objection. A contender is compared with the reference of its own cell, or else with the only one there is.
+    """
+    names = list(dict.fromkeys(results["contender"]))
+    references = references_of(results)
+    if not references:
+        return list(combinations(names, 2))
+    return [(references[name], name) for name in names if references.get(name, name) != name]
+
+
+def references_of(results: pd.DataFrame) -> dict[str, str]:
+    """Return each contender's reference, itself if it is one; nothing where no reference is named or found."""
+    wanted = _wanted(results)
+    if not wanted:
+        return {}
+    matching = pd.Series(True, index=results.index)
+    for column, value in wanted.items():
+        if column in results:
+            matching &= results[column].isna() | (results[column].astype("string") == str(value)) | _equals(
+                results[column], value
+            )
+    cells = results.drop_duplicates("contender").set_index("contender")["cell"]
+    found = [name for name in cells.index if matching[results["contender"] == name].all()]
+    chosen: dict[str, str] = {}
+    for name, cell in cells.items():
+        own = [reference for reference in found if cells[reference] == cell]
+        candidates = [str(name)] if name in found else own or found
+        if len(candidates) == 1:
+            chosen[str(name)] = candidates[0]
+    return chosen
+
+
+def _equals(column: pd.Series, value: object) -> pd.Series:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return pd.Series(False, index=column.index)
+    return (pd.to_numeric(column, errors="coerce") == value).fillna(False).astype(bool)
+
+
+def _wanted(results: pd.DataFrame) -> dict[str, object]:
+    """Return what the sweeps name as reference; nothing if they do not agree."""
+    texts = set(results["reference"].dropna()) - {"", "{}"} if "reference" in results else set()
+    found = json.loads(texts.pop()) if len(texts) == 1 else {}
+    return found if isinstance(found, dict) else {}
