@@ -273,7 +273,7 @@ def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[dict[str, Any
             break
         streams = make_streams(config.seed, config.device)
         try:
-            batch = task.sample(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
+            batch = task.held_out(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
             loss, score = evaluate(trainer.model, task, batch)
         except Exception as error:
             if is_out_of_memory(error):  # of this length; the run itself is done

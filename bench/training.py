@@ -87,7 +87,7 @@ class Trainer:
         self.model, self.task, self.training, self.streams, self.dtype = model, task, training, streams, dtype
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(training, self.parameters)
-        self.held_out = task.sample(training.evaluation_size, streams.evaluation).to(dtype)
+        self.held_out = task.held_out(training.evaluation_size, streams.evaluation).to(dtype)
         self.clock = _Clock()
         self.step = 0
         self.recent: list[tuple[float, float]] = []  # loss and gradient norm of each step since the last evaluation

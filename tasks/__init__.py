@@ -1,7 +1,30 @@
 """The problems: generators of sequences with a loss, a score and an analytic baseline. Knows only torch."""
 
 from tasks.adding import Adding
+from tasks.adding_missing import AddingMissing
+from tasks.associative_recall import AssociativeRecall
 from tasks.copy_memory import CopyMemory
+from tasks.digits import Digits
+from tasks.noisy_recall import NoisyRecall
+from tasks.parity import Parity
+from tasks.random_targets import RandomTargets
+from tasks.selective_copy import SelectiveCopy
 from tasks.task import Batch, Task
+from tasks.temporal_order import TemporalOrder
+from tasks.timing import PreciseTiming
 
-__all__ = ["Adding", "Batch", "CopyMemory", "Task"]
+__all__ = [
+    "Adding",
+    "AddingMissing",
+    "AssociativeRecall",
+    "Batch",
+    "CopyMemory",
+    "Digits",
+    "NoisyRecall",
+    "Parity",
+    "PreciseTiming",
+    "RandomTargets",
+    "SelectiveCopy",
+    "Task",
+    "TemporalOrder",
+]

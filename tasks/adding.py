@@ -53,6 +53,10 @@ class Adding(Task):
         markers = torch.zeros_like(values).scatter_(0, marked, 1.0)
         return Batch(torch.stack([values, markers], dim=-1), values.gather(0, marked).sum(dim=0))
 
+    def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        step = batch.inputs[..., 1].argmax(dim=0)
+        return batch.inputs[step, torch.arange(len(step), device=step.device), :1], step
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared error at the last step; targets are (B)."""
         return F.mse_loss(outputs[-1, :, 0], batch.targets)

@@ -52,6 +52,17 @@ class Task(ABC):
         """
         raise NotImplementedError
 
+    def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what each sequence first gives to be remembered, and at which step: (B, F) and (B).
+
+        Diagnostics ask for how long it can be read from a cell's state. By default it is the first input."""
+        first = batch.inputs[0]
+        return first, torch.zeros(len(first), dtype=torch.long, device=first.device)
+
+    def held_out(self, size: int, generator: torch.Generator) -> Batch:
+        """Draw sequences on which training is evaluated; by default as in training, of which there is no end."""
+        return self.sample(size, generator)
+
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw `batch_size` independent sequences (float32) on the generator's device; what is drawn

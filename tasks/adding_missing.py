@@ -1,0 +1,126 @@
+"""The adding problem with missing values, under the common ways to go on without them."""
+
+import math
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from tasks.adding import Adding
+from tasks.task import Batch
+
+STRATEGIES = ("zero", "forward_fill", "interpolation", "mask", "deletion")
+
+
+class AddingMissing(Adding):
+    """The adding problem (see `Adding`) in which each value is missing with probability p, the marked ones too; markers
+    are always there, and the target is the sum of the true values.
+
+    What the network is shown in the place of a missing value is the `strategy`. For values 0.3 ? 0.9 ? 0.5:
+
+        zero            0.3 0   0.9 0   0.5
+        forward_fill    0.3 0.3 0.9 0.9 0.5    the last value there was; before the first, 1/2
+        interpolation   0.3 0.6 0.9 0.7 0.5    linear between neighbours; beyond the ends, the nearest
+        mask            0.3 0   0.9 0   0.5    with a third feature that is 1 where the value is missing
+        deletion        0.3 0.9 0.5            the whole step is left out, its marker too; zeros in front instead
+
+    At one seed all strategies meet the same values, the same missing, so that they can be compared in pairs.
+    Values are uniform on [0, 1); with `correlation` ρ > 0 they are smooth in time, v_t = Φ(z_t) of a Gaussian
+    autoregression z_t = ρ z_{t−1} + √(1 − ρ²) ε_t, and their neighbours tell of what is missing.
+
+    Without memory the best answer is the mean, 1, whose error is the variance of the sum of two values,
+    1/6 + 2·Cov: with r = ρ^|i−j|, Cov(v_i, v_j) = arcsin(r/2)/(2π) (of a bivariate normal's Φ), averaged over the
+    places of the two markers. Independent values that are missing cannot be known: their variance, p·2/12 = p/6, is an
+    error that no strategy avoids, and `solved_mse` is what may come on top of it.
+
+    Args:
+        length: T, at least 2.
+        missing: p, in [0, 1).
+        strategy: one of those above.
+        correlation: ρ, in [0, 1).
+        solved_mse: mean squared error above p/6 below which the task counts as solved, above 0.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    def __init__(
+        self,
+        length: int = 100,
+        missing: float = 0.2,
+        strategy: str = "zero",
+        correlation: float = 0.0,
+        *,
+        solved_mse: float = 0.01,
+    ) -> None:
+        super().__init__(length, solved_mse=solved_mse)
+        for name, share in (("missing", missing), ("correlation", correlation)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be in [0, 1), not {share}")
+        if strategy not in STRATEGIES:
+            raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
+        self.missing, self.strategy, self.correlation = missing, strategy, correlation
+        self.input_size = 3 if strategy == "mask" else 2
+        self.baseline_loss = 1 / 6 + 2 * self._covariance()
+
+    def lengthened(self, factor: int) -> Self:
+        options = (self.missing, self.strategy, self.correlation)
+        return type(self)(self.length * factor, *options, solved_mse=self.solved_mse)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        whole = super().sample(batch_size, generator)
+        device = generator.device
+        values, markers = whole.inputs.unbind(dim=-1)
+        targets = whole.targets
+        if self.correlation:
+            values = self._smooth(batch_size, generator)
+            targets = (values * markers).sum(dim=0)
+        gone = torch.rand(self.length, batch_size, generator=generator, device=device) < self.missing
+        return Batch(self._show(values, markers, gone), targets)
+
+    def solved(self, score: dict[str, float]) -> bool:
+        return score["mse"] < self.missing / 6 + self.solved_mse
+
+    def _smooth(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(self.length, batch_size, generator=generator, device=generator.device)
+        scale = math.sqrt(1 - self.correlation**2)
+        steps = [noise[0]]
+        for epsilon in noise[1:]:
+            steps.append(self.correlation * steps[-1] + scale * epsilon)
+        return torch.special.ndtr(torch.stack(steps))
+
+    def _show(self, values: Tensor, markers: Tensor, gone: Tensor) -> Tensor:
+        """Return the inputs (T, B, I) for values and markers (T, B), of which those `gone` (T, B) are missing."""
+        zeroed = values.masked_fill(gone, 0.0)
+        if self.strategy == "zero":
+            return torch.stack([zeroed, markers], dim=-1)
+        if self.strategy == "mask":
+            return torch.stack([zeroed, markers, gone.to(values.dtype)], dim=-1)
+        if self.strategy == "deletion":
+            # A stable sort that puts the steps that are gone in front, and keeps the order of the others.
+            order = gone.to(torch.int8).argsort(dim=0, descending=True, stable=True)
+            kept = ~gone.gather(0, order)
+            return torch.stack([part.gather(0, order) * kept for part in (values, markers)], dim=-1)
+        steps = torch.arange(len(values), device=values.device).unsqueeze(1).expand_as(gone)
+        before = steps.masked_fill(gone, -1).cummax(dim=0).values  # the last step there was; −1 if none
+        last = values.gather(0, before.clamp(min=0)).masked_fill(before < 0, 0.5)
+        if self.strategy == "forward_fill":
+            return torch.stack([last, markers], dim=-1)
+        none = len(values)
+        after = steps.masked_fill(gone, none).flip(0).cummin(dim=0).values.flip(0)
+        following = values.gather(0, after.clamp(max=none - 1)).masked_fill(after == none, 0.5)
+        last = torch.where(before < 0, following, last)
+        following = torch.where(after == none, last, following)
+        share = (steps - before) / (after - before).clamp(min=1)
+        share = share.masked_fill((before < 0) | (after == none), 0.0)
+        return torch.stack([last + share * (following - last), markers], dim=-1)
+
+    def _covariance(self) -> float:
+        """Return the covariance of the two marked values, whose steps are uniform in either half."""
+        half, rest = self.length // 2, self.length - self.length // 2
+        # How many pairs of steps are k apart, one in each half.
+        total = 0.0
+        for apart in range(1, self.length) if self.correlation else ():
+            pairs = min(half, apart) - max(0, apart - rest)
+            total += pairs * math.asin(self.correlation**apart / 2) / (2 * math.pi)
+        return total / (half * rest)

@@ -1,0 +1,57 @@
+"""Parity: whether the number of ones so far is odd."""
+
+import math
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.classification import check_accuracy
+from tasks.task import Batch, Task
+
+
+class Parity(Task):
+    """Tell after every bit whether the number of ones so far is odd (Minsky & Papert 1969; for recurrent networks
+    Delétang et al. 2023, who ask for it at the end only).
+
+        inputs   1 0 1 0 1 0 0
+        targets  1 1 0 0 1 1 1
+
+    Every bit counts: whoever forgets one knows nothing. Bits are shown as −1 and 1, and equally likely. The first
+    answer is the first bit; after that, without memory, odd and even are equally likely: (T − 1)/T·ln 2 a step.
+
+    Args:
+        length: T, at least 2.
+        solved_accuracy: share of right answers at the last step above which the task counts as solved, in [0, 1).
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    input_size = 1
+    output_size = 2
+
+    def __init__(self, length: int = 20, *, solved_accuracy: float = 0.99) -> None:
+        if length < 2:
+            raise ValueError(f"length must be at least 2, not {length}")
+        self.length, self.solved_accuracy = length, check_accuracy(solved_accuracy)
+        self.baseline_loss = (length - 1) / length * math.log(2)
+
+    def lengthened(self, factor: int) -> Self:
+        return type(self)(self.length * factor, solved_accuracy=self.solved_accuracy)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        bits = torch.randint(2, (self.length, batch_size), generator=generator, device=generator.device)
+        return Batch((2.0 * bits - 1).unsqueeze(-1), bits.cumsum(dim=0) % 2)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy in nats per step; targets are (T, B)."""
+        return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
+
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`accuracy`: share of right answers at the last step."""
+        return {"accuracy": (outputs[-1].argmax(dim=-1) == batch.targets[-1]).double().mean()}
+
+    def solved(self, score: dict[str, float]) -> bool:
+        return score["accuracy"] > self.solved_accuracy

@@ -1,0 +1,67 @@
+"""Temporal order: which of two symbols came first."""
+
+import math
+from typing import Self
+
+import torch
+
+from tasks.classification import Classification, check_accuracy, one_hot
+from tasks.task import Batch
+
+# Where relevant symbols may stand, as shares of the length, by their number.
+WINDOWS = {2: ((0.1, 0.2), (0.5, 0.6)), 3: ((0.1, 0.2), (0.33, 0.43), (0.66, 0.76))}
+
+
+class TemporalOrder(Classification):
+    """Tell in which order two or three relevant symbols came (Hochreiter & Schmidhuber 1997, tasks 6a and 6b).
+
+    A sequence begins with E, ends with B, and is filled with distractors a, b, c, d, all equally likely, but for
+    `symbols` places at which there is an X or a Y. With two of them the class is that of XX, XY, YX, YY:
+
+        E c X a d b Y c a B  → XY, class 1
+
+    Places are uniform in [T/10, 2T/10] and [5T/10, 6T/10], for three symbols in [T/10, 2T/10], [33T/100, 43T/100] and
+    [66T/100, 76T/100]: for T = 100 those of the paper, whose sequences are between 100 and 110 steps long; here all
+    have one length. The answer is read at the last step, at which every sequence shows the same B: without memory all
+    classes are equally likely, and the cross-entropy is n·ln 2.
+
+    Args:
+        length: T, at least 10.
+        symbols: n, 2 or 3.
+        solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    input_size = 8  # X, Y, a, b, c, d, E, B
+
+    def __init__(self, length: int = 100, symbols: int = 2, *, solved_accuracy: float = 0.99) -> None:
+        if symbols not in WINDOWS:
+            raise ValueError(f"symbols must be 2 or 3, not {symbols}")
+        if length < 10:
+            raise ValueError(f"length must be at least 10, not {length}")
+        self.length, self.symbols = length, symbols
+        self.solved_accuracy = check_accuracy(solved_accuracy)
+        self.output_size = 2**symbols
+        self.baseline_loss = symbols * math.log(2)
+
+    def lengthened(self, factor: int) -> Self:
+        return type(self)(self.length * factor, self.symbols, solved_accuracy=self.solved_accuracy)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        device = generator.device
+        classes = torch.randint(2, 6, (self.length, batch_size), generator=generator, device=device)
+        classes[0], classes[-1] = 6, 7
+        relevant = torch.randint(2, (self.symbols, batch_size), generator=generator, device=device)
+        for symbol, (low, high) in zip(relevant, WINDOWS[self.symbols], strict=True):
+            first, last = round(low * self.length), round(high * self.length)
+            place = torch.randint(first, last + 1, (1, batch_size), generator=generator, device=device)
+            classes.scatter_(0, place, symbol.unsqueeze(0))
+        powers = 2 ** torch.arange(self.symbols - 1, -1, -1, device=device)
+        return Batch(one_hot(classes, self.input_size), (relevant * powers.unsqueeze(1)).sum(dim=0))
+
+    def cue(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        relevant = batch.inputs[..., :2].sum(dim=-1)
+        step = relevant.argmax(dim=0)
+        return batch.inputs[step, torch.arange(len(step), device=step.device), :2], step

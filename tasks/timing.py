@@ -1,0 +1,83 @@
+"""Precise timing: how long it was between two spikes."""
+
+import math
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tasks.classification import check_accuracy, one_hot
+from tasks.task import Batch, Task
+
+
+class PreciseTiming(Task):
+    """Tell whether two spikes are `delay` steps apart or one more (after Gers et al. 2002, measuring spike delays).
+
+    The one input is 1 at two steps and 0 at all others. The first spike comes at a step that is uniform in [0, `onset`),
+    so that counting from the beginning does not help; the second comes `delay` + k steps later, k uniform in
+    [0, `intervals`), and at that step k is asked for. With delay 4 and k = 1:
+
+        inputs   0 0 1 0 0 0 0 1 0 0
+        answer                 1
+
+    The paper's sequences are streams of many spikes and its targets real numbers; its hardest case tells 49 from 50
+    steps, which are the defaults here. A spike looks the same whatever came before: without memory all k are equally
+    likely, and the cross-entropy is ln `intervals`.
+
+    Args:
+        delay: the shorter delay, steps, at least 1.
+        intervals: how many delays there are, at least 2.
+        onset: steps at which the first spike may come, at least 1.
+        solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    input_size = 1
+
+    def __init__(
+        self, delay: int = 49, intervals: int = 2, onset: int = 10, *, solved_accuracy: float = 0.99
+    ) -> None:
+        for name, value, least in (("delay", delay, 1), ("intervals", intervals, 2), ("onset", onset, 1)):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}")
+        self.delay, self.intervals, self.onset = delay, intervals, onset
+        self.solved_accuracy = check_accuracy(solved_accuracy)
+        self.length = onset + delay + intervals - 1
+        self.output_size = intervals
+        self.baseline_loss = math.log(intervals)
+
+    def lengthened(self, factor: int) -> Self:
+        return type(self)(self.delay * factor, self.intervals, self.onset, solved_accuracy=self.solved_accuracy)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        device = generator.device
+        first = torch.randint(self.onset, (1, batch_size), generator=generator, device=device)
+        interval = torch.randint(self.intervals, (1, batch_size), generator=generator, device=device)
+        spikes = torch.zeros(self.length, batch_size, device=device)
+        spikes.scatter_(0, torch.cat([first, first + self.delay + interval]), 1.0)
+        return Batch(spikes.unsqueeze(-1), interval.squeeze(0))
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy in nats at the second spike; targets are k (B)."""
+        return F.cross_entropy(self._answers(outputs, batch), batch.targets)
+
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`accuracy`: share of right answers."""
+        right = self._answers(outputs, batch).argmax(dim=-1) == batch.targets
+        return {"accuracy": right.double().mean()}
+
+    def solved(self, score: dict[str, float]) -> bool:
+        return score["accuracy"] > self.solved_accuracy
+
+    def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        first = batch.inputs[..., 0].argmax(dim=0)  # of equal values, the first
+        return one_hot(first.unsqueeze(0), self.onset)[0], first
+
+    def _answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the outputs (B, O) at each sequence's second spike."""
+        steps = torch.arange(self.length, device=outputs.device).unsqueeze(1)
+        second = (batch.inputs[..., 0] * steps).argmax(dim=0)
+        return outputs[second, torch.arange(len(second), device=outputs.device)]
