@@ -16,6 +16,7 @@ from bench.errors import ConfigError, explain, nearest
 from bench.fairness import selected_settings
 from bench.targets import check_options
 
+DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 MATCHES = ("hidden", "parameters", "flops", "time")
 # What `retry` can ask for, and the outcomes that it means.
 RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
@@ -81,7 +82,7 @@ class Diagnostics:
 
     kinds: list[str] = field(default_factory=list)
     every: int | None = None
-    sequences: int = 64
+    sequences: int = 512
 
 
 @dataclass
@@ -230,6 +231,7 @@ def _check_values(config: Config) -> None:
         ("timing.backends", timing.backends, ("own", "all")),
         ("retry", config.retry, (None, *RETRY)),
         ("match", config.match, MATCHES),
+        *(("diagnostics.kinds", kind, DIAGNOSTICS) for kind in config.diagnostics.kinds),
     ):
         if choice not in choices:
             raise ConfigError(f"{key}={choice}: no such choice.{nearest(str(choice), filter(None, choices))}")

@@ -61,6 +61,15 @@ CURVE_TYPES = {
     "metric": "string",
     "value": "Float64",
 }
+DIAGNOSTICS_TYPES = {
+    **dict(list(CURVE_TYPES.items())[:6]),
+    "moment": "string",  # start, training or end
+    "kind": "string",
+    "part": "string",
+    "x": "Float64",
+    "y": "Float64",
+    "value": "Float64",
+}
 # Columns of timing.parquet; settings come after them.
 TIMING_TYPES = {
     "sweep": "string",
@@ -90,7 +99,21 @@ OPTIONAL |= {"cell_parameters", "hidden_size", "learning_rate", "backend", "thre
 OPTIONAL |= {"seconds", "step_ms", "error"}
 LATER = {"selection", "tuned", "reference", "flops_step"}  # columns that older tables lack
 OPTIONAL |= LATER
-NAMES = {"cell", "task", "run_id", "metric", "quantity", "form", "backend", "device", "dtype", "allocator"}
+NAMES = {
+    "cell",
+    "task",
+    "run_id",
+    "metric",
+    "moment",
+    "kind",
+    "part",
+    "quantity",
+    "form",
+    "backend",
+    "device",
+    "dtype",
+    "allocator",
+}
 TABLE_BYTES = 8 << 30
 MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could have written here
 
@@ -120,8 +143,25 @@ def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
     return with_types(pd.concat([repeated, pd.DataFrame(columns)], axis=1), CURVE_TYPES)
 
 
+def diagnostics_frame(runs: list[StoredRun]) -> pd.DataFrame:
+    """Return a row a point of what looks inside found."""
+    parts = [
+        pd.DataFrame(
+            {
+                **_who(run),
+                **{key: reading[key] for key in ("step", "moment", "kind", "part")},
+                **{key: reading[key] or None for key in ("x", "y", "value")},
+            }
+        )
+        for run in runs
+        for reading in run.readings
+    ]
+    return with_types(pd.concat(parts, ignore_index=True), DIAGNOSTICS_TYPES) if parts else pd.DataFrame()
+
+
 def write_frames(sweep: Path) -> list[str]:
-    """Make results.parquet and curves.parquet from the runs of a sweep's folder.
+    """Make results.parquet, curves.parquet and, if there is anything for it, diagnostics.parquet from the runs of a
+    sweep's folder.
 
     Returns:
         What is wrong with the runs that had to be left out.
@@ -129,6 +169,11 @@ def write_frames(sweep: Path) -> list[str]:
     runs, wrong = read_runs(sweep)
     write_parquet(sweep / "results.parquet", results_frame(runs))
     write_parquet(sweep / "curves.parquet", curves_frame(runs))
+    readings = diagnostics_frame(runs)
+    if len(readings):
+        write_parquet(sweep / "diagnostics.parquet", readings)
+    else:
+        (sweep / "diagnostics.parquet").unlink(missing_ok=True)
     return wrong
 
 
@@ -172,7 +217,7 @@ def read_parquet(path: Path, types: dict[str, str]) -> pd.DataFrame:
 
 def _wrong_column(frame: pd.DataFrame, types: dict[str, str]) -> str | None:
     """Return a column with values that cannot be, in a table that anyone may have written."""
-    optional = OPTIONAL if types is RESULT_TYPES else {"round"}
+    optional = OPTIONAL if types is RESULT_TYPES else {"round", "y"}
     for name in types:
         if name not in optional and frame[name].isna().any():
             return name

@@ -11,7 +11,7 @@ from bench.targets import non_defaults
 
 def identity(config: Config) -> dict[str, Any]:
     """Return what determines a run's result: cell, task, training, seed, device type and
-    dtype, and the lengths at which it is evaluated in the end.
+    dtype, the lengths at which it is evaluated in the end, and what is looked at inside.
 
     Settings at their default are left out, so that a new option does not change the identity of old
     runs; so are folders, tracking, launcher, threads and allocator.
@@ -27,6 +27,8 @@ def identity(config: Config) -> dict[str, Any]:
     }
     if config.dtype != Config.dtype:
         parts["dtype"] = config.dtype
+    if config.diagnostics.kinds:  # a run without them has nothing to show
+        parts["diagnostics"] = asdict(config.diagnostics)
     if config.lengthen:
         parts["lengthen"] = sorted(config.lengthen)
     return parts

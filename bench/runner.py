@@ -15,6 +15,7 @@ import torch
 from bench.checkpoint import Schedule, read_checkpoint, write_checkpoint
 from bench.claims import Claim
 from bench.config import Config
+from bench.diagnostics import Subject, look
 from bench.errors import explain_os, one_line
 from bench.files import Damaged
 from bench.flops import count_flops
@@ -152,7 +153,9 @@ class _Run:
             if (about["format"], about["run_id"]) != (FORMAT, self.identifier):
                 raise Damaged(f"{self.folder.checkpoint}: is not this run's")
             self.attempt = str(about["attempt"])
-            return state, self.folder.resume(asdict(self.config), about["metrics"])
+            records = self.folder.resume(asdict(self.config), about["metrics"])
+            self.folder.forget_readings(after=int(state["trainer"]["step"]))
+            return state, records
         except (FileNotFoundError, NotADirectoryError):
             return None, []
         except (Damaged, KeyError, TypeError) as error:
@@ -189,7 +192,12 @@ class _Run:
         trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
         if state is not None:
             self._restore(trainer, state)
+        elif config.diagnostics.kinds:
+            self._look(trainer, "start")
+            trainer.clock.set(0.0)
         outcome = train(trainer, self._take_evaluation, self._after_step)
+        if outcome.status in ("solved", "unsolved") and config.diagnostics.kinds:
+            self._look(trainer, "end")
         facts |= _summarize(outcome, config)
         if outcome.status in ("solved", "unsolved"):
             facts["lengthened"] = _evaluate_lengthened(trainer, config)
@@ -199,6 +207,24 @@ class _Run:
             trainer.load_state_dict(state["trainer"])
         except Exception as error:  # whatever a model makes of the state of another
             raise Damaged(f"{self.folder.checkpoint}: does not fit this cell ({one_line(error)})") from error
+
+    def _look(self, trainer: Trainer, moment: str) -> None:
+        """Look inside the model and store what is found."""
+        settings = self.config.diagnostics
+        # The same sequences each time, whenever that is.
+        generator = make_streams(self.config.seed, self.config.device).diagnostics
+        batch = trainer.task.sample(settings.sequences, generator).to(trainer.dtype)
+        subject = Subject(trainer.model, trainer.task, batch, trainer.training, trainer.optimizer.state_dict())
+        found = look(subject, settings.kinds, self._say_not_looked)
+        readings = [{"step": trainer.step, "moment": moment, **asdict(reading)} for reading in found]
+        self._check_claim()
+        try:
+            self.folder.append_readings(readings)
+        except OSError as error:
+            raise StoreError(error) from error
+
+    def _say_not_looked(self, kind: str, error: Exception) -> None:
+        print(f"{self.identifier}: no {kind}: {one_line(error)}", file=sys.stderr)
 
     def _take_evaluation(self, evaluation: Evaluation) -> None:
         record = _record(evaluation)
@@ -211,6 +237,9 @@ class _Run:
 
     def _after_step(self, trainer: Trainer) -> bool:
         """Save where the run stands if it is time; returns whether to go on."""
+        every = self.config.diagnostics.every
+        if self.config.diagnostics.kinds and every is not None and trainer.step % every == 0:
+            self._look(trainer, "training")
         stop = self.stopping()
         if stop or self.schedule.is_due(trainer.step):
             start = perf_counter()

@@ -10,7 +10,8 @@ import torch
 
 @dataclass(frozen=True)
 class Streams:
-    """Independent streams: a seed for initialisation, generators for training and evaluation data.
+    """Independent streams: a seed for initialisation, generators for training and evaluation data, and for the
+    sequences that diagnostics look at.
 
     None depends on the cell, so that at one seed all cells meet the same data, in the same order.
     """
@@ -18,6 +19,7 @@ class Streams:
     initialization: int
     training: torch.Generator
     evaluation: torch.Generator
+    diagnostics: torch.Generator
 
     def seed_globals(self) -> None:
         """Seed the generators that are not passed around, from which parameters are drawn and from which a
@@ -54,10 +56,13 @@ class Streams:
 
 def make_streams(seed: int, device: str) -> Streams:
     """Derive a run's streams from its seed (at least 0) by numpy's SeedSequence; generators on `device`."""
-    children = np.random.SeedSequence(seed).spawn(3)
-    initialization, training, evaluation = (int(child.generate_state(1, np.uint64)[0]) for child in children)
+    children = np.random.SeedSequence(seed).spawn(4)
+    initialization, training, evaluation, diagnostics = (
+        int(child.generate_state(1, np.uint64)[0]) for child in children
+    )
     return Streams(
         initialization,
         torch.Generator(device).manual_seed(training),
         torch.Generator(device).manual_seed(evaluation),
+        torch.Generator(device).manual_seed(diagnostics),
     )

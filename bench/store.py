@@ -3,10 +3,12 @@
 <results_dir>/<sweep>/
   runs/<run_id>/config.yaml     the resolved configuration, for people
   runs/<run_id>/metrics.jsonl   a record an evaluation, appended
+  runs/<run_id>/diagnostics.jsonl  what looks inside the model found, appended, if any were asked for
   runs/<run_id>/result.json     the outcome, configuration and checksums; its presence means finished
   runs/<run_id>/checkpoint.pt   only while unfinished
   results.parquet               a row a run        (made from runs/, see bench.frames)
   curves.parquet                a row an evaluation and metric
+  diagnostics.parquet           a row a point of what looks inside found
   timing.parquet                a row a measurement of the timing study
   sweep.json                    the commands that were given
   claims/                       who works on what just now
@@ -55,6 +57,7 @@ class StoredRun:
     config: dict[str, Any]
     metrics: list[dict[str, Any]]
     result: dict[str, Any]
+    readings: list[dict[str, Any]]
 
 
 class RunFolder:
@@ -65,6 +68,7 @@ class RunFolder:
         self.path = sweep / "runs" / run_id
         self.checkpoint = self.path / "checkpoint.pt"
         self._metrics = self.path / "metrics.jsonl"
+        self._readings = self.path / "diagnostics.jsonl"
 
     def read_result(self) -> dict[str, Any] | None:
         """Return the outcome of a finished run, None of any other, nothing but result.json looked at.
@@ -107,7 +111,24 @@ class RunFolder:
                 if digest(text) != result["files"].get(path.name):
                     raise Damaged(f"{path}: its checksum does not match")
         _check_config(config, config_path)
-        return StoredRun(config, _parse_records(metrics_text, self._metrics), result)
+        readings = self._read_readings(result.get("files") or {})
+        return StoredRun(config, _parse_records(metrics_text, self._metrics), result, readings)
+
+    def _read_readings(self, digests: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what looks inside found, if the result knows of any.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        if self._readings.name not in digests:
+            return []
+        try:
+            text = read_bytes(self._readings, METRICS_BYTES)
+        except OSError as error:
+            raise Damaged(f"{self._readings}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        if digest(text) != digests[self._readings.name]:
+            raise Damaged(f"{self._readings}: its checksum does not match")
+        return parse_readings(text, self._readings)
 
     def status(self) -> str | None:
         """Return how the run ended; None if it did not, or if what is stored of it is damaged."""
@@ -163,6 +184,24 @@ class RunFolder:
         with naming(self._metrics), self._metrics.open("a", encoding="utf-8") as lines:
             lines.write(to_json(record) + "\n")
 
+    def append_readings(self, readings: list[dict[str, Any]]) -> None:
+        """Append what a look inside found."""
+        with naming(self._readings), self._readings.open("a", encoding="utf-8") as lines:
+            lines.writelines(to_json(reading) + "\n" for reading in readings)
+
+    def forget_readings(self, after: int) -> None:
+        """Drop what looks after a step found: a run goes on from there.
+
+        Raises:
+            Damaged: what is stored is no readings.
+        """
+        if not self._readings.exists():
+            return
+        whole = read_bytes(self._readings, METRICS_BYTES)
+        text = whole[: whole.rfind(b"\n") + 1]  # a line that was being written when the process ended is none
+        kept = [reading for reading in parse_readings(text, self._readings) if reading["step"] <= after]
+        write_text_atomic(self._readings, "".join(to_json(reading) + "\n" for reading in kept))
+
     def metrics_state(self) -> dict[str, Any]:
         """Return by what a checkpoint recognises the evaluations of before it; they are on disk then."""
         with naming(self._metrics):
@@ -174,7 +213,11 @@ class RunFolder:
         """Write the outcome, which makes the run a finished one."""
         with naming(self._metrics):
             force_to_disk(self._metrics)
-        names = ("config.yaml", "metrics.jsonl")
+        names = ["config.yaml", "metrics.jsonl"]
+        if self._readings.exists():
+            with naming(self._readings):
+                force_to_disk(self._readings)
+            names.append(self._readings.name)
         files = {name: digest(read_bytes(self.path / name, METRICS_BYTES)) for name in names}
         write_sealed(self.path / "result.json", {"format": FORMAT, **result, "config": config, "files": files})
         self.checkpoint.unlink(missing_ok=True)
@@ -267,6 +310,31 @@ def _parse_records(text: bytes, path: Path) -> list[dict[str, Any]]:
         if not all(_is(value, int, float, bool, type(None)) for value in record.values()):
             raise Damaged(f"{path}: a record has values that are no numbers")
     return records
+
+
+MOMENTS = ("start", "training", "end")
+
+
+def parse_readings(text: bytes, path: Path) -> list[dict[str, Any]]:
+    """Return what looks inside found.
+
+    Raises:
+        Damaged: a line is no reading: a kind and a part by name, and curves or grids of finite numbers.
+    """
+    readings = [parse_json(line, path) for line in text.splitlines()]
+    for reading in readings:
+        numbers = [reading.get(key) for key in ("x", "y", "value")]
+        lengths = {len(column) for column in numbers if isinstance(column, list) and column}
+        if not (
+            all(isinstance(column, list) and all(_is(item, int, float) for item in column) for column in numbers)
+            and len(lengths) == 1
+            and len(numbers[0] or ()) == len(numbers[2] or ())
+            and reading.get("moment") in MOMENTS
+            and _is(reading.get("step"), int)
+            and all(isinstance(reading.get(key), str) and re.fullmatch(NAME, reading[key]) for key in ("kind", "part"))
+        ):
+            raise Damaged(f"{path}: holds a line that is no reading")
+    return readings
 
 
 # What a result and a configuration must hold for tables and reports to be made of them. A file from elsewhere may

@@ -119,8 +119,9 @@ class AblatedLSTM(LSTM):
 
     def _peepholes(self) -> tuple[Tensor, ...]:
         # A cell may have no gates at all, and so none that see its state.
-        there = self.weight_peephole is not None and self.gates > 1
-        return self.weight_peephole.chunk(self.gates - 1) if there else ()
+        if self.weight_peephole is None or self.gates == 1:
+            return ()
+        return self.weight_peephole.chunk(self.gates - 1)
 
     def can_use(self, backend: str) -> bool:
         return super().can_use(backend) and (backend != "native" or self.removed in _KERNELS)
@@ -183,4 +184,3 @@ class GateRecurrentLSTM(PeepholeLSTM):
         h = o * c.tanh()
         self.observe(i=i, f=f, o=o)
         return h, GateState(h, c, torch.cat([i, f, o], dim=-1))
-

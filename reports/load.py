@@ -10,7 +10,16 @@ from typing import Any
 import pandas as pd
 
 from bench.files import Damaged
-from bench.frames import CURVE_TYPES, RESULT_TYPES, TIMING_TYPES, curves_frame, read_parquet, results_frame
+from bench.frames import (
+    CURVE_TYPES,
+    DIAGNOSTICS_TYPES,
+    RESULT_TYPES,
+    TIMING_TYPES,
+    curves_frame,
+    diagnostics_frame,
+    read_parquet,
+    results_frame,
+)
 from bench.store import read_commands, read_runs
 from reports.selection import select, tuned
 from reports.spending import BY_BUDGET, add_spending, has_other_budget
@@ -38,6 +47,7 @@ class Stored:
             empty if none were.
         curves: a row an evaluation and metric of a reported run, with `problem` and `contender`.
         timing: a row a measurement; empty if nothing was timed.
+        readings: a row a point of what looks inside reported runs found, with `problem` and `contender`.
         commands: that were given, in order.
         wrong: what is damaged, and so left out.
     """
@@ -46,6 +56,7 @@ class Stored:
     trials: pd.DataFrame
     curves: pd.DataFrame
     timing: pd.DataFrame
+    readings: pd.DataFrame
     commands: list[str]
     wrong: list[str]
 
@@ -71,21 +82,25 @@ def load(*folders: Path | str) -> Stored:
 
     results, trials = merged([part.results for part in parts]), pd.DataFrame()
     curves = merged([part.curves for part in parts])
+    readings = merged([part.readings for part in parts])
     if len(results):
         results = results.assign(problem=_problems(results), contender=_contenders(results))
         results, trials = select(add_spending(results))
         # A curve's run is what the results say of it: two tables from elsewhere may not agree.
         names = results[["sweep", "run_id", "cell", "task", "seed", "problem", "contender"]]
-        if len(curves):
-            curves = curves.drop(columns=["cell", "task", "seed"]).merge(names, on=["sweep", "run_id"])
+        curves, readings = (
+            frame.drop(columns=["cell", "task", "seed"]).merge(names, on=["sweep", "run_id"]) if len(frame) else frame
+            for frame in (curves, readings)
+        )
     else:
-        curves = pd.DataFrame()  # of runs that nothing is known of
+        curves = readings = pd.DataFrame()  # of runs that nothing is known of
     commands = dict.fromkeys(command for part in parts for command in part.commands)
     return Stored(
         results,
         trials,
         curves,
         merged([part.timing for part in parts]),
+        readings,
         list(commands),
         [reason for part in parts for reason in part.wrong],
     )
@@ -103,19 +118,20 @@ def _load_one(folder: Path, label: str) -> Stored:
         raise LoadError(f"{folder}: no such folder")
     runs, wrong = read_runs(folder)
     if runs:
-        results, curves = results_frame(runs), curves_frame(runs)
+        results, curves, readings = results_frame(runs), curves_frame(runs), diagnostics_frame(runs)
     else:
         results = _read_parquet(folder / "results.parquet", RESULT_TYPES, wrong)
         curves = _read_parquet(folder / "curves.parquet", CURVE_TYPES, wrong)
+        readings = _read_parquet(folder / "diagnostics.parquet", DIAGNOSTICS_TYPES, wrong)
     timing = _read_parquet(folder / "timing.parquet", TIMING_TYPES, wrong)
     if results.empty and timing.empty:
         reason = f" ({wrong[0]})" if wrong else "; is it a sweep's folder?"
         raise LoadError(f"{folder}: no finished runs and no times{reason}")
-    results, curves, timing = (
-        frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing)
+    results, curves, timing, readings = (
+        frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing, readings)
     )
     wrong = [reason.replace(f"{folder}/", "") for reason in wrong]  # as the same files say elsewhere
-    return Stored(results, pd.DataFrame(), curves, timing, read_commands(folder), wrong)
+    return Stored(results, pd.DataFrame(), curves, timing, readings, read_commands(folder), wrong)
 
 
 def _read_parquet(path: Path, types: dict[str, str], wrong: list[str]) -> pd.DataFrame:
@@ -191,5 +207,6 @@ def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
         return str(item) if isinstance(item, str) and column != "sweep" else f"{key} {number}"
 
     return [
-        ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))]) for _, row in runs.iterrows()
+        ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))])
+        for _, row in runs.iterrows()
     ]

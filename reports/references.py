@@ -27,8 +27,10 @@ def references_of(results: pd.DataFrame) -> dict[str, str]:
     matching = pd.Series(True, index=results.index)
     for column, value in wanted.items():
         if column in results:
-            matching &= results[column].isna() | (results[column].astype("string") == str(value)) | _equals(
-                results[column], value
+            matching &= (
+                results[column].isna()
+                | (results[column].astype("string") == str(value))
+                | _equals(results[column], value)
             )
     cells = results.drop_duplicates("contender").set_index("contender")["cell"]
     found = [name for name in cells.index if matching[results["contender"] == name].all()]

@@ -10,7 +10,7 @@ from bench.errors import one_line
 from bench.files import write_text_atomic
 from reports.comparisons import compare
 from reports.load import LoadError, Stored, load, natural
-from reports.sections import about, comparison, lengths, results
+from reports.sections import about, comparison, inside, lengths, results
 from reports.sections.content import Content
 from reports.sections.cost import cost
 from reports.sections.tuning import tuning
@@ -30,6 +30,12 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     lengths.beyond,
     comparison.together,
     comparison.cost_against_result,
+    inside.gradient_flow,
+    inside.gates,
+    inside.memory,
+    inside.attention,
+    inside.jacobian,
+    inside.updates,
     tuning,
     cost,
     about.failures,

@@ -34,6 +34,8 @@ _DASHES = [
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
 PANEL = (4.2, 3.2)  # inches
 TEXT = "#222222"
+# Gates keep their colour in every figure.
+GATES = {"i": _COLOURS[0], "f": _COLOURS[3], "o": _COLOURS[2], "r": _COLOURS[0], "z": _COLOURS[3]}
 
 
 @dataclass(frozen=True)

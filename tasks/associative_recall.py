@@ -21,8 +21,8 @@ class AssociativeRecall(Task):
         inputs   C 1 A 2 _ A C
         answers            2 1
 
-    Inputs are one-hot, classes 0…n_keys−1 keys, then values, then the blank; targets are the values' indices, (pairs, B)
-    in the order of the queries. Values are uniform and independent: whoever knows the key but has no memory has all
+    Inputs are one-hot, classes 0…n_keys−1 keys, then values, then the blank; targets are the values' indices, (pairs,
+    B) in the order of the queries. Values are uniform and independent: whoever knows the key but has no memory has all
     values equally likely, and the cross-entropy over queries is ln `values`. (In the paper queries come at random
     places after the pairs; here after a delay that is given.)
 

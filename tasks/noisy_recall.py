@@ -60,7 +60,9 @@ class NoisyRecall(Classification):
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device = generator.device
         classes = torch.randint(2, (batch_size,), generator=generator, device=device)
-        inputs = math.sqrt(self.noise_variance) * torch.randn(self.length, batch_size, generator=generator, device=device)
+        inputs = math.sqrt(self.noise_variance) * torch.randn(
+            self.length, batch_size, generator=generator, device=device
+        )
         signal = (2.0 * classes - 1).expand(self.cues, batch_size)
         inputs[: self.cues] = inputs[: self.cues] + signal if self.noisy_cues else signal
         return Batch(inputs.unsqueeze(-1), classes)

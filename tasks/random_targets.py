@@ -15,8 +15,9 @@ class RandomTargets(Task):
     With ten sequences a batch of 32 is all of them, and an epoch one step. The article's code as printed does not run:
     it calls a function that Keras does not have, and its targets are of a shape that does not fit its
     return_sequences; here there is a target at every step, which with return_sequences=True is what fits.
-    `+sweep=article` has its settings. From the same weights a test gets Keras's own loss curve, to five digits if Adam's
-    epsilon plays no part and to 0.2 % with Keras's 1e-7, which Keras adds before a bias correction and PyTorch after it.
+    `+sweep=article` has its settings. From the same weights a test gets Keras's own loss curve, to five digits if
+    Adam's epsilon plays no part and to 0.2 % with Keras's 1e-7, which Keras adds before a bias correction and PyTorch
+    after it.
 
     Nothing can be learned from this but these numbers: inputs and targets are uniform on [0, 1) and independent, drawn
     once from `data_seed`, and evaluation is on the same. Without memory, and without learning them by heart, the best
@@ -36,9 +37,7 @@ class RandomTargets(Task):
     output_size = 1
     baseline_loss = 1 / 12
 
-    def __init__(
-        self, sequences: int = 10, length: int = 10, data_seed: int = 0, *, solved_mse: float = 0.01
-    ) -> None:
+    def __init__(self, sequences: int = 10, length: int = 10, data_seed: int = 0, *, solved_mse: float = 0.01) -> None:
         for name, value in (("sequences", sequences), ("length", length)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")

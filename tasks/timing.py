@@ -14,8 +14,8 @@ from tasks.task import Batch, Task
 class PreciseTiming(Task):
     """Tell whether two spikes are `delay` steps apart or one more (after Gers et al. 2002, measuring spike delays).
 
-    The one input is 1 at two steps and 0 at all others. The first spike comes at a step that is uniform in [0, `onset`),
-    so that counting from the beginning does not help; the second comes `delay` + k steps later, k uniform in
+    The one input is 1 at two steps and 0 at all others. The first spike comes at a step that is uniform in [0,
+    `onset`), so that counting from the beginning does not help; the second comes `delay` + k steps later, k uniform in
     [0, `intervals`), and at that step k is asked for. With delay 4 and k = 1:
 
         inputs   0 0 1 0 0 0 0 1 0 0
@@ -37,9 +37,7 @@ class PreciseTiming(Task):
 
     input_size = 1
 
-    def __init__(
-        self, delay: int = 49, intervals: int = 2, onset: int = 10, *, solved_accuracy: float = 0.99
-    ) -> None:
+    def __init__(self, delay: int = 49, intervals: int = 2, onset: int = 10, *, solved_accuracy: float = 0.99) -> None:
         for name, value, least in (("delay", delay, 1), ("intervals", intervals, 2), ("onset", onset, 1)):
             if value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")

@@ -11,9 +11,9 @@ from bench.store import DECIDED
 from reports import text
 from reports.comparisons import between
 from reports.figures import comparison as figures
-from reports.sections.content import Content, figure_section
 from reports.published import read_publication
 from reports.references import references_of
+from reports.sections.content import Content, figure_section
 from reports.statistics import interquartile_mean, probability_of_improvement
 from reports.style import contender_looks, save
 from reports.summary import REFERENCE_CELL, step_times

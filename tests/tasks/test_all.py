@@ -71,7 +71,7 @@ def test_shapes_losses_and_scores(task):
         assert score.dim() == 0
     values, step = task.cue(batch)
     assert len(values) == len(step) == 10
-    assert ((0 <= step) & (step < task.length)).all()
+    assert ((step >= 0) & (step < task.length)).all()
     held_out = task.held_out(7, torch.Generator().manual_seed(1))
     assert held_out.inputs.shape == (task.length, 7, task.input_size)
 

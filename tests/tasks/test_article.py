@@ -11,10 +11,10 @@ import torch
 from omegaconf import OmegaConf
 
 from bench.model import make_model
-from bench.training import Trainer
 from bench.seeds import make_streams
-from tests.bench.conftest import make_config
+from bench.training import Trainer
 from tasks import RandomTargets
+from tests.bench.conftest import make_config
 
 KERAS = """
 import sys
@@ -39,8 +39,8 @@ np.save(sys.argv[2], history.history["loss"])
 @pytest.mark.skipif(find_spec("keras") is None, reason="Keras is not installed")
 @pytest.mark.parametrize(("epsilon", "tolerance"), [(1e-12, 2e-5), (1e-7, 2e-3)])
 def test_the_loss_curve_is_keras(tmp_path, epsilon, tolerance):
-    """With Keras's own epsilon the curves differ in the third digit: it is added before the bias of the second moment is
-    corrected, where PyTorch adds it after that, as the paper's Algorithm 1 has it."""
+    """With Keras's own epsilon the curves differ in the third digit: it is added before the bias of the second moment
+    is corrected, where PyTorch adds it after that, as the paper's Algorithm 1 has it."""
     settings = OmegaConf.to_container(OmegaConf.load("conf/setting/article/random_targets.yaml"))
     settings["training"]["optimizer_options"] = {"eps": epsilon}
     config = make_config(

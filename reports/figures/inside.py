@@ -1,0 +1,154 @@
+"""Figures of what looks inside models found."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter
+
+from reports.figures.panels import contenders, legend, order, panels_of
+from reports.style import GATES, PANEL, TEXT, contender_looks
+
+LEAST_NORM = 1e-20  # that is drawn
+WHEN = {"start": "before training", "end": "after training"}
+
+
+def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: str, *, log: bool) -> Figure:
+    """Draw value over x, a row of two panels a problem, before and after training: medians over seeds and their range.
+
+    Args:
+        readings: of one kind and part.
+        results: whose contenders they are of.
+    """
+    problems = order(readings["problem"])
+    moments = [moment for moment in WHEN if (readings["moment"] == moment).any()]
+    titles = [f"{problem}: {WHEN[moment]}" for problem in problems for moment in moments]
+    figure, panels = panels_of(titles)
+    styles = contender_looks(results)
+    for problem in problems:
+        row = [panels[f"{problem}: {WHEN[moment]}"] for moment in moments]
+        for moment, axes in zip(moments, row, strict=True):
+            here = readings[(readings["problem"] == problem) & (readings["moment"] == moment)]
+            for contender, found in contenders(here, styles):
+                table = found.pivot_table(index="x", columns=["sweep", "seed"], values="value").astype(float)
+                if log:
+                    table = table.clip(lower=LEAST_NORM)
+                look = styles[contender]
+                axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=look.colour, alpha=0.1, lw=0)
+                axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=contender)
+            axes.set(title=f"{problem}: {WHEN[moment]}", xlabel=xlabel, ylabel=ylabel)
+            if log:
+                axes.set_yscale("log")
+            else:
+                axes.set_ylim(-0.05, 1.05)
+        if log:
+            low = min(axes.get_ylim()[0] for axes in row)
+            high = max(axes.get_ylim()[1] for axes in row)
+            for axes in row:
+                axes.set_ylim(low, high)
+    legend(figure, panels, styles)
+    return figure
+
+
+def gate_histograms(readings: pd.DataFrame) -> Figure:
+    """Draw how often each gate has which value, a panel a contender and problem: dotted before, solid after
+    training."""
+    names = _panel_names(readings)
+    figure, panels = panels_of(order(names))
+    for title, axes in panels.items():
+        here = readings[names == title]
+        for gate, found in here.groupby("part", sort=True):
+            for moment, style in (("start", ":"), ("end", "-")):
+                shares = found[found["moment"] == moment].groupby("x")["value"].mean()
+                if len(shares):
+                    label = str(gate) if moment == "end" else None
+                    axes.plot(shares.index, shares, color=GATES.get(str(gate), TEXT), ls=style, lw=1.8)
+                    _label_at_peak(axes, shares, label, GATES.get(str(gate), TEXT))
+        axes.set(title=title, xlabel="value of the gate", ylabel="share of all values", xlim=(0, 1))
+        axes.title.set_fontsize(9)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    return figure
+
+
+def _label_at_peak(axes: Axes, shares: "pd.Series[float]", label: str | None, colour: str) -> None:
+    if label is not None:
+        at = float(shares.idxmax())
+        side = "left" if at < 0.5 else "right"
+        axes.annotate(
+            label, (at, float(shares.max())), color=colour, fontsize=10, fontweight="bold", ha=side, va="bottom",
+            xytext=(4 if side == "left" else -4, 1), textcoords="offset points",
+        )  # fmt: skip
+
+
+def maps(readings: pd.DataFrame, xlabel: str, ylabel: str, *, label: str) -> Figure:
+    """Draw grids of numbers between 0 and 1 as images, a panel each contender, problem and part: of the lowest seed,
+    after training."""
+    seeds = readings.groupby(["problem", "contender"])["seed"].transform("min")
+    readings = readings[(readings["seed"] == seeds) & (readings["moment"] == "end")]
+    single = readings["part"].nunique() == 1
+    names = _panel_names(readings) if single else _panel_names(readings) + ", " + readings["part"]
+    figure, panels = panels_of(order(names))
+    image: Any = None
+    for title, axes in panels.items():
+        here = readings[names == title]
+        table = here.pivot_table(index="y", columns="x", values="value").sort_index().astype(float)
+        columns, rows = table.columns.to_numpy(dtype=float), table.index.to_numpy(dtype=float)
+        image = axes.pcolormesh(columns, rows, table.to_numpy(), cmap="viridis", vmin=0, vmax=1, shading="nearest")
+        axes.set_facecolor("#f2f2f2")
+        axes.grid(visible=False)
+        axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
+        axes.title.set_fontsize(9)
+    figure.colorbar(image, ax=list(panels.values()), label=label, shrink=0.8)
+    return figure
+
+
+def eigenvalues(readings: pd.DataFrame) -> Figure:
+    """Draw eigenvalues in the complex plane with the unit circle, a panel a contender and problem: grey crosses before,
+    dots after training, all seeds."""
+    names = _panel_names(readings)
+    figure, panels = panels_of(order(names), height=PANEL[0] * 0.95)
+    styles = contender_looks(readings)
+    angle = np.linspace(0, 2 * math.pi, 200)
+    for title, axes in panels.items():
+        here = readings[names == title]
+        colour = styles[here["contender"].iloc[0]].colour
+        axes.plot(np.cos(angle), np.sin(angle), color=TEXT, lw=0.8)
+        for moment, shade, marker in (("start", "#999999", "x"), ("end", colour, ".")):
+            found = here[here["moment"] == moment]
+            axes.plot(found["x"], found["y"], ls="", marker=marker, ms=4, color=shade, alpha=0.5)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set(title=title, xlabel="real part", ylabel="imaginary part")
+        axes.title.set_fontsize(9)
+    marks = [
+        Line2D([], [], ls="", marker="x", color="#999999", label=WHEN["start"]),
+        Line2D([], [], ls="", marker="o", ms=4, color=TEXT, label=WHEN["end"]),
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=2)
+    return figure
+
+
+def step_sizes(readings: pd.DataFrame, results: pd.DataFrame) -> Figure:
+    """Draw update-to-weight ratios of all parameters together over training, a panel a problem: medians over seeds."""
+    figure, panels = panels_of(order(readings["problem"]))
+    styles = contender_looks(results)
+    for problem, axes in panels.items():
+        for contender, found in contenders(readings[readings["problem"] == problem], styles):
+            medians = found.groupby("step")["value"].median()
+            look = styles[contender]
+            axes.plot(
+                medians.index, medians, color=look.colour, ls=look.dash, marker=look.marker, ms=4, label=contender
+            )
+        axes.set_yscale("log")
+        axes.set(title=problem, xlabel="training steps", ylabel="‖Δw‖ / ‖w‖ of the next step")
+    legend(figure, panels, styles)
+    return figure
+
+
+def _panel_names(readings: pd.DataFrame) -> "pd.Series[str]":
+    if readings["problem"].nunique() == 1:
+        return readings["contender"].astype(str)
+    return readings["contender"].astype(str) + " on " + readings["problem"].astype(str)

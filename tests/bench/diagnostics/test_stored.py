@@ -1,0 +1,128 @@
+"""What looks find is stored with the run, survives an interruption, and does not touch the run itself."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from bench.config import Diagnostics
+from bench.errors import ConfigError
+from bench.files import Damaged
+from bench.frames import diagnostics_frame, write_frames
+from bench.identity import run_id
+from bench.runner import run
+from bench.store import RunFolder
+from reports.report import write_report
+from tests.bench.conftest import make_config
+
+LOOKS = {"kinds": ["gradient_flow", "gates", "memory", "attention", "jacobian", "updates"], "sequences": 70}
+
+
+def folder_of(config):
+    return RunFolder(config_folder(config), run_id(config))
+
+
+def config_folder(config):
+    from pathlib import Path
+
+    return Path(config.results_dir) / config.name
+
+
+def without_clocks(result):
+    return {key: value for key, value in result.items() if "second" not in key and key not in ("step_ms", "run_id")}
+
+
+def test_the_run_is_the_same_with_and_without(tmp_path):
+    plain = make_config(tmp_path / "plain")
+    looked = make_config(tmp_path / "looked", diagnostics={**LOOKS, "every": 5})
+    one, two = run(plain), run(looked)
+    assert run_id(plain) != run_id(looked)
+    for result in (one, two):
+        result.pop("config", None)
+        result.pop("files", None)
+        result.pop("sha256", None)
+    assert without_clocks(one) == without_clocks(two)
+    readings = folder_of(looked).read().readings
+    moments = {(reading["moment"], reading["step"]) for reading in readings}
+    assert moments == {("start", 0), ("end", 20), *(("training", step) for step in (5, 10, 15, 20))}
+    assert folder_of(plain).read().readings == []
+
+
+def test_an_interrupted_run_has_the_same_looks(tmp_path):
+    whole = make_config(tmp_path / "whole", diagnostics={**LOOKS, "every": 3}, checkpoint={"steps": 4})
+    run(whole)
+    parts = make_config(tmp_path / "parts", diagnostics={**LOOKS, "every": 3}, checkpoint={"steps": 4})
+    calls = iter(range(10**6))
+    assert run(parts, stopping=lambda: next(calls) == 6)["status"] == "interrupted"
+    # A process that died after its last checkpoint leaves looks of after it, and half a line.
+    path = folder_of(parts).path / "diagnostics.jsonl"
+    last = json.loads(path.read_text().splitlines()[-1])
+    path.write_text(path.read_text() + json.dumps({**last, "step": 9}) + '\n{"step": 12, "mom')
+    run(parts)
+    assert folder_of(parts).read().readings == folder_of(whole).read().readings
+
+
+def test_damage_is_noticed(tmp_path):
+    config = make_config(tmp_path, diagnostics=LOOKS)
+    run(config)
+    path = folder_of(config).path / "diagnostics.jsonl"
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    with pytest.raises(Damaged, match="checksum"):
+        folder_of(config).read()
+    path.unlink()
+    with pytest.raises(Damaged, match="cannot be read"):
+        folder_of(config).read()
+
+
+@pytest.mark.parametrize(
+    "changed", [{"x": [1.0]}, {"value": ["a"] * 3}, {"kind": "<b>"}, {"moment": "later"}, {"step": None}, {"y": None}]
+)
+def test_what_is_no_reading_is_refused(tmp_path, changed):
+    from bench.store import parse_readings
+
+    good = {"step": 0, "moment": "start", "kind": "k", "part": "p", "x": [1, 2, 3], "y": [], "value": [1, 2, 3]}
+    path = tmp_path / "diagnostics.jsonl"
+    assert parse_readings(json.dumps(good).encode(), path) == [good]
+    with pytest.raises(Damaged, match="no reading"):
+        parse_readings(json.dumps({**good, **changed}).encode(), path)
+
+
+def test_a_report_shows_what_was_found(tmp_path):
+    for cell in ("LSTM", "GRU", "RNN", "AttentionLSTM"):
+        name = {"AttentionLSTM": "attention_lstm"}.get(cell, cell.lower())
+        for seed in (0, 1):
+            cell_options = {"_target_": f"cells.{cell}", "name": name}
+            run(make_config(tmp_path, cell=cell_options, seed=seed, diagnostics={**LOOKS, "every": 10}))
+    sweep = tmp_path / "scratch"
+    write_frames(sweep)
+    stored = pd.read_parquet(sweep / "diagnostics.parquet")
+    assert set(stored["moment"]) == {"start", "training", "end"}
+    report = write_report([sweep]).path
+    text = report.read_text()
+    for heading, figure in (
+        ("## Gradient flow", "gradient_flow"),
+        ("## Gates", "gate_histograms"),
+        ("steps at which the input made a difference", "gate_maps"),
+        ("## Memory in the state", "memory"),
+        ("## Attention", "attention"),
+        ("## Recurrent Jacobian", "jacobian"),
+        ("## Step sizes", "step_sizes"),
+    ):
+        assert heading in text
+        assert (report.parent / f"{figure}.png").stat().st_size > 5000
+    # The table alone makes the same sections.
+    decay = stored[(stored["kind"] == "decay") & (stored["cell"] == "rnn") & (stored["moment"] == "start")]["value"]
+    assert f"{decay.median():.2f}"[:3] in text
+
+
+def test_nothing_is_stored_where_nothing_was_looked_at(tmp_path):
+    run(make_config(tmp_path))
+    write_frames(tmp_path / "scratch")
+    assert not (tmp_path / "scratch" / "diagnostics.parquet").exists()
+    assert diagnostics_frame([]).empty
+
+
+def test_unknown_kinds_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"diagnostics.kinds=gate: .*gates"):
+        make_config(tmp_path, diagnostics={"kinds": ["gate"]})
+    assert Diagnostics().kinds == []
