@@ -204,7 +204,7 @@ def describe_groups() -> str:
     """Return the sweeps, cells, tasks and launchers, a line each, as their files describe themselves."""
     lines = []
     root = Path(conf.__file__).parent
-    groups = ("sweep", "cell", "task", "tuning", "launch")
+    groups = ("sweep", "cell", "initialization", "task", "missing", "diagnostics", "tuning", "launch")
     for group, prefix in ((group, f"+{group}=" if group in ("sweep", "launch") else f"{group}=") for group in groups):
         lines.append("")
         files = sorted((root / group).glob("*.yaml"))

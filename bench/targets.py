@@ -91,6 +91,9 @@ def _convert(group: str, values: dict[str, Any], typed: dict[str, Option]) -> di
         (key, annotation if _is_plain(annotation) else Any, field(default=MISSING))
         for key, (annotation, _) in typed.items()
     ]
+    # OmegaConf makes an int a float where that is asked for, but not where a word would do too.
+    real = {key for key, annotation, _ in fields if {float, str} <= set(typing.get_args(annotation))}
+    values = {key: float(value) if key in real and type(value) is int else value for key, value in values.items()}
     schema = OmegaConf.structured(make_dataclass(group, fields))
     OmegaConf.set_struct(schema, False)
     try:

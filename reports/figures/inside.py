@@ -58,7 +58,7 @@ def gate_histograms(readings: pd.DataFrame) -> Figure:
     """Draw how often each gate has which value, a panel a contender and problem: dotted before, solid after
     training."""
     names = _panel_names(readings)
-    figure, panels = panels_of(order(names))
+    figure, panels = panels_of(_in_order(names, readings))
     for title, axes in panels.items():
         here = readings[names == title]
         for gate, found in here.groupby("part", sort=True):
@@ -91,7 +91,7 @@ def maps(readings: pd.DataFrame, xlabel: str, ylabel: str, *, label: str) -> Fig
     readings = readings[(readings["seed"] == seeds) & (readings["moment"] == "end")]
     single = readings["part"].nunique() == 1
     names = _panel_names(readings) if single else _panel_names(readings) + ", " + readings["part"]
-    figure, panels = panels_of(order(names))
+    figure, panels = panels_of(_in_order(names, readings))
     image: Any = None
     for title, axes in panels.items():
         here = readings[names == title]
@@ -110,7 +110,7 @@ def eigenvalues(readings: pd.DataFrame) -> Figure:
     """Draw eigenvalues in the complex plane with the unit circle, a panel a contender and problem: grey crosses before,
     dots after training, all seeds."""
     names = _panel_names(readings)
-    figure, panels = panels_of(order(names), height=PANEL[0] * 0.95)
+    figure, panels = panels_of(_in_order(names, readings), height=PANEL[0] * 0.95)
     styles = contender_looks(readings)
     angle = np.linspace(0, 2 * math.pi, 200)
     for title, axes in panels.items():
@@ -146,6 +146,18 @@ def step_sizes(readings: pd.DataFrame, results: pd.DataFrame) -> Figure:
         axes.set(title=problem, xlabel="training steps", ylabel="‖Δw‖ / ‖w‖ of the next step")
     legend(figure, panels, styles)
     return figure
+
+
+def _in_order(names: "pd.Series[str]", readings: pd.DataFrame) -> list[str]:
+    """Return the panels' names, contenders as in legends, then problems."""
+    ranks = list(contender_looks(readings))
+    problems = order(readings["problem"])
+    named = readings.assign(name=names).drop_duplicates("name")
+    keyed = [
+        (ranks.index(str(row["contender"])), problems.index(str(row["problem"])), str(row["name"]))
+        for _, row in named.iterrows()
+    ]
+    return [name for _, _, name in sorted(keyed)]
 
 
 def _panel_names(readings: pd.DataFrame) -> "pd.Series[str]":

@@ -180,11 +180,15 @@ def _of(content: Content, kind: str, part: str | None = None) -> pd.DataFrame:
 
 
 def _fewer(readings: pd.DataFrame) -> pd.DataFrame:
-    """Return the readings of as many contenders and problems as a figure has panels for, the first ones."""
-    keys = ["problem", "contender"]
-    parts = readings["part"].nunique() if readings["kind"].iloc[0] == "gate_map" else 1
-    shown = readings[keys].drop_duplicates().head(max(1, MOST_PANELS // parts))
-    return readings.merge(shown, on=keys)
+    """Return the readings of as many problems as a figure has panels for, with a panel each contender; at least one."""
+    each = readings[["contender", "part"]].drop_duplicates() if _has_maps(readings) else readings[["contender"]]
+    problems = list(dict.fromkeys(readings["problem"]))[: max(1, MOST_PANELS // len(each.drop_duplicates()))]
+    return readings[readings["problem"].isin(problems)]
+
+
+def _has_maps(readings: pd.DataFrame) -> bool:
+    """Tell whether each part has a panel of its own."""
+    return bool((readings["kind"] == "gate_map").any())
 
 
 def _median(content: Content, problem: str, contender: str, kind: str, part: str, moment: str) -> str:

@@ -8,7 +8,7 @@ import torch
 import yaml
 
 import conf
-from bench.config import Checkpoint, Config, Timing, Tracking, Training, Tuning
+from bench.config import Checkpoint, Config, Diagnostics, Timing, Tracking, Training, Tuning
 from bench.errors import ConfigError
 from bench.identity import run_id
 from bench.model import make_model, make_task
@@ -111,10 +111,11 @@ def test_the_yaml_files_show_the_schemas_defaults():
     assert read("tracking/wandb.yaml") == asdict(Tracking())
     assert read("checkpoint/default.yaml") == asdict(Checkpoint())
     assert read("tuning/none.yaml") == asdict(Tuning())
+    assert read("diagnostics/none.yaml") == asdict(Diagnostics())
     root = {key: value for key, value in read("config.yaml").items() if key not in ("defaults", "hydra")}
     schema = {key: value for key, value in asdict(Config()).items() if key in root}
     assert root == schema
-    groups = {"cell", "task", "training", "timing", "tracking", "checkpoint", "tuning"}
+    groups = {"cell", "task", "training", "timing", "tracking", "checkpoint", "tuning", "diagnostics"}
     assert set(asdict(Config())) - set(root) == groups
 
 
