@@ -97,7 +97,9 @@ def maps(readings: pd.DataFrame, xlabel: str, ylabel: str, *, label: str) -> Fig
         here = readings[names == title]
         table = here.pivot_table(index="y", columns="x", values="value").sort_index().astype(float)
         columns, rows = table.columns.to_numpy(dtype=float), table.index.to_numpy(dtype=float)
-        image = axes.pcolormesh(columns, rows, table.to_numpy(), cmap="viridis", vmin=0, vmax=1, shading="nearest")
+        image = axes.pcolormesh(
+            columns, rows, table.to_numpy(), cmap="viridis", vmin=0, vmax=1, shading="nearest", rasterized=True
+        )
         axes.set_facecolor("#f2f2f2")
         axes.grid(visible=False)
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
@@ -119,7 +121,7 @@ def eigenvalues(readings: pd.DataFrame) -> Figure:
         axes.plot(np.cos(angle), np.sin(angle), color=TEXT, lw=0.8)
         for moment, shade, marker in (("start", "#999999", "x"), ("end", colour, ".")):
             found = here[here["moment"] == moment]
-            axes.plot(found["x"], found["y"], ls="", marker=marker, ms=4, color=shade, alpha=0.5)
+            axes.plot(found["x"], found["y"], ls="", marker=marker, ms=4, color=shade, alpha=0.5, rasterized=True)
         axes.set_aspect("equal", adjustable="datalim")
         axes.set(title=title, xlabel="real part", ylabel="imaginary part")
         axes.title.set_fontsize(9)

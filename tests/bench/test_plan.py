@@ -1,5 +1,7 @@
 """The plan is what Hydra would run, found in less time."""
 
+from pathlib import Path
+
 import pytest
 from hydra import initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -7,12 +9,15 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
+import conf
 from bench.config import from_hydra, register_schema
 from bench.errors import ConfigError
 from bench.identity import run_id
 from bench.plan import make_plan
 from bench.runner import run, store_failure
 from bench.store import RunFolder
+
+CONF = Path(conf.__file__).parent
 
 
 @pytest.fixture
@@ -61,6 +66,45 @@ def test_a_wrong_value_in_one_of_many_runs_is_found_before_any_begins(compose):
         make_plan(compose("cell=lstm,gru", "training.nothing=1,2"))
     with pytest.raises(ConfigError, match="nothing"):
         make_plan(compose("cell=lstm", "++training.nothing=1"))
+
+
+def test_excluded_combinations_are_left_out(compose):
+    sizes = ("cell=rnn,lstm,gru", "cell.hidden_size=4,8", "seed=0,1")
+    plan = make_plan(compose(*sizes, "exclude=[{cell: [rnn, gru], cell.hidden_size: 4}, {seed: 1, cell: lstm}]"))
+    kept = {(c.cell["name"], c.cell["hidden_size"], c.seed) for c in plan.configs.values()}
+    assert kept == {("rnn", 8, 0), ("rnn", 8, 1), ("gru", 8, 0), ("gru", 8, 1), ("lstm", 4, 0), ("lstm", 8, 0)}
+    with pytest.raises(ConfigError, match="exclude: leaves out every run"):
+        make_plan(compose("cell=lstm", "exclude=[{cell: lstm}]"))
+    with pytest.raises(ConfigError, match="exclude: must be"):
+        make_plan(compose("cell=lstm", "exclude=[lstm]"))
+
+
+@pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
+def test_every_sweep_can_be_planned(compose, sweep):
+    configs = make_plan(compose(f"+sweep={sweep}", "seed=0")).configs.values()
+    assert {config.name for config in configs} == {sweep}
+    for config in configs:  # of a sweep that trains, each task's settings are its own
+        assert not config.train or (CONF / "setting" / sweep / f"{config.task['name']}.yaml").exists()
+
+
+def test_initialisations_are_those_of_their_files(compose):
+    plan = make_plan(compose("+sweep=initialisation", "seed=0", "task=adding"))
+    found = {
+        (c.cell["name"], c.cell["initialization"], c.cell.get("forget_bias"), c.cell.get("nonlinearity"))
+        for c in plan.configs.values()
+    }
+    assert found == {
+        ("rnn", "uniform", None, "tanh"),
+        ("rnn", "orthogonal", None, "tanh"),
+        ("rnn", "identity", None, "relu"),
+        ("lstm", "uniform", 1.0, None),
+        ("lstm", "orthogonal", 1.0, None),
+        ("lstm", "uniform", "chrono", None),
+        ("lstm", "uniform", 0.0, None),
+        ("lstm", "uniform", 3.0, None),
+    }
+    chrono = next(c for c in plan.configs.values() if c.cell.get("forget_bias") == "chrono")
+    assert chrono.cell["longest_memory"] == chrono.task["length"]
 
 
 def test_a_sweep_without_end_is_refused(compose):

@@ -11,13 +11,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cells import GRU, LSTM, RNN, AttentionLSTM, Cell, PeepholeLSTM, native
+from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, Cell, PeepholeLSTM, native
 from tests.cells.conftest import random_state, unroll
 from tests.cells.test_backends import assert_equals_step
 
 pytestmark = pytest.mark.skipif(not native.library().loaded, reason="no native kernels here")
 
 KINDS = [(RNN, {}), (RNN, {"nonlinearity": "relu"}), (LSTM, {}), (PeepholeLSTM, {}), (GRU, {})]
+ABLATED = [
+    (AblatedLSTM, {name: name == "coupled_gates"})
+    for name in (
+        "input_gate", "forget_gate", "output_gate", "input_activation", "output_activation", "coupled_gates",
+    )
+]  # fmt: skip
 DTYPES = [torch.float32, torch.float64]
 
 
@@ -97,7 +103,7 @@ def test_functions_of_what_is_no_ordinary_number(function, dtype):
     inputs=st.integers(1, 20),
     hidden=st.one_of(st.integers(1, 40), st.sampled_from([48, 63, 64, 65, 80, 130])),
     threads=st.sampled_from([1, 2]),
-    kind=st.sampled_from(KINDS),
+    kind=st.sampled_from([*KINDS, *ABLATED]),
     dtype=st.sampled_from(DTYPES),
 )
 def test_equals_the_equations_for_any_shape(time, batch, inputs, hidden, threads, kind, dtype):

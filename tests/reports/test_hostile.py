@@ -42,11 +42,28 @@ def hurt(frame: pd.DataFrame, chance: random.Random) -> pd.DataFrame:
     return frame
 
 
+def looks_inside(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of looks inside with a few points of every kind."""
+    rows = []
+    kinds = [("gradient_flow", "h"), ("decay", "h"), ("at_rest", "h"), ("gate_histogram", "f"), ("gate_map", "f"),
+             ("gate_saturation", "f"), ("memory", "state"), ("attention", "attention"), ("jacobian", "state"),
+             ("updates", "all")]  # fmt: skip
+    for _, run in results[results["seed"] == 0].iterrows():
+        who = {name: run[name] for name in ("sweep", "run_id", "cell", "task", "seed")}
+        for moment, step in (("start", 0), ("training", 50), ("end", 100)):
+            for kind, part in kinds:
+                known = {"step": step, "moment": moment, "kind": kind, "part": part}
+                rows += [{**who, **known, "x": x, "y": y, "value": 0.5} for x in (0.0, 1.0) for y in (0.0, 1.0)]
+    return pd.DataFrame(rows).convert_dtypes()
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_tables_with_any_values_make_a_report_or_are_refused(tmp_path: Path, sweep: Path):
     write_frames(sweep)
     shutil.rmtree(sweep / "runs")
-    tables = {name: pd.read_parquet(sweep / f"{name}.parquet") for name in ("results", "curves", "timing")}
+    looks_inside(pd.read_parquet(sweep / "results.parquet")).to_parquet(sweep / "diagnostics.parquet")
+    names = ("results", "curves", "timing", "diagnostics")
+    tables = {name: pd.read_parquet(sweep / f"{name}.parquet") for name in names}
     outcomes, wrong = {"whole": 0, "in part": 0, "refused": 0}, []
     for number in range(CASES):
         chance = random.Random(number)

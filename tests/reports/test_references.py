@@ -1,0 +1,106 @@
+"""Which contenders are compared where a sweep names a reference."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reports.comparisons import compare
+from reports.load import load
+from reports.published import read_publication
+from reports.references import compared_pairs, references_of
+from reports.report import write_report
+from tests.reports.conftest import write_run
+
+
+def frame(rows: list[dict], reference: str) -> pd.DataFrame:
+    return pd.DataFrame(rows).assign(reference=reference)
+
+
+CELLS = frame([{"cell": name, "contender": name} for name in ("lstm", "gru", "rnn")], '{"cell": "lstm"}')
+
+
+def test_without_a_reference_all_pairs_are_compared():
+    pairs = [("lstm", "gru"), ("lstm", "rnn"), ("gru", "rnn")]
+    assert compared_pairs(CELLS.assign(reference="{}")) == pairs
+    assert compared_pairs(CELLS.drop(columns="reference")) == pairs
+    assert compared_pairs(CELLS.assign(reference='{"cell": "nobody"}')) == pairs
+
+
+def test_with_one_everything_is_compared_with_it():
+    assert references_of(CELLS) == {"lstm": "lstm", "gru": "lstm", "rnn": "lstm"}
+    assert compared_pairs(CELLS) == [("lstm", "gru"), ("lstm", "rnn")]
+
+
+def test_each_cell_has_a_reference_of_its_own_where_there_is_one():
+    rows = [
+        {"cell": "lstm", "contender": "lstm, 1", "cell.initialization": "uniform", "cell.forget_bias": "1.0"},
+        {"cell": "lstm", "contender": "lstm, 0", "cell.initialization": "uniform", "cell.forget_bias": "0.0"},
+        {"cell": "lstm", "contender": "lstm, chrono", "cell.initialization": "uniform", "cell.forget_bias": "chrono"},
+        {"cell": "rnn", "contender": "rnn", "cell.initialization": "uniform", "cell.forget_bias": None},
+        {"cell": "rnn", "contender": "rnn, identity", "cell.initialization": "identity", "cell.forget_bias": None},
+    ]
+    found = frame(rows, '{"cell.initialization": "uniform", "cell.forget_bias": 1.0}')
+    assert compared_pairs(found) == [
+        ("lstm, 1", "lstm, 0"),
+        ("lstm, 1", "lstm, chrono"),
+        ("rnn", "rnn, identity"),
+    ]
+
+
+@pytest.fixture
+def ablation(tmp_path: Path) -> Path:
+    folder = tmp_path / "ablation"
+    for seed in range(10):
+        for cell, steps in (("peephole_lstm", 600), ("no_forget_gate", 1200), ("no_peepholes", 620), ("lstm", 640)):
+            write_run(folder, cell, "adding", seed, steps + 50 * (seed % 3), reference={"cell": "peephole_lstm"})
+        write_run(folder, "no_input_gate", "adding", seed, None, reference={"cell": "peephole_lstm"})
+    return folder
+
+
+def test_only_what_is_compared_is_corrected_for(ablation: Path):
+    found = compare(load(ablation).results)
+    assert set(found["first"]) == {"peephole_lstm"}
+    assert len(found) == 4
+    row = found[found["second"] == "no_forget_gate"].iloc[0]
+    assert row["p_corrected"] == pytest.approx(4 * row["p"])
+    assert row["differs"]
+
+
+def test_the_report_says_it_beside_the_paper(ablation: Path):
+    path = write_report([ablation]).path
+    text = path.read_text()
+    assert "## Differences from peephole_lstm" in text
+    assert (path.parent / "differences.png").stat().st_size > 5000
+    assert not (path.parent / "pairwise.png").exists()
+    assert "On **adding**, peephole_lstm solved 10/10" in text
+    table = [line for line in text.splitlines() if line.startswith("| no_forget_gate") and "critical" in line]
+    assert len(table) == 1
+    assert "(established)" in table[0]
+    assert "| torch " in table[0]  # which backend computed it
+    assert "2017" in text
+    assert "unconfirmed" in next(
+        line for line in text.splitlines() if line.startswith("| no_input_gate") and "(unc" in line
+    )
+
+
+def test_strategies_are_contenders_and_not_problems(tmp_path: Path):
+    folder = tmp_path / "missing"
+    for seed in range(3):
+        for strategy, steps in (("mask", 300), ("zero", 600)):
+            settings = {"strategy": strategy, "correlation": 0.0}
+            write_run(
+                folder, "lstm", "adding", seed, steps, settings=settings, reference={"task.strategy": "mask"}
+            )  # fmt: skip
+    stored = load(folder)
+    assert set(stored.results["problem"]) == {"adding"}
+    assert set(stored.results["contender"]) == {"lstm, mask", "lstm, zero"}
+    found = compare(stored.results)
+    assert [(row["first"], row["second"]) for _, row in found.iterrows()] == [("lstm, mask", "lstm, zero")]
+    assert found["ratio"].iloc[0].estimate == pytest.approx(2.0)
+
+
+def test_publications_say_where_they_are_from():
+    found = read_publication("greff2017")
+    assert "arXiv:1503.04069" in found["source"]
+    assert len(found["findings"]) == 8
