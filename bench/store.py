@@ -190,7 +190,7 @@ class RunFolder:
             lines.writelines(to_json(reading) + "\n" for reading in readings)
 
     def forget_readings(self, after: int) -> None:
-        """Drop what looks after a step found: a run goes on from there.
+        """Drop what looks after a step found, and what one at the end did: a run goes on from there.
 
         Raises:
             Damaged: what is stored is no readings.
@@ -199,7 +199,8 @@ class RunFolder:
             return
         whole = read_bytes(self._readings, METRICS_BYTES)
         text = whole[: whole.rfind(b"\n") + 1]  # a line that was being written when the process ended is none
-        kept = [reading for reading in parse_readings(text, self._readings) if reading["step"] <= after]
+        found = parse_readings(text, self._readings)
+        kept = [reading for reading in found if reading["step"] <= after and reading["moment"] != "end"]
         write_text_atomic(self._readings, "".join(to_json(reading) + "\n" for reading in kept))
 
     def metrics_state(self) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def test_an_interrupted_run_has_the_same_looks(tmp_path):
     # A process that died after its last checkpoint leaves looks of after it, and half a line.
     path = folder_of(parts).path / "diagnostics.jsonl"
     last = json.loads(path.read_text().splitlines()[-1])
-    path.write_text(path.read_text() + json.dumps({**last, "step": 9}) + '\n{"step": 12, "mom')
+    later = [{**last, "step": 9}, {**last, "moment": "end"}]
+    path.write_text(path.read_text() + "".join(json.dumps(line) + "\n" for line in later) + '{"step": 12, "mom')
     run(parts)
     assert folder_of(parts).read().readings == folder_of(whole).read().readings
 
