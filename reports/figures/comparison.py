@@ -68,7 +68,7 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
             filled = look.colour if found["differs"] else "white"
             if not bound and math.isfinite(ratio.high) and ratio.low > 0:
                 axes.plot([ratio.low, ratio.high], [place, place], color=look.colour, lw=1.8)
-            marker = {"≥": ">", "≤": "<"}.get(bound, look.marker)
+            marker = {"≥": ">", "≤": "<"}.get(bound, "o")
             axes.plot(ratio.estimate, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
         axes.axvline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
         axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])

@@ -28,7 +28,7 @@ def gradient_flow(content: Content) -> str:
         "reaches any distance.",
     )
     rows = []
-    for (problem, contender), _ in found.groupby(["problem", "contender"], sort=False):
+    for problem, contender in _subjects(content, found):
         row = {"problem": problem, "cell": contender}
         for moment, when in figures.WHEN.items():
             for kind, part, name in (("decay", "h", "h"), ("decay", "c", "c"), ("at_rest", "h", "linearised")):
@@ -60,7 +60,10 @@ def gates(content: Content) -> str:
     )
     rows = []
     saturation = _of(content, "gate_saturation")
-    for (problem, contender, gate), part in saturation.groupby(["problem", "contender", "part"], sort=False):
+    parts_of = dict(list(saturation.groupby(["problem", "contender", "part"], sort=False)))
+    for (problem, contender, gate), part in (
+        (key, parts_of[key]) for subject in _subjects(content, saturation) for key in parts_of if key[:2] == subject
+    ):
         row = {"problem": problem, "cell": contender, "gate": gate}
         for moment, when in figures.WHEN.items():
             for side, name in ((0.0, "closed"), (1.0, "open")):
@@ -157,11 +160,11 @@ def updates(content: Content) -> str:
             "problem": problem,
             "cell": contender,
             **{
-                when: _median(content, str(problem), str(contender), "updates", "all", moment)
+                when: _median(content, problem, contender, "updates", "all", moment)
                 for moment, when in figures.WHEN.items()
             },
         }
-        for (problem, contender), _ in found.groupby(["problem", "contender"], sort=False)
+        for problem, contender in _subjects(content, found)
     ]
     note = (
         "‖Δw‖ / ‖w‖ of the next step, all parameters together, medians over seeds with their range. About 0.001 is "
@@ -169,6 +172,13 @@ def updates(content: Content) -> str:
         "parameter's."
     )
     return "\n\n".join([*parts, text.table(rows), note])
+
+
+def _subjects(content: Content, readings: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the problems and contenders of readings, in the order of the report's other tables."""
+    there = set(zip(readings["problem"], readings["contender"], strict=True))
+    named = zip(content.results["problem"], content.results["contender"], strict=True)
+    return [(str(problem), str(contender)) for problem, contender in named if (problem, contender) in there]
 
 
 def _of(content: Content, kind: str, part: str | None = None) -> pd.DataFrame:
