@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from reports.comparisons import between
-from reports.figures.panels import contenders, legend, log_plain, order, panels_of
+from reports.figures.panels import SEVERAL, contenders, legend, log_plain, order, panels_of
 from reports.statistics import performance_profile
 from reports.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.text import amount
@@ -76,13 +76,24 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
         axes.set_xscale("log")
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, 0.8), max(high, 1.25))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axes.xaxis.set_major_locator(FixedLocator(_ratio_ticks(*axes.get_xlim())))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(f"{problem}: {here_quantity(comparisons, problem)}", fontsize=9)
     for axes in list(panels.values())[1::2]:
         axes.set_yticklabels([])
     return figure
+
+
+def _ratio_ticks(low: float, high: float) -> list[float]:
+    """Return round ratios between two, 1 among them: at least three, if there are as many, of the roundest kind."""
+    ticks: list[float] = [1.0]
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
+        found = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
+        ticks = [tick for tick in found if low <= tick <= high]
+        if len(ticks) >= SEVERAL:
+            break
+    return ticks
 
 
 def here_quantity(comparisons: pd.DataFrame, problem: str) -> str:

@@ -54,7 +54,8 @@ def _against_reference(content: Content, problems: list[str], references: dict[s
         "differences",
         "How many times as much each needed as its reference, in pairs of the same seed, with 95 % intervals. Filled "
         "marks are differences established at 5 % over all comparisons of this report; hollow ones may be chance. "
-        "Arrow heads are bounds, where unsolved runs count as their budget.",
+        "Arrow heads are bounds, where unsolved runs count as their budget; where both have some, there is no "
+        "interval.",
     )
     published = _beside_publication(content, shown)
     return "\n\n".join(filter(None, [section, published, text.table(_rows(shown)), _notes(len(shown) < len(found))]))
