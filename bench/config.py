@@ -50,7 +50,6 @@ class Timing:
     block_seconds: float = 0.01
     max_seconds: float | None = None
     backends: str = "own"
-    points: list[Any] = field(default_factory=list)
 
 
 @dataclass
@@ -124,6 +123,11 @@ class Config:
     lengthen: list[int] = field(default_factory=list)
     reference: dict[str, Any] = field(default_factory=dict)
     exclude: list[Any] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
+    part: str | None = None
+    scale: str = "full"
+    scales: dict[str, Any] = field(default_factory=dict)
+    claims: str | None = None
     horizon: int | None = None
     results_dir: str = "results"
 
@@ -235,11 +239,6 @@ def _check_values(config: Config) -> None:
     ):
         if choice not in choices:
             raise ConfigError(f"{key}={choice}: no such choice.{nearest(str(choice), filter(None, choices))}")
-    if timing.points and config.train:
-        raise ConfigError("timing.points: further points are timed without training only; set train=false")
-    for point in timing.points:
-        if not isinstance(point, dict):
-            raise ConfigError(f"timing.points: {point}: must be a mapping of settings, as {{horizon: 50}}")
     if config.tuning.search and not config.tuning.selection_seeds:
         raise ConfigError("tuning.search: settings are selected on seeds of their own; set tuning.selection_seeds=[…]")
     cores = os.cpu_count() or 1

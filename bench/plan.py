@@ -1,10 +1,11 @@
 """What a command is going to run: every configuration, checked, before the first one starts."""
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,12 +17,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.config import RETRY, Config, from_hydra
-from bench.errors import ConfigError, explain
+from bench.errors import ConfigError, explain, nearest
 from bench.identity import run_id
 from bench.matching import check_matches, matched
 from bench.model import count_parameters, make_model, make_task
 from bench.process import memory_bytes
 from bench.store import RunFolder
+from bench.timing import case_key
 from bench.tuning import plan_round
 
 MOST_RUNS = 1_000_000  # of a sweep
@@ -38,6 +40,7 @@ class Plan:
         finished: the ids of those whose result was stored before.
         retried: the ids of those of them that are asked for again, by `retry`; None if it is not set.
         to_come: how many further runs there will be, which depend on how these end.
+        timed: what is timed and not trained, by `bench.timing.case_key`; if nothing is, all runs are timed.
     """
 
     sweep: Path
@@ -46,6 +49,7 @@ class Plan:
     finished: frozenset[str]
     retried: frozenset[str] | None = None
     to_come: int = 0
+    timed: dict[str, Config] = field(default_factory=dict)
 
     @property
     def pending(self) -> dict[str, Config]:
@@ -56,7 +60,7 @@ class Plan:
 
     @property
     def first(self) -> Config:
-        return next(iter(self.configs.values()))
+        return next(iter([*self.configs.values(), *self.timed.values()]))
 
 
 def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter) -> Plan:
@@ -71,28 +75,42 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     """
     composer = _Composer.of(master)
     if composer is None:
+        _check_single(master)
         runs: list[tuple[list[str], Config]] = [([], from_hydra(master))]
         to_come = 0
     else:
         jobs, to_come = _all_jobs(master, composer)
         runs = [(job, from_hydra(composer.compose(job))) for job in watch(jobs)]
     check_matches(config for _, config in runs)
-    configs, overrides = {}, {}
+    configs: dict[str, Config] = {}
+    timed: dict[str, Config] = {}
+    overrides: dict[str, list[str]] = {}
     for job, requested in runs:
         config = matched(requested)
         _check_buildable(config)
-        configs[run_id(config)], overrides[run_id(config)] = config, job
-    first = next(iter(configs.values()))
-    if len({(config.name, config.results_dir) for config in configs.values()}) > 1:
+        if config.train:
+            configs[run_id(config)], overrides[run_id(config)] = config, job
+        else:
+            timed[case_key(config)] = config
+    every = [*configs.values(), *timed.values()]
+    first = every[0]
+    if len({(config.name, config.results_dir) for config in every}) > 1:
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
     sweep = Path(first.results_dir) / first.name
     _check_directories(master, sweep)
     statuses = {key: RunFolder(sweep, key).status() for key in configs}
     retried = _retried(first.retry, sweep, statuses) if first.retry else None
     finished = frozenset(key for key in configs if statuses[key])
-    if retried is not None and not retried | finished:
+    if retried is not None and configs and not retried | finished:
         raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
-    return Plan(sweep, configs, overrides, finished, retried, to_come)
+    return Plan(sweep, configs, overrides, finished, retried, to_come, timed)
+
+
+def _check_single(master: DictConfig) -> None:
+    """Raise ConfigError if a single run is asked for what only sweeps have."""
+    for key, value in (("part", master.part), ("scale", None if master.scale == Config.scale else master.scale)):
+        if value is not None:
+            raise ConfigError(f"{key}={value}: only sweeps have that; name one with +sweep=…")
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:
@@ -121,15 +139,14 @@ def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]
     Where settings are selected, the jobs of that are among them, as far as they are known."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    params = OmegaConf.to_container(master.hydra.sweeper.get("params") or OmegaConf.create())
-    assert isinstance(params, dict)
-    arguments = [f"{key!s}={value}" for key, value in params.items()] + list(master.hydra.overrides.task)
-    overrides = composer.parser.parse_overrides(arguments)
-    _check_number(overrides)
-    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    jobs = _without_excluded(jobs, master)
+    jobs: list[list[str]] = []
+    for params, given in _parts(master, composer):
+        overrides = composer.parser.parse_overrides([f"{key}={value}" for key, value in params.items()]) + given
+        _check_number(overrides)
+        jobs += BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    jobs = _without_excluded([list(job) for job in dict.fromkeys(map(tuple, jobs))], master)
     if not master.tuning.search:
-        return [[*job, *point] for point in _points(master) for job in jobs], 0
+        return jobs, 0
     tuning = from_hydra(composer.compose(jobs[0])).tuning
     known: dict[tuple[str, ...], Config] = {}
 
@@ -231,11 +248,48 @@ def _without_excluded(jobs: list[list[str]], master: DictConfig) -> list[list[st
     return left
 
 
-def _points(master: DictConfig) -> list[list[str]]:
-    """Return what each point to be timed overrides: nothing first, then what `timing.points` says."""
-    points = OmegaConf.to_container(master.timing.points)
-    mappings = [point for point in points if isinstance(point, dict)] if isinstance(points, list) else []
-    return [[], *([f"{key}={value}" for key, value in point.items()] for point in mappings)]
+def _parts(master: DictConfig, composer: "_Composer") -> Iterator[tuple[dict[str, Any], list[Override]]]:
+    """Yield of each part of a sweep that is asked for what it sweeps, and what the command line says of all parts.
+
+    A sweep without parts is a single one.
+
+    Raises:
+        ConfigError: no such part or scale, or one that is no mapping.
+    """
+    given = composer.parser.parse_overrides(list(master.hydra.overrides.task))
+    chosen = [override for override in given if override.key_or_group == "part"]
+    given = [override for override in given if override.key_or_group != "part"]
+    params = _mapping("hydra.sweeper.params", master.hydra.sweeper.get("params"))
+    parts = {name: _mapping(f"parts.{name}", part) for name, part in _mapping("parts", master.parts).items()}
+    scales = {name: _mapping(f"scales.{name}", scale) for name, scale in _mapping("scales", master.scales).items()}
+    if master.scale != Config.scale and master.scale not in scales:
+        raise ConfigError(
+            f"scale={master.scale}: this sweep has no such scale.{nearest(str(master.scale), [Config.scale, *scales])}"
+        )
+    scale = scales.get(master.scale, {})
+    names = [str(name) for override in chosen for name in _choices(override)] or list(parts) or [""]
+    for name in dict.fromkeys(names):
+        if name and name not in parts:
+            there = nearest(name, parts) if parts else " It has no parts."
+            raise ConfigError(f"part={name}: this sweep has no such part.{there}")
+        yield {**params, **parts.get(name, {}), **_mapping(f"scales.{master.scale}.{name}", scale.get(name))}, given
+
+
+def _choices(override: Override) -> list[Any]:
+    value = [*override.sweep_iterator()] if override.is_sweep_override() else override.value()
+    return value if isinstance(value, list) else [value]
+
+
+def _mapping(key: str, found: Any) -> dict[str, Any]:
+    """Return a part of the configuration as a mapping; an empty one if there is none.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    plain = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
+    if plain is not None and not isinstance(plain, dict):
+        raise ConfigError(f"{key}: must be a mapping, as {{long: {{horizon: '100,200'}}}}")
+    return {str(name): value for name, value in (plain or {}).items()}
 
 
 def _check_buildable(config: Config) -> None:

@@ -74,9 +74,10 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def _timeable(plan: Plan) -> list[Config]:
-    """Return the runs whose cells can be expected to run: all but those that failed in training."""
-    if not plan.first.train:
-        return list(plan.configs.values())
+    """Return what is timed and not trained; if nothing is, the runs whose cells can be expected to run: all but
+    those that failed in training."""
+    if plan.timed:
+        return list(plan.timed.values())
     return [config for key, config in plan.configs.items() if RunFolder(plan.sweep, key).status() not in FAILED]
 
 

@@ -52,7 +52,7 @@ class SweepCallback(Callback):
     @_heard
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.plan = make_plan(config, planning)
-        trains = bool(self.plan.pending) and self.plan.first.train
+        trains = bool(self.plan.pending)
         if trains:
             prepare_launcher(config.hydra.launcher)
         _check_writable(self.plan.sweep)
@@ -120,7 +120,7 @@ def _wait_for_others(plan: Plan) -> None:
 
 def _announce(plan: Plan) -> str:
     """Return the plan in words."""
-    configs, first = plan.configs.values(), plan.first
+    configs, first = [*plan.configs.values(), *plan.timed.values()], plan.first
     cells = list(dict.fromkeys(config.cell["name"] for config in configs))
     tasks = list(dict.fromkeys(config.task["name"] for config in configs))
     seeds = sorted({config.seed for config in configs})
@@ -130,7 +130,7 @@ def _announce(plan: Plan) -> str:
         f"  tasks  {', '.join(tasks)}",
         f"  seeds  {', '.join(map(str, seeds))}",
     ]
-    if plan.first.train:
+    if plan.configs:
         lines.append(f"  runs   {len(plan.configs)}, of which {len(plan.finished)} are finished")
         if first.tuning.settings:
             selecting = sum(config.seed in first.tuning.selection_seeds for config in configs)
@@ -169,9 +169,9 @@ def _conclude(plan: Plan) -> int:
     report = None
     with _alone(plan.sweep, CONCLUSION):
         # A single run has nothing beside it to be compared with.
-        timed = len(plan.configs) > 1 or not plan.first.train
+        timed = len(plan.configs) > 1 or bool(plan.timed)
         timed = timed and plan.first.timing.enabled and time_cells(plan, _wait_for_quiet)
-        if plan.first.train:
+        if plan.configs:
             for reason in write_frames(plan.sweep):
                 console.print(f"left out: {printable(reason)}", markup=False)
         try:
@@ -222,7 +222,7 @@ def _is_at_work_here(claim: Claim) -> bool:
 def _tell_failures(plan: Plan) -> int:
     """Say which planned runs failed, and which have no result at all; return how many these are."""
     failed, missing = [], []
-    for key in plan.configs if plan.first.train else ():
+    for key in plan.configs:
         try:
             result = RunFolder(plan.sweep, key).read_result()
         except Damaged:

@@ -43,8 +43,6 @@ CONF = Path(conf.__file__).parent
         ({"training": {"max_seconds": -1.0}}, "training.max_seconds=-1"),
         ({"timing": {"backends": "both"}}, "timing.backends=both"),
         ({"timing": {"max_seconds": 0}}, "timing.max_seconds=0"),
-        ({"timing": {"points": [{"horizon": 3}]}}, "train=false"),
-        ({"timing": {"points": ["horizon=3"]}, "train": False}, "must be a mapping"),
         ({"seed": 2**63}, "below 2^63"),
         ({"tracking": {"mode": "on"}}, "tracking.mode=on"),
         ({"checkpoint": {"seconds": 0}}, "checkpoint.seconds=0"),

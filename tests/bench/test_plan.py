@@ -82,7 +82,8 @@ def test_excluded_combinations_are_left_out(compose):
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
 def test_every_sweep_can_be_planned(compose, sweep):
     fewer = ["cell=lstm"] if sweep in ("standard", "tune", "lengths", "tasks") else []
-    configs = make_plan(compose(f"+sweep={sweep}", "seed=0", *fewer)).configs.values()
+    plan = make_plan(compose(f"+sweep={sweep}", "seed=0", *fewer))
+    configs = [*plan.configs.values(), *plan.timed.values()]
     assert {config.name for config in configs} == {sweep}
     for config in configs:  # of a sweep that trains, each task's settings are its own
         assert not config.train or (CONF / "setting" / sweep / f"{config.task['name']}.yaml").exists()

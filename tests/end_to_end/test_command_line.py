@@ -165,8 +165,8 @@ def test_sizes_are_matched_and_stored(tmp_path: Path):
 
 def test_times_only(tmp_path: Path):
     done = bench(
-        tmp_path, "+sweep=timing", "horizon=4", "training.batch_size=2", "cell.hidden_size=4", "timing.rounds=2",
-        "timing.points=[{horizon:8},{horizon:16},{cell.hidden_size:8},{cell.hidden_size:16}]", "cell=lstm,gru",
+        tmp_path, "+sweep=timing", "training.batch_size=2", "timing.rounds=2", "part=length,size", "cell=lstm,gru",
+        "++parts.length={horizon:'4,8,16',cell.hidden_size:4}", "++parts.size={horizon:4,cell.hidden_size:'4,8,16'}",
         "tracking=none",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
