@@ -1,0 +1,217 @@
+"""What is said, and what would confirm or refute it, as data: a YAML file each.
+
+A file has `claims`, by name, each with
+
+- `claim`, `source`: what is said, and by whom
+- `part`: of the sweep, whose runs decide it
+- `needs`: all or any of its tests
+- `tests`: each with a `statistic` (see `reports.verdicts`), of what (`of`, and with ratios `over`; with differences of
+  times `less`), on what (`on`), and its rule: `above` and `refuted_below`, `below` and `refuted_above`, or `within`.
+
+`of`, `over` and `on` give values of columns of results.parquet (timing.parquet for times). Several values of a column in
+`of` are a test each; in `on`, they are the problems that are looked at, a test each. `otherwise` says which values all
+other columns have.
+
+The file of a publication has `publication` (name, source, protocol, differences) too; its claims are what it printed
+(`printed`, and `confirmed`: whether that was read in its text), and a verdict says whether runs here agree."""
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.errors import ConfigError, nearest
+from bench.files import open_plain
+
+STATISTICS = {
+    "share_solved": "share of runs solved",
+    "steps_to_solve": "steps to solve",
+    "final_loss": "final loss",
+    "gradient_decay": "factor by which the gradient decays a step",
+    "parameters": "parameters",
+    "flops": "FLOPs of a training step",
+    "step_time": "time of a training step",
+    "time_growth": "exponent with which time grows over the length",
+}
+RATIOS = {"steps_to_solve", "final_loss", "parameters", "flops", "step_time"}
+NEEDS = ("all", "any")
+RULES = ({"above", "refuted_below"}, {"below", "refuted_above"}, {"within"})
+MOST_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Test:
+    """One test of a claim.
+
+    Attributes:
+        statistic: a key of `STATISTICS`.
+        of, over, less: conditions on what is looked at, what it is divided by, and what is taken off.
+        on: conditions on both, several values each.
+        moment: of looks inside: start or end.
+        supported, refuted: the values that say so, as (low, high); refuted None: those outside of `supported`.
+    """
+
+    statistic: str
+    of: dict[str, Any]
+    on: dict[str, list[Any]]
+    supported: tuple[float, float]
+    refuted: tuple[float, float] | None
+    over: dict[str, Any] | None = None
+    less: dict[str, Any] | None = None
+    moment: str = "start"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is said, and its tests."""
+
+    name: str
+    claim: str
+    source: str
+    part: str
+    needs: str
+    tests: list[Test]
+    printed: str = ""
+    confirmed: bool = True
+
+
+@dataclass(frozen=True)
+class Claims:
+    """A file of claims.
+
+    Attributes:
+        about: a sentence on all of them.
+        claims: in order.
+        otherwise: values of the columns that a test does not speak of.
+        publication: name, source, protocol and differences; empty if this is none.
+        finished_before: how many runs were finished when the rules were fixed; None if that is not known.
+    """
+
+    about: str
+    claims: list[Claim]
+    otherwise: dict[str, Any] = field(default_factory=dict)
+    publication: dict[str, str] = field(default_factory=dict)
+    finished_before: int | None = None
+
+
+def find_claims(name: str) -> str:
+    """Return the text of a claims file: one of this package by its name, or any by its path.
+
+    Raises:
+        ConfigError: no such file, or one that cannot be read as claims.
+    """
+    path = Path(name)
+    if path.suffix == ".yaml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"claims={name}: cannot be read ({error})") from error
+    else:
+        known = {each.name.removesuffix(".yaml"): each for each in files(__name__).iterdir() if ".yaml" in each.name}
+        if name not in known:
+            raise ConfigError(f"claims={name}: no such file.{nearest(name, known)}")
+        text = known[name].read_text(encoding="utf-8")
+    parse_claims(text, f"claims={name}")
+    return text
+
+
+def read_claims(path: Path) -> Claims:
+    """Return the claims that a sweep keeps.
+
+    Raises:
+        FileNotFoundError: it keeps none.
+        ConfigError: they cannot be read.
+    """
+    with open_plain(path) as file:
+        text = file.read(MOST_BYTES)
+    return parse_claims(text.decode(errors="replace"), path.name)
+
+
+def parse_claims(text: str, where: str) -> Claims:
+    """Return a file's claims.
+
+    Raises:
+        ConfigError: it is no such file; which claim, and what is wrong.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: no YAML ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(found, dict) or not isinstance(found.get("claims"), dict) or not found["claims"]:
+        raise ConfigError(f"{where}: has no mapping `claims`")
+    try:
+        return Claims(
+            str(found.get("about", "")),
+            [_claim(str(name), claim) for name, claim in found["claims"].items()],
+            dict(found.get("otherwise") or {}),
+            {str(key): str(value) for key, value in dict(found.get("publication") or {}).items()},
+            found.get("finished_before") if isinstance(found.get("finished_before"), int) else None,
+        )
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ConfigError(f"{where}: {' '.join(reason.split())[:300]}") from error
+
+
+def _claim(name: str, found: dict[str, Any]) -> Claim:
+    try:
+        tests = [test for each in found["tests"] for test in _tests(each)]
+        claim = Claim(
+            name, str(found["claim"]), str(found.get("source", "")), str(found.get("part", "")),
+            str(found.get("needs", "all")), tests, str(found.get("printed", "")), found.get("confirmed", True) is True,
+        )  # fmt: skip
+    except KeyError as error:
+        raise ValueError(f"{name}: lacks {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    if claim.needs not in NEEDS:
+        raise ValueError(f"{name}: needs {claim.needs}; must be all or any")
+    if not tests:
+        raise ValueError(f"{name}: has no tests")
+    return claim
+
+
+def _tests(found: dict[str, Any]) -> list[Test]:
+    """Return a test for each choice among the values of `of`."""
+    unknown = set(found) - {"statistic", "of", "over", "less", "on", "moment"}.union(*RULES)
+    if unknown:
+        raise ValueError(f"{min(unknown)}: no such key of a test")
+    statistic = found["statistic"]
+    if statistic not in STATISTICS:
+        raise ValueError(f"statistic {statistic}: no such.{nearest(str(statistic), STATISTICS)}")
+    if (statistic in RATIOS) != ("over" in found):
+        raise ValueError(f"{statistic} {'is a ratio: it needs' if statistic in RATIOS else 'is no ratio: it has no'} over")
+    supported, refuted = _rule(found)
+    of = {str(key): value if isinstance(value, list) else [value] for key, value in found["of"].items()}
+    on = {str(key): value if isinstance(value, list) else [value] for key, value in found.get("on", {}).items()}
+    return [
+        Test(
+            statistic, dict(zip(of, values, strict=True)), on, supported, refuted,
+            dict(found["over"]) if "over" in found else None, dict(found["less"]) if "less" in found else None,
+            str(found.get("moment", "start")),
+        )
+        for values in product(*of.values())
+    ]  # fmt: skip
+
+
+def _rule(found: dict[str, Any]) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    given = set(found).intersection(set().union(*RULES))
+    if given not in RULES:
+        raise ValueError("its rule must be above and refuted_below, below and refuted_above, or within")
+    if "within" in given:
+        low, high = map(float, found["within"])
+        if not low < high:
+            raise ValueError(f"within [{low}, {high}]: is no range")
+        return (low, high), None
+    infinite = float("inf")
+    if "above" in given:
+        above, below = float(found["above"]), float(found["refuted_below"])
+        if below < above:
+            raise ValueError("refuted_below must not be less than above: what lies between would be neither")
+        return (above, infinite), (-infinite, below)
+    below, above = float(found["below"]), float(found["refuted_above"])
+    if above > below:
+        raise ValueError("refuted_above must not be more than below: what lies between would be neither")
+    return (-infinite, below), (above, infinite)
