@@ -11,6 +11,7 @@
   diagnostics.parquet           a row a point of what looks inside found
   timing.parquet                a row a measurement of the timing study
   sweep.json                    the commands that were given
+  rules.yaml                    what is put to the test, and its rules, as they were before the runs
   claims/                       who works on what just now
   set_aside/                    folders of runs that were damaged, or that were asked for again
   report/                       README.md and figures
@@ -34,6 +35,7 @@ from bench.files import (
     digest,
     force_to_disk,
     naming,
+    open_plain,
     parse_json,
     read_bytes,
     read_sealed,
@@ -47,6 +49,7 @@ UNSEALED_FORMAT = 1
 DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
 FAILED = ("out_of_memory", "failed")
 STATUSES = DECIDED + FAILED
+RULES_FILE = "rules.yaml"
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
 
 
@@ -291,6 +294,34 @@ def read_commands(sweep: Path) -> list[str]:
         raise _newer(sweep, stored["format"])
     commands = stored.get("commands")
     return [" ".join(printable(str(command)).split()) for command in commands] if isinstance(commands, list) else []
+
+
+def fix_claims(sweep: Path, text: str, finished: int) -> bool:
+    """Keep the rules by which a sweep's claims are judged, before its runs: once some are finished, the rules that
+    were kept first stand.
+
+    Args:
+        sweep: the sweep's folder.
+        text: of the claims file.
+        finished: how many runs are finished.
+
+    Returns:
+        Whether these are the rules that are kept.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    path = sweep / RULES_FILE
+    kept = f"{text.rstrip()}\nfinished_before: {finished}\n"
+    try:
+        with open_plain(path, JSON_BYTES) as file:
+            before = file.read().decode(errors="replace")
+    except (FileNotFoundError, Damaged):
+        before = None
+    if before is None or not finished:
+        write_text_atomic(path, kept)
+        return True
+    return before.rpartition("finished_before:")[0].rstrip() == text.rstrip()
 
 
 def _newer(sweep: Path, found: int) -> ConfigError:

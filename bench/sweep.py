@@ -23,7 +23,7 @@ from bench.plan import Plan, make_plan
 from bench.process import command_line, prepare_kernels
 from bench.progress import SweepProgress, console, describe, planning
 from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
-from bench.store import FAILED, RunFolder, record_command
+from bench.store import FAILED, RULES_FILE, RunFolder, fix_claims, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
 from bench.worker import close_worker
@@ -58,6 +58,7 @@ class SweepCallback(Callback):
         _check_writable(self.plan.sweep)
         note_left(len(self.plan.pending))
         record_command(self.plan.sweep, command_line())
+        _fix_claims(self.plan)
         _set_aside_retried(self.plan)
         print(_announce(self.plan), flush=True)
         if reason := prepare_kernels(self.plan.first.device):
@@ -97,6 +98,21 @@ def _set_aside_retried(plan: Plan) -> None:
                 RunFolder(plan.sweep, key).set_aside()
             finally:
                 claim.release()
+
+
+def _fix_claims(plan: Plan) -> None:
+    """Keep the rules of what the sweep puts to the test, before its runs are there to be looked at."""
+    if plan.first.claims is None:
+        return
+    from reports.claims import find_claims
+
+    text = find_claims(plan.first.claims)
+    if not fix_claims(plan.sweep, text, len(plan.finished)):
+        print(
+            f"warning: claims={plan.first.claims} has changed since the first runs; the rules in "
+            f"{plan.sweep}/{RULES_FILE}, fixed before them, stand",
+            file=sys.stderr,
+        )
 
 
 def _wait_for_others(plan: Plan) -> None:

@@ -48,7 +48,7 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
         for first, second in wanted:
             if not {first, second} <= tables.keys():
                 continue
-            row, paired = _pair(tables[first], tables[second])
+            row, paired = pair_runs(tables[first], tables[second])
             if len(paired):
                 rows.append({"problem": problem, "first": first, "second": second, "pairs": len(paired), **row})
                 pairs.append(paired)
@@ -68,15 +68,20 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _pair(first: pd.DataFrame, second: pd.DataFrame) -> tuple[dict[str, object], Paired]:
-    """Return what two contenders' runs are compared by, and their paired differences, second over first."""
+def pair_runs(first: pd.DataFrame, second: pd.DataFrame, by: str = "") -> tuple[dict[str, object], Paired]:
+    """Return what two contenders' runs are compared by, and their paired differences, second over first.
+
+    Args:
+        first, second: runs by seed.
+        by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
+    """
     seeds = first.index.intersection(second.index)
     a, b = first.loc[seeds], second.loc[seeds]
     row: dict[str, object] = {
         "log_rank": log_rank(first["spent"].where(~first["solved"], first["needed"]), first["solved"],
                              second["spent"].where(~second["solved"], second["needed"]), second["solved"]),
     }  # fmt: skip
-    if first["solved"].any() or second["solved"].any():
+    if by != "loss" and (first["solved"].any() or second["solved"].any()):
         time_a, time_b = (
             table["needed"].fillna(table["spent"]).clip(lower=1e-9).to_numpy(dtype=float) for table in (a, b)
         )

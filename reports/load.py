@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.errors import ConfigError, one_line
 from bench.files import Damaged
 from bench.frames import (
     CURVE_TYPES,
@@ -20,7 +21,8 @@ from bench.frames import (
     read_parquet,
     results_frame,
 )
-from bench.store import read_commands, read_runs
+from bench.store import RULES_FILE, read_commands, read_runs
+from reports.claims import Claims, read_claims
 from reports.selection import select, tuned
 from reports.spending import BY_BUDGET, add_spending, has_other_budget
 
@@ -50,6 +52,7 @@ class Stored:
         readings: a row a point of what looks inside reported runs found, with `problem` and `contender`.
         commands: that were given, in order.
         wrong: what is damaged, and so left out.
+        claims: what the sweep puts to the test, of the first one that does.
     """
 
     results: pd.DataFrame
@@ -59,6 +62,7 @@ class Stored:
     readings: pd.DataFrame
     commands: list[str]
     wrong: list[str]
+    claims: Claims | None = None
 
     @property
     def sweeps(self) -> list[str]:
@@ -84,7 +88,7 @@ def load(*folders: Path | str) -> Stored:
     curves = merged([part.curves for part in parts])
     readings = merged([part.readings for part in parts])
     if len(results):
-        results = results.assign(problem=_problems(results), contender=_contenders(results))
+        results = results.assign(problem=problems_of(results), contender=contenders_of(results))
         results, trials = select(add_spending(results))
         # A curve's run is what the results say of it: two tables from elsewhere may not agree.
         names = results[["sweep", "run_id", "cell", "task", "seed", "problem", "contender"]]
@@ -103,6 +107,7 @@ def load(*folders: Path | str) -> Stored:
         readings,
         list(commands),
         [reason for part in parts for reason in part.wrong],
+        next((part.claims for part in parts if part.claims is not None), None),
     )
 
 
@@ -131,7 +136,14 @@ def _load_one(folder: Path, label: str) -> Stored:
         frame.assign(sweep=label) if len(frame) else frame for frame in (results, curves, timing, readings)
     )
     wrong = [reason.replace(f"{folder}/", "") for reason in wrong]  # as the same files say elsewhere
-    return Stored(results, pd.DataFrame(), curves, timing, readings, read_commands(folder), wrong)
+    claims = None
+    try:
+        claims = read_claims(folder / RULES_FILE)
+    except FileNotFoundError:
+        pass
+    except (ConfigError, OSError, Damaged) as error:
+        wrong.append(one_line(error))
+    return Stored(results, pd.DataFrame(), curves, timing, readings, read_commands(folder), wrong, claims)
 
 
 def _read_parquet(path: Path, types: dict[str, str], wrong: list[str]) -> pd.DataFrame:
@@ -158,7 +170,7 @@ def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:
     return [column for column in columns if frame[column].nunique(dropna=False) > 1]
 
 
-def _problems(results: pd.DataFrame) -> "pd.Series[str]":
+def problems_of(results: pd.DataFrame) -> "pd.Series[str]":
     """Name each run's problem: its task, and those task and training settings that vary within the task. Settings that
     are selected are no part of it, nor is a number of steps that follows from a budget of another kind."""
     names = pd.Series("", index=results.index)
@@ -170,7 +182,7 @@ def _problems(results: pd.DataFrame) -> "pd.Series[str]":
     return names
 
 
-def _contenders(results: pd.DataFrame) -> "pd.Series[str]":
+def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
     """Name each run's contender: its cell, and what varies between runs of that cell; the layer of a cell
     that is a layer of some package; and the sweep, if several."""
     names = pd.Series("", index=results.index)

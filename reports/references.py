@@ -5,6 +5,8 @@ from itertools import combinations
 
 import pandas as pd
 
+from reports.conditions import select
+
 
 def compared_pairs(results: pd.DataFrame) -> list[tuple[str, str]]:
     """Return which contenders are compared, the reference first.
@@ -24,14 +26,7 @@ def references_of(results: pd.DataFrame) -> dict[str, str]:
     wanted = _wanted(results)
     if not wanted:
         return {}
-    matching = pd.Series(True, index=results.index)
-    for column, value in wanted.items():
-        if column in results:
-            matching &= (
-                results[column].isna()
-                | (results[column].astype("string") == str(value))
-                | _equals(results[column], value)
-            )
+    matching = pd.Series(results.index.isin(select(results, {}, wanted).index), index=results.index)
     cells = results.drop_duplicates("contender").set_index("contender")["cell"]
     found = [name for name in cells.index if matching[results["contender"] == name].all()]
     chosen: dict[str, str] = {}
@@ -41,12 +36,6 @@ def references_of(results: pd.DataFrame) -> dict[str, str]:
         if len(candidates) == 1:
             chosen[str(name)] = candidates[0]
     return chosen
-
-
-def _equals(column: pd.Series, value: object) -> pd.Series:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return pd.Series(False, index=column.index)
-    return (pd.to_numeric(column, errors="coerce") == value).fillna(False).astype(bool)
 
 
 def _wanted(results: pd.DataFrame) -> dict[str, object]:

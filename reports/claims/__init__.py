@@ -6,11 +6,11 @@ A file has `claims`, by name, each with
 - `part`: of the sweep, whose runs decide it
 - `needs`: all or any of its tests
 - `tests`: each with a `statistic` (see `reports.verdicts`), of what (`of`, and with ratios `over`; with differences of
-  times `less`), on what (`on`), and its rule: `above` and `refuted_below`, `below` and `refuted_above`, or `within`.
+  times `less`), on what (`where`), and its rule: `above` and `refuted_below`, `below` and `refuted_above`, or `within`.
 
-`of`, `over` and `on` give values of columns of results.parquet (timing.parquet for times). Several values of a column in
-`of` are a test each; in `on`, they are the problems that are looked at, a test each. `otherwise` says which values all
-other columns have.
+`of`, `over` and `where` give values of columns of results.parquet (timing.parquet for times). Several values of a column
+in `of` are a test each; in `where`, they are the problems that are looked at, a test each. `otherwise` says which values
+all other columns have.
 
 The file of a publication has `publication` (name, source, protocol, differences) too; its claims are what it printed
 (`printed`, and `confirmed`: whether that was read in its text), and a verdict says whether runs here agree."""
@@ -49,14 +49,14 @@ class Test:
     Attributes:
         statistic: a key of `STATISTICS`.
         of, over, less: conditions on what is looked at, what it is divided by, and what is taken off.
-        on: conditions on both, several values each.
+        where: conditions on both, several values each.
         moment: of looks inside: start or end.
         supported, refuted: the values that say so, as (low, high); refuted None: those outside of `supported`.
     """
 
     statistic: str
     of: dict[str, Any]
-    on: dict[str, list[Any]]
+    where: dict[str, list[Any]]
     supported: tuple[float, float]
     refuted: tuple[float, float] | None
     over: dict[str, Any] | None = None
@@ -123,10 +123,10 @@ def read_claims(path: Path) -> Claims:
 
     Raises:
         FileNotFoundError: it keeps none.
-        ConfigError: they cannot be read.
+        ConfigError, Damaged, OSError: they cannot be read.
     """
-    with open_plain(path) as file:
-        text = file.read(MOST_BYTES)
+    with open_plain(path, MOST_BYTES) as file:
+        text = file.read()
     return parse_claims(text.decode(errors="replace"), path.name)
 
 
@@ -175,20 +175,22 @@ def _claim(name: str, found: dict[str, Any]) -> Claim:
 
 def _tests(found: dict[str, Any]) -> list[Test]:
     """Return a test for each choice among the values of `of`."""
-    unknown = set(found) - {"statistic", "of", "over", "less", "on", "moment"}.union(*RULES)
+    unknown = set(found) - {"statistic", "of", "over", "less", "where", "moment"}.union(*RULES)
     if unknown:
         raise ValueError(f"{min(unknown)}: no such key of a test")
     statistic = found["statistic"]
     if statistic not in STATISTICS:
         raise ValueError(f"statistic {statistic}: no such.{nearest(str(statistic), STATISTICS)}")
     if (statistic in RATIOS) != ("over" in found):
-        raise ValueError(f"{statistic} {'is a ratio: it needs' if statistic in RATIOS else 'is no ratio: it has no'} over")
+        raise ValueError(
+            f"{statistic} {'is a ratio: it needs' if statistic in RATIOS else 'is no ratio: it has no'} over"
+        )
     supported, refuted = _rule(found)
     of = {str(key): value if isinstance(value, list) else [value] for key, value in found["of"].items()}
-    on = {str(key): value if isinstance(value, list) else [value] for key, value in found.get("on", {}).items()}
+    where = {str(key): value if isinstance(value, list) else [value] for key, value in found.get("where", {}).items()}
     return [
         Test(
-            statistic, dict(zip(of, values, strict=True)), on, supported, refuted,
+            statistic, dict(zip(of, values, strict=True)), where, supported, refuted,
             dict(found["over"]) if "over" in found else None, dict(found["less"]) if "less" in found else None,
             str(found.get("moment", "start")),
         )

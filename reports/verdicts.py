@@ -1,0 +1,191 @@
+"""Claims and frames in, verdicts out: what the data say of each test of each claim, by the rules fixed for it."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.multitest import multipletests
+
+from bench.store import DECIDED
+from reports.claims import RATIOS, Claim, Claims, Test
+from reports.comparisons import pair_runs
+from reports.conditions import select
+from reports.load import Stored, contenders_of, problems_of
+from reports.statistics import ALPHA, Evidence, Paired, geometric_mean, growth, known, p_of_verdicts, share
+
+SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decidable"
+TIMES = ("step_time", "time_growth")
+
+
+def judge(stored: Stored) -> pd.DataFrame:
+    """Judge every test of the claims that a sweep keeps.
+
+    The p-value of a test is the smaller one of its two verdicts, of whose null hypotheses at most one is true. P-values
+    are corrected over all tests of the report that estimate something (Holm 1979), so that any false verdict among them
+    is as rare as one in twenty; those of a publication are not, since nothing new is claimed there.
+
+    Returns:
+        A row a test and problem: claim (its name), problem, subject (what over what), `statistic`, `supported_if` and
+        `refuted_if` (regions), `evidence` (None if there is none, and `why`), p, p_corrected (NaN if nothing is
+        estimated), `verdict`.
+    """
+    assert stored.claims is not None
+    rows = [
+        {
+            "claim": claim.name,
+            "statistic": test.statistic,
+            "supported_if": test.supported,
+            "refuted_if": test.refuted,
+            **row,
+        }
+        for claim in stored.claims.claims
+        for test in claim.tests
+        for row in _rows(stored, stored.claims, test)
+    ]  # fmt: skip
+    estimated = [row for row in rows if row["evidence"] is not None and not row["evidence"].fixed]
+    for row in rows:
+        evidence: Evidence | None = row["evidence"]
+        pair = (1.0, 1.0) if evidence is None else p_of_verdicts(evidence, row["supported_if"], row["refuted_if"])
+        row |= {"p": min(pair), "p_corrected": min(pair), "leans": SUPPORTED if pair[0] <= pair[1] else REFUTED}
+    if estimated and not stored.claims.publication:
+        corrected = multipletests([row["p"] for row in estimated], ALPHA, method="holm")[1]
+        for row, p in zip(estimated, corrected, strict=True):
+            row["p_corrected"] = float(p)
+    for row in rows:
+        decided = row["evidence"] is not None and row["p_corrected"] <= ALPHA
+        row["verdict"] = row.pop("leans") if decided else OPEN
+    return pd.DataFrame(rows)
+
+
+def verdict_of(claim: Claim, tests: pd.DataFrame) -> str:
+    """Return a claim's verdict: with `needs: all`, supported if all of its tests are and refuted if one is; with
+    `any`, supported if one is and refuted if all are."""
+    verdicts = list(tests.loc[tests["claim"] == claim.name, "verdict"]) if len(tests) else []
+    one, every = (REFUTED, SUPPORTED) if claim.needs == "all" else (SUPPORTED, REFUTED)
+    if one in verdicts:
+        return one
+    return every if verdicts and set(verdicts) == {every} else OPEN
+
+
+def runs_of(stored: Stored, claim: Claim) -> pd.DataFrame:
+    """Return the runs that a claim is judged by, named by what varies among them."""
+    assert stored.claims is not None
+    parts = [_selected(stored.results, stored.claims, test) for test in claim.tests if test.statistic not in TIMES]
+    found = pd.concat([part for pair in parts for part in pair]) if parts else stored.results.iloc[:0]
+    return _named(found[~found.index.duplicated()].sort_index())
+
+
+def _selected(frame: pd.DataFrame, claims: Claims, test: Test) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the rows of what a test is of, and of what that is divided by."""
+    if frame.empty:
+        return frame, frame
+    of = select(frame, {**test.where, **test.of}, claims.otherwise)
+    other = test.over or test.less
+    return of, select(frame, {**test.where, **other}, claims.otherwise) if other else of.iloc[:0]
+
+
+def _named(runs: pd.DataFrame) -> pd.DataFrame:
+    return runs.assign(problem=problems_of(runs), contender=contenders_of(runs)) if len(runs) else runs
+
+
+def _rows(stored: Stored, claims: Claims, test: Test) -> list[dict[str, Any]]:
+    if test.statistic in TIMES:
+        return _rows_of_times(stored.timing, claims, test)
+    of, over = _selected(stored.results, claims, test)
+    of, over = (part[part["status"].isin(DECIDED)] if len(part) else part for part in (of, over))
+    named = _named(pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
+    of, over = (named.loc[part.index] for part in (of, over))
+    said = _said(test.of) + (f" / {_said(test.over)}" if test.over else "")
+    if of.empty or (test.over is not None and over.empty):
+        return [{"problem": "–", "subject": said, "evidence": None, "why": "no such runs"}]
+    rows = []
+    for problem, runs in of.groupby("problem", sort=False):
+        others = over[over["problem"] == problem] if len(over) else over
+        names = [str(part["contender"].iloc[0]) for part in (runs, others) if len(part)]
+        row: dict[str, Any] = {"problem": str(problem), "subject": " / ".join(names), "evidence": None, "why": ""}
+        if any(part["seed"].duplicated().any() for part in (runs, others) if len(part)):
+            row["why"] = "several settings meet its conditions"
+        elif test.over is not None and others.empty:
+            row["why"] = "no such runs of what it is divided by"
+        else:
+            row["evidence"], row["why"] = _evidence(stored, test, runs, others)
+        rows.append(row)
+    return rows
+
+
+def _said(conditions: dict[str, Any]) -> str:
+    return ", ".join(
+        str(value) if isinstance(value, str) else f"{key.rpartition('.')[2]} {value}"
+        for key, value in conditions.items()
+    )
+
+
+def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFrame) -> tuple[Evidence | None, str]:
+    """Return what runs on a problem say, or why they say nothing."""
+    if test.statistic == "share_solved":
+        return share(int(runs["solved"].sum()), len(runs)), ""
+    if test.statistic in ("parameters", "flops"):
+        column = {"parameters": "parameters", "flops": "flops_step"}[test.statistic]
+        values = [part[column].dropna().astype(float).unique() for part in (runs, others)]
+        if any(len(value) != 1 for value in values):
+            return None, "not known, or not the same in all runs"
+        return known(float(values[0][0] / values[1][0]), len(runs)), ""
+    if test.statistic in RATIOS:
+        of, over = (part.set_index("seed").sort_index() for part in (runs, others))
+        quantity = "loss" if test.statistic == "final_loss" else "steps"
+        if quantity == "steps" and not (of["solved"].any() or over["solved"].any()):
+            return None, "no run of either was solved"
+        facts, pairs = pair_runs(over, of, quantity)
+        if len(pairs) < 2:
+            return None, "fewer than two pairs of one seed"
+        return geometric_mean(pairs, str(facts["bound"])), ""
+    return _decay(stored.readings, test, runs)
+
+
+def _decay(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
+    if readings.empty:
+        return None, "no looks inside"
+    found = readings[(readings["kind"] == "decay") & (readings["part"] == "h") & (readings["moment"] == test.moment)]
+    values = found[found["run_id"].isin(runs["run_id"])]["value"].astype(float)
+    if len(values) < 2:
+        return None, "too few looks inside"
+    return geometric_mean(Paired(np.log(values.to_numpy()))), ""
+
+
+def _rows_of_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[dict[str, Any]]:
+    said = _said(test.of)
+    said += f" / {_said(test.over)}" if test.over else f" − {_said(test.less)}" if test.less else ""
+    row: dict[str, Any] = {"problem": "–", "subject": said, "evidence": None, "why": "no such times"}
+    if timing.empty:
+        return [row]
+    steps = timing[(timing["quantity"] == "training_step") & (timing["form"] == "own")]
+    of, other = _selected(steps, claims, test)
+    if of.empty or ((test.over or test.less) and other.empty):
+        return [row]
+    if test.statistic == "step_time":
+        return _step_times(of, other, said)
+    on = ["sweep", "group", "round", "time_steps"]
+    times = of[on].assign(value=of["value"].astype(float))
+    if test.less:
+        both = times.merge(other[on].assign(less=other["value"].astype(float)), on=on)
+        times = both.assign(value=both["value"] - both["less"])
+    lengths = sorted(times["time_steps"].unique())
+    row["problem"] = f"T = {', '.join(f'{length:,}' for length in lengths)}"
+    if (times["value"] <= 0).any():
+        return [row | {"why": "a difference of times is not positive"}]
+    evidence = growth(times["time_steps"].astype(float), times["value"])
+    return [row | {"evidence": evidence, "why": "" if evidence else "fewer than three lengths"}]
+
+
+def _step_times(of: pd.DataFrame, over: pd.DataFrame, said: str) -> list[dict[str, Any]]:
+    """Return a row for each group of cells timed side by side: the ratio in each round."""
+    rows = []
+    for (_, group), here in of.groupby(["sweep", "group"], sort=False):
+        both = here.merge(over[over["group"] == group], on=["sweep", "group", "round"], suffixes=("", "_over"))
+        logs = np.log(both["value"].astype(float) / both["value_over"].astype(float))
+        problem = f"{here['task'].iloc[0]}, T = {here['time_steps'].iloc[0]:,}, B = {here['batch_size'].iloc[0]}"
+        row: dict[str, Any] = {"problem": problem, "subject": said, "evidence": None, "why": "too few rounds"}
+        if len(logs) > 1:
+            row |= {"evidence": geometric_mean(Paired(logs.to_numpy())), "why": ""}
+        rows.append(row)
+    return rows
