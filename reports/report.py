@@ -10,15 +10,17 @@ from bench.errors import one_line
 from bench.files import write_text_atomic
 from reports.comparisons import compare
 from reports.load import LoadError, Stored, load, natural
-from reports.sections import about, comparison, inside, lengths, results
+from reports.sections import about, claims, comparison, inside, lengths, results
 from reports.sections.content import Content
 from reports.sections.cost import cost
 from reports.sections.tuning import tuning
 from reports.style import looks, set_theme
 from reports.summary import summarize_results, summarize_timing
+from reports.verdicts import judge
 
 SECTIONS: tuple[Callable[[Content], str], ...] = (
     about.title,
+    claims.beside_publication,
     results.answers,
     results.headline,
     results.cost_of_solving,
@@ -36,6 +38,20 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     inside.attention,
     inside.jacobian,
     inside.updates,
+    tuning,
+    cost,
+    about.failures,
+    about.protocol,
+    about.environment,
+    about.reproduce,
+)
+
+# Of a sweep that puts claims to the test: its runs go together claim by claim, and not all with each other.
+SECTIONS_ON_CLAIMS: tuple[Callable[[Content], str], ...] = (
+    about.title,
+    claims.verdicts,
+    claims.each,
+    results.headline,
     tuning,
     cost,
     about.failures,
@@ -69,7 +85,8 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
     folder.mkdir(parents=True, exist_ok=True)
     set_theme()
     content = _summarize(stored, folder)
-    written = [_write_section(section, content) for section in SECTIONS]
+    sections = SECTIONS_ON_CLAIMS if _tests_claims(stored) else SECTIONS
+    written = [_write_section(section, content) for section in sections]
     path = folder / "README.md"
     write_text_atomic(path, "\n\n".join(filter(None, written)) + "\n")
     return Report(path, pd.DataFrame(results.headline_rows(content)))
@@ -80,11 +97,17 @@ def _summarize(stored: Stored, folder: Path) -> Content:
         ordered = [_in_order(frame) if len(frame) else frame for frame in (stored.results, stored.trials)]
         stored = replace(stored, results=ordered[0], trials=ordered[1])
         summary = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
-        comparisons = compare(stored.results) if len(stored.results) else pd.DataFrame()
+        compared = len(stored.results) and not _tests_claims(stored)
+        comparisons = compare(stored.results) if compared else pd.DataFrame()
         timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()
+        verdicts = judge(stored) if stored.claims is not None else pd.DataFrame()
     except Exception as error:
         raise LoadError(f"the stored values cannot be summarized ({one_line(error)})") from error
-    return Content(stored, summary, comparisons, timings, folder)
+    return Content(stored, summary, comparisons, timings, folder, verdicts)
+
+
+def _tests_claims(stored: Stored) -> bool:
+    return stored.claims is not None and not stored.claims.publication
 
 
 def _write_section(section: Callable[[Content], str], content: Content) -> str:

@@ -76,7 +76,7 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
         axes.set_xscale("log")
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, 0.8), max(high, 1.25))
-        axes.xaxis.set_major_locator(FixedLocator(_ratio_ticks(*axes.get_xlim())))
+        axes.xaxis.set_major_locator(FixedLocator(ratio_ticks(*axes.get_xlim())))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(f"{problem}: {here_quantity(comparisons, problem)}", fontsize=9)
@@ -85,7 +85,7 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
     return figure
 
 
-def _ratio_ticks(low: float, high: float) -> list[float]:
+def ratio_ticks(low: float, high: float) -> list[float]:
     """Return round ratios between two, 1 among them: at least three, if there are as many, of the roundest kind."""
     ticks: list[float] = [1.0]
     for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):

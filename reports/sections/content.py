@@ -1,6 +1,6 @@
 """What sections are written from, and the forms that all of them use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ class Content:
     comparisons: pd.DataFrame  # compare, or empty
     timings: pd.DataFrame  # summarize_timing, or empty
     folder: Path  # where figures go
+    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)  # judge, or empty
 
 
 def figure_section(heading: str, name: str, sentence: str) -> str:

@@ -1,0 +1,106 @@
+"""Figures of claims: where each test's number lies, and where it would have to lie."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from reports.claims import RATIOS, STATISTICS
+from reports.figures.comparison import ratio_ticks
+from reports.statistics import Evidence
+from reports.style import PANEL, TEXT
+from reports.verdicts import OPEN, REFUTED, SUPPORTED
+
+COLOURS = {SUPPORTED: "#0173b2", REFUTED: "#d55e00", OPEN: "#666666"}
+MARKERS = {SUPPORTED: "o", REFUTED: "X", OPEN: "s"}
+SAID = {SUPPORTED: "supports", REFUTED: "refutes"}
+FACTOR = 1.6  # beyond what is drawn, at least, on an axis of ratios
+MARGIN = 0.06  # of a linear axis
+
+
+def forest(tests: pd.DataFrame) -> Figure | None:
+    """Draw each test's estimate with its 95 % interval over the regions that support and refute the claim, a panel a
+    statistic and rule; filled where the test is decided, an arrow head where the estimate is only a bound.
+
+    Args:
+        tests: those of a claim, of `reports.verdicts.judge`.
+
+    Returns:
+        None if no test has an estimate.
+    """
+    found = tests[[evidence is not None for evidence in tests["evidence"]]]
+    if found.empty:
+        return None
+    keys = [f"{row['statistic']} {row['supported_if']} {row['refuted_if']}" for _, row in found.iterrows()]
+    panels = [part for _, part in found.groupby(keys, sort=False)]
+    heights = [0.9 + 0.32 * len(part) for part in panels]
+    figure, grid = plt.subplots(
+        len(panels), 1, figsize=(PANEL[0] * 1.7, sum(heights)), squeeze=False, layout="constrained",
+        gridspec_kw={"height_ratios": heights},
+    )  # fmt: skip
+    for axes, part in zip(grid[:, 0], panels, strict=True):
+        _panel(axes, part)
+    return figure
+
+
+def _panel(axes: Axes, tests: pd.DataFrame) -> None:
+    statistic = str(tests["statistic"].iloc[0])
+    logarithmic = statistic in RATIOS
+    for place, (_, row) in enumerate(tests.iterrows()):
+        evidence: Evidence = row["evidence"]
+        interval, colour = evidence.interval, COLOURS[row["verdict"]]
+        if evidence.bound == "" and math.isfinite(interval.high) and (interval.low > 0 or not logarithmic):
+            axes.plot([interval.low, interval.high], [place, place], color=colour, lw=1.8)
+        marker = {"≥": ">", "≤": "<"}.get(evidence.bound, MARKERS[row["verdict"]])
+        filled = "white" if row["verdict"] == OPEN else colour
+        axes.plot(interval.estimate, place, ls="", marker=marker, ms=8, color=colour, mfc=filled)
+    _set_range(axes, tests, logarithmic, statistic)
+    low, high = axes.get_xlim()
+    supported, refuted = tests["supported_if"].iloc[0], tests["refuted_if"].iloc[0]
+    regions = [(supported, SUPPORTED)]
+    regions += [(refuted, REFUTED)] if refuted else [((low, supported[0]), REFUTED), ((supported[1], high), REFUTED)]
+    for (start, end), verdict in regions:
+        axes.axvspan(max(start, low), min(end, high), color=COLOURS[verdict], alpha=0.08, lw=0)
+        axes.text(
+            _middle(max(start, low), min(end, high), logarithmic), 1.01, SAID[verdict],
+            transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color=COLOURS[verdict],
+        )  # fmt: skip
+    names = [
+        row["subject"] if row["problem"] in ("–", row["subject"]) else f"{row['problem']}: {row['subject']}"
+        for _, row in tests.iterrows()
+    ]
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlabel(("ratio of " if logarithmic else "") + STATISTICS[statistic], fontsize=9, color=TEXT)
+
+
+def _set_range(axes: Axes, tests: pd.DataFrame, logarithmic: bool, statistic: str) -> None:
+    """Have an axis show all estimates, the ends of their intervals where they are near, and the rule's bounds."""
+    bounds = [bound for region in (*tests["supported_if"], *tests["refuted_if"]) for bound in region or ()]
+    ends = [bound for bound in bounds if math.isfinite(bound)]
+    for evidence in tests["evidence"]:
+        interval = evidence.interval
+        ends.append(interval.estimate)
+        near = (interval.estimate / 20, interval.estimate * 20) if logarithmic else (-math.inf, math.inf)
+        ends += [] if evidence.bound else [float(np.clip(end, *near)) for end in (interval.low, interval.high)]
+    low, high = min(ends), max(ends)
+    if logarithmic:
+        axes.set_xscale("log")
+        axes.set_xlim(low / FACTOR, high * FACTOR)
+        axes.xaxis.set_major_locator(FixedLocator(ratio_ticks(*axes.get_xlim())))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+        axes.xaxis.set_minor_locator(NullLocator())
+    elif statistic == "share_solved":
+        axes.set_xlim(-MARGIN, 1 + MARGIN)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    else:
+        reach = max(high - low, 0.1)
+        axes.set_xlim(low - 0.15 * reach, high + 0.15 * reach)
+
+
+def _middle(low: float, high: float, logarithmic: bool) -> float:
+    return math.sqrt(low * high) if logarithmic else (low + high) / 2
