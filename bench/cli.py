@@ -38,6 +38,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
   python -m reports results/quick                 write the report again
 
+  python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else
 
 The same command again continues: finished runs are kept, unfinished ones go on where they were.

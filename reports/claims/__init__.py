@@ -9,8 +9,8 @@ A file has `claims`, by name, each with
   times `less`), on what (`where`), and its rule: `above` and `refuted_below`, `below` and `refuted_above`, or `within`.
 
 `of`, `over` and `where` give values of columns of results.parquet (timing.parquet for times). Several values of a
-column in `of` are a test each; in `where`, they are the problems that are looked at, a test each. `otherwise` says which
-values all other columns have.
+column in `of` are a test each; in `where`, they are the problems that are looked at, a test each. What all other
+columns have, `otherwise` says.
 
 The file of a publication has `publication` (name, source, protocol, differences) too; its claims are what it printed
 (`printed`, and `confirmed`: whether that was read in its text), and a verdict says whether runs here agree."""

@@ -1,7 +1,9 @@
 """The plan is what Hydra would run, found in less time."""
 
+from dataclasses import asdict
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hydra import initialize_config_module
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -12,10 +14,14 @@ from hydra.types import RunMode
 import conf
 from bench.config import from_hydra, register_schema
 from bench.errors import ConfigError
+from bench.frames import settings_columns
 from bench.identity import run_id
 from bench.plan import make_plan
 from bench.runner import run, store_failure
 from bench.store import RunFolder
+from reports.claims import find_claims, parse_claims
+from reports.conditions import select
+from reports.verdicts import TIMES
 
 CONF = Path(conf.__file__).parent
 
@@ -87,6 +93,81 @@ def test_every_sweep_can_be_planned(compose, sweep):
     assert {config.name for config in configs} == {sweep}
     for config in configs:  # of a sweep that trains, each task's settings are its own
         assert not config.train or (CONF / "setting" / sweep / f"{config.task['name']}.yaml").exists()
+
+
+PARTS = (
+    "++parts={one: {cell: 'lstm,gru', seed: '0,1'}, two: {cell: gru, task.length: '5,6'}, "
+    "times: {train: false, cell: rnn}}"
+)
+
+
+def test_a_sweep_is_the_union_of_its_parts(compose):
+    plan = make_plan(compose("task.length=5", "seed=0", PARTS))
+    found = {(c.cell["name"], c.task["length"], c.seed) for c in plan.configs.values()}
+    assert found == {("lstm", 5, 0), ("gru", 5, 0)}  # what the command line says holds in all parts
+    plan = make_plan(compose("task=adding", PARTS))
+    found = {(c.cell["name"], c.task["length"], c.seed) for c in plan.configs.values()}
+    assert found == {("lstm", 100, 0), ("lstm", 100, 1), ("gru", 100, 0), ("gru", 100, 1), ("gru", 5, 0), ("gru", 6, 0)}
+    assert [c.cell["name"] for c in plan.timed.values()] == ["rnn"]
+    assert set(plan.jobs) == set(plan.configs)
+
+
+def test_parts_can_be_asked_for(compose):
+    assert {c.cell["name"] for c in make_plan(compose(PARTS, "part=two")).configs.values()} == {"gru"}
+    plan = make_plan(compose(PARTS, "part=times,one"))
+    assert {c.cell["name"] for c in plan.configs.values()} == {"lstm", "gru"}
+    assert len(plan.timed) == 1
+    with pytest.raises(ConfigError, match="Did you mean 'two'"):
+        make_plan(compose(PARTS, "part=tow"))
+    with pytest.raises(ConfigError, match="It has no parts"):
+        make_plan(compose("cell=lstm", "part=two"))
+    with pytest.raises(ConfigError, match=r"parts\.one: must be a mapping"):
+        make_plan(compose("cell=lstm", "++parts={one: 3}"))
+
+
+def test_a_scale_replaces_what_parts_sweep(compose):
+    scales = "++scales={small: {two: {task.length: 3}}}"
+    plan = make_plan(compose(PARTS, scales, "scale=small", "part=two"))
+    assert {c.task["length"] for c in plan.configs.values()} == {3}
+    with pytest.raises(ConfigError, match="scale=tiny: this sweep has no such scale"):
+        make_plan(compose(PARTS, scales, "scale=tiny"))
+
+
+@pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("paper_*.yaml")))
+def test_papers_have_a_small_scale_whose_runs_their_claims_speak_of(compose, sweep):
+    plan = make_plan(compose(f"+sweep={sweep}", "scale=small", "seed=0"))
+    results = pd.DataFrame([settings_columns(asdict(c)) | {"cell": c.cell["name"], "task": c.task["name"]}
+                            for c in plan.configs.values()])  # fmt: skip
+    claims = parse_claims(find_claims(plan.first.claims), sweep)
+    assert claims.publication["source"]
+    assert {claim.part for claim in claims.claims} <= set(plan.first.parts)
+    met = [
+        select(results, {**test.where, **test.of}, claims.otherwise) for claim in claims.claims for test in claim.tests
+    ]
+    assert sum(len(runs) > 0 for runs in met) >= 2
+    assert all(runs.duplicated(["task", *[c for c in runs if c.startswith("task.")]]).sum() == 0 for runs in met)
+
+
+@pytest.mark.parametrize("sweep", ["claims", "claims_quick"])
+def test_every_claim_finds_its_runs(compose, sweep):
+    plan = make_plan(compose(f"+sweep={sweep}", "seed=0"))
+
+    def rows(configs):
+        named = [{"cell": c.cell["name"], "task": c.task["name"]} for c in configs]
+        settings = [settings_columns(asdict(c)) | {"batch_size": c.training.batch_size} for c in configs]
+        return pd.DataFrame([{**one, **other} for one, other in zip(settings, named, strict=True)])
+
+    runs, times = rows(plan.configs.values()), rows(plan.timed.values())
+    claims = parse_claims(find_claims(plan.first.claims), sweep)
+    assert {claim.part for claim in claims.claims} <= set(plan.first.parts)
+    for claim in claims.claims:
+        for test in claim.tests:
+            for conditions in filter(None, (test.of, test.over, test.less)):
+                table = times if test.statistic in TIMES else runs
+                found = select(table, {**test.where, **conditions}, claims.otherwise)
+                assert len(found), (claim.name, conditions)
+                wanted = test.where.get("task", [])
+                assert {*found["task"]} >= {*wanted}, (claim.name, conditions)
 
 
 def test_initialisations_are_those_of_their_files(compose):

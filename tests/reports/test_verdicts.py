@@ -1,0 +1,254 @@
+"""Verdicts on claims, held to computations by hand: all signs tried, binomial sums, Holm's steps."""
+
+import itertools
+import json
+import math
+import re
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bench.errors import ConfigError
+from bench.store import RULES_FILE, fix_claims
+from reports.claims import find_claims, parse_claims
+from reports.load import load
+from reports.report import write_report
+from reports.statistics import Paired, geometric_mean, growth, p_of_verdicts, share
+from reports.verdicts import judge, verdict_of
+from tests.reports.conftest import write_run, write_timing
+
+INFINITE = math.inf
+RULES = """
+otherwise: {cell.forget_bias: 1.0}
+claims:
+  slow:
+    claim: A GRU needs more steps than an LSTM.
+    source: nobody
+    part: all
+    needs: any
+    tests: [{statistic: steps_to_solve, of: {cell: gru}, over: {cell: lstm},
+      where: {task: [adding, copy]}, above: 1.0, refuted_below: 1.1}]
+  fails:
+    claim: Plain networks fail.
+    needs: all
+    tests: [{statistic: share_solved, of: {cell: rnn},
+      where: {task: [adding, copy]}, below: 0.5, refuted_above: 0.5}]
+  same:
+    claim: Forget biases make no difference.
+    needs: all
+    tests: [{statistic: steps_to_solve, of: {cell: lstm, cell.forget_bias: 0.0}, over: {cell: lstm},
+      where: {task: adding}, within: [0.8, 1.25]}]
+  smaller:
+    claim: A GRU is smaller.
+    needs: all
+    tests: [{statistic: parameters, of: {cell: gru}, over: {cell: lstm},
+      where: {task: adding}, below: 1.0, refuted_above: 0.95}]
+  faster:
+    claim: A GRU is faster.
+    needs: all
+    tests: [{statistic: step_time, of: {cell: gru}, over: {cell: lstm},
+      where: {task: adding}, below: 1.0, refuted_above: 0.95}]
+  unknown:
+    claim: Nobody ran this.
+    needs: all
+    tests: [{statistic: share_solved, of: {cell: nobody}, above: 0.5, refuted_below: 0.5}]
+"""
+SEEDS = 10
+GRU = [300, 350, 250, 400, 300, 300, 350, 250, 300, 350]
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    folder = tmp_path / "tested"
+    for seed in range(SEEDS):
+        for task in ("adding", "copy"):
+            write_run(folder, "rnn", task, seed, 500 if task == "copy" and seed < 5 else None)
+            write_run(folder, "lstm", task, seed, 700 + 50 * (seed % 3), cell_options={"forget_bias": 1.0})
+            write_run(
+                folder, "gru", task, seed, GRU[seed] if task == "adding" else 700 + 50 * (seed % 4), parameters=12_993
+            )
+        write_run(folder, "lstm", "adding", seed, 700 + 50 * ((seed + 1) % 3), cell_options={"forget_bias": 0.0})
+    write_timing(folder)
+    (folder / "sweep.json").write_text(json.dumps({"commands": ["python -m bench +sweep=tested"]}))
+    assert fix_claims(folder, RULES, 0)
+    return folder
+
+
+def signs_tried(differences: np.ndarray, at: float) -> tuple[float, float]:
+    """Return the shares of all assignments of signs whose mean is at least, and at most, that of the data."""
+    shifted = differences - math.log(at)
+    means = [np.mean(shifted * signs) for signs in itertools.product((1, -1), repeat=len(shifted))]
+    found = np.mean(shifted)
+    return np.mean(np.array(means) >= found - 1e-12), np.mean(np.array(means) <= found + 1e-12)
+
+
+def test_geometric_means_are_tested_by_all_signs():
+    differences = np.random.default_rng(1).normal(0.3, 0.4, 9)
+    evidence = geometric_mean(Paired(differences))
+    for at in (0.7, 1.0, 1.3, 2.0):
+        above, below = signs_tried(differences, at)
+        assert evidence.p_above(at) == pytest.approx(above)
+        assert evidence.p_below(at) == pytest.approx(below)
+
+
+def test_what_a_budget_cut_off_is_no_evidence_on_its_open_side():
+    evidence = geometric_mean(Paired(np.full(8, math.log(2.0)) + np.arange(8) / 100), bound="≥")
+    assert evidence.p_above(1.1) < 0.01  # truly more than that
+    assert evidence.p_below(3.0) == 1.0  # it may be more
+    assert evidence.p_above(1.0) < 0.01
+
+
+def test_shares_are_tested_by_binomial_sums():
+    evidence = share(2, 11)
+    tail = sum(math.comb(11, k) * 0.5**11 for k in range(3))
+    assert evidence.p_below(0.5) == pytest.approx(tail)
+    assert evidence.p_above(0.5) == pytest.approx(1 - sum(math.comb(11, k) * 0.5**11 for k in range(2)))
+
+
+def test_growth_is_least_squares_on_logarithms():
+    x = np.repeat([100, 200, 400, 800], 5)
+    y = 3 * x**1.5 * np.exp(np.random.default_rng(0).normal(0, 0.05, len(x)))
+    evidence = growth(x, y)
+    assert evidence is not None
+    slope, _ = np.polyfit(np.log(x), np.log(y), 1)
+    assert evidence.interval.estimate == pytest.approx(slope)
+    assert evidence.p_above(1.4) < 1e-3 < 0.5 < evidence.p_above(1.6)
+    assert growth([1, 2], [1, 2]) is None
+
+
+def test_the_two_verdicts_exclude_each_other():
+    """Wherever the number lies, one of the two null hypotheses at most is true, or p-values are doubled."""
+    evidence = share(0, 10)
+    touching = p_of_verdicts(evidence, (-INFINITE, 0.5), (0.5, INFINITE))
+    assert touching[0] == pytest.approx(2 * 0.5**10)
+    overlapping = p_of_verdicts(evidence, (-INFINITE, 0.5), (0.4, INFINITE))
+    assert overlapping[0] == pytest.approx(0.5**10)
+    assert p_of_verdicts(share(5, 10), (0.2, 0.8), None)[0] == pytest.approx(share(5, 10).p_above(0.2), rel=0.2)
+
+
+def test_false_verdicts_are_as_rare_as_promised():
+    """On the border of what supports and what refutes, either verdict is false half of the time, and rare."""
+    generator = np.random.default_rng(0)
+    false = 0
+    for _ in range(400):
+        evidence = geometric_mean(Paired(generator.normal(0.0, 0.3, 8)))
+        false += min(p_of_verdicts(evidence, (1.0, INFINITE), (-INFINITE, 1.0))) <= 0.05
+    assert false <= stats.binom.ppf(0.999, 400, 0.05)
+
+
+def test_a_sweep_is_judged_as_by_hand(sweep):
+    stored = load(sweep)
+    found = judge(stored).set_index(["claim", "problem"])
+    results = stored.results[~(stored.results["cell.forget_bias"] == 0.0).fillna(False)]
+    p = {}
+    for task in ("adding", "copy"):
+        pair = [
+            results[(results["cell"] == cell) & (results["task"] == task)]
+            .sort_values("seed")["steps_to_solve"].astype(float).to_numpy()
+            for cell in ("gru", "lstm")
+        ]  # fmt: skip
+        differences = np.log(pair[0]) - np.log(pair[1])
+        p["slow", task] = min(signs_tried(differences, 1.0)[0], signs_tried(differences, 1.1)[1])
+        solved = int(results[(results["cell"] == "rnn") & (results["task"] == task)]["solved"].sum())
+        tails = [sum(math.comb(10, k) for k in ks) / 2**10 for ks in (range(solved + 1), range(solved, 11))]
+        p["fails", task] = min(1.0, 2 * min(tails))
+    for key, value in p.items():
+        assert found.loc[key, "p"] == pytest.approx(value), key
+    estimated = found[[evidence is not None and not evidence.fixed for evidence in found["evidence"]]]
+    ordered, running = sorted(estimated["p"]), 0.0
+    for rank, value in enumerate(ordered):
+        running = max(running, min(1.0, value * (len(ordered) - rank)))
+        assert estimated.loc[estimated["p"] == value, "p_corrected"].max() == pytest.approx(running)
+    assert found.loc[("slow", "adding"), "verdict"] == "refuted"
+    assert found.loc[("fails", "adding"), "verdict"] == "supported"
+    assert found.loc[("fails", "copy"), "verdict"] == "not decidable"
+    claims = {claim.name: claim for claim in stored.claims.claims}
+    verdicts = {name: verdict_of(claim, judge(stored)) for name, claim in claims.items()}
+    assert verdicts["smaller"] == "supported"
+    assert verdicts["faster"] == "refuted"  # 1.5 times as long, whatever the round
+    assert verdicts["fails"] == "not decidable"
+    assert verdicts["unknown"] == "not decidable"
+
+
+@pytest.mark.parametrize(
+    ("needs", "verdicts", "expected"),
+    [
+        ("all", ["supported", "supported"], "supported"),
+        ("all", ["supported", "refuted"], "refuted"),
+        ("all", ["supported", "not decidable"], "not decidable"),
+        ("any", ["refuted", "supported"], "supported"),
+        ("any", ["refuted", "refuted"], "refuted"),
+        ("any", ["refuted", "not decidable"], "not decidable"),
+        ("all", [], "not decidable"),
+    ],
+)
+def test_a_claim_takes_all_of_its_tests_or_any(needs, verdicts, expected):
+    claim = replace(parse_claims(RULES, "here").claims[0], needs=needs)
+    assert verdict_of(claim, pd.DataFrame({"claim": "slow", "verdict": verdicts})) == expected
+
+
+def test_the_report_says_what_was_found_and_how_to_run_it(sweep, tmp_path):
+    text = write_report([sweep], tmp_path / "report").path.read_text()
+    assert re.search(r"\| A GRU is smaller\. +\| \*\*supported\*\* ", text)
+    assert "fixed before the first run" in text
+    assert "`python -m bench +sweep=tested part=all`" in text
+    assert "no such runs" in text
+    for name in re.findall(r"\]\((claim_\w+\.(?:png|svg))\)", text):
+        assert (tmp_path / "report" / name).stat().st_size > 0
+    again = write_report([sweep], tmp_path / "again").path.read_text()
+    assert again == text
+
+
+def test_rules_stand_once_runs_are_finished(tmp_path):
+    assert fix_claims(tmp_path, RULES, 0)
+    other = RULES.replace("0.5", "0.6")
+    assert fix_claims(tmp_path, other, 0)  # nobody can have looked
+    assert not fix_claims(tmp_path, RULES, 3)
+    assert "0.6" in (tmp_path / RULES_FILE).read_text()
+    assert fix_claims(tmp_path, other, 3)
+    late = tmp_path / "late"
+    late.mkdir()
+    assert fix_claims(late, RULES, 7)
+    assert parse_claims((late / RULES_FILE).read_text(), "here").finished_before == 7
+
+
+SHIPPED = sorted(each.name.removesuffix(".yaml") for each in files("reports.claims").iterdir() if ".yaml" in each.name)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_claims_can_be_read(name):
+    claims = parse_claims(find_claims(name), name)
+    assert all(claim.source for claim in claims.claims)
+    assert len({claim.claim for claim in claims.claims}) == len(claims.claims)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("statistic: share_solved", "statistic: shares"), "Did you mean 'share_solved'"),
+        (("refuted_above: 0.5", "refuted_above: 0.6"), "refuted_above must not be more than below"),
+        (("below: 0.5, refuted_above: 0.5", "below: 0.5"), "its rule must be"),
+        (("over: {cell: lstm}, ", ""), "is a ratio: it needs over"),
+        (("needs: any", "needs: most"), "must be all or any"),
+        (("where: {task: adding}, within", "were: {task: adding}, within"), "were: no such key"),
+        (("claims:", "claim:"), "has no mapping `claims`"),
+        (("within: [0.8, 1.25]", "within: [2, 1]"), "is no range"),
+    ],
+)
+def test_wrong_rules_are_said_in_a_line(change, said):
+    with pytest.raises(ConfigError, match=re.escape(said)) as raised:
+        parse_claims(RULES.replace(*change), "here")
+    assert str(raised.value).startswith("here")
+    assert "\n" not in str(raised.value)
+
+
+def test_claims_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="Did you mean 'lstm'"):
+        find_claims("lstms")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        find_claims(str(tmp_path / "none.yaml"))
