@@ -40,7 +40,7 @@ def judge(stored: Stored) -> pd.DataFrame:
         }
         for claim in stored.claims.claims
         for test in claim.tests
-        for row in _rows(stored, stored.claims, test)
+        for row in _rows(stored, stored.claims, test, runs_of(stored, claim))
     ]  # fmt: skip
     estimated = [row for row in rows if row["evidence"] is not None and not row["evidence"].fixed]
     for row in rows:
@@ -88,12 +88,14 @@ def _named(runs: pd.DataFrame) -> pd.DataFrame:
     return runs.assign(problem=problems_of(runs), contender=contenders_of(runs)) if len(runs) else runs
 
 
-def _rows(stored: Stored, claims: Claims, test: Test) -> list[dict[str, Any]]:
+def _rows(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFrame) -> list[dict[str, Any]]:
     if test.statistic in TIMES:
         return _rows_of_times(stored.timing, claims, test)
     of, over = _selected(stored.results, claims, test)
     of, over = (part[part["status"].isin(DECIDED)] if len(part) else part for part in (of, over))
     named = _named(pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
+    if len(named):  # contenders as the claim's other tests have them, who differ in more than this one's
+        named = named.assign(contender=runs_of_claim["contender"].reindex(named.index))
     of, over = (named.loc[part.index] for part in (of, over))
     said = _said(test.of) + (f" / {_said(test.over)}" if test.over else "")
     if of.empty or (test.over is not None and over.empty):

@@ -55,7 +55,8 @@ def plan_of(tmp_path: Path):
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_can_be_run(plan_of, command: str):
-    assert plan_of(command).pending
+    fewer = " seed=0" if "+sweep=" in command and "seed=" not in command else ""  # of a sweep's seeds all are alike
+    assert plan_of(command + fewer).pending
 
 
 def test_sweeps_are_as_large_as_they_say(plan_of):

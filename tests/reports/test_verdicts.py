@@ -23,6 +23,7 @@ from reports.verdicts import judge, verdict_of
 from tests.reports.conftest import write_run, write_timing
 
 INFINITE = math.inf
+GALLERY = Path(__file__).parents[2] / "reports" / "gallery" / "claims_quick"
 RULES = """
 otherwise: {cell.forget_bias: 1.0}
 claims:
@@ -233,7 +234,7 @@ def test_shipped_claims_can_be_read(name):
         (("statistic: share_solved", "statistic: shares"), "Did you mean 'share_solved'"),
         (("refuted_above: 0.5", "refuted_above: 0.6"), "refuted_above must not be more than below"),
         (("below: 0.5, refuted_above: 0.5", "below: 0.5"), "its rule must be"),
-        (("over: {cell: lstm}, ", ""), "is a ratio: it needs over"),
+        (("over: {cell: lstm},\n      where", "where"), "is a ratio: it needs over"),
         (("needs: any", "needs: most"), "must be all or any"),
         (("where: {task: adding}, within", "were: {task: adding}, within"), "were: no such key"),
         (("claims:", "claim:"), "has no mapping `claims`"),
@@ -252,3 +253,12 @@ def test_claims_that_are_not_there_are_named(tmp_path):
         find_claims("lstms")
     with pytest.raises(ConfigError, match="cannot be read"):
         find_claims(str(tmp_path / "none.yaml"))
+
+
+def test_verdicts_in_the_gallery_are_those_of_the_tables_beside_them():
+    stored = load(GALLERY)
+    tests = judge(stored)
+    report = (GALLERY / "README.md").read_text()
+    for claim in stored.claims.claims:
+        assert re.search(rf"\| {re.escape(claim.claim)} +\| \*\*{verdict_of(claim, tests)}\*\* ", report), claim.name
+    assert stored.claims.finished_before == 0
