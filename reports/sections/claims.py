@@ -28,14 +28,13 @@ def verdicts(content: Content) -> str:
     rows = [
         {
             "claim": claim.claim,
-            "verdict": f"**{verdict_of(claim, content.verdicts)}**",
+            "verdict": verdict_of(claim, content.verdicts),
             "tests supported, refuted, open": _counts(content.verdicts, claim),
             "said by": claim.source,
         }
         for claim in claims.claims
     ]
-    table = text.table(rows).replace(r"\*\*", "**")
-    return "\n\n".join(["## Verdicts", table, _about(claims, content.verdicts)])
+    return "\n\n".join(["## Verdicts", text.table(rows), _about(claims, content.verdicts)])
 
 
 def _counts(tests: pd.DataFrame, claim: Claim) -> str:
