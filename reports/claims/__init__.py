@@ -137,6 +137,8 @@ def parse_claims(text: str, where: str) -> Claims:
         ConfigError: it is no such file; which claim, and what is wrong.
     """
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a few of them can mean gigabytes
+            raise ConfigError(f"{where}: must not have YAML aliases")
         found = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: no YAML ({' '.join(str(error).split())[:200]})") from error

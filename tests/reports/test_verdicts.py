@@ -248,6 +248,13 @@ def test_wrong_rules_are_said_in_a_line(change, said):
     assert "\n" not in str(raised.value)
 
 
+def test_rules_from_elsewhere_cannot_grow():
+    with pytest.raises(ConfigError, match="aliases"):
+        parse_claims("a: &a [x, x]\nclaims: {b: {claim: [*a, *a], tests: []}}", "here")
+    with pytest.raises(ConfigError, match="no YAML"):
+        parse_claims("claims: {b: [", "here")
+
+
 def test_claims_that_are_not_there_are_named(tmp_path):
     with pytest.raises(ConfigError, match="Did you mean 'lstm'"):
         find_claims("lstms")
