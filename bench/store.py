@@ -35,7 +35,6 @@ from bench.files import (
     digest,
     force_to_disk,
     naming,
-    open_plain,
     parse_json,
     read_bytes,
     read_sealed,
@@ -49,7 +48,6 @@ UNSEALED_FORMAT = 1
 DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
 FAILED = ("out_of_memory", "failed")
 STATUSES = DECIDED + FAILED
-RULES_FILE = "rules.yaml"
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
 
 
@@ -294,34 +292,6 @@ def read_commands(sweep: Path) -> list[str]:
         raise _newer(sweep, stored["format"])
     commands = stored.get("commands")
     return [" ".join(printable(str(command)).split()) for command in commands] if isinstance(commands, list) else []
-
-
-def fix_claims(sweep: Path, text: str, finished: int) -> bool:
-    """Keep the rules by which a sweep's claims are judged, before its runs: once some are finished, the rules that
-    were kept first stand.
-
-    Args:
-        sweep: the sweep's folder.
-        text: of the claims file.
-        finished: how many runs are finished.
-
-    Returns:
-        Whether these are the rules that are kept.
-
-    Raises:
-        OSError: they cannot be written.
-    """
-    path = sweep / RULES_FILE
-    kept = f"{text.rstrip()}\nfinished_before: {finished}\n"
-    try:
-        with open_plain(path, JSON_BYTES) as file:
-            before = file.read().decode(errors="replace")
-    except (FileNotFoundError, Damaged):
-        before = None
-    if before is None or not finished:
-        write_text_atomic(path, kept)
-        return True
-    return before.rpartition("finished_before:")[0].rstrip() == text.rstrip()
 
 
 def _newer(sweep: Path, found: int) -> ConfigError:

@@ -21,7 +21,8 @@ from bench.frames import (
     read_parquet,
     results_frame,
 )
-from bench.store import RULES_FILE, read_commands, read_runs
+from bench.rules import RULES_FILE
+from bench.store import read_commands, read_runs
 from reports.claims import Claims, read_claims
 from reports.selection import select, tuned
 from reports.spending import BY_BUDGET, add_spending, has_other_budget

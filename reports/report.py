@@ -18,6 +18,14 @@ from reports.style import looks, set_theme
 from reports.summary import summarize_results, summarize_timing
 from reports.verdicts import judge
 
+LAST: tuple[Callable[[Content], str], ...] = (
+    tuning,
+    cost,
+    about.failures,
+    about.protocol,
+    about.environment,
+    about.reproduce,
+)
 SECTIONS: tuple[Callable[[Content], str], ...] = (
     about.title,
     claims.beside_publication,
@@ -38,12 +46,7 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     inside.attention,
     inside.jacobian,
     inside.updates,
-    tuning,
-    cost,
-    about.failures,
-    about.protocol,
-    about.environment,
-    about.reproduce,
+    *LAST,
 )
 
 # Of a sweep that puts claims to the test: its runs go together claim by claim, and not all with each other.
@@ -52,12 +55,7 @@ SECTIONS_ON_CLAIMS: tuple[Callable[[Content], str], ...] = (
     claims.verdicts,
     claims.each,
     results.headline,
-    tuning,
-    cost,
-    about.failures,
-    about.protocol,
-    about.environment,
-    about.reproduce,
+    *LAST,
 )
 
 

@@ -39,8 +39,9 @@ def judge(stored: Stored) -> pd.DataFrame:
             **row,
         }
         for claim in stored.claims.claims
+        for runs in [runs_of(stored, claim)]
         for test in claim.tests
-        for row in _rows(stored, stored.claims, test, runs_of(stored, claim))
+        for row in _rows(stored, stored.claims, test, runs)
     ]  # fmt: skip
     estimated = [row for row in rows if row["evidence"] is not None and not row["evidence"].fixed]
     for row in rows:

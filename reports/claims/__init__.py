@@ -25,6 +25,7 @@ import yaml
 
 from bench.errors import ConfigError, nearest
 from bench.files import open_plain
+from bench.rules import RULES_BYTES
 
 STATISTICS = {
     "share_solved": "share of runs solved",
@@ -39,7 +40,6 @@ STATISTICS = {
 RATIOS = {"steps_to_solve", "final_loss", "parameters", "flops", "step_time"}
 NEEDS = ("all", "any")
 RULES = ({"above", "refuted_below"}, {"below", "refuted_above"}, {"within"})
-MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def read_claims(path: Path) -> Claims:
         FileNotFoundError: it keeps none.
         ConfigError, Damaged, OSError: they cannot be read.
     """
-    with open_plain(path, MOST_BYTES) as file:
+    with open_plain(path, RULES_BYTES) as file:
         text = file.read()
     return parse_claims(text.decode(errors="replace"), path.name)
 

@@ -46,7 +46,7 @@ def _about(claims: Claims, tests: pd.DataFrame) -> str:
     estimated = sum(evidence is not None and not evidence.fixed for evidence in tests["evidence"])
     fixed = {
         None: "When its rules were fixed is not known.",
-        0: "Its rules were fixed before the first run ([rules.yaml](../rules.yaml)).",
+        0: "Its rules were fixed before the first run (`rules.yaml`, beside them).",
     }.get(
         claims.finished_before,
         f"Its rules were fixed after {claims.finished_before} runs had finished, and so knowing some results.",

@@ -67,22 +67,34 @@ def ratio(pairs: Paired) -> Interval:
     return log_ratio_interval(pairs.differences, pairs.resolution)
 
 
+def permutation_p(differences: np.ndarray, alternative: str) -> float:
+    """Return the p-value of the permutation test that the mean of paired differences is zero, by scipy: of all
+    exchanges within pairs up to 13 pairs, of 9,999 random ones beyond.
+
+    Args:
+        differences: (n), n ≥ 2.
+        alternative: "two-sided", "greater" or "less".
+    """
+    found = stats.permutation_test(
+        (differences, np.zeros(len(differences))),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**MOST_EXACT if len(differences) <= MOST_EXACT else RANDOM_EXCHANGES,
+        batch=4096,
+        alternative=alternative,
+        rng=np.random.default_rng(0),
+    )
+    return float(min(1.0, found.pvalue))
+
+
 def exact_p(pairs: Paired) -> float:
     """Return the two-sided p-value of the paired permutation test of the mean difference (Fisher 1935), by scipy: all
     2^n exchanges within pairs up to 13 pairs, 9,999 random ones beyond. Where none of these is as extreme, p is that of
     the t-test, which large families need: it is never below the smallest that all exchanges could give."""
     if len(pairs) < 2 or not np.any(pairs.differences):
         return 1.0
-    found = stats.permutation_test(
-        (pairs.differences, np.zeros(len(pairs))),
-        lambda x, y, axis: np.mean(x - y, axis=axis),
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**MOST_EXACT if len(pairs) <= MOST_EXACT else RANDOM_EXCHANGES,
-        batch=4096,
-        rng=np.random.default_rng(0),
-    )
-    p = float(min(1.0, found.pvalue))
+    p = permutation_p(pairs.differences, "two-sided")
     if len(pairs) > MOST_EXACT and p <= 2 / (RANDOM_EXCHANGES + 1):
         return min(p, max(t_p(pairs), smallest_p(len(pairs))))
     return p

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.statistics.comparison import MOST_EXACT, RANDOM_EXCHANGES, Paired, ratio
-from reports.statistics.intervals import CONFIDENCE, Interval, solved_fraction
+from reports.statistics.comparison import Paired, permutation_p, ratio
+from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, solved_fraction
 
 Region = tuple[float, float]
 
@@ -71,17 +71,7 @@ def geometric_mean(pairs: Paired, bound: str = "") -> Evidence:
         shifted = pairs.differences - math.log(x)
         if not np.any(shifted):
             return 1.0
-        found = stats.permutation_test(
-            (shifted, np.zeros(len(shifted))),
-            lambda a, b, axis: np.mean(a - b, axis=axis),
-            permutation_type="samples",
-            vectorized=True,
-            n_resamples=2**MOST_EXACT if len(shifted) <= MOST_EXACT else RANDOM_EXCHANGES,
-            batch=4096,
-            alternative=alternative,
-            rng=np.random.default_rng(0),
-        )
-        return float(min(1.0, found.pvalue))
+        return permutation_p(shifted, alternative)
 
     return Evidence(ratio(pairs), len(pairs), lambda x: p(x, "greater"), lambda x: p(x, "less"), bound=bound)
 
@@ -95,15 +85,14 @@ def growth(x: ArrayLike, y: ArrayLike) -> Evidence | None:
     Returns:
         None with fewer than three distinct x.
     """
-    log_x, log_y = np.log(np.asarray(x, dtype=float)), np.log(np.asarray(y, dtype=float))
-    if len(np.unique(log_x)) < 3:
+    found, n = log_log_slope(x, y), len(np.asarray(x))
+    if found is None:
         return None
-    fit, degrees = stats.linregress(log_x, log_y), len(log_x) - 2
-    slope, error = float(fit.slope), max(float(fit.stderr), 1e-12)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+    slope, degrees = found.estimate, n - 2
+    error = max((found.high - slope) / float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)), 1e-12)
     return Evidence(
-        Interval(slope, slope - reach, slope + reach),
-        len(log_x),
+        found,
+        n,
         lambda at: float(stats.t.sf((slope - at) / error, degrees)),
         lambda at: float(stats.t.cdf((slope - at) / error, degrees)),
     )

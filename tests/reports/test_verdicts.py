@@ -14,7 +14,7 @@ import pytest
 from scipy import stats
 
 from bench.errors import ConfigError
-from bench.store import RULES_FILE, fix_claims
+from bench.rules import RULES_FILE, fix_claims
 from reports.claims import find_claims, parse_claims
 from reports.load import load
 from reports.report import write_report
