@@ -11,7 +11,7 @@ from reports.claims import RATIOS, Claim, Claims, Test
 from reports.comparisons import pair_runs
 from reports.conditions import select
 from reports.load import Stored, contenders_of, problems_of
-from reports.statistics import ALPHA, Evidence, Paired, geometric_mean, growth, known, p_of_verdicts, share
+from reports.statistics import ALPHA, Evidence, Paired, geometric_mean, growth, known, median, p_of_verdicts, share
 
 SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decidable"
 TIMES = ("step_time", "time_growth")
@@ -98,7 +98,7 @@ def _rows(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFram
     if len(named):  # contenders as the claim's other tests have them, who differ in more than this one's
         named = named.assign(contender=runs_of_claim["contender"].reindex(named.index))
     of, over = (named.loc[part.index] for part in (of, over))
-    said = _said(test.of) + (f" / {_said(test.over)}" if test.over else "")
+    said = subject_of(test)
     if of.empty or (test.over is not None and over.empty):
         return [{"problem": "–", "subject": said, "evidence": None, "why": "no such runs"}]
     rows = []
@@ -114,6 +114,12 @@ def _rows(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFram
             row["evidence"], row["why"] = _evidence(stored, test, runs, others)
         rows.append(row)
     return rows
+
+
+def subject_of(test: Test) -> str:
+    """Return what a test is of, as tables name it."""
+    taken = f" / {_said(test.over)}" if test.over else f" − {_said(test.less)}" if test.less else ""
+    return _said(test.of) + taken
 
 
 def _said(conditions: dict[str, Any]) -> str:
@@ -142,36 +148,32 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
         if len(pairs) < 2:
             return None, "fewer than two pairs of one seed"
         return geometric_mean(pairs, str(facts["bound"])), ""
-    return _decay(stored.readings, test, runs)
+    return _inside(stored.readings, test, runs)
 
 
-def _decay(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
+def _inside(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
+    """Return what looks inside say: a number a run, of memory the mean over all steps since the cue."""
     if readings.empty:
         return None, "no looks inside"
-    found = readings[(readings["kind"] == "decay") & (readings["part"] == "h") & (readings["moment"] == test.moment)]
-    values = found[found["run_id"].isin(runs["run_id"])]["value"].astype(float)
+    kind, part = {"gradient_decay": ("decay", "h"), "memory": ("memory", "state")}[test.statistic]
+    of_runs = readings["run_id"].isin(runs["run_id"]) & (readings["moment"] == test.moment)
+    found = readings[of_runs & (readings["kind"] == kind) & (readings["part"] == part)]
+    values = found["value"].astype(float).groupby(found["run_id"]).mean().to_numpy()
     if len(values) < 2:
         return None, "too few looks inside"
-    return geometric_mean(Paired(np.log(values.to_numpy()))), ""
+    return (geometric_mean(Paired(np.log(values))) if kind == "decay" else median(values)), ""
 
 
 def _rows_of_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[dict[str, Any]]:
-    said = _said(test.of)
-    said += f" / {_said(test.over)}" if test.over else f" − {_said(test.less)}" if test.less else ""
+    said = subject_of(test)
     row: dict[str, Any] = {"problem": "–", "subject": said, "evidence": None, "why": "no such times"}
     if timing.empty:
         return [row]
-    steps = timing[(timing["quantity"] == "training_step") & (timing["form"] == "own")]
-    of, other = _selected(steps, claims, test)
-    if of.empty or ((test.over or test.less) and other.empty):
-        return [row]
     if test.statistic == "step_time":
-        return _step_times(of, other, said)
-    on = ["sweep", "group", "round", "time_steps"]
-    times = of[on].assign(value=of["value"].astype(float))
-    if test.less:
-        both = times.merge(other[on].assign(less=other["value"].astype(float)), on=on)
-        times = both.assign(value=both["value"] - both["less"])
+        return _step_times(*_selected(_steps(timing), claims, test), said) or [row]
+    times = times_of(timing, claims, test)
+    if times.empty:
+        return [row]
     lengths = sorted(times["time_steps"].unique())
     row["problem"] = f"T = {', '.join(f'{length:,}' for length in lengths)}"
     if (times["value"] <= 0).any():
@@ -180,8 +182,28 @@ def _rows_of_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[dic
     return [row | {"evidence": evidence, "why": "" if evidence else "fewer than three lengths"}]
 
 
+def times_of(timing: pd.DataFrame, claims: Claims, test: Test) -> pd.DataFrame:
+    """Return the times whose growth is tested, a row a round and length: `time_steps`, `value` in ms, what is taken off
+    taken off."""
+    of, less = _selected(_steps(timing), claims, test)
+    on = ["sweep", "group", "round", "time_steps"]
+    if of.empty or (test.less and less.empty):
+        return pd.DataFrame(columns=[*on, "value"])
+    times = of[on].assign(value=of["value"].astype(float))
+    if not test.less:
+        return times
+    both = times.merge(less[on].assign(less=less["value"].astype(float)), on=on)
+    return both.assign(value=both["value"] - both["less"])
+
+
+def _steps(timing: pd.DataFrame) -> pd.DataFrame:
+    return timing[(timing["quantity"] == "training_step") & (timing["form"] == "own")] if len(timing) else timing
+
+
 def _step_times(of: pd.DataFrame, over: pd.DataFrame, said: str) -> list[dict[str, Any]]:
     """Return a row for each group of cells timed side by side: the ratio in each round."""
+    if of.empty or over.empty:
+        return []
     rows = []
     for (_, group), here in of.groupby(["sweep", "group"], sort=False):
         both = here.merge(over[over["group"] == group], on=["sweep", "group", "round"], suffixes=("", "_over"))

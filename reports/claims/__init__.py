@@ -32,6 +32,7 @@ STATISTICS = {
     "steps_to_solve": "steps to solve",
     "final_loss": "final loss",
     "gradient_decay": "factor by which the gradient decays a step",
+    "memory": "share of the cue that can be read off the state",
     "parameters": "parameters",
     "flops": "FLOPs of a training step",
     "step_time": "time of a training step",
@@ -76,6 +77,11 @@ class Claim:
     tests: list[Test]
     printed: str = ""
     confirmed: bool = True
+
+    @property
+    def in_print(self) -> str:
+        """What a publication printed, marked where that could not be confirmed."""
+        return self.printed + ("" if self.confirmed else " (unconfirmed)")
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,14 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.claims import RATIOS, STATISTICS
 from reports.figures.comparison import ratio_ticks
+from reports.figures.panels import log_plain, log_ticks
 from reports.statistics import Evidence
 from reports.style import PANEL, TEXT
 from reports.verdicts import OPEN, REFUTED, SUPPORTED
@@ -44,6 +46,40 @@ def forest(tests: pd.DataFrame) -> Figure | None:
     )  # fmt: skip
     for axes, part in zip(grid[:, 0], panels, strict=True):
         _panel(axes, part)
+    return figure
+
+
+def power_laws(times: dict[str, pd.DataFrame], exponents: dict[str, float]) -> Figure:
+    """Draw times of a training step over the length, both logarithmic: every round a point, the fitted power law a line
+    with its exponent; dotted from its middle on, for the eye, growth in proportion to the length and to its square.
+
+    Args:
+        times: of each subject `time_steps` and `value` in ms, all positive.
+        exponents: of each subject, as fitted.
+    """
+    figure, axes = plt.subplots(figsize=(PANEL[0] * 1.5, PANEL[1] * 1.2), layout="constrained")
+    for colour, (subject, rows) in zip(sns.color_palette("colorblind"), times.items(), strict=False):
+        x, y = np.log(rows["time_steps"].to_numpy(float)), np.log(rows["value"].to_numpy(float))
+        axes.plot(np.exp(x), np.exp(y), ls="", marker="o", ms=4, color=colour, alpha=0.4)
+        ends = np.array([x.min(), x.max()])
+        fitted = y.mean() + exponents[subject] * (ends - x.mean())
+        axes.plot(np.exp(ends), np.exp(fitted), color=colour, lw=1.8)
+        for power in (1, 2):
+            axes.plot(
+                np.exp([x.mean(), ends[1]]), np.exp([y.mean(), y.mean() + power * (ends[1] - x.mean())]),
+                color=TEXT, lw=0.8, ls=(0, (1, 2)),
+            )  # fmt: skip
+            axes.annotate(
+                "T" if power == 1 else "T²", (np.exp(ends[1]), np.exp(y.mean() + power * (ends[1] - x.mean()))),
+                xytext=(4, 0), textcoords="offset points", va="center", fontsize=8,
+            )  # fmt: skip
+        axes.annotate(
+            f"{subject}: T^{exponents[subject]:.2f}", (np.exp(ends.mean()), np.exp(fitted.mean())),
+            xytext=(-10, 6), textcoords="offset points", ha="right", fontsize=9, color=colour,
+        )  # fmt: skip
+    log_ticks(axes, "x", pd.concat([rows["time_steps"] for rows in times.values()]))
+    log_plain(axes)
+    axes.set(xlabel="T, steps", ylabel="time of a training step, ms")
     return figure
 
 

@@ -13,7 +13,7 @@ from reports.figures import verdicts as figures
 from reports.sections.content import Content, figure_section
 from reports.statistics import Evidence
 from reports.style import save
-from reports.verdicts import OPEN, REFUTED, SUPPORTED, runs_of, verdict_of
+from reports.verdicts import OPEN, REFUTED, SUPPORTED, runs_of, subject_of, times_of, verdict_of
 
 MOST_PANELS = 6  # of solve curves
 ABOUT = ("source", "protocol", "differences")
@@ -153,8 +153,10 @@ def _estimate(evidence: Evidence, statistic: str) -> str:
 
 
 def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
-    """Show the runs themselves: who solved when; or how far gradients reach."""
+    """Show the runs themselves: who solved when, how far gradients reach, how long is remembered, how times grow."""
     statistics = {test.statistic for test in claim.tests}
+    if statistics == {"time_growth"}:
+        return _growth_figure(content, claim, f"{name}_runs")
     runs = runs_of(content.stored, claim)
     if runs.empty:
         return ""
@@ -164,17 +166,38 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
             "", f"{name}_runs", "The runs behind it: share of runs solved by each training step, with 95 % intervals."
         )
     readings = content.stored.readings
-    if statistics == {"gradient_decay"} and len(readings):
+    looks = {
+        "gradient_decay": (
+            ("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h"),
+            "How strongly the last answer's error is felt so many steps back: medians, ranges.",
+        ),
+        "memory": (
+            ("memory", "state"), ("steps since it was shown", "share explained (R²)"),
+            "How much of the cue a linear readout finds in the state so many steps later: medians, ranges.",
+        ),
+    }  # fmt: skip
+    if len(statistics) == 1 and statistics <= set(looks) and len(readings):
+        (kind, part), labels, caption = looks[statistics.pop()]
         names = runs[["run_id", "problem", "contender"]]
-        flow = readings[(readings["kind"] == "gradient_flow") & (readings["part"] == "h")]
-        flow = flow.drop(columns=["problem", "contender"]).merge(names, on="run_id")
-        if len(flow):
-            figure = figures_inside.lines(flow, runs, "steps back from the answer", "norm of ∂L/∂h", log=True)
-            save(figure, content.folder, f"{name}_runs")
-            return figure_section(
-                "", f"{name}_runs", "How strongly the last answer's error is felt so many steps back: medians, ranges."
+        found = readings[(readings["kind"] == kind) & (readings["part"] == part)]
+        found = found.drop(columns=["problem", "contender"]).merge(names, on="run_id")
+        if len(found):
+            save(
+                figures_inside.lines(found, runs, *labels, log=kind == "gradient_flow"), content.folder, f"{name}_runs"
             )
+            return figure_section("", f"{name}_runs", caption)
     return ""
+
+
+def _growth_figure(content: Content, claim: Claim, name: str) -> str:
+    assert content.stored.claims is not None
+    times = {subject_of(test): times_of(content.stored.timing, content.stored.claims, test) for test in claim.tests}
+    tests = content.verdicts[content.verdicts["claim"] == claim.name]
+    fitted = {row["subject"]: row["evidence"].interval.estimate for _, row in tests.iterrows() if row["evidence"]}
+    if set(fitted) != set(times):
+        return ""
+    save(figures.power_laws(times, fitted), content.folder, name)
+    return figure_section("", name, "The times behind it: each round, and the power law fitted to them.")
 
 
 def _command(content: Content, claim: Claim) -> str:
@@ -199,7 +222,7 @@ def beside_publication(content: Content) -> str:
             rows.append(
                 {
                     "finding": claim.claim,
-                    "printed": claim.printed + ("" if claim.confirmed else " (unconfirmed)"),
+                    "printed": claim.in_print,
                     "here on": shown["on"],
                     "here": f"{STATISTICS[row['statistic']]} {shown['estimate']}",
                     "": AGREEMENT[row["verdict"]],

@@ -9,9 +9,9 @@ from bench.fairness import TOLERANCE
 from bench.files import write_text_atomic
 from bench.store import DECIDED
 from reports import text
+from reports.claims import find_claims, parse_claims
 from reports.comparisons import between
 from reports.figures import comparison as figures
-from reports.published import read_publication
 from reports.references import references_of
 from reports.sections.content import Content, figure_section
 from reports.statistics import interquartile_mean, probability_of_improvement
@@ -20,6 +20,7 @@ from reports.summary import REFERENCE_CELL, step_times
 
 MOST_ROWS = 40  # of the table of comparisons; the file beside it has all
 MOST_PANELS = 6  # of problems in a figure
+CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
 
 
 def pairs(content: Content) -> str:
@@ -62,15 +63,22 @@ def _against_reference(content: Content, problems: list[str], references: dict[s
 
 
 def _beside_publication(content: Content, found: pd.DataFrame) -> str:
-    """Tabulate differences beside what a publication found of the same change to the same cell."""
-    cells = content.stored.results.drop_duplicates("contender").set_index("contender")
-    publication = read_publication("greff2017")
-    compared = {str(cells.loc[name, "cell"]) for name in found["first"]}
-    known = [name for name in dict.fromkeys(found["second"]) if cells.loc[name, "cell"] in publication["findings"]]
-    if compared != {publication["reference"]} or not known:
+    """Tabulate differences beside what a publication printed of the same change to the same cell."""
+    if content.stored.claims is not None:  # it has a section of its own
         return ""
+    cells = content.stored.results.drop_duplicates("contender").set_index("contender")
+    publication = parse_claims(find_claims(CHANGES), CHANGES)
+    printed = {
+        (str(test.over["cell"]), str(test.of["cell"])): claim.in_print
+        for claim in publication.claims
+        for test in claim.tests
+        if test.over is not None
+    }
+    compared = {str(cells.loc[name, "cell"]) for name in found["first"]}
+    reference = compared.pop() if len(compared) == 1 else ""
+    said = {name: printed.get((reference, str(cells.loc[name, "cell"]))) for name in dict.fromkeys(found["second"])}
     rows = []
-    for name in known:
+    for name in (name for name in said if said[name]):
         mine = found[found["second"] == name].set_index("problem")
         rows.append(
             {
@@ -82,10 +90,12 @@ def _beside_publication(content: Content, found: pd.DataFrame) -> str:
                     if problem in mine.index else text.NONE
                     for problem in dict.fromkeys(found["problem"])
                 },
-                publication["name"]: publication["findings"][cells.loc[name, "cell"]],
+                publication.publication["name"]: said[name],
             }
         )  # fmt: skip
-    return f"{text.table(rows)}\n\n{publication['about']} Source: {publication['source']}"
+    if not rows:
+        return ""
+    return f"{text.table(rows)}\n\n{publication.publication['protocol']} Source: {publication.publication['source']}"
 
 
 def _rows(found: pd.DataFrame) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from reports.statistics.comparison import (
     smallest_p,
     test_family,
 )
-from reports.statistics.evidence import Evidence, geometric_mean, growth, known, p_of_verdicts, share
+from reports.statistics.evidence import Evidence, geometric_mean, growth, known, median, p_of_verdicts, share
 from reports.statistics.intervals import (
     CONFIDENCE,
     Interval,
@@ -46,6 +46,7 @@ __all__ = [
     "log_log_slope",
     "log_rank",
     "log_ratio_interval",
+    "median",
     "median_interval",
     "median_time",
     "p_of_verdicts",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from reports.statistics.comparison import Paired, permutation_p, ratio
-from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, solved_fraction
+from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, median_interval, solved_fraction
 
 Region = tuple[float, float]
 
@@ -49,6 +49,19 @@ def share(successes: int, n: int) -> Evidence:
         return float(stats.binomtest(successes, n, min(1.0, max(0.0, x)), alternative=alternative).pvalue)
 
     return Evidence(solved_fraction(successes, n), n, lambda x: p(x, "greater"), lambda x: p(x, "less"))
+
+
+def median(values: ArrayLike) -> Evidence:
+    """Return the evidence on a median: the interval of order statistics, and the sign test, by scipy. Neither takes
+    that values are spread in some way."""
+    found = np.asarray(values, dtype=float)
+
+    def p(beyond: int) -> float:
+        return float(stats.binomtest(beyond, len(found), 0.5, alternative="greater").pvalue)
+
+    return Evidence(
+        median_interval(found), len(found), lambda x: p(int((found > x).sum())), lambda x: p(int((found < x).sum()))
+    )
 
 
 def geometric_mean(pairs: Paired, bound: str = "") -> Evidence:

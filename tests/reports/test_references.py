@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from reports.claims import find_claims, parse_claims
 from reports.comparisons import compare
 from reports.load import load
-from reports.published import read_publication
 from reports.references import compared_pairs, references_of
 from reports.report import write_report
 from tests.reports.conftest import write_run
@@ -101,6 +101,6 @@ def test_strategies_are_contenders_and_not_problems(tmp_path: Path):
 
 
 def test_publications_say_where_they_are_from():
-    found = read_publication("greff2017")
-    assert "arXiv:1503.04069" in found["source"]
-    assert len(found["findings"]) == 8
+    found = parse_claims(find_claims("greff2017"), "greff2017")
+    assert "arXiv:1503.04069" in found.publication["source"]
+    assert len(found.claims) == 8

@@ -18,7 +18,7 @@ from bench.rules import RULES_FILE, fix_claims
 from reports.claims import find_claims, parse_claims
 from reports.load import load
 from reports.report import write_report
-from reports.statistics import Paired, geometric_mean, growth, p_of_verdicts, share
+from reports.statistics import Paired, geometric_mean, growth, median, p_of_verdicts, share
 from reports.verdicts import judge, verdict_of
 from tests.reports.conftest import write_run, write_timing
 
@@ -111,6 +111,14 @@ def test_shares_are_tested_by_binomial_sums():
     assert evidence.p_above(0.5) == pytest.approx(1 - sum(math.comb(11, k) * 0.5**11 for k in range(2)))
 
 
+def test_medians_are_tested_by_signs():
+    evidence = median([0.91, 0.97, 0.93, 0.99, 0.95, 0.2, 0.96])
+    assert evidence.interval.estimate == 0.95
+    assert evidence.p_above(0.9) == pytest.approx((math.comb(7, 6) + 1) / 2**7)
+    assert evidence.p_below(0.9) == pytest.approx(1 - 1 / 2**7)
+    assert evidence.p_above(0.95) == pytest.approx(sum(math.comb(7, k) for k in range(3, 8)) / 2**7)  # a tie is no sign
+
+
 def test_growth_is_least_squares_on_logarithms():
     x = np.repeat([100, 200, 400, 800], 5)
     y = 3 * x**1.5 * np.exp(np.random.default_rng(0).normal(0, 0.05, len(x)))
@@ -174,6 +182,75 @@ def test_a_sweep_is_judged_as_by_hand(sweep):
     assert verdicts["faster"] == "refuted"  # 1.5 times as long, whatever the round
     assert verdicts["fails"] == "not decidable"
     assert verdicts["unknown"] == "not decidable"
+
+
+MEMORY = """
+claims:
+  read:
+    claim: It cannot be read off.
+    tests: [{statistic: memory, moment: end, of: {cell: gru, solved: true}, where: {task: adding}, below: 0.8,
+      refuted_above: 0.8}]
+"""
+
+
+def test_memory_is_a_number_a_run_of_those_that_are_asked_for(sweep, tmp_path):
+    (sweep / RULES_FILE).write_text(MEMORY)
+    stored = load(sweep)
+    runs = stored.results[(stored.results["cell"] == "gru") & (stored.results["task"] == "adding")]
+    unsolved = stored.results["run_id"] == runs["run_id"].iloc[0]
+    stored = replace(
+        stored,
+        results=stored.results.assign(solved=stored.results["solved"] & ~unsolved),
+        readings=pd.DataFrame(
+            [
+                {"run_id": run, "kind": "memory", "part": "state", "moment": moment, "x": float(x), "value": value}
+                for number, run in enumerate(runs["run_id"])
+                for moment, values in {"start": [1.0, 0.0], "end": [1.0, 0.9 + 0.01 * number]}.items()
+                for x, value in enumerate(values)
+            ]
+        ),
+    )
+    row = judge(stored).iloc[0]
+    assert row["evidence"].n == 9  # the first was not solved
+    assert row["evidence"].interval.estimate == pytest.approx((1.0 + 0.95) / 2)
+    assert row["p"] == pytest.approx(2 * 2**-9)  # regions that touch
+    assert row["verdict"] == "refuted"
+
+
+GROWTH = """
+claims:
+  square:
+    claim: What attention adds grows with the square.
+    part: scaling
+    tests: [{statistic: time_growth, of: {cell: gru}, less: {cell: lstm}, where: {task: adding}, within: [1.8, 2.2]}]
+"""
+
+
+def test_the_growth_of_what_is_added_is_that_without_the_rest(sweep, tmp_path):
+    (sweep / RULES_FILE).write_text(GROWTH)
+    steps = pd.read_parquet(sweep / "timing.parquet").query("task == 'adding'")
+    longer = [
+        steps.assign(
+            time_steps=length,
+            group=str(length),
+            value=[
+                float(2 * length + (length**2 if cell == "gru" else 0) * 1.01 ** (number % 3))
+                if quantity == "training_step"
+                else value
+                for cell, quantity, number, value in steps[["cell", "quantity", "round", "value"]].itertuples(
+                    index=False
+                )
+            ],
+        )
+        for length in (100, 200, 400)
+    ]
+    pd.concat(longer).to_parquet(sweep / "timing.parquet")
+    found = judge(load(sweep))
+    assert found["evidence"].iloc[0].interval.estimate == pytest.approx(2.0)
+    assert found["verdict"].iloc[0] == "supported"
+    text = write_report([sweep], tmp_path / "report").path.read_text()
+    assert "claim_square_runs.png" in text
+    assert (tmp_path / "report" / "claim_square_runs.png").stat().st_size > 5000
 
 
 @pytest.mark.parametrize(
