@@ -140,6 +140,9 @@ class Config:
         return self.device.split(":")[0]
 
 
+SCHEMA = OmegaConf.structured(Config)
+
+
 def register_schema() -> None:
     """Make the schema known to Hydra under the name that `conf/config.yaml` refers to."""
     ConfigStore.instance().store(name="schema", node=Config)
@@ -151,12 +154,30 @@ def from_hydra(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a value of the wrong type or out of range, an unknown key or class.
     """
+    return from_plain(plain_values(composed))
+
+
+def plain_values(composed: DictConfig) -> dict[str, Any]:
+    """Return the values of a composed configuration, references resolved, without Hydra's own part.
+
+    Raises:
+        ConfigError: a reference to nothing.
+    """
     try:
-        composed = OmegaConf.create(composed)
-        own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
-        # As plain values: a key that was forced into a typed node would pass unseen.
-        plain = OmegaConf.to_container(own, resolve=True)
-        config: Any = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), plain))
+        if "hydra" in composed:
+            composed = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        plain: Any = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    return {str(key): value for key, value in plain.items()}
+
+
+def from_plain(values: dict[str, Any]) -> Config:
+    """Check plain values and return them typed, as `from_hydra` does.
+
+    They are plain since a key that was forced into a typed node would pass unseen."""
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(SCHEMA, values))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
     assert isinstance(config, Config)

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from bench.config import RETRY, Config, from_hydra
+from bench.config import RETRY, Config, from_hydra, from_plain, plain_values
 from bench.errors import ConfigError, explain, nearest
 from bench.identity import run_id
 from bench.matching import check_matches, matched
@@ -80,7 +80,7 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
         to_come = 0
     else:
         jobs, to_come = _all_jobs(master, composer)
-        runs = [(job, from_hydra(composer.compose(job))) for job in watch(jobs)]
+        runs = [(job, composer.config(job)) for job in watch(jobs)]
     check_matches(config for _, config in runs)
     configs: dict[str, Config] = {}
     timed: dict[str, Config] = {}
@@ -147,12 +147,12 @@ def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]
     jobs = _without_excluded([list(job) for job in dict.fromkeys(map(tuple, jobs))], master)
     if not master.tuning.search:
         return jobs, 0
-    tuning = from_hydra(composer.compose(jobs[0])).tuning
+    tuning = composer.config(jobs[0]).tuning
     known: dict[tuple[str, ...], Config] = {}
 
     def config_of(job: list[str]) -> Config:
         if tuple(job) not in known:
-            known[tuple(job)] = matched(from_hydra(composer.compose(job)))
+            known[tuple(job)] = matched(composer.config(job))
         return known[tuple(job)]
 
     found = plan_round(jobs, tuning, config_of)
@@ -167,6 +167,7 @@ class _Composer:
         self.parser = OverridesParser.create(config_loader=loader)
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        self._checked: dict[str, Config] = {}
 
     @classmethod
     def of(cls, master: DictConfig) -> "_Composer | None":
@@ -178,6 +179,21 @@ class _Composer:
         loader = hydra.config_loader
         assert isinstance(loader, ConfigLoaderImpl)
         return cls(loader, master)
+
+    def config(self, job: list[str]) -> Config:
+        """Return the configuration of a job, given its overrides; of jobs that differ in their seed alone, one is
+        checked.
+
+        Raises:
+            ConfigError: Hydra cannot compose it, or it cannot be run.
+        """
+        values = plain_values(self.compose(job))
+        seed = values.pop("seed", None)
+        key = repr(values)
+        if key in self._checked and type(seed) is int and 0 <= seed < 2**63:
+            return replace(copy.deepcopy(self._checked[key]), seed=seed)
+        self._checked[key] = from_plain({**values, "seed": seed})
+        return copy.deepcopy(self._checked[key])
 
     def compose(self, job: list[str]) -> DictConfig:
         """Return the configuration of a job, given its overrides, without Hydra's own part.

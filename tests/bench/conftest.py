@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.config import Config, from_hydra
+from bench.config import Config, from_plain
 
 
 def make_config(results_dir: Path | str = "results", **changes: Any) -> Config:
@@ -21,7 +21,7 @@ def make_config(results_dir: Path | str = "results", **changes: Any) -> Config:
         "results_dir": str(results_dir),
         **changes,
     }
-    return from_hydra(composed)  # type: ignore[arg-type]
+    return from_plain(composed)
 
 
 @pytest.fixture

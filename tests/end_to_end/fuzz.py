@@ -7,29 +7,18 @@ a run that ends, or one line and exit code 2 and nothing written; never a traceb
 the results folder. Prints the command lines of which that is not so."""
 
 import argparse
-import contextlib
-import io
 import json
 import os
 import random
-import resource
 import shlex
-import signal
-import sys
 import tempfile
-import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
-import torch
+from tests.end_to_end.forks import in_a_fork, warm_up
 
-from cells import native
-
-SECONDS = 60  # for a case; runs are kept short by BASE
-MEMORY_BYTES = 4 << 30
 BASE = (
     "task.length=5", "cell.hidden_size=3", "training.batch_size=2", "training.max_steps=3", "training.evaluate_every=2",
     "training.evaluation_size=2", "training.max_seconds=2", "timing=none", "tracking=none",
@@ -164,7 +153,7 @@ def run_case(seed: int) -> Case:
         (root / "bystander").write_text("untouched")
         before = tree(root)
         arguments = command_line(seed)
-        code, said = _in_a_fork(["results_dir=results", *arguments], root)
+        code, said = in_a_fork(["results_dir=results", *arguments], root / "work")
         wrong = judge(code, said, root / "work" / "results")
         if wrong is None and tree(root) != before:
             wrong = f"wrote elsewhere: {sorted(set(tree(root)) ^ set(before))[:3]}"
@@ -194,65 +183,6 @@ def judge(code: int | None, said: str, results: Path) -> str | None:
         return "ended well, with an error"
     half = [path.parent for path in results.rglob("runs/*/config.yaml") if not (path.parent / "result.json").exists()]
     return f"half a run: {half[0].name}" if half else None
-
-
-def _in_a_fork(arguments: list[str], root: Path) -> tuple[int | None, str]:
-    """Run `python -m bench` in a fork of this process; returns its exit code and standard error."""
-    log = root / "stderr"
-    pid = os.fork()
-    if pid == 0:
-        code = 99
-        try:
-            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-            os.chdir(root / "work")
-            stream = os.open(log, os.O_WRONLY | os.O_CREAT)
-            os.dup2(stream, 2)
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", 0), write_through=True, errors="backslashreplace")
-            sys.stdout = io.StringIO()
-            code = _main(arguments)
-        finally:
-            os._exit(code)
-    end = time.monotonic() + SECONDS
-    while (ended := os.waitpid(pid, os.WNOHANG))[0] == 0:
-        if time.monotonic() > end:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            break
-        time.sleep(0.01)
-    said = log.read_text(errors="replace") if log.exists() else ""
-    log.unlink(missing_ok=True)
-    return (os.waitstatus_to_exitcode(ended[1]) if ended[0] else None), said
-
-
-def _main(arguments: list[str]) -> int:
-    """Run the command line with its runs in this same process."""
-    import traceback
-
-    from bench import cli, worker
-
-    def execute(composed):  # type: ignore[no-untyped-def]
-        return worker._answer({"composed": composed}, worker.threading.Event())
-
-    worker.execute = execute
-    sys.argv = ["bench", *arguments]
-    try:
-        cli.main()
-    except SystemExit as leave:
-        return leave.code if isinstance(leave.code, int) else 0 if leave.code is None else 1
-    except BaseException:
-        traceback.print_exc()
-        return 98
-    return 0
-
-
-def warm_up() -> None:
-    """Import all that a command imports, so that forks need not."""
-    for module in ("bench.cli", "bench.runner", "bench.sweep", "bench.worker", "reports.report", "torchrecurrent"):
-        with contextlib.suppress(ImportError):
-            import_module(module)
-    torch.set_num_threads(1)
-    native.library()
 
 
 def main() -> None:

@@ -1,5 +1,6 @@
 """The program as a user runs it: whole commands in processes of their own."""
 
+import json
 import os
 import subprocess
 import sys
@@ -228,13 +229,31 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
 ]
 
 
+@pytest.fixture(scope="module")
+def forks():
+    """A process that runs command lines in forks of itself, which takes a tenth of the time."""
+    command = [sys.executable, "-m", "tests.end_to_end.forks"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        yield process
+        process.stdin.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_a_mistake_is_answered_in_one_line(tmp_path: Path, arguments: list[str], says: str):
-    done = bench(tmp_path, *arguments)
-    assert done.returncode == 2, (done.returncode, done.stderr)
-    assert says in done.stderr
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1, done.stderr
+def test_a_mistake_is_answered_in_one_line(forks: subprocess.Popen, tmp_path: Path, arguments: list[str], says: str):
+    request = {"arguments": [f"results_dir={tmp_path}", *arguments], "folder": str(tmp_path)}
+    forks.stdin.write(json.dumps(request) + "\n")
+    forks.stdin.flush()
+    code, said = json.loads(forks.stdout.readline())
+    assert code == 2, (code, said)
+    assert says in said
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1, said
     assert list(tmp_path.iterdir()) == []  # and nothing is left behind
+
+
+def test_a_mistake_is_answered_so_by_the_command_itself(tmp_path: Path):
+    done = bench(tmp_path, "cell=lstmm")
+    assert done.returncode == 2
+    assert done.stderr == "error: cell=lstmm: no such cell. Did you mean 'lstm'?\n"

@@ -25,9 +25,11 @@ GALLERY = ROOT / "reports" / "gallery"
 
 
 def commands() -> list[str]:
-    """The README's `python -m bench` commands, but for those that need files or results of the reader's own."""
+    """The README's `python -m bench` commands, but for those that need files or results of the reader's own, and for
+    whole sweeps, all of which tests/bench/test_plan.py plans."""
     found = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("python -m bench ")]
-    return [command for command in found if "--config-dir" not in command and "retry=" not in command]
+    whole = {f"python -m bench +sweep={path.stem}" for path in (ROOT / "conf" / "sweep").iterdir()}
+    return [command for command in found if command not in whole and not re.search(r"--config-dir|retry=", command)]
 
 
 @pytest.fixture

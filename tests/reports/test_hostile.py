@@ -107,11 +107,13 @@ def assert_harmless(report: str) -> None:
 
 
 def test_texts_of_runs_are_shown_and_not_obeyed(sweep: Path):
-    path = next((sweep / "runs").glob("rnn*/result.json"))
-    result = json.loads(path.read_text())
-    for text in TEXTS:
-        path.write_text(json.dumps(result | {"status": "failed", "solved": False, "error": text}))
-        (sweep / "sweep.json").write_text(json.dumps({"commands": [text, "```", "# heading\n<script>"]}))
+    paths = sorted((sweep / "runs").glob("*/result.json"))
+    for first in range(0, len(TEXTS), len(paths) // 2):
+        texts = TEXTS[first : first + len(paths) // 2]
+        for path, text in zip(paths, texts, strict=False):
+            result = json.loads(path.read_text())
+            path.write_text(json.dumps(result | {"status": "failed", "solved": False, "error": text}))
+        (sweep / "sweep.json").write_text(json.dumps({"commands": [*texts, "```", "# heading\n<script>"]}))
         assert_harmless(write_report([sweep]).path.read_text())
 
 
