@@ -10,16 +10,14 @@ from bench.errors import one_line
 from bench.files import write_text_atomic
 from reports.comparisons import compare
 from reports.load import LoadError, Stored, load, natural
-from reports.sections import about, claims, comparison, inside, lengths, results
+from reports.sections import about, claims, comparison, inside, lengths, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost
-from reports.sections.tuning import tuning
 from reports.style import looks, set_theme
 from reports.summary import summarize_results, summarize_timing
 from reports.verdicts import judge
 
 LAST: tuple[Callable[[Content], str], ...] = (
-    tuning,
     cost,
     about.failures,
     about.protocol,
@@ -46,6 +44,8 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     inside.attention,
     inside.jacobian,
     inside.updates,
+    tuning.selection,
+    tuning.importance,
     *LAST,
 )
 
@@ -55,6 +55,7 @@ SECTIONS_ON_CLAIMS: tuple[Callable[[Content], str], ...] = (
     claims.verdicts,
     claims.each,
     results.headline,
+    tuning.selection,
     *LAST,
 )
 

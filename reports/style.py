@@ -106,4 +106,5 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         draw = partial(figure.savefig, format=kind, metadata=metadata, bbox_inches="tight")
         write_atomic(folder / f"{name}.{kind}", draw)
+        figure.set_layout_engine("none")  # what was laid out stays, and need not be found again
     plt.close(figure)

@@ -14,11 +14,11 @@ from reports.style import save
 FEWEST_TRIALS = 8  # runs, for importances
 
 
-def tuning(content: Content) -> str:
+def selection(content: Content) -> str:
     """Report what was selected, on which seeds, from what, and the sensitivity of each cell to it."""
     trials = content.stored.trials
     if trials.empty:
-        return importance(content.stored.results)
+        return ""
     seeds = ", ".join(str(seed) for seed in sorted(trials["seed"].unique()))
     settings = sorted(tuned(trials))
     counts = trials.groupby(["problem", "contender"])["settings"].nunique()
@@ -73,7 +73,7 @@ def tuning(content: Content) -> str:
                     "solved. A flat curve is a cell that forgives a bad choice.",
                 )
             )
-    return "\n\n".join(filter(None, [*parts, importance(trials)]))
+    return "\n\n".join(filter(None, parts))
 
 
 def _at_edge(runs: pd.DataFrame, chosen: pd.DataFrame, setting: str) -> bool:
@@ -86,8 +86,9 @@ def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def importance(runs: pd.DataFrame) -> str:
+def importance(content: Content) -> str:
     """Tabulate how much of the variance of scores each varied setting explains, per problem and contender."""
+    runs = content.stored.results if content.stored.trials.empty else content.stored.trials
     rows = []
     if len(runs):
         from reports.importance import importances
