@@ -178,6 +178,36 @@ def test_times_only(tmp_path: Path):
     assert not (tmp_path / "timing" / "runs").exists()
 
 
+RULES = """
+claims:
+  solves:
+    claim: An LSTM learns to add.
+    source: nobody
+    tests: [{statistic: share_solved, of: {cell: lstm}, where: {task: adding}, above: 0.5, refuted_below: 0.5}]
+"""
+
+
+def test_rules_are_those_of_before_the_first_run(tmp_path: Path):
+    """Another seed is another plan, of which nothing is finished; what was seen of the first counts all the same."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(RULES)
+    sweep = ["-m", "name=told", f"claims={rules}", "cell=lstm", "task=adding", "task.length=5", *TINY]
+    done = bench(tmp_path, *sweep, "seed=0")
+    assert done.returncode == 0, done.stderr
+    assert "fixed before the first run" in (tmp_path / "told" / "report" / "README.md").read_text()
+    rules.write_text(RULES.replace("0.5", "0.1"))
+    done = bench(tmp_path, *sweep, "seed=1")
+    assert done.returncode == 0, done.stderr
+    assert f"warning: claims={rules} has changed since the first runs" in done.stderr
+    report = (tmp_path / "told" / "report" / "README.md").read_text()
+    assert "supports above 50%, refutes below 50%" in report
+    assert "0/2 = 0.0%" in report
+    rules.write_text("claims: {")
+    done = bench(tmp_path, *sweep, "seed=2")
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: claims={rules}: no YAML")
+
+
 def test_help_lists_what_there_is():
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
