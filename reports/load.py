@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,10 @@ class Stored:
     commands: list[str]
     wrong: list[str]
     claims: Claims | None = None
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        """Yield results, curves and timing: `runs, curves, timing = load("results/quick")`."""
+        yield from (self.results, self.curves, self.timing)
 
     @property
     def sweeps(self) -> list[str]:
