@@ -17,6 +17,7 @@ from reports.verdicts import OPEN, REFUTED, SUPPORTED, runs_of, subject_of, time
 
 MOST_PANELS = 6  # of solve curves
 ABOUT = ("source", "protocol", "differences")
+DISTANCES = ("task.delay", "task.length")
 AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell"}
 
 
@@ -215,6 +216,7 @@ def beside_publication(content: Content) -> str:
         return ""
     rows = []
     for claim in claims.claims:
+        runs = runs_of(content.stored, claim)
         for _, row in content.verdicts[content.verdicts["claim"] == claim.name].iterrows():
             if row["evidence"] is None:
                 continue
@@ -223,7 +225,7 @@ def beside_publication(content: Content) -> str:
                 {
                     "finding": claim.claim,
                     "printed": claim.in_print,
-                    "here on": shown["on"],
+                    "here on": _at_distance(str(shown["on"]), runs),
                     "here": f"{STATISTICS[row['statistic']]} {shown['estimate']}",
                     "": AGREEMENT[row["verdict"]],
                 }
@@ -242,3 +244,13 @@ def beside_publication(content: Content) -> str:
         ),
     ]
     return "\n\n".join(parts)
+
+
+def _at_distance(problem: str, runs: pd.DataFrame) -> str:
+    """Name a problem with the distance at which it was run, if its name does not say so."""
+    here = runs[runs["problem"] == problem] if len(runs) else runs
+    for column in (column for column in DISTANCES if column in here):
+        found = here[column].dropna().unique()
+        if len(found) == 1 and column.removeprefix("task.") not in problem:
+            return f"{problem}, {column.removeprefix('task.')} {found[0]:,}"
+    return problem

@@ -98,6 +98,21 @@ def test_numbers_are_those_of_the_example_reports():
         assert (ROOT / target).exists(), target
 
 
+def test_what_python_is_shown_works_as_written(tmp_path: Path):
+    blocks = [
+        block for block in re.findall(r"```python\n(.*?)```", README, flags=re.S) if not block.startswith("# my_")
+    ]
+    assert len(blocks) == 2
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "quick").symlink_to(GALLERY / "claims_quick")
+    code = "\n".join([*blocks, "assert len(runs) and len(timing)", "assert result['solved']"])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_example_cell_works_as_written(tmp_path: Path):
     blocks = re.findall(r"```(?:python|yaml)\n# (my_\S+)\n(.*?)```", README, flags=re.S)
     assert {name for name, _ in blocks} == {"my_cells.py", "my_conf/cell/leaky_rnn.yaml", "my_conf/cell/mgu.yaml"}
