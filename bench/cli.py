@@ -94,10 +94,10 @@ def _run_until_done() -> None:
     Raises:
         StuckError: again and again, no run gets finished.
     """
-    from bench.config import register_schema
+    from bench.config import register_with_hydra
 
     _check_arguments(sys.argv[1:])
-    register_schema()
+    register_with_hydra()
     left, fruitless = math.inf, 0
     while True:
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -143,8 +144,12 @@ class Config:
 SCHEMA = OmegaConf.structured(Config)
 
 
-def register_schema() -> None:
-    """Make the schema known to Hydra under the name that `conf/config.yaml` refers to."""
+def register_with_hydra() -> None:
+    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, and the sweeper."""
+    Plugins.instance()  # loads all plugins anew, and so comes before whatever imports one
+    from hydra_plugins.recurrent_bench.sweeper import register_sweeper
+
+    register_sweeper()
     ConfigStore.instance().store(name="schema", node=Config)
 
 

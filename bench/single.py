@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
-from bench.config import plain_values, register_schema
+from bench.config import plain_values, register_with_hydra
 from bench.errors import ConfigError, explain
 from bench.identity import run_id
 from bench.plan import make_plan
@@ -17,7 +17,7 @@ from bench.worker import execute
 
 def run_single(*overrides: str) -> dict[str, Any]:
     """See `bench.run`."""
-    register_schema()
+    register_with_hydra()
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()  # of an application that calls this; it has its own back afterwards
     try:

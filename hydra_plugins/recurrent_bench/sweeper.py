@@ -4,6 +4,7 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 
 
 class PlannedSweeper(BasicSweeper):
@@ -22,13 +23,13 @@ class PlannedSweeper(BasicSweeper):
         return [returned]
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="planned",
-    node={
-        "_target_": "hydra_plugins.recurrent_bench.sweeper.PlannedSweeper",
-        "max_batch_size": None,
-        "params": None,
-    },
-    provider="recurrent-bench",
-)
+def register_sweeper() -> None:
+    """Make the sweeper known to Hydra, which would find it by itself in a checkout and an ordinary installation, and
+    not in an editable one."""
+    ConfigStore.instance().store(
+        group="hydra/sweeper",
+        name="planned",
+        node={"_target_": f"{__name__}.{PlannedSweeper.__name__}", "max_batch_size": None, "params": None},
+        provider="recurrent-bench",
+    )
+    Plugins.instance().register(PlannedSweeper)

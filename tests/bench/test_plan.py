@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 import conf
-from bench.config import from_hydra, register_schema
+from bench.config import from_hydra, register_with_hydra
 from bench.errors import ConfigError
 from bench.frames import settings_columns
 from bench.identity import run_id
@@ -29,7 +29,7 @@ CONF = Path(conf.__file__).parent
 @pytest.fixture
 def compose(tmp_path):
     """Composes a sweep's own configuration, as Hydra hands it to a callback."""
-    register_schema()
+    register_with_hydra()
 
     def composed(*overrides: str):
         config = GlobalHydra.instance().hydra.compose_config(

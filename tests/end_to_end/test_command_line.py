@@ -90,6 +90,15 @@ def test_a_sweep_without_a_file(tmp_path: Path):
     assert len(pd.read_parquet(tmp_path / "mine" / "results.parquet")) == 2
 
 
+def test_as_installed_it_runs_anywhere(tmp_path: Path):
+    """Also from an editable installation, in which Hydra does not find plugins by itself."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-m", "bench", "-m", "cell=lstm", "task.length=5", *TINY]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results" / "scratch" / "report" / "README.md").exists()
+
+
 def test_a_single_run(tmp_path: Path):
     optimizer = ["training.optimizer=SGD", "training.optimizer_options={momentum: 0.5}"]
     done = bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY, *optimizer)

@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from bench import plain
-from bench.config import register_schema
+from bench.config import register_with_hydra
 from bench.model import make_task
 from bench.plan import make_plan
 
@@ -35,7 +35,7 @@ def commands() -> list[str]:
 @pytest.fixture
 def plan_of(tmp_path: Path):
     """Plans a command as the program does before it starts."""
-    register_schema()
+    register_with_hydra()
 
     def plan(command: str):
         words = shlex.split(command)[3:]
