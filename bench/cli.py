@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import conf
-from bench.errors import ConfigError, explain, explain_os, one_line, printable
+from bench.errors import ConfigError, explain, explain_os, one_line, print_to_reader, printable
 from bench.launchers import lost_a_process
 from bench.session import Again, NextRound, PastHydra, has_begun, runs_left, session, stop
 
@@ -37,6 +37,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench +sweep=quick +launch=serial     another launcher
   python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
   python -m reports results/quick                 write the report again
+  python -m reports list                          the sweeps in results/; show RUN_ID: what is stored of a run
 
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else
@@ -51,7 +52,7 @@ Hydra's own flags: python -m bench --hydra-help
 def main() -> None:
     """Run the command line in `sys.argv`."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(HELP.format(groups=describe_groups()))
+        print_to_reader(HELP.format(groups=describe_groups()))
         return
     sys.argv[1:] = sorted(sys.argv[1:], key=_rank)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing

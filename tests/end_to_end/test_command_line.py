@@ -90,6 +90,16 @@ def test_a_sweep_without_a_file(tmp_path: Path):
     assert len(pd.read_parquet(tmp_path / "mine" / "results.parquet")) == 2
 
 
+@pytest.mark.parametrize("command", ["bench --help", "reports list results"])
+def test_a_reader_may_have_seen_enough(tmp_path: Path, command: str):
+    (tmp_path / "results" / "many" / "runs").mkdir(parents=True)
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m {command} | true"], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stderr == ""
+
+
 def test_as_installed_it_runs_anywhere(tmp_path: Path):
     """Also from an editable installation, in which Hydra does not find plugins by itself."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -1,0 +1,151 @@
+"""What is stored, for the terminal: sweeps of a results folder, and a single run."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from bench.errors import nearest, printable
+from bench.files import Damaged
+from bench.frames import RESULT_TYPES, read_parquet
+from bench.store import FAILED, RunFolder, StoredRun, read_commands
+from reports.load import LoadError
+
+MOST_NAMED = 4  # cells, tasks or seeds of a sweep
+MOST_EVALUATIONS = 12  # of a run
+TABLES = ("results.parquet", "timing.parquet")
+
+
+def list_sweeps(results: Path) -> str:
+    """Return a table of a results folder's sweeps: how many of their runs ended how, and of what they are.
+
+    Raises:
+        LoadError: no such folder, or no sweep in it.
+    """
+    if not results.is_dir():
+        raise LoadError(f"{results}: no such folder")
+    rows = [_sweep(folder) for folder in sorted(results.iterdir()) if _is_sweep(folder)]
+    if not rows:
+        raise LoadError(f"{results}: has no sweep; python -m bench +sweep=quick makes one")
+    return _table(rows)
+
+
+def show_run(results: Path, name: str) -> str:
+    """Return what is stored of a run: its outcome, evaluations, settings, and the command that repeats it.
+
+    Args:
+        name: its run_id, or how that begins.
+
+    Raises:
+        LoadError: no such run, or several.
+        Damaged: it is not what was written.
+    """
+    folders = [path for path in results.glob("*/runs/*") if path.is_dir()]
+    found = [path for path in folders if path.name == name] or [
+        path for path in folders if path.name.startswith(name)
+    ]  # fmt: skip
+    if not found:
+        raise LoadError(f"{name}: no such run in {results}.{nearest(name, {path.name for path in folders})}")
+    if len(found) > 1:
+        some = ", ".join(str(path.relative_to(results)) for path in sorted(found)[:MOST_NAMED])
+        raise LoadError(f"{name}: {len(found)} runs begin so, as {some}; give more of the name")
+    folder = RunFolder(found[0].parents[1], found[0].name)
+    run = folder.read()
+    if run is None:
+        record = folder.read_progress()
+        at = f", at step {record['step']:,}" if record else ""
+        return f"{found[0].name}: not finished{at}; its sweep's command continues it\n{folder.path}"
+    return _describe(folder, run)
+
+
+def _is_sweep(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / "runs").is_dir() or any((folder / name).is_file() for name in TABLES))
+
+
+def _sweep(folder: Path) -> dict[str, str]:
+    begun = sum(path.is_dir() for path in folder.glob("runs/*"))
+    report = folder / "report" / "README.md"
+    unfinished = begun - sum(1 for _ in folder.glob("runs/*/result.json"))
+    row = {
+        "sweep": printable(folder.name),
+        "runs": f"{begun:,}",
+        "solved": "",
+        "failed": "",
+        "unfinished": f"{unfinished or ''}",
+    }
+    try:
+        runs = read_parquet(folder / "results.parquet", RESULT_TYPES)
+    except (FileNotFoundError, Damaged):
+        runs = pd.DataFrame(columns=[*RESULT_TYPES])
+    if len(runs):
+        failed = int(runs["status"].isin(FAILED).sum())
+        row |= {
+            "runs": f"{max(begun, len(runs)):,}",
+            "solved": f"{int(runs['solved'].sum()):,}",
+            "failed": f"{failed or ''}",
+        }
+    named = {column + "s": _some(runs[column]) if len(runs) else "" for column in ("cell", "task", "seed")}
+    return row | named | {"report": str(report) if report.exists() else ""}
+
+
+def _some(values: "pd.Series[Any]") -> str:
+    distinct = [printable(str(value)) for value in sorted(values.unique())]
+    more = len(distinct) - MOST_NAMED
+    return ", ".join(distinct[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _describe(folder: RunFolder, run: StoredRun) -> str:
+    result, config = run.result, run.config
+    status = f"{result['status']}: {result['error']}" if result.get("error") else str(result["status"])
+    outcome = {
+        "status": printable(status),
+        "solved at": _steps(result["steps_to_solve"]),
+        "trained for": _steps(result["steps"]),
+        "seconds": _number(result["seconds"]),
+        "final loss": _number(result["final_loss"]),
+        "loss without memory": _number(result["baseline_loss"]),
+        "parameters": f"{result['parameters']:,}",
+        "a step takes, ms": _number(result["step_ms"]),
+        "computed by": f"{result['backend']} on {config.get('device')}",
+    }
+    settings = {
+        f"{group}.{key}": printable(str(value))
+        for group in ("cell", "task", "training")
+        for key, value in config[group].items()
+        if not key.startswith("_")
+    }
+    kept = run.metrics[:: max(1, -(-len(run.metrics) // MOST_EVALUATIONS))]
+    kept += run.metrics[-1:] if run.metrics and kept[-1] is not run.metrics[-1] else []
+    evaluations = [
+        {
+            "step": f"{record['step']:,}",
+            "loss": _number(record["loss"]),
+            **{key.partition(".")[2]: _number(value) for key, value in record.items() if key.startswith("score.")},
+        }
+        for record in kept
+    ]
+    commands = [command for command in read_commands(folder.path.parents[1]) if "python -m bench" in command]
+    narrowed = f" cell={config['cell']['name']} task={config['task']['name']} seed={config['seed']}"
+    parts = [
+        f"{folder.path.name}, of sweep {printable(str(config['name']))}, seed {config['seed']}",
+        tabulate(list(outcome.items()), tablefmt="plain", disable_numparse=True),
+        tabulate(list(settings.items()), tablefmt="plain", disable_numparse=True),
+        _table(evaluations) if evaluations else "",
+        f"Again: {printable(commands[-1])}{narrowed}" if commands else "",
+        str(folder.path),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def _table(rows: list[dict[str, str]]) -> str:
+    shown = [key for key in rows[0] if any(row.get(key) for row in rows)]
+    return tabulate([[row.get(key, "") for key in shown] for row in rows], shown, "simple", disable_numparse=True)
+
+
+def _steps(value: int | None) -> str:
+    return "–" if value is None else f"{value:,} steps"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
