@@ -41,6 +41,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
 
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else
+  python -m bench +sweep=quick dry_run=true       what would be run, and what it costs at most
 
 The same command again continues: finished runs are kept, unfinished ones go on where they were.
 {groups}

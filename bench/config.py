@@ -130,6 +130,7 @@ class Config:
     scales: dict[str, Any] = field(default_factory=dict)
     claims: str | None = None
     horizon: int | None = None
+    dry_run: bool = False
     results_dir: str = "results"
 
     @property

@@ -83,7 +83,7 @@ class SweepProgress:
         if done < 0.5:
             return ""
         seconds = (monotonic() - self._start) * (len(self._folders) - done) / done
-        return f"about {_duration(seconds)} left"
+        return f"about {duration(seconds)} left"
 
 
 def describe(result: dict[str, Any]) -> str:
@@ -105,7 +105,7 @@ def counting(title: str, total: int) -> Iterator[Any]:
         def advance() -> None:
             nonlocal done, said
             done += 1
-            left = f"about {_duration((monotonic() - start) * (total - done) / done)} left" if done < total else ""
+            left = f"about {duration((monotonic() - start) * (total - done) / done)} left" if done < total else ""
             bar.update(task, completed=done, note=left)
             if not console.is_terminal and (monotonic() - said > LINE_SECONDS or done == total):
                 said = monotonic()
@@ -128,7 +128,8 @@ def _bar(title: str, total: int) -> Iterator[tuple[Progress, Any]]:
         yield bar, bar.add_task(title, total=total, note="")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return seconds as minutes, or hours: 4:05, 1:02:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from bench.claims import Claim, claimed
 from bench.config import RETRY
 from bench.errors import ConfigError, printable
+from bench.estimate import estimate
 from bench.files import Damaged
 from bench.frames import write_frames
 from bench.launchers import prepare_launcher
@@ -53,6 +54,9 @@ class SweepCallback(Callback):
     @_heard
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.plan = make_plan(config, planning)
+        if self.plan.first.dry_run:
+            print(f"{_announce(self.plan)}\n{estimate(self.plan, config.hydra.launcher)}", flush=True)
+            raise SystemExit(0)
         trains = bool(self.plan.pending)
         if trains:
             prepare_launcher(config.hydra.launcher)

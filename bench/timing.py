@@ -161,10 +161,10 @@ def _prepare(config: Config) -> Case:
     """Build a case, call it for the first time, and find what it costs and how often to repeat it."""
     case = Case.build(config)
     device = config.device
-    case.cost = {"first_call": 1000 * _seconds(case.training_step, device), **_costs(case)}
+    case.cost = {"first_call": 1000 * seconds_of(case.training_step, device), **_costs(case)}
     case.inference(1)
     for name, work in case.works().items():
-        once = _seconds(work, device)
+        once = seconds_of(work, device)
         case.repeats[name] = max(1, math.ceil(config.timing.block_seconds / max(once, 1e-6)))
     return case
 
@@ -174,7 +174,7 @@ def _time_once(case: Case) -> dict[str, float]:
     times = {}
     for name, work in case.works().items():
         repeats = case.repeats[name]
-        seconds = _seconds(partial(_repeat, work, repeats), case.config.device)
+        seconds = seconds_of(partial(_repeat, work, repeats), case.config.device)
         case.spent += seconds
         times[name] = seconds / repeats
     times["inference_step"] /= case.config.timing.inference_steps
@@ -214,7 +214,7 @@ def _row(case: Case, quantity: str, number: int | None, value: float, unit: str)
 # Time.
 
 
-def _seconds(work: Callable[[], object], device: str) -> float:
+def seconds_of(work: Callable[[], object], device: str) -> float:
     """Return how long `work` takes; on a GPU by events on its stream, with nothing else pending."""
     if device == "cpu":
         start = perf_counter()
@@ -233,7 +233,7 @@ def _gemm_rate(device: str, dtype: torch.dtype) -> float:
     """Return the FLOP/s of a large square matrix product, the median of three."""
     left, right = (torch.ones(GEMM_SIZE, GEMM_SIZE, device=device, dtype=dtype).uniform_() for _ in range(2))
     out = torch.empty_like(left)
-    seconds = statistics.median(_seconds(lambda: torch.mm(left, right, out=out), device) for _ in range(3))
+    seconds = statistics.median(seconds_of(lambda: torch.mm(left, right, out=out), device) for _ in range(3))
     return 2 * GEMM_SIZE**3 / seconds
 
 

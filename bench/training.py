@@ -167,7 +167,7 @@ def train(
         The outcome. "Solved" means that `training.solved_evaluations` evaluations running were.
     """
     training, clock = trainer.training, trainer.clock
-    last_step = _last_step(training)
+    last_step = budgeted_steps(training)
 
     def outside(call: Callable[[], Any]) -> Any:
         seconds = clock.read()
@@ -204,7 +204,7 @@ def train(
     return outcome("unsolved")
 
 
-def _last_step(training: Training) -> int:
+def budgeted_steps(training: Training) -> int:
     """Return the step at which the budget of steps or of samples is spent."""
     if training.max_samples is None:
         return training.max_steps
