@@ -46,6 +46,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
 The same command again continues: finished runs are kept, unfinished ones go on where they were.
 {groups}
 Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run, 130 or 143 stopped by Ctrl-C or SIGTERM.
+Installed, it is also the command recurrent-bench, which a shell completes after: eval "$(recurrent-bench -sc install=bash)"
 Hydra's own flags: python -m bench --hydra-help
 """
 

@@ -90,6 +90,18 @@ def test_a_sweep_without_a_file(tmp_path: Path):
     assert len(pd.read_parquet(tmp_path / "mine" / "results.parquet")) == 2
 
 
+def test_a_shell_can_complete_what_is_installed(tmp_path: Path):
+    script = Path(sys.executable).with_name("recurrent-bench")
+    if not script.exists():
+        pytest.skip("the package is not installed")
+    for line, expected in (("cell=gr", "cell=gru"), ("+sweep=claims_q", "+sweep=claims_quick")):
+        done = subprocess.run(
+            [script, "-sc", "query=bash"], capture_output=True, text=True, check=True, cwd=tmp_path,
+            env={**os.environ, "COMP_LINE": f"recurrent-bench {line}"},
+        )  # fmt: skip
+        assert done.stdout.split() == [expected]
+
+
 @pytest.mark.parametrize("command", ["bench --help", "reports list results"])
 def test_a_reader_may_have_seen_enough(tmp_path: Path, command: str):
     (tmp_path / "results" / "many" / "runs").mkdir(parents=True)
