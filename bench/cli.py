@@ -46,7 +46,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
 The same command again continues: finished runs are kept, unfinished ones go on where they were.
 {groups}
 Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run, 130 or 143 stopped by Ctrl-C or SIGTERM.
-Installed, it is also the command recurrent-bench, which a shell completes after: eval "$(recurrent-bench -sc install=bash)"
+Installed, it is also the command recurrent-bench; eval "$(recurrent-bench -sc install=bash)" has the shell complete it.
 Hydra's own flags: python -m bench --hydra-help
 """
 

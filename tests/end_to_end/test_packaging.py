@@ -1,0 +1,73 @@
+"""The wheel: all that is needed is in it, and it works where there is no checkout."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel's files, as an installation has them."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # a copy, since a build leaves files behind
+    subprocess.run(["git", "clone", "--quiet", ROOT, source], check=True)
+    changed = subprocess.run(["git", "ls-files", "-mo", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    for name in changed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        folder,
+        source,
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def packaged(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
+    tops = ("bench", "cells", "tasks", "reports", "conf", "hydra_plugins")
+    found = (path.relative_to(folder) for top in tops for path in (folder / top).rglob("*") if path.suffix in suffixes)
+    return {str(path) for path in found if "gallery" not in path.parts and "__pycache__" not in path.parts}
+
+
+def test_all_modules_and_data_are_in_it(unpacked: Path):
+    kinds = (".py", ".yaml", ".cpp", ".h", ".typed")
+    assert packaged(unpacked, kinds) == packaged(ROOT, kinds)
+    assert not (unpacked / "tests").exists()
+
+
+def test_it_runs_a_sweep_and_writes_its_report(unpacked: Path, tmp_path: Path):
+    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
+    where = subprocess.run(
+        [sys.executable, "-c", "import bench, cells, conf, reports; print(bench.__file__, conf.__file__)"],
+        capture_output=True, text=True, check=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert all(str(unpacked) in path for path in where.stdout.split())
+    tiny = ["cell=lstm", "training.max_steps=4", "training.evaluate_every=2", "tracking=none", "timing.rounds=2"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "+sweep=smoke", *tiny, "claims=lstm"],
+        capture_output=True, text=True, check=False, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results" / "smoke" / "report" / "README.md").read_text().count("### ") > 10
+    result = json.loads(next(tmp_path.glob("results/smoke/runs/*/result.json")).read_text())
+    assert result["steps"] == 4
