@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from argparse import ArgumentError
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -55,6 +56,9 @@ def main() -> None:
     """Run the command line in `sys.argv`."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print_to_reader(HELP.format(groups=describe_groups()))
+        return
+    if sys.argv[1:] == ["--version"]:
+        print(f"recurrent-bench {version('recurrent-bench')}")
         return
     sys.argv[1:] = sorted(sys.argv[1:], key=_rank)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing

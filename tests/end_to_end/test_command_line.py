@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -88,6 +89,13 @@ def test_a_sweep_without_a_file(tmp_path: Path):
     done = bench(tmp_path, "-m", "cell=rnn,gru", "name=mine", "task.length=5", *TINY)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(tmp_path / "mine" / "results.parquet")) == 2
+
+
+def test_it_knows_its_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert re.fullmatch(r"recurrent-bench \d+\.\d+\.\d+\n", done.stdout)
 
 
 def test_a_shell_can_complete_what_is_installed(tmp_path: Path):
