@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 USAGE = """\
-python -m reports results/NAME [...] [--output DIR]  write the report of one or several stored sweeps
+python -m reports results/NAME [...] [--output DIR] [--html]
+                                                            write the report of one or several stored sweeps
        python -m reports list [RESULTS]                     the sweeps that are stored
        python -m reports show RUN_ID [--results RESULTS]    what is stored of a run, by its run_id or how that begins"""
 
@@ -38,10 +39,13 @@ def _write(words: Sequence[str]) -> str:
     arguments = _parser(
         ("folders", {"nargs": "+", "type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
         ("--output", {"type": Path, "metavar": "DIR", "help": "where to (default: report/ in the first folder)"}),
+        ("--html", {"action": "store_true", "help": "as a page too: one file, its tables sort and filter"}),
     )(words)
+    from reports.page import write_page
     from reports.report import write_report
 
-    return str(write_report(arguments.folders, arguments.output).path)
+    path = write_report(arguments.folders, arguments.output).path
+    return f"{path}\n{write_page(path)}" if arguments.html else str(path)
 
 
 def _list(words: Sequence[str]) -> str:
