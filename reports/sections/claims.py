@@ -234,9 +234,10 @@ def beside_publication(content: Content) -> str:
     parts = [
         f"## Beside {text.escape(about.get('name', ''))}",
         text.table(rows) if rows else "None of the runs that its findings speak of is here.",
-        "*Agrees* and *disagrees* take a p of at most 0.05, uncorrected: that more, or fewer, than half of the runs "
-        "are solved, if the paper has it solved. *Cannot tell*: too few seeds. *Unconfirmed* numbers could not be "
-        "checked in the publication's own text.",
+        "*Agrees* and *disagrees* take a p of at most 0.05, uncorrected, by the rule of each finding (`rules.yaml`): "
+        "where a paper has a problem solved, or not, that more or fewer than half of the runs are; of changes, that "
+        "the ratio lies on the side that it says, or near 1. *Cannot tell*: too few seeds. *Unconfirmed* numbers could "
+        "not be checked in the publication's own text.",
         *(
             f"{key.capitalize()}: {text.escape(about[key])}"
             for key in ("source", "protocol", "differences")
