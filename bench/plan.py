@@ -188,12 +188,12 @@ class _Composer:
             ConfigError: Hydra cannot compose it, or it cannot be run.
         """
         values = plain_values(self.compose(job))
-        seed = values.pop("seed", None)
-        key = repr(values)
-        if key in self._checked and type(seed) is int and 0 <= seed < 2**63:
-            return replace(copy.deepcopy(self._checked[key]), seed=seed)
-        self._checked[key] = from_plain({**values, "seed": seed})
-        return copy.deepcopy(self._checked[key])
+        key = repr({name: value for name, value in values.items() if name != "seed"})
+        seed = values.get("seed")
+        if key not in self._checked or type(seed) is not int or not 0 <= seed < 2**63:
+            self._checked[key] = from_plain(values)
+            return copy.deepcopy(self._checked[key])
+        return replace(copy.deepcopy(self._checked[key]), seed=seed)
 
     def compose(self, job: list[str]) -> DictConfig:
         """Return the configuration of a job, given its overrides, without Hydra's own part.
