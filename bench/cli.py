@@ -39,6 +39,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
   python -m reports results/quick                 write the report again
   python -m reports list                          the sweeps in results/; show RUN_ID: what is stored of a run
+  python -m reports dashboard results/quick       its workspace and report in W&B
 
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else

@@ -96,6 +96,7 @@ class _Run:
         self.schedule = Schedule(config.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
         self.can_save = True
+        self.readings: list[dict[str, Any]] = []
 
     def result(self) -> dict[str, Any]:
         config = self.config
@@ -125,7 +126,7 @@ class _Run:
             "allocator": allocator,
             "environment": environment(config.device),
         }
-        self.tracker.finish(result)
+        self.tracker.finish(result, self.readings)
         self._check_claim()
         self.folder.finish(asdict(config), result)
         return result
@@ -154,7 +155,7 @@ class _Run:
                 raise Damaged(f"{self.folder.checkpoint}: is not this run's")
             self.attempt = str(about["attempt"])
             records = self.folder.resume(asdict(self.config), about["metrics"])
-            self.folder.forget_readings(after=int(state["trainer"]["step"]))
+            self.readings = self.folder.forget_readings(after=int(state["trainer"]["step"]))
             return state, records
         except (FileNotFoundError, NotADirectoryError):
             return None, []
@@ -217,6 +218,7 @@ class _Run:
         subject = Subject(trainer.model, trainer.task, batch, trainer.training, trainer.optimizer.state_dict())
         found = look(subject, settings.kinds, self._say_not_looked)
         readings = [{"step": trainer.step, "moment": moment, **asdict(reading)} for reading in found]
+        self.readings += readings
         self._check_claim()
         try:
             self.folder.append_readings(readings)

@@ -190,19 +190,23 @@ class RunFolder:
         with naming(self._readings), self._readings.open("a", encoding="utf-8") as lines:
             lines.writelines(to_json(reading) + "\n" for reading in readings)
 
-    def forget_readings(self, after: int) -> None:
+    def forget_readings(self, after: int) -> list[dict[str, Any]]:
         """Drop what looks after a step found, and what one at the end did: a run goes on from there.
+
+        Returns:
+            What is left.
 
         Raises:
             Damaged: what is stored is no readings.
         """
         if not self._readings.exists():
-            return
+            return []
         whole = read_bytes(self._readings, METRICS_BYTES)
         text = whole[: whole.rfind(b"\n") + 1]  # a line that was being written when the process ended is none
         found = parse_readings(text, self._readings)
         kept = [reading for reading in found if reading["step"] <= after and reading["moment"] != "end"]
         write_text_atomic(self._readings, "".join(to_json(reading) + "\n" for reading in kept))
+        return kept
 
     def metrics_state(self) -> dict[str, Any]:
         """Return by what a checkpoint recognises the evaluations of before it; they are on disk then."""

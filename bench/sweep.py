@@ -203,7 +203,7 @@ def _conclude(plan: Plan) -> int:
             console.print(f"no report: {printable(str(error))}", markup=False)
         else:
             if plan.pending or timed:
-                track_report(plan.first, plan.sweep, report.headline)
+                track_report(plan.first, plan.sweep, report.headline, report.step_times)
     failures = _tell_failures(plan)
     if report is not None:
         print(report.path)

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -17,6 +18,11 @@ from bench.session import happened, note
 from bench.store import FAILED
 
 UNREACHABLE = "wandb-unreachable"
+# What evaluations hold and what W&B calls it; a slash makes a section of its panels.
+NAMES = {"train_loss": "train/loss", "grad_norm": "train/grad_norm"}
+# What is shown over an axis of its own, before and after training.
+CURVES = {"gradient_flow": "gradient_flow/distance", "memory": "memory/distance"}
+MOMENTS = {"start": "before", "end": "after"}
 INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer may hold up a run
 
 
@@ -26,8 +32,8 @@ class Tracker(Protocol):
     def log(self, record: dict[str, Any]) -> None:
         """Take one evaluation; `record["step"]` is the axis."""
 
-    def finish(self, result: dict[str, Any]) -> None:
-        """Take the outcome; nothing follows."""
+    def finish(self, result: dict[str, Any], readings: list[dict[str, Any]]) -> None:
+        """Take the outcome and what was found by looking inside; nothing follows."""
 
     def pause(self) -> None:
         """Know that nothing follows for now: the run was stopped, to be resumed."""
@@ -38,7 +44,7 @@ class NoTracker:
 
     def log(self, record: dict[str, Any]) -> None: ...
 
-    def finish(self, result: dict[str, Any]) -> None: ...
+    def finish(self, result: dict[str, Any], readings: list[dict[str, Any]]) -> None: ...
 
     def pause(self) -> None: ...
 
@@ -68,12 +74,16 @@ class WandbTracker:
 
     @_harmless
     def log(self, record: dict[str, Any]) -> None:
-        self.run.log({key: value for key, value in record.items() if value is not None}, step=record["step"])
+        values = {_name(key): value for key, value in record.items() if value is not None}
+        self.run.log(values | {"solved": int(record["solved"])}, step=record["step"])
 
     @_harmless
-    def finish(self, result: dict[str, Any]) -> None:
-        left_out = ("environment", "traceback", "run_id")
-        self.run.summary.update({key: value for key, value in result.items() if key not in left_out})
+    def finish(self, result: dict[str, Any], readings: list[dict[str, Any]]) -> None:
+        for row in _curves(readings):
+            self.run.log(row)
+        left_out = ("environment", "traceback", "run_id", "lengthened")
+        summary = {_name(key): value for key, value in result.items() if key not in left_out}
+        self.run.summary.update(summary | {"solved": int(result["solved"])} | _scalars(readings))
         self.run.finish(exit_code=1 if result["status"] in FAILED else 0)
 
     @_harmless
@@ -82,7 +92,8 @@ class WandbTracker:
 
 
 def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, records: list[dict[str, Any]]) -> Tracker:
-    """Start tracking a run: grouped by sweep, job type "run", named by its run_id.
+    """Start tracking a run: grouped by sweep, job type "run" (or "selection", of a seed by which settings are
+    selected), named by its run_id.
 
     Args:
         config: `tracking.mode` decides whether, and whether over the network.
@@ -95,18 +106,16 @@ def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, records
     if config.tracking.mode == "disabled":
         return NoTracker()
     tags = [config.cell["name"], config.task["name"], *config.tracking.tags]
-    left_out = ("tracking", "results_dir", "timing", "train", "checkpoint", "retry", "memory_gb", "gpus")
-    settings = {key: value for key, value in asdict(config).items() if key not in left_out}
+    selecting = config.seed in config.tuning.selection_seeds
     known = run_id.rpartition("-")[2]
     try:
         for unfinished in (sweep / "wandb").glob(f"offline-run-*-{known}-*"):
             shutil.rmtree(unfinished)
         wandb_run = _start(
-            config, sweep, job_type="run", name=run_id, id=f"{known}-{attempt}", resume="allow", tags=tags,
-            config=settings,
+            config, sweep, job_type="selection" if selecting else "run", name=run_id, id=f"{known}-{attempt}",
+            resume="allow", tags=tags, config=run_settings(config),
         )  # fmt: skip
-        wandb_run.define_metric("*", step_metric="step")
-        wandb_run.define_metric("loss", summary="min,last")
+        _define_metrics(wandb_run)
     except Exception as error:
         _warn(error)
         return NoTracker()
@@ -116,14 +125,63 @@ def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, records
     return tracker
 
 
-def track_report(config: Config, sweep: Path, headline: Any) -> None:
+def _define_metrics(run: Any) -> None:
+    """Say what is drawn over what, and what of it counts."""
+    run.define_metric("step", hidden=True)
+    run.define_metric("loss", step_metric="step", summary="min,last")
+    run.define_metric("score/*", step_metric="step", summary="last")
+    for name in ("train/*", "solved", "samples", "seconds"):
+        run.define_metric(name, step_metric="step", summary="last")
+    for kind, axis in CURVES.items():
+        run.define_metric(axis, hidden=True, summary="none")
+        run.define_metric(f"{kind}/*", step_metric=axis, summary="none")
+
+
+def _name(key: str) -> str:
+    """Return W&B's name of a value: it takes dots for nesting, and makes sections of slashes."""
+    return NAMES.get(key, key.replace(".", "/", 1))
+
+
+def run_settings(config: Config) -> dict[str, Any]:
+    """Return what W&B shows as a run's configuration: what the run is, and nothing that is as ever."""
+    groups = {
+        name: {key: value for key, value in settings.items() if key != "_target_" and value is not None}
+        for name, settings in (("cell", config.cell), ("task", config.task), ("training", asdict(config.training)))
+    }
+    return {"seed": config.seed, "device": config.device, "dtype": config.dtype, **groups}
+
+
+def _curves(readings: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """Return a row a distance of each kind that is a curve: its axis, and what each part had there."""
+    rows: dict[tuple[str, float], dict[str, float]] = {}
+    for reading in readings:
+        kind, moment = reading["kind"], MOMENTS.get(reading["moment"])
+        if kind not in CURVES or moment is None:
+            continue
+        for x, value in zip(reading["x"], reading["value"], strict=True):
+            row = rows.setdefault((kind, x), {CURVES[kind]: x})
+            row[f"{kind}/{reading['part']}_{moment}"] = value
+    return [rows[key] for key in sorted(rows)]
+
+
+def _scalars(readings: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the factor by which gradients shrink a step, before and after training."""
+    return {
+        f"decay/{reading['part']}_{MOMENTS[reading['moment']]}": reading["value"][0]
+        for reading in readings
+        if reading["kind"] == "decay" and reading["moment"] in MOMENTS
+    }
+
+
+def track_report(config: Config, sweep: Path, headline: Any, step_times: dict[tuple[str, str], float]) -> None:
     """Store a sweep's report in a run of its own, job type "sweep": the headline table, the figures as
-    media, and the whole report folder as an artifact.
+    media, the times that were measured side by side, and the whole report folder as an artifact.
 
     Args:
         config: any configuration of the sweep.
         sweep: its folder, with `report/` in it.
         headline: the headline table, a DataFrame.
+        step_times: milliseconds of a training step by problem and contender.
     """
     if config.tracking.mode == "disabled":
         return
@@ -133,13 +191,18 @@ def track_report(config: Config, sweep: Path, headline: Any) -> None:
         run = _start(config, sweep, job_type="sweep", name=f"{config.name}-report", tags=config.tracking.tags)
         figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((sweep / "report").glob("*.png"))}
         tables = {"headline": wandb.Table(dataframe=headline.astype(str))} if len(headline) else {}
-        run.log({**tables, **figures})
+        run.log({**tables, **figures, **{step_time_name(*key): value for key, value in step_times.items()}})
         artifact = wandb.Artifact(f"{config.name}-report", type="report")
         artifact.add_dir(str(sweep / "report"))
         run.log_artifact(artifact)
         run.finish()
     except Exception as error:
         _warn(error)
+
+
+def step_time_name(problem: str, contender: str) -> str:
+    """Return what W&B calls the time of a training step; it takes letters, digits, underscores and slashes."""
+    return "/".join(("step_ms", *(re.sub(r"\W+", "_", name, flags=re.ASCII) for name in (problem, contender))))
 
 
 def _start(origin: Config, sweep: Path, **options: Any) -> Any:

@@ -9,7 +9,9 @@ USAGE = """\
 python -m reports results/NAME [...] [--output DIR] [--html]
                                                             write the report of one or several stored sweeps
        python -m reports list [RESULTS]                     the sweeps that are stored
-       python -m reports show RUN_ID [--results RESULTS]    what is stored of a run, by its run_id or how that begins"""
+       python -m reports show RUN_ID [--results RESULTS]    what is stored of a run, by its run_id or how that begins
+       python -m reports dashboard results/NAME [--dry-run] [--project NAME] [--entity NAME]
+                                                            make or change its workspace and report in W&B"""
 
 
 def main() -> None:
@@ -19,7 +21,7 @@ def main() -> None:
     from reports.load import LoadError
 
     words = sys.argv[1:]
-    command = {"list": _list, "show": _show}.get(words[0] if words else "", _write)
+    command = {"list": _list, "show": _show, "dashboard": _dashboard}.get(words[0] if words else "", _write)
     try:
         print_to_reader(command(words))
     except (LoadError, ConfigError, Damaged, OSError) as error:
@@ -62,6 +64,32 @@ def _show(words: Sequence[str]) -> str:
     from reports.listing import show_run
 
     return show_run(arguments.results, arguments.run_id)
+
+
+def _dashboard(words: Sequence[str]) -> str:
+    arguments = _parser(
+        ("folder", {"type": Path, "metavar": "results/NAME"}),
+        ("--dry-run", {"action": "store_true", "help": "say what would be created, without a network"}),
+        ("--project", {"help": "the runs' project (default: theirs)"}),
+        ("--entity", {"help": "whose project (default: theirs, or whose the key is)"}),
+    )(words[1:])
+    from bench.errors import ConfigError
+    from reports.load import load
+    from reports.report import summarize
+
+    try:
+        from reports.dashboard import DashboardError, build, describe, save, tracked_as
+    except ModuleNotFoundError as error:
+        raise ConfigError("dashboards need wandb-workspaces: pip install 'recurrent-bench[dashboard]'") from error
+    content = summarize(load(arguments.folder), arguments.folder / "report")
+    entity, project = tracked_as(arguments.folder)
+    entity, project = arguments.entity or entity, arguments.project or project
+    if arguments.dry_run:
+        return describe(build(content, entity, project))
+    try:
+        return "\n".join(save(content, arguments.folder, entity, project))
+    except DashboardError as error:
+        raise ConfigError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from reports.sections import about, claims, comparison, inside, lengths, results
 from reports.sections.content import Content
 from reports.sections.cost import cost
 from reports.style import looks, set_theme
-from reports.summary import summarize_results, summarize_timing
+from reports.summary import step_times, summarize_results, summarize_timing
 from reports.verdicts import judge
 
 LAST: tuple[Callable[[Content], str], ...] = (
@@ -62,10 +62,17 @@ SECTIONS_ON_CLAIMS: tuple[Callable[[Content], str], ...] = (
 
 @dataclass(frozen=True)
 class Report:
-    """A written report: its file, and the headline table as a frame."""
+    """A written report.
+
+    Attributes:
+        path: its file.
+        headline: the headline table.
+        step_times: milliseconds of a training step by problem and contender, measured side by side.
+    """
 
     path: Path
     headline: pd.DataFrame
+    step_times: dict[tuple[str, str], float]
 
 
 def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
@@ -83,15 +90,24 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
     folder = output or Path(folders[0]) / "report"
     folder.mkdir(parents=True, exist_ok=True)
     set_theme()
-    content = _summarize(stored, folder)
+    content = summarize(stored, folder)
     sections = SECTIONS_ON_CLAIMS if _tests_claims(stored) else SECTIONS
     written = [_write_section(section, content) for section in sections]
     path = folder / "README.md"
     write_text_atomic(path, "\n\n".join(filter(None, written)) + "\n")
-    return Report(path, pd.DataFrame(results.headline_rows(content)))
+    times = step_times(content.stored.results, content.timings)
+    return Report(path, pd.DataFrame(results.headline_rows(content)), times)
 
 
-def _summarize(stored: Stored, folder: Path) -> Content:
+def summarize(stored: Stored, folder: Path) -> Content:
+    """Return all that sections are made from.
+
+    Args:
+        folder: where figures go.
+
+    Raises:
+        LoadError: values that cannot be summarized.
+    """
     try:
         ordered = [_in_order(frame) if len(frame) else frame for frame in (stored.results, stored.trials)]
         stored = replace(stored, results=ordered[0], trials=ordered[1])

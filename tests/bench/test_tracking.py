@@ -40,9 +40,33 @@ def test_a_run_is_stored_offline_without_account_or_network(tmp_path: Path, monk
     summary = read_back(folder)
     text = json.dumps(summary)
     assert result["run_id"] in text
-    for expected in ('"status": "unsolved"', '"loss', "final_score.mse", '"hidden_size'):
+    for expected in ('"status": "unsolved"', '"loss', "final_score/mse", '"hidden_size'):
         assert expected in text or expected.replace(": ", ":") in text, expected
-    assert len(history(folder)) == 3
+    assert set(summary["config"]) == {"seed", "device", "dtype", "cell", "task", "training"}
+    assert summary["summary"]["solved"] == 0
+    records = [record["history"]["item"] for record in history(folder)]
+    assert [record["step"] for record in records] == [0, 10, 20]
+    assert {"loss", "score/mse", "train/loss", "train/grad_norm"} <= set(records[-1])
+
+
+def test_what_was_found_inside_has_an_axis_of_its_own(tmp_path: Path):
+    inside = {"kinds": ["gradient_flow"], "sequences": 8}
+    run(make_config(tmp_path, tracking={"mode": "offline"}, diagnostics=inside))
+    (folder,) = (tmp_path / "scratch" / "wandb").iterdir()
+    stored = next((tmp_path / "scratch" / "runs").glob("*/diagnostics.jsonl")).read_text().splitlines()
+    curves = {
+        (reading["part"], reading["moment"]): dict(zip(reading["x"], reading["value"], strict=True))
+        for reading in map(json.loads, stored)
+        if reading["kind"] == "gradient_flow"
+    }
+    rows = [record["history"]["item"] for record in history(folder)]
+    rows = [row for row in rows if "gradient_flow/distance" in row]
+    assert len(rows) == 6  # steps of the task
+    for row in rows:
+        for part in ("h", "c"):
+            for moment, name in (("start", "before"), ("end", "after")):
+                assert row[f"gradient_flow/{part}_{name}"] == curves[part, moment][row["gradient_flow/distance"]]
+    assert 0 < read_back(folder)["summary"]["decay/h_before"] < 2
 
 
 @pytest.mark.parametrize("method", ["init", "log", "finish"])

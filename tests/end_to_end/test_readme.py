@@ -88,7 +88,9 @@ def test_the_plain_scripts_do_what_the_quick_sweep_does(plan_of):
 def test_numbers_are_those_of_the_example_reports():
     quoted = re.findall(r"<!-- from reports/gallery/(\w+) -->\n(.*?)\n<!-- end -->", README, flags=re.S)
     assert quoted
-    assert set(re.findall(r"\]\(reports/gallery/(\w+)/README.md\)", README)) == {path.name for path in GALLERY.iterdir()}
+    assert set(re.findall(r"\]\(reports/gallery/(\w+)/README.md\)", README)) == {
+        path.name for path in GALLERY.iterdir()
+    }
     for name, text in quoted:
         report = (GALLERY / name / "README.md").read_text()
         lines = [line for line in text.splitlines() if line.startswith(("|", "- "))]
