@@ -1,23 +1,28 @@
-"""What a person sees while a sweep runs: a live bar on a terminal, plain lines elsewhere.
+"""What a person sees while a sweep runs: on a terminal a bar and what each running run is at, plain lines elsewhere.
 
 Progress is read from the store, so it is the same whichever launcher runs the jobs, and wherever."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
+from rich.table import Table
+from rich.text import Text
 
 from bench.errors import printable
 from bench.files import Damaged
 from bench.plan import Plan
-from bench.store import RunFolder
+from bench.store import FAILED, RunFolder
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal
+MOST_ROWS = 16  # running runs that are shown one by one
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -47,15 +52,50 @@ class SweepProgress:
         self._thread.join()
 
     def _watch(self) -> None:
-        with _bar("Training", self._total) as (bar, task):
+        bar = _progress()
+        task = bar.add_task("Training", total=self._total, note="")
+        with Live(bar, console=console, refresh_per_second=4) if console.is_terminal else _Unseen() as live:
             while True:
                 last = self._stop.wait(POLL_SECONDS)
                 running = self._look()
-                note = ", ".join(f"{key.rsplit('-', 1)[0]} step {record['step']}" for key, record in running.items())
-                bar.update(task, completed=self._before + len(self._finished), note=f"{self._left(running)}  {note}")
+                bar.update(task, completed=self._before + len(self._finished), note="" if last else self._left(running))
+                live.update(Group(bar, self._counts()) if last else Group(bar, self._counts(), self._table(running)))
                 if last:
-                    bar.update(task, note="")
                     return
+
+    def _counts(self) -> Text:
+        """Say how the runs of this command ended so far."""
+        ended = Counter(result["status"] for result in self._finished.values())
+        failed = sum(ended[status] for status in FAILED)
+        said = [f"{ended['solved']:,} solved", f"{ended['unsolved']:,} unsolved"]
+        said += [f"{ended['diverged']:,} diverged"] if ended["diverged"] else []
+        said += [f"{failed:,} failed"] if failed else []
+        said += [f"{self._before:,} finished before"] if self._before else []
+        return Text("  " + ", ".join(said), style="red" if failed else "dim")
+
+    def _table(self, running: dict[str, dict[str, Any]]) -> Table:
+        """Show what each running run is at: its step, what it is worth by now, and how long it has yet, at most."""
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("running", no_wrap=True)
+        for title in ("step", "of", "loss", "score", "left at most"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for key, record in list(running.items())[:MOST_ROWS]:
+            step, most = record["step"], self._max_steps[key]
+            scores = [
+                f"{name.partition('.')[2]} {value:.3g}" for name, value in record.items() if _is_score(name, value)
+            ]
+            left = duration(record["seconds"] * (most - step) / step) if step else ""
+            table.add_row(
+                printable(key.rpartition("-")[0]),
+                f"{step:,}",
+                f"{most:,}",
+                f"{record['loss']:.3g}",
+                ", ".join(scores),
+                left,
+            )
+        if len(running) > MOST_ROWS:
+            table.add_row(f"… and {len(running) - MOST_ROWS} more")
+        return table
 
     def _look(self) -> dict[str, dict[str, Any]]:
         """Take in newly finished runs; return the newest evaluation of each running one."""
@@ -69,7 +109,9 @@ class SweepProgress:
                 continue
             if result is not None:
                 self._finished[key] = result
-                if not console.is_terminal:
+                if console.is_terminal and result["status"] in FAILED:
+                    console.print(describe(result), markup=False)
+                elif not console.is_terminal:
                     done = self._before + len(self._finished)
                     console.print(f"[{done}/{self._total}] {describe(result)}  {self._left({})}", markup=False)
             elif record := folder.read_progress():
@@ -116,6 +158,11 @@ def counting(title: str, total: int) -> Iterator[Any]:
 
 @contextmanager
 def _bar(title: str, total: int) -> Iterator[tuple[Progress, Any]]:
+    with _progress(disable=not console.is_terminal) as bar:
+        yield bar, bar.add_task(title, total=total, note="")
+
+
+def _progress(disable: bool = False) -> Progress:
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -124,8 +171,22 @@ def _bar(title: str, total: int) -> Iterator[tuple[Progress, Any]]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}", style="dim"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        yield bar, bar.add_task(title, total=total, note="")
+    return Progress(*columns, console=console, disable=disable)
+
+
+class _Unseen:
+    """Where there is no terminal: takes what would be shown."""
+
+    def __enter__(self) -> "_Unseen":
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, _: object) -> None: ...
+
+
+def _is_score(name: str, value: object) -> bool:
+    return name.startswith("score.") and isinstance(value, float)
 
 
 def duration(seconds: float) -> str:

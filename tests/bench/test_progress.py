@@ -1,0 +1,84 @@
+"""What is shown while a sweep runs: read from the store, whoever runs it."""
+
+import io
+from dataclasses import asdict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bench import progress
+from bench.store import RunFolder
+from tests.bench.conftest import make_config
+
+CONFIG = make_config()
+RESULT = {"run_id": "", "solved": False, "steps": 20, "seconds": 1.0, "steps_to_solve": None, "error": None}
+
+
+def begin(sweep: Path, key: str, steps: int) -> RunFolder:
+    folder = RunFolder(sweep, key)
+    folder.begin(asdict(CONFIG))
+    for step in range(0, steps + 1, 10):
+        folder.append({"step": step, "seconds": step / 5, "loss": 0.5 / (step + 1), "score.accuracy": step / 100})
+    return folder
+
+
+def watched(sweep: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, before: int = 0) -> str:
+    """What is said of runs that are where they are now."""
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None, highlight=False)
+    monkeypatch.setattr(progress, "console", console)
+    plan: Any = SimpleNamespace(sweep=sweep, pending=dict.fromkeys(keys, CONFIG), configs=range(len(keys) + before))
+    shown: list[Any] = []
+    live = progress.Live
+    monkeypatch.setattr(live, "update", lambda self, view, **_: shown.append(view))
+    monkeypatch.setattr(progress, "POLL_SECONDS", 0.01)
+    watch = progress.SweepProgress(plan)
+    while terminal and not shown:
+        pass
+    watch.stop()
+    if not terminal:
+        return console.file.getvalue()  # type: ignore[attr-defined]
+    page = Console(file=io.StringIO(), width=100, color_system=None)
+    page.print(shown[0])
+    page.print("LAST", shown[-1])
+    said = page.file.getvalue()  # type: ignore[attr-defined]
+    return console.file.getvalue() + said  # type: ignore[attr-defined]
+
+
+def test_a_terminal_shows_each_running_run_and_what_became_of_the_others(tmp_path: Path, monkeypatch):
+    keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(5)]
+    begin(tmp_path, keys[0], 10)
+    begin(tmp_path, keys[1], 0)
+    for key, status in ((keys[2], "solved"), (keys[3], "failed")):
+        reason = {"steps_to_solve": 10} if status == "solved" else {"error": "no such thing"}
+        begin(tmp_path, key, 20).finish(asdict(CONFIG), RESULT | {"run_id": key, "status": status} | reason)
+    said = watched(tmp_path, keys, monkeypatch, terminal=True, before=3)
+    first, last = said.split("LAST")
+    assert "5/8" in first
+    assert "1 solved, 0 unsolved, 1 failed, 3 finished before" in first
+    rows = {line.split()[0]: line.split()[1:] for line in first.splitlines() if line.strip().startswith("lstm-adding")}
+    assert rows["lstm-adding-s0"] == ["10", "20", "0.0455", "accuracy", "0.1", "0:02"]
+    assert rows["lstm-adding-s1"] == ["0", "20", "0.5", "accuracy", "0"]  # nothing is known yet of how long it takes
+    assert f"{keys[3]}: failed: no such thing" in said
+    assert "lstm-adding-s0" not in last  # what is running is not left on the screen
+
+
+def test_many_running_runs_are_counted(tmp_path: Path, monkeypatch):
+    keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(progress.MOST_ROWS + 5)]
+    for key in keys:
+        begin(tmp_path, key, 10)
+    first = watched(tmp_path, keys, monkeypatch, terminal=True).split("LAST")[0]
+    assert first.count("lstm-adding") == progress.MOST_ROWS
+    assert "and 5 more" in first
+
+
+def test_elsewhere_a_finished_run_is_a_line(tmp_path: Path, monkeypatch):
+    keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(2)]
+    begin(tmp_path, keys[0], 10)
+    result = RESULT | {"run_id": keys[1], "status": "unsolved"}
+    begin(tmp_path, keys[1], 20).finish(asdict(CONFIG), result)
+    said = watched(tmp_path, keys, monkeypatch, terminal=False)
+    assert said.splitlines()[0].startswith(f"[1/2] {keys[1]}: unsolved after 20 steps")
+    assert len(said.splitlines()) == 1
