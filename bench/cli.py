@@ -11,7 +11,6 @@ import sys
 import threading
 from argparse import ArgumentError
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
@@ -20,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-import conf
+from bench.catalogue import FLAGS, describe_groups
 from bench.errors import ConfigError, explain, explain_os, one_line, print_to_reader, printable
 from bench.launchers import lost_a_process
 from bench.session import Again, NextRound, PastHydra, has_begun, runs_left, session, stop
@@ -36,6 +35,8 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench +sweep=quick cell=gru seed=0    narrowed by any override
   python -m bench cell=gru task=adding            a single run
   python -m bench +sweep=quick +launch=serial     another launcher
+  python -m bench --cells                         each cell with its options and source; also --tasks, --sweeps
+  python -m bench --settings                      every setting, its default, and what it is
   python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
   python -m reports results/quick                 write the report again
   python -m reports list                          the sweeps in results/; show RUN_ID: what is stored of a run
@@ -57,6 +58,9 @@ def main() -> None:
     """Run the command line in `sys.argv`."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print_to_reader(HELP.format(groups=describe_groups()))
+        return
+    if sys.argv[1:2] and sys.argv[1] in FLAGS:
+        print_to_reader(FLAGS[sys.argv[1]]())
         return
     if sys.argv[1:] == ["--version"]:
         print(f"recurrent-bench {version('recurrent-bench')}")
@@ -207,22 +211,3 @@ def _run(composed: DictConfig) -> dict[str, Any]:
 
     container = OmegaConf.to_container(composed, resolve=True)
     return execute(container)  # type: ignore[arg-type]
-
-
-def describe_groups() -> str:
-    """Return the sweeps, cells, tasks and launchers, a line each, as their files describe themselves."""
-    lines = []
-    root = Path(conf.__file__).parent
-    groups = ("sweep", "cell", "initialization", "task", "missing", "diagnostics", "tuning", "launch")
-    for group, prefix in ((group, f"+{group}=" if group in ("sweep", "launch") else f"{group}=") for group in groups):
-        lines.append("")
-        files = sorted((root / group).glob("*.yaml"))
-        width = max(len(prefix + path.stem) for path in files)
-        lines += [f"  {prefix + path.stem:{width}}  {_description(path)}" for path in files]
-    return "\n".join(lines) + "\n"
-
-
-def _description(path: Path) -> str:
-    """Return the first comment of a configuration file, but for Hydra's package directive."""
-    comments = (line[1:].strip() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#"))
-    return next((comment for comment in comments if not comment.startswith("@package")), "")

@@ -1,0 +1,75 @@
+"""What there is to choose from is said from the files that are composed, and is what they give."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from bench import catalogue
+from bench.config import register_with_hydra
+from bench.errors import ConfigError
+from bench.targets import check_options
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.fixture(scope="module")
+def composed() -> dict[str, Any]:
+    register_with_hydra()
+    with initialize_config_module("conf", version_base="1.3"):
+        container: Any = OmegaConf.to_container(compose("config", ["diagnostics=none"]), resolve=True)
+    return container
+
+
+def test_every_setting_has_its_default_and_an_explanation(composed: dict[str, Any]):
+    rows = {key: (kind, default, said) for key, kind, default, said in catalogue.settings_rows()}
+    for key, value in composed.items():
+        for name, one in value.items() if isinstance(value, dict) and key in catalogue.EXPLAINED_IN else [("", value)]:
+            full = f"{key}.{name}" if name else key
+            _, default, said = rows.pop(full)
+            assert len(said) > 2, full
+            if full not in ("cell", "task"):
+                assert yaml_value(default) == one, full
+    assert not rows
+
+
+def yaml_value(text: str) -> Any:
+    return OmegaConf.to_container(OmegaConf.create(f"value: {text}"))["value"]  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize("group", ["cell", "task"])
+def test_every_option_is_one_that_the_class_takes(group: str):
+    for path, options in catalogue.options_of_group(group):
+        target = str(OmegaConf.load(path).get("_target_") or "cells.AblatedLSTM")
+        whole = {"_target_": target, "name": path.stem, **options}
+        given = {"input_size", "device", "dtype"} if group == "cell" else set()
+        assert check_options(group, whole, given) == whole
+        if path.stem == "torchrecurrent":  # hands on whatever its layer takes
+            continue
+        with pytest.raises(ConfigError):
+            check_options(group, {**whole, "no_such_option": 1}, given)
+
+
+def test_listings_name_all_there_is_with_its_source():
+    for group, listing in (("cell", catalogue.list_cells()), ("task", catalogue.list_tasks())):
+        heads = re.findall(rf"^{group}=(\w+)  (.+)$", listing, flags=re.M)
+        assert [name for name, _ in heads] == sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+        own = {"torchrecurrent", "adding_missing", "random_targets"}  # a package's, and two of this project
+        for name, said in heads:
+            assert re.search(r"(1|2)\d{3}", said) or name in own, name
+        explained = [line for line in listing.splitlines() if re.match(rf"    {group}\.\w+(=\S+)?  ", line)]
+        assert len(explained) > 10
+    sweeps = catalogue.list_sweeps()
+    assert set(re.findall(r"^\+sweep=(\w+)", sweeps, flags=re.M)) == {
+        path.stem for path in (CONF / "sweep").glob("*.yaml")
+    }
+    assert "part=gates: cell=peephole_lstm,no_input_gate" in sweeps
+    assert max(map(len, catalogue.list_settings().splitlines())) < 130
+
+
+def test_the_reference_is_what_the_files_give():
+    """`python -m bench.catalogue > conf/README.md` writes it anew."""
+    assert (CONF / "README.md").read_text(encoding="utf-8") == catalogue.list_all()
