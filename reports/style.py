@@ -18,7 +18,20 @@ from bench.files import write_atomic
 
 # Known cells keep their look in every report; others take what is left, in alphabetical order.
 _ORDER = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")
-_COLOURS = [*sns.color_palette("colorblind", 10).as_hex()]
+# The known cells' after Okabe & Ito (2008), all dark enough to be read on white (contrast of 3 and more) and told apart
+# by the colour-blind; where printed without colours, dashes and markers do it.
+_COLOURS = [
+    "#0173b2",
+    "#cc8000",
+    "#029e73",
+    "#c44601",
+    "#bd6fb0",
+    "#5a3212",
+    "#e83e8c",
+    "#404040",
+    "#6d7a00",
+    "#27348b",
+]
 _DASHES = [
     "-",
     "--",
@@ -54,6 +67,11 @@ def looks(cells: Iterable[str]) -> dict[str, Look]:
     free = iter(range(len(_ORDER), 10**6))
     index = {cell: _ORDER.index(cell) if cell in _ORDER else next(free) for cell in ordered}
     return {cell: _look(i) for cell, i in index.items()}
+
+
+def palette() -> list[Look]:
+    """Return the looks there are before colours come again."""
+    return [_look(i) for i in range(len(_COLOURS))]
 
 
 def contender_looks(frame: pd.DataFrame) -> dict[str, Look]:

@@ -61,26 +61,31 @@ def gate_histograms(readings: pd.DataFrame) -> Figure:
     figure, panels = panels_of(_in_order(names, readings))
     for title, axes in panels.items():
         here = readings[names == title]
+        peaks = []
         for gate, found in here.groupby("part", sort=True):
+            colour = GATES.get(str(gate), TEXT)
             for moment, style in (("start", ":"), ("end", "-")):
                 shares = found[found["moment"] == moment].groupby("x")["value"].mean()
                 if len(shares):
-                    label = str(gate) if moment == "end" else None
-                    axes.plot(shares.index, shares, color=GATES.get(str(gate), TEXT), ls=style, lw=1.8)
-                    _label_at_peak(axes, shares, label, GATES.get(str(gate), TEXT))
+                    axes.plot(shares.index, shares, color=colour, ls=style, lw=1.8)
+                    if moment == "end":
+                        peaks.append((float(shares.idxmax()), float(shares.max()), str(gate), colour))
+        _label_peaks(axes, peaks)
         axes.set(title=title, xlabel="value of the gate", ylabel="share of all values", xlim=(0, 1))
         axes.title.set_fontsize(9)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     return figure
 
 
-def _label_at_peak(axes: Axes, shares: "pd.Series[float]", label: str | None, colour: str) -> None:
-    if label is not None:
-        at = float(shares.idxmax())
-        side = "left" if at < 0.5 else "right"
+def _label_peaks(axes: Axes, peaks: list[tuple[float, float, str, str]]) -> None:
+    """Name each curve at its highest point, those at much the same place side by side."""
+    top = axes.get_ylim()[1]
+    for i, (x, y, label, colour) in enumerate(peaks):
+        near = sum(abs(x - x2) < 0.08 and abs(y - y2) < 0.12 * top for x2, y2, _, _ in peaks[:i])
+        side = 1 if x < 0.5 else -1
         axes.annotate(
-            label, (at, float(shares.max())), color=colour, fontsize=10, fontweight="bold", ha=side, va="bottom",
-            xytext=(4 if side == "left" else -4, 1), textcoords="offset points",
+            label, (x, y), color=colour, fontsize=10, fontweight="bold", ha="left" if side > 0 else "right",
+            va="bottom", xytext=(side * (4 + 11 * near), 1), textcoords="offset points",
         )  # fmt: skip
 
 

@@ -3,13 +3,15 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.store import DECIDED
 from reports.figures.panels import contenders, legend, order, panels_of, thousands
 from reports.statistics import solve_curve
 from reports.style import TEXT, contender_looks
 from reports.text import amount
+
+MOST_TICKS = 5  # intervals between numbers as wide as 10,000, in a panel
 
 
 def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
@@ -39,6 +41,7 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
             )
         axes.set_yscale("log")
         axes.set(title=problem, xlabel="training steps", ylabel="held-out loss")
+        axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(thousands))
     legend(figure, panels, styles)
     return figure
@@ -77,6 +80,7 @@ def solve_curves(results: pd.DataFrame) -> Figure:
         axes.set(title=problem, xlabel=spent[here["currency"].iloc[0]], ylabel="share of runs solved")
         axes.set_ylim(-0.06, 1.06)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value, 0)))
     legend(figure, panels, styles)
     return figure

@@ -5,7 +5,6 @@ import math
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -14,10 +13,10 @@ from reports.claims import RATIOS, STATISTICS
 from reports.figures.comparison import ratio_ticks
 from reports.figures.panels import log_plain, log_ticks
 from reports.statistics import Evidence
-from reports.style import PANEL, TEXT
+from reports.style import PANEL, TEXT, palette
 from reports.verdicts import OPEN, REFUTED, SUPPORTED
 
-COLOURS = {SUPPORTED: "#0173b2", REFUTED: "#d55e00", OPEN: "#666666"}
+COLOURS = {SUPPORTED: "#0173b2", REFUTED: "#c44601", OPEN: "#666666"}
 MARKERS = {SUPPORTED: "o", REFUTED: "X", OPEN: "s"}
 SAID = {SUPPORTED: "supports", REFUTED: "refutes"}
 FACTOR = 1.6  # beyond what is drawn, at least, on an axis of ratios
@@ -58,7 +57,7 @@ def power_laws(times: dict[str, pd.DataFrame], exponents: dict[str, float]) -> F
         exponents: of each subject, as fitted.
     """
     figure, axes = plt.subplots(figsize=(PANEL[0] * 1.5, PANEL[1] * 1.2), layout="constrained")
-    for colour, (subject, rows) in zip(sns.color_palette("colorblind"), times.items(), strict=False):
+    for colour, (subject, rows) in zip([look.colour for look in palette()], times.items(), strict=False):
         x, y = np.log(rows["time_steps"].to_numpy(float)), np.log(rows["value"].to_numpy(float))
         axes.plot(np.exp(x), np.exp(y), ls="", marker="o", ms=4, color=colour, alpha=0.4)
         ends = np.array([x.min(), x.max()])

@@ -135,3 +135,31 @@ def test_the_example_cell_works_as_written(tmp_path: Path):
     statuses = dict(zip(results["cell"], results["status"], strict=True))
     assert statuses.pop("mgu", "unsolved") == "unsolved"
     assert statuses == {"leaky_rnn": "unsolved", "lstm": "unsolved"}
+
+
+TUTORIALS = ("tasks/README.md", "conf/sweep/README.md", "reports/README.md")
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS)
+def test_tutorials_work_to_the_letter(tutorial: str, tmp_path: Path):
+    """Files are written and commands and code run in their order."""
+    text = (ROOT / tutorial).read_text()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    done = 0
+    for language, block in re.findall(r"```(python|yaml|sh)\n(.*?)```", text, flags=re.S):
+        head, _, rest = block.partition("\n")
+        if head.startswith("# my_"):
+            path = tmp_path / head.removeprefix("# ")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(rest)
+            continue
+        commands = [shlex.split(line)[1:] for line in block.splitlines()] if language == "sh" else [["-c", block]]
+        for words in commands:
+            ended = subprocess.run(
+                [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+            )
+            assert ended.returncode == 0, f"{words}: {ended.stderr}"
+            done += 1
+    assert done >= 2
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert ((ROOT / tutorial).parent / target).exists(), target

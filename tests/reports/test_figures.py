@@ -1,0 +1,118 @@
+"""Every figure, drawn from small sweeps that are stored here: nothing over anything else, nothing cut off; and the
+looks of cells, told apart with whatever eyes and on whatever paper."""
+
+import importlib
+import pkgutil
+import re
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import reports.sections
+from reports import style
+from reports.report import write_report
+from tests.reports.layout import faults
+
+DATA = Path(__file__).parent / "data"
+GALLERY = Path(__file__).parents[2] / "reports" / "gallery"
+# Sweeps, and figures that their reports have; together all there are.
+SWEEPS = {
+    DATA / "within": {
+        "attention", "cost_quality", "gate_histograms", "gate_maps", "gradient_flow", "jacobian", "learning_curves",
+        "lengthened", "memory", "pairwise", "profile", "step_sizes", "step_time", "time_to_solve", "reach_length",
+        "reach_delay",
+    },
+    DATA / "tuned": {"cost_quality", "learning_curves", "pairwise", "sensitivity_learning_rate", "step_time"},
+    DATA / "timing": {"scaling", "share_of_peak", "step_time"},
+    GALLERY / "claims_quick": {"claim_rnn_fails", "claim_lstm_linear_runs", "claim_hard_to_read_runs", "scaling"},
+    GALLERY / "paper_greff2017": {"differences"},
+}  # fmt: skip
+# What a colour looks like to who lacks one kind of cone, in linear RGB (Machado, Oliveira & Fernandes 2009).
+EYES = {
+    "all cones": np.eye(3),
+    "no red cones": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "no green cones": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sweep", SWEEPS, ids=lambda path: path.name)
+def test_nothing_lies_over_anything_or_is_cut_off(sweep: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    found: dict[str, list[str]] = {}
+
+    def look_at(figure: Figure, _: Path, name: str) -> None:
+        found[name] = faults(figure)
+        plt.close(figure)
+
+    for module in pkgutil.iter_modules(reports.sections.__path__):
+        section = importlib.import_module(f"reports.sections.{module.name}")
+        if hasattr(section, "save"):
+            monkeypatch.setattr(section, "save", look_at)
+    write_report([sweep], tmp_path)
+    assert not {name: said for name, said in found.items() if said}
+    assert set(found) >= SWEEPS[sweep], sorted(found)
+
+
+def test_every_figure_is_among_them():
+    source = "".join(path.read_text() for path in Path(reports.sections.__path__[0]).glob("*.py"))
+    calls = set(re.findall(r'content\.folder,\s+"(\w+)"', source))
+    assert len(calls) > 15
+    assert calls <= set.union(*SWEEPS.values()), calls - set.union(*SWEEPS.values())
+
+
+def test_faults_are_found():
+    figure, (left, right) = plt.subplots(1, 2, figsize=(4, 2))
+    assert not [fault for fault in faults(figure) if " over " in fault]
+    left.text(0.5, 0.5, "one")
+    left.text(0.52, 0.52, "two")
+    left.text(0.5, 0.1, "a text that is much too long for its panel")
+    right.text(0.1, 0.8, "small", fontsize=4)
+    said = faults(figure)
+    assert "'one' over 'two'" in said
+    assert any("much too long" in fault and "reaches into the panel" in fault for fault in said)
+    assert "'small' is of 4.0 points" in said
+    figure, axes = plt.subplots(figsize=(2, 2))
+    axes.set_xlim(0, 1)
+    axes.set_xticks(np.linspace(0, 1, 15))
+    assert len(faults(figure)) > 3  # numbers of ticks run into each other
+    plt.close("all")
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of a linear sRGB colour, under D65."""
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = (
+        np.cbrt(v) if v > 0.008856 else 7.787 * v + 16 / 116 for v in to_xyz @ np.clip(rgb, 0, 1) / [0.9505, 1, 1.089]
+    )
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_colours_are_seen_on_white_and_told_apart():
+    looks = style.palette()
+    for look in looks:
+        luminance = linear(look.colour) @ [0.2126, 0.7152, 0.0722]
+        assert 1.05 / (luminance + 0.05) >= 3, look  # WCAG 2, 1.4.11
+    for eyes in EYES.values():
+        seen = [lab(eyes @ linear(look.colour)) for look in looks]
+        apart = {(i, j): float(np.linalg.norm(seen[i] - seen[j])) for i, j in combinations(range(len(looks)), 2)}
+        assert min(apart.values()) > 5
+        assert min(value for (_, j), value in apart.items() if j < 5) > 10  # the cells that are in every sweep
+
+
+def test_without_colours_dashes_and_markers_tell_cells_apart():
+    looks = style.palette()
+    for one, other in combinations(looks, 2):
+        assert one.dash != other.dash
+        assert one.marker != other.marker
