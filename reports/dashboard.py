@@ -94,7 +94,7 @@ def _workspace(content: Content, sweep: str, entity: str, project: str) -> ws.Wo
         ],
         settings=ws.WorkspaceSettings(max_runs=MOST_LINES),
         runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Metric("Group") == sweep),
+            filters=expr.And(expr.Metric("Group") == sweep, expr.Metric("JobType") != "selection"),
             groupby=[ws.Config(key) for key in keys],
             order=[ws.Ordering(ws.Summary("final_loss"), ascending=True)],
             pinned_columns=TABLE,

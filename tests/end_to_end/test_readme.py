@@ -137,7 +137,7 @@ def test_the_example_cell_works_as_written(tmp_path: Path):
     assert statuses == {"leaky_rnn": "unsolved", "lstm": "unsolved"}
 
 
-TUTORIALS = ("tasks/README.md", "conf/sweep/README.md", "reports/README.md")
+TUTORIALS = ("tasks/README.md", "conf/sweep/README.md", "conf/launch/README.md", "reports/README.md")
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS)
