@@ -59,7 +59,7 @@ def workers_of(folder: Path) -> list[int]:
     return found
 
 
-def wait_for(condition, seconds: float = 60.0) -> None:
+def wait_for(condition, seconds: float = 300.0) -> None:  # for what hangs: a busy machine takes its time
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -44,7 +44,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_continue(tmp_path: Path, whole: 
         os.killpg(process.pid, number)  # as a terminal does
     else:
         os.kill(process.pid, number)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said, said
     assert "stopping: finishing the current steps and saving" in said
@@ -66,7 +66,7 @@ def test_asked_twice_it_stops_at_once_and_loses_nothing_finished(tmp_path: Path)
     time.sleep(1.0)
     os.kill(process.pid, signal.SIGINT)
     os.kill(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     wait_for(lambda: not workers_of(tmp_path))
 

@@ -45,7 +45,7 @@ def test_stopped_there_it_can_be_continued_here(tmp_path: Path, whole: Path, lau
         os.killpg(process.pid, number)  # as a terminal does
     else:
         os.kill(process.pid, number)
-    said, _ = process.communicate(timeout=120)
+    said, _ = process.communicate(timeout=300)
     assert "Traceback" not in said, said
     if name != "SIGKILL":
         assert process.returncode == 128 + number, said
@@ -82,7 +82,7 @@ def test_a_launcher_that_is_not_installed_is_one_line(tmp_path: Path, launch: st
             (site / package.name).symlink_to(package)
     (site / "hydra_plugins").mkdir()
     process = start(tmp_path / "r", *SWEEP, f"+launch={launch}", python=["-S", "-c", _RUN.format(site=str(site))])
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=300)
     assert process.returncode == 2, said
     assert f"is not installed; pip install 'recurrent-bench[{extra}]'" in said
     assert said.count("\n") == 1
