@@ -20,6 +20,7 @@ import conf
 ROOT = Path(conf.__file__).parent
 GROUPS = ("sweep", "cell", "initialization", "task", "missing", "diagnostics", "tuning", "launch")
 WIDTH = 110
+HEADERS = ["setting", "type", "default", "what it is"]
 # The file of each group of settings that explains its keys.
 EXPLAINED_IN = {
     "": "config",
@@ -96,19 +97,17 @@ def swept_by(path: Path) -> list[str]:
 
 def list_settings() -> str:
     """Return every setting of the schema: key, type, default, and what it is."""
-    headers = ["setting", "type", "default", "what it is"]
-    return tabulate(settings_rows(), headers, "simple", disable_numparse=True, maxcolwidths=[None, None, None, 60])
+    return tabulate(settings_rows(), HEADERS, "simple", disable_numparse=True, maxcolwidths=[None, None, None, 60])
 
 
 def list_all() -> str:
     """Return all of it as markdown."""
-    headers = ["setting", "type", "default", "what it is"]
     parts = [
         "# What can be set",
         "Written by `python -m bench.catalogue`, from the schema and the files beside this one. The command line has\n"
         "the same: `python -m bench --settings`, `--cells`, `--tasks`, `--sweeps`.",
         "## Settings",
-        _markdown(headers, [(f"`{key}`", kind, f"`{value}`", said) for key, kind, value, said in settings_rows()]),
+        _markdown(HEADERS, [(f"`{key}`", kind, f"`{value}`", said) for key, kind, value, said in settings_rows()]),
     ]
     for group in ("cell", "task"):
         said = _explained(group)
@@ -116,7 +115,7 @@ def list_all() -> str:
         for path, options in options_of_group(group):
             rows = [(f"`{group}.{key}`", f"`{_value(value)}`", said(path, key)) for key, value in options.items()]
             parts += [f"### `{group}={path.stem}`", _description(path) + "."]
-            parts.append(_markdown(["option", "default", "what it is"], rows))
+            parts.append(_markdown(["option", *HEADERS[2:]], rows))
     parts.append("## Sweeps")
     for path in _files("sweep"):
         parts += [f"### `+sweep={path.stem}`", _description(path) + "."]

@@ -5,7 +5,7 @@ Progress is read from the store, so it is the same whichever launcher runs the j
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import monotonic
 from typing import Any
 
@@ -54,12 +54,14 @@ class SweepProgress:
     def _watch(self) -> None:
         bar = _progress()
         task = bar.add_task("Training", total=self._total, note="")
-        with Live(bar, console=console, refresh_per_second=4) if console.is_terminal else _Unseen() as live:
+        live = Live(bar, console=console, refresh_per_second=4) if console.is_terminal else None
+        with live or nullcontext():
             while True:
                 last = self._stop.wait(POLL_SECONDS)
                 running = self._look()
                 bar.update(task, completed=self._before + len(self._finished), note="" if last else self._left(running))
-                live.update(Group(bar, self._counts()) if last else Group(bar, self._counts(), self._table(running)))
+                if live:
+                    live.update(Group(bar, self._counts(), *([] if last else [self._table(running)])))
                 if last:
                     return
 
@@ -172,17 +174,6 @@ def _progress(disable: bool = False) -> Progress:
         TextColumn("{task.fields[note]}", style="dim"),
     )
     return Progress(*columns, console=console, disable=disable)
-
-
-class _Unseen:
-    """Where there is no terminal: takes what would be shown."""
-
-    def __enter__(self) -> "_Unseen":
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def update(self, _: object) -> None: ...
 
 
 def _is_score(name: str, value: object) -> bool:

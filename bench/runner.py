@@ -148,6 +148,7 @@ class _Run:
 
     def _resume(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
         """Return the state to go on from and the evaluations of before; None and none if there is no checkpoint."""
+        self.readings = []  # those of an attempt that was set aside are not this one's
         try:
             state = read_checkpoint(self.folder.checkpoint)
             about = state["run"]

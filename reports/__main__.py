@@ -78,7 +78,7 @@ def _dashboard(words: Sequence[str]) -> str:
     from reports.report import summarize
 
     try:
-        from reports.dashboard import DashboardError, build, describe, save, tracked_as
+        from reports.dashboard import build, describe, save, tracked_as
     except ModuleNotFoundError as error:
         raise ConfigError("dashboards need wandb-workspaces: pip install 'recurrent-bench[dashboard]'") from error
     content = summarize(load(arguments.folder), arguments.folder / "report")
@@ -86,10 +86,7 @@ def _dashboard(words: Sequence[str]) -> str:
     entity, project = arguments.entity or entity, arguments.project or project
     if arguments.dry_run:
         return describe(build(content, entity, project))
-    try:
-        return "\n".join(save(content, arguments.folder, entity, project))
-    except DashboardError as error:
-        raise ConfigError(str(error)) from error
+    return "\n".join(save(content, arguments.folder, entity, project))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ import wandb_workspaces.workspaces as ws
 import yaml
 from wandb_workspaces import expr
 
-from bench.errors import one_line
+from bench.config import Tracking
+from bench.errors import ConfigError, one_line
 from bench.files import write_text_atomic
 from bench.tracking import CURVES, MOMENTS, step_time_name
 from reports import text
@@ -26,7 +27,6 @@ from reports.sections.results import answers, headline_rows
 from reports.summary import step_times
 
 SAVED = "dashboard.json"  # where what was made is, so that the next time changes it
-DEFAULT_PROJECT = "recurrent-bench"
 WIDTH = 24  # of W&B's grid of panels
 MOST_LINES = 40  # of a panel
 # W&B keeps each of the configuration's first keys in a "value" of its own, which filters and columns have to name.
@@ -50,7 +50,7 @@ def tracked_as(folder: Path) -> tuple[str, str]:
         tracking = yaml.safe_load(configs[-1].read_text(encoding="utf-8"))["tracking"]
         return str(tracking["entity"] or ""), str(tracking["project"])
     except (IndexError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):  # tables only, or an older run
-        return "", DEFAULT_PROJECT
+        return "", Tracking().project
 
 
 def build(content: Content, entity: str, project: str) -> Dashboard:
@@ -75,15 +75,16 @@ def build(content: Content, entity: str, project: str) -> Dashboard:
 
 def _workspace(content: Content, sweep: str, entity: str, project: str) -> ws.Workspace:
     results = content.stored.results
-    problems = _varying(results, ["task"]) if results["problem"].nunique() > 1 else []
+    problems = _varying(results) if results["problem"].nunique() > 1 else []
     keys = list(dict.fromkeys([*(["task.name"] if results["task"].nunique() > 1 else []), *problems, *_ways(results)]))
+    headline = wr.WeavePanelSummaryTable(table_name="headline")
     panels = {
         "Learning curves": _learning(results),
         "Time to solve": _solving(),
         "Times": _times(content),
         "Inside": _inside(content.stored.readings),
         "Settings": [_settings(results)],
-        "Report": [wr.MediaBrowser(title="Figures", media_keys=_figures(content), num_columns=2), _table()],
+        "Report": [wr.MediaBrowser(title="Figures", media_keys=_figures(content), num_columns=2), headline],
     }
     return ws.Workspace(
         entity=entity,
@@ -126,8 +127,9 @@ def _report(content: Content, sweep: str, entity: str, project: str) -> wr.Repor
     inside = _inside(content.stored.readings)
     if inside:
         blocks += [wr.H2(text="Inside"), grid("runs", "run", inside, {}, ways)]
-    if step_times(results, content.timings):
-        blocks += [wr.H2(text="Times"), grid("sweep", "sweep", _times(content), {})]
+    times = _times(content)
+    if times:
+        blocks += [wr.H2(text="Times"), grid("sweep", "sweep", times, {})]
     blocks += [wr.H2(text="Settings"), grid("runs", "run", [_settings(results)], {})]
     media = wr.MediaBrowser(media_keys=_figures(content), num_columns=2)
     blocks += [wr.H2(text="Figures"), grid("sweep", "sweep", [media], {})]
@@ -219,10 +221,6 @@ def _settings(results: pd.DataFrame) -> Any:
     )
 
 
-def _table() -> Any:
-    return wr.WeavePanelSummaryTable(table_name="headline")
-
-
 def _figures(content: Content) -> list[str]:
     """Return W&B's names of the figures that the sweep's report has."""
     return [f"figures/{path.stem}" for path in sorted(content.folder.glob("*.png"))]
@@ -232,13 +230,13 @@ def _settings_of(results: pd.DataFrame) -> list[str]:
     return [name for name in results if name.startswith(OF_SETTINGS)]
 
 
-def _varying(results: pd.DataFrame, within: list[str]) -> list[str]:
+def _varying(results: pd.DataFrame) -> list[str]:
     """Return the settings that vary within a problem's task and are the same within each problem."""
     return [
         name
         for name in _settings_of(results)
         if results.groupby("problem")[name].nunique(dropna=False).max() == 1
-        and results.groupby(within)[name].nunique(dropna=False).max() > 1
+        and results.groupby("task")[name].nunique(dropna=False).max() > 1
     ]
 
 
@@ -251,7 +249,7 @@ def _ways(results: pd.DataFrame) -> list[str]:
 def _where(results: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
     """Return the settings that tell a problem's runs from the others."""
     first = runs.iloc[0]
-    varying = {name: first[name] for name in _varying(results, ["task"]) if not pd.isna(first[name])}
+    varying = {name: first[name] for name in _varying(results) if not pd.isna(first[name])}
     return {"task.name": str(first["task"])} | {
         name: value.item() if hasattr(value, "item") else value for name, value in varying.items()
     }
@@ -297,10 +295,6 @@ def _metric(metric: Any) -> str:
     return str(getattr(metric, "name", metric))
 
 
-class DashboardError(RuntimeError):
-    """W&B does not take it. The message is one line."""
-
-
 def save(content: Content, folder: Path, entity: str, project: str) -> list[str]:
     """Create a sweep's dashboard in W&B, or change the one made before, and remember in the sweep's folder where it is.
 
@@ -308,7 +302,7 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
         The addresses of the workspace and the report.
 
     Raises:
-        DashboardError: there is no key, or W&B cannot be reached or does not take it.
+        ConfigError: there is no key, or W&B cannot be reached or does not take it.
         LoadError: nothing to show.
     """
     import wandb
@@ -317,11 +311,11 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
         api = wandb.Api(timeout=20)
         entity = entity or str(api.default_entity)
     except wandb.errors.UsageError as error:
-        raise DashboardError(
+        raise ConfigError(
             "no W&B key: `wandb login` stores one, or WANDB_API_KEY gives it; --dry-run shows what would be created"
         ) from error
     except Exception as error:
-        raise DashboardError(f"W&B cannot be reached ({one_line(error)})") from error
+        raise ConfigError(f"W&B cannot be reached ({one_line(error)})") from error
     dashboard = build(content, entity, project)
     before = _saved(folder)
     try:
@@ -338,7 +332,7 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
         addresses = {"workspace": workspace.save().url, "report": report.save().url}
     except Exception as error:
         hint = "; are the sweep's runs there (`wandb sync`)?" if isinstance(error, ValueError) else ""
-        raise DashboardError(f"W&B does not take the dashboard ({one_line(error)}){hint}") from error
+        raise ConfigError(f"W&B does not take the dashboard ({one_line(error)}){hint}") from error
     write_text_atomic(folder / SAVED, json.dumps(addresses, indent=2) + "\n")
     return list(addresses.values())
 
