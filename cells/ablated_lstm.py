@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cells.lstm import LSTM, LSTMState
+from cells.lstm import LSTM, LSTMParts, LSTMState
 from cells.peephole_lstm import PeepholeLSTM
 
 # The kernel for each single part whose absence has one; with several parts absent, the loop computes.
@@ -51,6 +51,7 @@ class AblatedLSTM(LSTM):
 
     torch_class = None
     native_kernel = "peephole_lstm"  # and its variants: see `native_name`
+    triton_kernel = "LSTMRecurrence"
 
     def __init__(
         self,
@@ -135,6 +136,11 @@ class AblatedLSTM(LSTM):
             return torch.cat([biases, self.weight_peephole])
         unseen = 0 if not self.removed else (self.gates - 1) * self.hidden_size
         return torch.cat([biases, biases.new_zeros(unseen)])
+
+    def parts(self) -> LSTMParts:
+        gates = (name in self.gate_names for name in "ifo")
+        activations = (self.input_activation, self.output_activation)
+        return LSTMParts(*gates, self.coupled_gates, *activations, self.peepholes and self.gates > 1)
 
 
 class GateState(tuple):

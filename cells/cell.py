@@ -312,7 +312,7 @@ class Cell(nn.Module):
 
 @functools.cache
 def _backends_of(kind: type[Cell]) -> tuple[str, ...]:
-    kernels = {"native": "native_kernel", "triton": "triton_kernel", "torch": "torch_class"}
+    kernels = {"native": "native_kernel", "torch": "torch_class", "triton": "triton_kernel"}
     return (*(name for name, attribute in kernels.items() if _has_kernel(kind, attribute)), "loop")
 
 

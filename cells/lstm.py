@@ -1,14 +1,36 @@
 """Long short-term memory."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from cells.cell import Cell
 from cells.gated import GatedCell
 
 LSTMState = tuple[Tensor, Tensor]
+
+
+class LSTMParts(NamedTuple):
+    """What there is of an LSTM, for the kernel that computes all its forms (see `cells.ablated_lstm`): gates with
+    weights of their own, and the rest."""
+
+    input_gate: bool = True
+    forget_gate: bool = True
+    output_gate: bool = True
+    coupled_gates: bool = False
+    input_activation: bool = True
+    output_activation: bool = True
+    peepholes: bool = True
+
+    @property
+    def gates(self) -> int:
+        return 1 + self.input_gate + self.forget_gate + self.output_gate
+
+    @property
+    def bits(self) -> int:
+        return sum(1 << bit for bit, there in enumerate(self) if there)
 
 
 class LSTM(GatedCell):
@@ -33,6 +55,7 @@ class LSTM(GatedCell):
     has_cell_state = True
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
     native_kernel = "lstm"
+    triton_kernel = "LSTMRecurrence"
 
     def __init__(
         self,
@@ -63,3 +86,15 @@ class LSTM(GatedCell):
     def forward_torch(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         outputs, h, c = self.call_torch_kernel(torch.lstm, inputs, [part.unsqueeze(0) for part in state])
         return outputs, (h.squeeze(0), c.squeeze(0))
+
+    def parts(self) -> LSTMParts:
+        """Tell the GPU's kernel what there is of this LSTM."""
+        return LSTMParts(peepholes=False)
+
+    def forward_triton(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        from cells.fused import LSTMRecurrence
+
+        peephole = getattr(self, "weight_peephole", None)
+        parameters = (self.weight_ih, self.weight_hh, Cell.native_vectors(self), peephole)
+        outputs, h, c = LSTMRecurrence.apply(inputs, *parameters, *state, self.parts())  # type: ignore[no-untyped-call]
+        return outputs, (h, c)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cells.lstm import LSTM, LSTMState
+from cells.lstm import LSTM, LSTMParts, LSTMState
 
 
 class PeepholeLSTM(LSTM):
@@ -26,7 +26,7 @@ class PeepholeLSTM(LSTM):
 
     torch_class = None
     native_kernel = "peephole_lstm"
-    triton_kernel = "PeepholeRecurrence"
+    triton_kernel = "LSTMRecurrence"
     torchrecurrent_layer = "PeepholeLSTM"
 
     def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
@@ -47,10 +47,5 @@ class PeepholeLSTM(LSTM):
     def native_vectors(self) -> Tensor:
         return torch.cat([super().native_vectors(), self.weight_peephole])
 
-    def forward_triton(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        from cells.fused import PeepholeRecurrence
-
-        bias = super().native_vectors()
-        parameters = (self.weight_ih, self.weight_hh, bias, self.weight_peephole)
-        outputs, h, c = PeepholeRecurrence.apply(inputs, *parameters, *state)  # type: ignore[no-untyped-call]
-        return outputs, (h, c)
+    def parts(self) -> LSTMParts:
+        return LSTMParts()

@@ -1,31 +1,105 @@
-"""The GPU path. These tests need a CUDA device and are skipped without one."""
+"""The GPU path, on a GPU: kernels against the equations, runs that repeat and resume to the last bit, lack of memory,
+times. Skipped without a CUDA device."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.autograd import gradcheck
 
+from bench.process import configure_process
 from bench.runner import run
 from bench.timing import measure, peak_memory
-from cells import GRU, LSTM, RNN, AttentionLSTM, PeepholeLSTM
+from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM
 from tests.bench.conftest import make_config
+from tests.bench.test_resume import CELLS as RUN_CELLS
+from tests.bench.test_resume import StopAfter, stored
+from tests.cells.conftest import random_state
+from tests.cells.test_ablations import SINGLE
+from tests.cells.test_backends import assert_equals_step
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
+KINDS: dict[str, Any] = {
+    **{kind.__name__: kind for kind in (RNN, LSTM, PeepholeLSTM, GRU, AttentionLSTM, GateRecurrentLSTM)},
+    **{f"without_{'_'.join(changes)}": partial(AblatedLSTM, **changes) for changes in SINGLE if changes},
+    "without_most": partial(AblatedLSTM, input_gate=False, output_gate=False, output_activation=False),
+}
+VARIANTS = [
+    pytest.param(kind, backend, id=f"{name}-{backend}")
+    for name, kind in KINDS.items()
+    for backend in getattr(kind, "func", kind).available_backends()
+    if backend != "native"
+]
+# T, B, I, H: the least; tiles not full; more than one tile; a matrix product a step
+SHAPES = [(1, 1, 1, 1), (12, 5, 3, 9), (30, 33, 2, 136), (5, 3, 4, 600)]
 
-@pytest.mark.parametrize("kind", [RNN, LSTM, PeepholeLSTM, GRU, AttentionLSTM])
-def test_a_cell_computes_on_the_gpu_what_it_computes_on_the_cpu(kind):
+
+@pytest.fixture(autouse=True)
+def _float32_means_float32() -> None:
+    configure_process(1, "system")
     torch.manual_seed(0)
-    for backend in kind.available_backends():
-        cell = kind(3, 8, backend, dtype=torch.float64)
-        inputs = torch.randn(20, 4, 3, dtype=torch.float64)
-        expected, _ = cell(inputs)
-        outputs, _ = cell.to("cuda")(inputs.to("cuda"))
-        torch.testing.assert_close(outputs.cpu(), expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_run_on_the_gpu(tmp_path):
-    result = run(make_config(tmp_path, device="cuda"))
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(("kind", "backend"), VARIANTS)
+def test_a_backend_equals_step(kind: Any, backend: str, dtype: torch.dtype, shape: tuple[int, int, int, int]):
+    time, batch, inputs, hidden = shape
+    with torch.device("cuda"):
+        cell = kind(inputs, hidden, backend, dtype=dtype)
+        assert cell.active_backend == backend
+        x = torch.randn(time, batch, inputs, dtype=dtype, requires_grad=True)
+        assert_equals_step(cell, x, random_state(cell, batch))
+
+
+@pytest.mark.parametrize(("kind", "backend"), VARIANTS)
+def test_the_gpu_computes_what_the_cpu_computes(kind: Any, backend: str):
+    cell = kind(3, 24, backend, dtype=torch.float64)
+    inputs = torch.randn(40, 6, 3, dtype=torch.float64)
+    expected = cell(inputs)[0]
+    torch.testing.assert_close(cell.to("cuda")(inputs.to("cuda"))[0].cpu(), expected, rtol=1e-9, atol=1e-9)
+
+
+def test_gradients_of_the_triton_kernels_are_the_derivatives():
+    with torch.device("cuda"):
+        cell = PeepholeLSTM(2, 3, "triton", dtype=torch.float64)
+        x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
+        assert gradcheck(lambda x: cell(x)[0], x)
+
+
+def test_a_strided_state_and_gradient():
+    with torch.device("cuda"):
+        cell = LSTM(3, 8, "triton", dtype=torch.float64)
+        x = torch.randn(2, 10, 6, dtype=torch.float64)[:, ::2, ::2].transpose(0, 1).requires_grad_()
+        h, c = (torch.randn(8, 4, dtype=torch.float64).T[::2].requires_grad_() for _ in range(2))
+        assert_equals_step(cell, x, (h, c))
+
+
+@pytest.mark.parametrize("cell", RUN_CELLS)
+def test_a_run_repeats_and_resumes_to_the_last_bit(tmp_path: Path, cell: str):
+    configs = [
+        make_config(tmp_path / name, device="cuda", cell={**RUN_CELLS[cell], "hidden_size": 64}, task={"length": 50})
+        for name in ("once", "again", "parts")
+    ]
+    result = run(configs[0])
     assert result["status"] == "unsolved"
     assert result["environment"]["gpu"]
+    run(configs[1])
+    for steps in (1, 7):
+        assert run(configs[2], StopAfter(steps))["status"] == "interrupted"
+    run(configs[2])
+    once, again, parts = map(stored, configs)
+    assert again == once
+    assert parts == once
+
+
+def test_lack_of_memory_is_an_outcome_and_the_next_run_has_it_back(tmp_path: Path):
+    result = run(make_config(tmp_path, device="cuda", training={"batch_size": 2**24}, cell={"hidden_size": 4096}))
+    assert result["status"] == "out_of_memory"
+    assert run(make_config(tmp_path, device="cuda"))["status"] == "unsolved"
 
 
 def test_times_on_the_gpu_are_positive_and_memory_is_counted():
