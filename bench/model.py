@@ -48,7 +48,8 @@ def make_model(config: Config, task: Task, device: str | None = None) -> Model:
     """
     device = config.device if device is None else device
     with torch.device(device):
-        cell = _build("cell", config.cell, input_size=task.input_size).to(config.torch_dtype)
+        # Moved too: other people's layers may be made on the CPU whatever torch's default device is.
+        cell = _build("cell", config.cell, input_size=task.input_size).to(device, config.torch_dtype)
         return Model(cell, config.cell["hidden_size"], task.output_size, dtype=config.torch_dtype)
 
 

@@ -27,7 +27,7 @@ from bench.seeds import make_streams
 from tasks import Batch, Task
 
 LEAST_ROUNDS = 3  # for a case however slow
-GEMM_SIZE = 1024  # the matrix product whose rate stands for the machine's
+GEMM_SIZES = {"cpu": 1024, "cuda": 4096}  # of the matrix product whose rate stands for the machine's
 
 
 @dataclass
@@ -198,6 +198,7 @@ def _row(case: Case, quantity: str, number: int | None, value: float, unit: str)
         "device": config.device,
         "dtype": config.dtype,
         "threads": config.threads,
+        "gemm_size": GEMM_SIZES[config.device_type],
         "time_steps": case.task.length,
         "batch_size": config.training.batch_size,
         "input_size": case.task.input_size,
@@ -231,10 +232,11 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
 
 def _gemm_rate(device: str, dtype: torch.dtype) -> float:
     """Return the FLOP/s of a large square matrix product, the median of three."""
-    left, right = (torch.ones(GEMM_SIZE, GEMM_SIZE, device=device, dtype=dtype).uniform_() for _ in range(2))
+    size = GEMM_SIZES[torch.device(device).type]
+    left, right = (torch.ones(size, size, device=device, dtype=dtype).uniform_() for _ in range(2))
     out = torch.empty_like(left)
     seconds = statistics.median(seconds_of(lambda: torch.mm(left, right, out=out), device) for _ in range(3))
-    return 2 * GEMM_SIZE**3 / seconds
+    return 2 * size**3 / seconds
 
 
 # Memory.

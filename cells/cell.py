@@ -3,6 +3,7 @@ backend, and the loop over time. The equations are not here: each cell's own fil
 
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any, ClassVar, Self
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 from cells import native
 from cells.initialization import SCHEMES, initialize
+
+# cuDNN takes its weights in one piece. Put together from a cell's parameters at each call, they cost no more than that.
+warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
 
 State = Any  # h (B, H), or (h, c) of such
 

@@ -1,15 +1,14 @@
 """LSTMs with peepholes, or without some of their parts, for GPUs, written in Triton. Python over `step` launches some
 fifteen kernels a time step, and torch.nn has no such cell.
 
-Up to `LARGEST` hidden units a whole sequence is one kernel: a program takes some rows of the batch through time, reads
-the weights anew at every step, from the cache, and waits for nobody. Beyond, the matrix product of a step is large
-enough to be spread over the GPU: it is torch's, with one point-wise kernel a step. Backpropagation through time is
-written out in both.
+A whole sequence is one kernel. Its programs share out the units and the rows of the batch, and meet after every step,
+for each needs what the others computed; so all of them must run at once, and where they are too many for the GPU, a
+step is a matrix product of torch's and one point-wise kernel. Backpropagation through time is written out in both.
 
 Products of float32 are made of three of TensorFloat-32 (`PRECISION`), which lose a few last digits at most. Triton's
 interpreter (`TRITON_INTERPRET=1`) runs the same kernels on a CPU, which is how they are tested without a GPU."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +18,8 @@ from torch import Tensor
 
 from cells.lstm import LSTMParts
 
-LARGEST = 512  # hidden units in a kernel over whole sequences
-ROWS, UNITS, DEPTH, WARPS = 16, 64, 32, 4  # of the tiles in such a kernel
+ROWS, UNITS, DEPTH = (16, 32, 64), 16, 64  # of the tiles in a kernel over whole sequences: the fewest rows that will do
+WARPS = 4
 BLOCK = 128  # hidden units a program of a kernel over one step
 PRECISION = {torch.float32: "tf32x3", torch.float64: "ieee"}
 
@@ -55,10 +54,10 @@ def _read(gate, hidden, mask, parts: tl.constexpr):
 
 
 @triton.jit
-def _advance(i, f, g, o, gate, peephole, c_before, c, h, hidden, mask, seen, parts: tl.constexpr):
-    """A tile of units, one step on: from the gates before their nonlinearities to their values, c(t) and h(t)."""
+def _advance(i, f, g, o, before, gate, peephole, c, h, hidden, mask, seen, parts: tl.constexpr):
+    """A tile of units, one step on: from the gates before their nonlinearities and c(t−1) to the gates' values, h(t)
+    and c(t), which is returned."""
     at_f, at_g, at_o, _ = _places(parts)
-    before = tl.load(c_before, mask, other=0)
     after = before
     if INPUT_GATE & parts:
         if PEEPHOLES & parts:
@@ -86,18 +85,14 @@ def _advance(i, f, g, o, gate, peephole, c_before, c, h, hidden, mask, seen, par
         y = o * y
     tl.store(c, after, mask)
     tl.store(h, y, mask)
+    return after
 
 
 @triton.jit
-def _retreat(gate, d_gate, peephole, c_before, c, dh, d_output, dc, hidden, mask, seen, parts: tl.constexpr):
-    """A tile of units, one step back. dh: of h(t), through the later steps; d_output: of the output at t; dc: of c(t),
-    to be replaced by that of c(t−1)."""
+def _retreat(i, f, g, o, before, after, of_h, of_c, d_gate, peephole, hidden, mask, seen, parts: tl.constexpr):
+    """A tile of units, one step back: from the gates' values, c(t−1), c(t) and the gradients of h(t) and c(t) to those
+    of the gates and of c(t−1), which is returned."""
     at_f, at_g, at_o, _ = _places(parts)
-    i, f, g, o = _read(gate, hidden, mask, parts)
-    before = tl.load(c_before, mask, other=0)
-    after = tl.load(c, mask, other=0)
-    of_h = tl.load(dh, mask, other=0) + tl.load(d_output, mask, other=0)
-    of_c = tl.load(dc, mask, other=0)
     y = _tanh(after) if OUTPUT_TANH & parts else after
     if OUTPUT_GATE & parts:
         d_o = of_h * y * o * (1 - o)
@@ -126,94 +121,116 @@ def _retreat(gate, d_gate, peephole, c_before, c, dh, d_output, dc, hidden, mask
         tl.store(d_gate, d_i, mask)
         if PEEPHOLES & parts:
             of_before += d_i * tl.load(peephole, seen, other=0)
-    tl.store(dc, of_before, mask)
+    return of_before
 
 
-# A whole sequence: program by program, tiles of (rows, units). Between what one tile writes and another reads stands a
-# barrier, which within a program is all that is needed.
+# A whole sequence: each program a tile of (rows, units). Those of the same rows exchange h, or the gates' gradients.
+# What a step needs beside these is read while the others are waited for.
+
+
+@triton.jit
+def _arrive(arrived):
+    """Say that what was stored is there: to the other threads of the program, then to the other programs."""
+    tl.debug_barrier()
+    tl.atomic_add(arrived, 1, sem="release")
+
+
+@triton.jit
+def _wait(arrived, count):
+    """Wait until programs have arrived `count` times, and see what they stored."""
+    while tl.atomic_add(arrived, 0, sem="acquire") < count:
+        pass
+    tl.debug_barrier()
 
 
 @triton.jit
 def _forward(
-    gates, weight, peephole, h, c, steps, batch, hidden,
+    gates, weight, peephole, h, c, arrived, steps, batch, hidden,
     parts: tl.constexpr, precision: tl.constexpr, rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """gates (T, B, ·H): before their nonlinearities and without the recurrent share, to become the gates' values.
-    h, c (T + 1, B, H): the first there, the others to be filled."""
+    h, c (T + 1, B, H): the first there, the others to be filled. arrived: a zero for each block of rows."""
     at_f, at_g, at_o, count = _places(parts)
-    kind: tl.constexpr = gates.dtype.element_ty
-    row = tl.program_id(0) * rows + tl.arange(0, rows)[:, None]
-    for _ in range(steps):
-        for first in range(0, hidden, units):
-            unit = first + tl.arange(0, units)[None, :]
-            seen = unit < hidden
-            mask = (row < batch) & seen
-            gate, state = gates + row * count * hidden + unit, row * hidden + unit
-            i, f, g, o = _read(gate, hidden, mask, parts)
-            for other in range(0, hidden, depth):
-                along, down = other + tl.arange(0, depth)[None, :], other + tl.arange(0, depth)[:, None]
-                before = tl.load(h + row * hidden + along, (row < batch) & (along < hidden), other=0)
-                w, within = weight + unit * hidden + down, seen & (down < hidden)
-                if INPUT_GATE & parts:
-                    i = tl.dot(before, tl.load(w, within, other=0), i, input_precision=precision, out_dtype=kind)
-                if FORGET_GATE & parts:
-                    of_f = tl.load(w + at_f * hidden * hidden, within, other=0)
-                    f = tl.dot(before, of_f, f, input_precision=precision, out_dtype=kind)
-                g = tl.dot(
-                    before,
-                    tl.load(w + at_g * hidden * hidden, within, other=0),
-                    g,
-                    input_precision=precision,
-                    out_dtype=kind,
-                )
-                if OUTPUT_GATE & parts:
-                    of_o = tl.load(w + at_o * hidden * hidden, within, other=0)
-                    o = tl.dot(before, of_o, o, input_precision=precision, out_dtype=kind)
-            after_h, after_c = h + batch * hidden + state, c + batch * hidden + state
-            _advance(i, f, g, o, gate, peephole + unit, c + state, after_c, after_h, hidden, mask, seen, parts)
-        gates += batch * count * hidden
+    row, unit = (
+        tl.program_id(1) * rows + tl.arange(0, rows)[:, None],
+        tl.program_id(0) * units + tl.arange(0, units)[None, :],
+    )
+    there, seen = row < batch, unit < hidden
+    mask = there & seen
+    gate, state = row * count * hidden + unit, row * hidden + unit
+    before = tl.load(c + state, mask, other=0)
+    i, f, g, o = _read(gates + gate, hidden, mask, parts)
+    for t in tl.range(0, steps, num_stages=1):
+        for first in range(0, hidden, depth):
+            along, down = first + tl.arange(0, depth)[None, :], first + tl.arange(0, depth)[:, None]
+            past = tl.load(h + row * hidden + along, there & (along < hidden), other=0)
+            w, within = weight + unit * hidden + down, seen & (down < hidden)
+            if INPUT_GATE & parts:
+                i = tl.dot(past, tl.load(w, within, other=0), i, input_precision=precision, out_dtype=i.dtype)
+            if FORGET_GATE & parts:
+                of_f = tl.load(w + at_f * hidden * hidden, within, other=0)
+                f = tl.dot(past, of_f, f, input_precision=precision, out_dtype=f.dtype)
+            of_g = tl.load(w + at_g * hidden * hidden, within, other=0)
+            g = tl.dot(past, of_g, g, input_precision=precision, out_dtype=g.dtype)
+            if OUTPUT_GATE & parts:
+                of_o = tl.load(w + at_o * hidden * hidden, within, other=0)
+                o = tl.dot(past, of_o, o, input_precision=precision, out_dtype=o.dtype)
         h += batch * hidden
         c += batch * hidden
-        tl.debug_barrier()
+        before = _advance(
+            i, f, g, o, before, gates + gate, peephole + unit, c + state, h + state, hidden, mask, seen, parts
+        )
+        _arrive(arrived + tl.program_id(1))
+        gates += tl.where(t + 1 < steps, batch * count * hidden, 0)  # the last reads in vain
+        i, f, g, o = _read(gates + gate, hidden, mask, parts)
+        _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
 
 
 @triton.jit
 def _backward(
-    gates, d_gates, weight, peephole, c, dh, d_outputs, dc, steps, batch, hidden,
+    gates, d_gates, weight, peephole, c, dh, d_outputs, dc, arrived, steps, batch, hidden,
     parts: tl.constexpr, precision: tl.constexpr, rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
     """gates, d_gates, c, d_outputs: at the last step. dh, dc (B, H): of the last state, to become that of the first."""
     _, _, _, count = _places(parts)
-    kind: tl.constexpr = gates.dtype.element_ty
-    row = tl.program_id(0) * rows + tl.arange(0, rows)[:, None]
-    for _ in range(steps):
-        for first in range(0, hidden, units):
-            unit = first + tl.arange(0, units)[None, :]
-            seen = unit < hidden
-            mask = (row < batch) & seen
-            gate, state = row * count * hidden + unit, row * hidden + unit
-            before = c - batch * hidden + state
-            at_state = (before, c + state, dh + state, d_outputs + state, dc + state)
-            _retreat(gates + gate, d_gates + gate, peephole + unit, *at_state, hidden, mask, seen, parts)
-        tl.debug_barrier()
-        for first in range(0, hidden, units):
-            unit = first + tl.arange(0, units)[None, :]
-            of_h = tl.zeros((rows, units), kind)
-            for other in range(0, count * hidden, depth):
-                along, down = other + tl.arange(0, depth)[None, :], other + tl.arange(0, depth)[:, None]
-                there = (row < batch) & (along < count * hidden)
-                d_gate = tl.load(d_gates + row * count * hidden + along, there, other=0)
-                w = tl.load(weight + down * hidden + unit, (unit < hidden) & (down < count * hidden), other=0)
-                of_h = tl.dot(d_gate, w, of_h, input_precision=precision, out_dtype=kind)
-            tl.store(dh + row * hidden + unit, of_h, (row < batch) & (unit < hidden))
-        gates -= batch * count * hidden
+    row, unit = (
+        tl.program_id(1) * rows + tl.arange(0, rows)[:, None],
+        tl.program_id(0) * units + tl.arange(0, units)[None, :],
+    )
+    there, seen = row < batch, unit < hidden
+    mask = there & seen
+    gate, state = row * count * hidden + unit, row * hidden + unit
+    of_h, of_c = tl.load(dh + state, mask, other=0), tl.load(dc + state, mask, other=0)
+    after = tl.load(c + state, mask, other=0)
+    i, f, g, o = _read(gates + gate, hidden, mask, parts)
+    before = tl.load(c - batch * hidden + state, mask, other=0)
+    of_output = tl.load(d_outputs + state, mask, other=0)
+    for t in tl.range(0, steps, num_stages=1):
+        of_h += of_output
+        of_c = _retreat(
+            i, f, g, o, before, after, of_h, of_c, d_gates + gate, peephole + unit, hidden, mask, seen, parts
+        )
+        _arrive(arrived + tl.program_id(1))
+        a_step = tl.where(t + 1 < steps, batch * hidden, 0)  # the last reads in vain
+        gates -= a_step * count
+        c -= a_step
+        d_outputs -= a_step
+        i, f, g, o = _read(gates + gate, hidden, mask, parts)
+        after, before = before, tl.load(c - batch * hidden + state, mask, other=0)
+        of_output = tl.load(d_outputs + state, mask, other=0)
+        _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
+        of_h = tl.zeros((rows, units), of_h.dtype)
+        for first in range(0, count * hidden, depth):
+            along, down = first + tl.arange(0, depth)[None, :], first + tl.arange(0, depth)[:, None]
+            d_gate = tl.load(d_gates + row * count * hidden + along, there & (along < count * hidden), other=0)
+            w = tl.load(weight + down * hidden + unit, seen & (down < count * hidden), other=0)
+            of_h = tl.dot(d_gate, w, of_h, input_precision=precision, out_dtype=of_h.dtype)
         d_gates -= batch * count * hidden
-        c -= batch * hidden
-        d_outputs -= batch * hidden
-        tl.debug_barrier()
+    tl.store(dh + state, of_h, mask)
+    tl.store(dc + state, of_c, mask)
 
 
-# One step: a program for a row and `block` units.
+# One step: each program a row and `block` units.
 
 
 @triton.jit
@@ -223,8 +240,8 @@ def _forward_step(gates, peephole, c_before, h, c, hidden, parts: tl.constexpr, 
     mask = unit < hidden
     gate, state = gates + row * count * hidden + unit, row * hidden + unit
     i, f, g, o = _read(gate, hidden, mask, parts)
-    states = (c_before + state, c + state, h + state)
-    _advance(i, f, g, o, gate, peephole + unit, *states, hidden, mask, mask, parts)
+    before = tl.load(c_before + state, mask, other=0)
+    _advance(i, f, g, o, before, gate, peephole + unit, c + state, h + state, hidden, mask, mask, parts)
 
 
 @triton.jit
@@ -235,8 +252,33 @@ def _backward_step(
     row, unit = tl.program_id(0), tl.program_id(1) * block + tl.arange(0, block)
     mask = unit < hidden
     gate, state = row * count * hidden + unit, row * hidden + unit
-    states = (c_before + state, c + state, dh + state, d_output + state, dc + state)
-    _retreat(gates + gate, d_gates + gate, peephole + unit, *states, hidden, mask, mask, parts)
+    i, f, g, o = _read(gates + gate, hidden, mask, parts)
+    before, after = tl.load(c_before + state, mask, other=0), tl.load(c + state, mask, other=0)
+    of_h = tl.load(dh + state, mask, other=0) + tl.load(d_output + state, mask, other=0)
+    of_c = tl.load(dc + state, mask, other=0)
+    of_before = _retreat(
+        i, f, g, o, before, after, of_h, of_c, d_gates + gate, peephole + unit, hidden, mask, mask, parts
+    )
+    tl.store(dc + state, of_before, mask)
+
+
+class _Tiles(NamedTuple):
+    rows: int
+    units: int
+    programs: tuple[int, int]
+
+
+def _tiles(batch: int, hidden: int, like: Tensor) -> _Tiles | None:
+    """Choose tiles of so few programs that all run at once; None if there are none."""
+    if not like.is_cuda:  # the interpreter runs one program after another: none may wait for another
+        units = max(UNITS, triton.next_power_of_2(hidden))
+        return _Tiles(ROWS[0], units, (1, triton.cdiv(batch, ROWS[0])))
+    at_once = torch.cuda.get_device_properties(like.device).multi_processor_count
+    for rows in ROWS:
+        programs = (triton.cdiv(hidden, UNITS), triton.cdiv(batch, rows))
+        if programs[0] * programs[1] <= at_once:
+            return _Tiles(rows, UNITS, programs)
+    return None
 
 
 class LSTMRecurrence(torch.autograd.Function):
@@ -251,16 +293,16 @@ class LSTMRecurrence(torch.autograd.Function):
         gates = F.linear(inputs, weight_ih, bias)
         h, c = (inputs.new_empty(steps + 1, batch, hidden) for _ in range(2))
         h[0], c[0] = h_first, c_first
-        if hidden <= LARGEST:
-            sizes = (steps, batch, hidden, parts.bits, PRECISION[h.dtype], ROWS, UNITS, DEPTH)
-            _forward[(triton.cdiv(batch, ROWS),)](gates, weight_hh, peephole, h, c, *sizes, num_warps=WARPS)
+        tiles = _tiles(batch, hidden, h)
+        if tiles:
+            _launch(_forward, (gates, weight_hh, peephole, h, c), (steps, batch, hidden), parts, tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
             for t in range(steps):
                 gates[t].addmm_(h[t], weight_hh.T)
                 _forward_step[grid](gates[t], peephole, c[t], h[t + 1], c[t + 1], hidden, parts.bits, BLOCK)
         ctx.save_for_backward(inputs, weight_ih, weight_hh, peephole, gates, h, c)
-        ctx.parts = parts
+        ctx.parts, ctx.tiles = parts, tiles
         return h[1:], h[-1].clone(), c[-1].clone()
 
     @staticmethod
@@ -272,10 +314,9 @@ class LSTMRecurrence(torch.autograd.Function):
         d_outputs = d_outputs.contiguous()
         dh, dc = (d_last.clone(memory_format=torch.contiguous_format) for d_last in (dh_last, dc_last))
         d_gates = torch.empty_like(gates)
-        if hidden <= LARGEST:
+        if ctx.tiles:
             last = (gates[-1], d_gates[-1], weight_hh, peephole, c[-1], dh, d_outputs[-1], dc)
-            sizes = (steps, batch, hidden, parts.bits, PRECISION[h.dtype], ROWS, UNITS, DEPTH)
-            _backward[(triton.cdiv(batch, ROWS),)](*last, *sizes, num_warps=WARPS)
+            _launch(_backward, last, (steps, batch, hidden), parts, ctx.tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
             for t in reversed(range(steps)):
@@ -293,6 +334,14 @@ class LSTMRecurrence(torch.autograd.Function):
             dc,
             None,
         )
+
+
+def _launch(kernel: Any, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], parts: LSTMParts, tiles: _Tiles) -> None:
+    """Run a kernel over a whole sequence; the driver refuses programs that cannot all run at once."""
+    arrived = torch.zeros(tiles.programs[1], dtype=torch.int32, device=tensors[0].device)
+    constants = (parts.bits, PRECISION[tensors[0].dtype], tiles.rows, tiles.units, DEPTH)
+    cooperative = {"launch_cooperative_grid": True} if arrived.is_cuda else {}
+    kernel[tiles.programs](*tensors, arrived, *sizes, *constants, num_warps=WARPS, **cooperative)
 
 
 def _of_peepholes(d_gates: Tensor, c: Tensor, parts: LSTMParts) -> Tensor:

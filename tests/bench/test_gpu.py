@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 KINDS: dict[str, Any] = {
     **{kind.__name__: kind for kind in (RNN, LSTM, PeepholeLSTM, GRU, AttentionLSTM, GateRecurrentLSTM)},
     **{f"without_{'_'.join(changes)}": partial(AblatedLSTM, **changes) for changes in SINGLE if changes},
-    "without_most": partial(AblatedLSTM, input_gate=False, output_gate=False, output_activation=False),
+    "without_most": partial(AblatedLSTM, forget_gate=False, output_gate=False, input_activation=False),
 }
 VARIANTS = [
     pytest.param(kind, backend, id=f"{name}-{backend}")

@@ -69,7 +69,7 @@ def test_rounds_interleave_cells_and_keep_every_measurement(monkeypatch):
             return method(self, *arguments)
 
         monkeypatch.setattr(Case, name, recording)
-    monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+    monkeypatch.setitem(timing.GEMM_SIZES, "cpu", 32)
     once_each = {"rounds": 2, "inference_steps": 2, "block_seconds": 1e-9}
     kinds = ("LSTM", "GRU")
     configs = [
@@ -96,7 +96,7 @@ def test_rounds_interleave_cells_and_keep_every_measurement(monkeypatch):
 
 def test_what_is_short_is_repeated_and_its_mean_counts(monkeypatch):
     calls = []
-    monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+    monkeypatch.setitem(timing.GEMM_SIZES, "cpu", 32)
     monkeypatch.setattr(Case, "forward", lambda self: calls.append(1))
     settings = {"rounds": 3, "inference_steps": 1, "block_seconds": 0.002}
     rows = measure([make_config(timing=settings)], lambda: None, lambda *failure: pytest.fail(str(failure)))
@@ -107,7 +107,7 @@ def test_what_is_short_is_repeated_and_its_mean_counts(monkeypatch):
 
 
 def test_a_slow_case_sits_out_after_its_third_round(monkeypatch):
-    monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+    monkeypatch.setitem(timing.GEMM_SIZES, "cpu", 32)
     settings = {"rounds": 6, "inference_steps": 2, "max_seconds": 1e-6}
     rows = measure([make_config(timing=settings)], lambda: None, lambda *failure: pytest.fail(str(failure)))
     assert {row["round"] for row in rows if row["quantity"] == "training_step"} == {0, 1, 2}
@@ -162,7 +162,7 @@ class TestStudy:
 
     @pytest.fixture(autouse=True)
     def _fast(self, monkeypatch):
-        monkeypatch.setattr(timing, "GEMM_SIZE", 32)
+        monkeypatch.setitem(timing.GEMM_SIZES, "cpu", 32)
 
     def plan(self, folder: Path, *kinds: str) -> Plan:
         configs = [
