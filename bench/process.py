@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ def environment(device: str) -> dict[str, Any]:
         found["gpu"] = torch.cuda.get_device_name(device)
         found["cuda"] = torch.version.cuda
         found["cudnn"] = torch.backends.cudnn.version()
+        found["triton"] = version("triton") if find_spec("triton") else None
     return found
 
 

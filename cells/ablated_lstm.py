@@ -138,9 +138,9 @@ class AblatedLSTM(LSTM):
         return torch.cat([biases, biases.new_zeros(unseen)])
 
     def parts(self) -> LSTMParts:
-        gates = (name in self.gate_names for name in "ifo")
+        i, f, o = (name in self.gate_names for name in "ifo")
         activations = (self.input_activation, self.output_activation)
-        return LSTMParts(*gates, self.coupled_gates, *activations, self.peepholes and self.gates > 1)
+        return LSTMParts(i, f, o, self.coupled_gates, *activations, self.peepholes and self.gates > 1)
 
 
 class GateState(tuple):

@@ -331,8 +331,12 @@ def _has_kernel(kind: type[Cell], attribute: str) -> bool:
 
 
 def _triton_runs(parameter: Tensor) -> bool:
-    """Tell whether Triton can compute with a parameter: on a GPU, or on a CPU by its interpreter."""
-    device = parameter.is_cuda or (parameter.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1")
+    """Tell whether Triton can compute with a parameter: on a GPU that has TensorFloat-32, or on a CPU by its
+    interpreter."""
+    if parameter.is_cuda:
+        device = torch.cuda.get_device_capability(parameter.device) >= (8, 0)
+    else:
+        device = parameter.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
     return device and parameter.dtype in (torch.float32, torch.float64) and _has_triton()
 
 

@@ -8,6 +8,7 @@ step is a matrix product of torch's and one point-wise kernel. Backpropagation t
 Products of float32 are made of three of TensorFloat-32 (`PRECISION`), which lose a few last digits at most. Triton's
 interpreter (`TRITON_INTERPRET=1`) runs the same kernels on a CPU, which is how they are tested without a GPU."""
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -18,9 +19,20 @@ from torch import Tensor
 
 from cells.lstm import LSTMParts
 
-ROWS, UNITS, DEPTH = (16, 32, 64), 16, 64  # of the tiles in a kernel over whole sequences: the fewest rows that will do
-WARPS = 4
+
+class _Tiles(NamedTuple):
+    """How a kernel over whole sequences is shared out: each program has some rows of the batch and some units, and
+    multiplies `depth` units at a time, as much as fits into registers and into the shared memory of most GPUs."""
+
+    rows: int
+    depth: int
+    warps: int
+    units: int = 32
+
+
+TILES = _Tiles(16, 64, 4), _Tiles(32, 32, 8), _Tiles(64, 32, 8)  # the first that makes few enough programs is taken
 BLOCK = 128  # hidden units a program of a kernel over one step
+FUSED = {"enable_fp_fusion": True}  # a·b + c rounded once, whatever Triton's default
 PRECISION = {torch.float32: "tf32x3", torch.float64: "ieee"}
 
 # The bits of `LSTMParts`.
@@ -151,10 +163,8 @@ def _forward(
     """gates (T, B, ·H): before their nonlinearities and without the recurrent share, to become the gates' values.
     h, c (T + 1, B, H): the first there, the others to be filled. arrived: a zero for each block of rows."""
     at_f, at_g, at_o, count = _places(parts)
-    row, unit = (
-        tl.program_id(1) * rows + tl.arange(0, rows)[:, None],
-        tl.program_id(0) * units + tl.arange(0, units)[None, :],
-    )
+    row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
+    unit = tl.program_id(0) * units + tl.arange(0, units)[None, :]
     there, seen = row < batch, unit < hidden
     mask = there & seen
     gate, state = row * count * hidden + unit, row * hidden + unit
@@ -193,10 +203,8 @@ def _backward(
 ):  # fmt: skip
     """gates, d_gates, c, d_outputs: at the last step. dh, dc (B, H): of the last state, to become that of the first."""
     _, _, _, count = _places(parts)
-    row, unit = (
-        tl.program_id(1) * rows + tl.arange(0, rows)[:, None],
-        tl.program_id(0) * units + tl.arange(0, units)[None, :],
-    )
+    row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
+    unit = tl.program_id(0) * units + tl.arange(0, units)[None, :]
     there, seen = row < batch, unit < hidden
     mask = there & seen
     gate, state = row * count * hidden + unit, row * hidden + unit
@@ -262,23 +270,26 @@ def _backward_step(
     tl.store(dc + state, of_before, mask)
 
 
-class _Tiles(NamedTuple):
-    rows: int
-    units: int
-    programs: tuple[int, int]
-
-
 def _tiles(batch: int, hidden: int, like: Tensor) -> _Tiles | None:
     """Choose tiles of so few programs that all run at once; None if there are none."""
     if not like.is_cuda:  # the interpreter runs one program after another: none may wait for another
-        units = max(UNITS, triton.next_power_of_2(hidden))
-        return _Tiles(ROWS[0], units, (1, triton.cdiv(batch, ROWS[0])))
+        return TILES[0]._replace(units=max(32, triton.next_power_of_2(hidden)))
     at_once = torch.cuda.get_device_properties(like.device).multi_processor_count
-    for rows in ROWS:
-        programs = (triton.cdiv(hidden, UNITS), triton.cdiv(batch, rows))
-        if programs[0] * programs[1] <= at_once:
-            return _Tiles(rows, UNITS, programs)
-    return None
+    return next((tiles for tiles in TILES if math.prod(_programs(tiles, batch, hidden)) <= at_once), None)
+
+
+def _programs(tiles: _Tiles, batch: int, hidden: int) -> tuple[int, int]:
+    return triton.cdiv(hidden, tiles.units), triton.cdiv(batch, tiles.rows)
+
+
+def _launch(kernel: Any, tensors: tuple[Tensor, ...], sizes: tuple[int, int, int], bits: int, tiles: _Tiles) -> None:
+    """Run a kernel over a whole sequence; the driver refuses programs that cannot all run at once."""
+    programs, like = _programs(tiles, *sizes[1:]), tensors[0]
+    arrived = torch.zeros(programs[1], dtype=torch.int32, device=like.device)
+    depth = tiles.depth if like.dtype == torch.float32 else 32
+    constants = (bits, PRECISION[like.dtype], tiles.rows, tiles.units, depth)
+    cooperative = {"launch_cooperative_grid": True} if like.is_cuda else {}
+    kernel[programs](*tensors, arrived, *sizes, *constants, num_warps=tiles.warps, **FUSED, **cooperative)
 
 
 class LSTMRecurrence(torch.autograd.Function):
@@ -295,12 +306,12 @@ class LSTMRecurrence(torch.autograd.Function):
         h[0], c[0] = h_first, c_first
         tiles = _tiles(batch, hidden, h)
         if tiles:
-            _launch(_forward, (gates, weight_hh, peephole, h, c), (steps, batch, hidden), parts, tiles)
+            _launch(_forward, (gates, weight_hh, peephole, h, c), (steps, batch, hidden), parts.bits, tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
             for t in range(steps):
                 gates[t].addmm_(h[t], weight_hh.T)
-                _forward_step[grid](gates[t], peephole, c[t], h[t + 1], c[t + 1], hidden, parts.bits, BLOCK)
+                _forward_step[grid](gates[t], peephole, c[t], h[t + 1], c[t + 1], hidden, parts.bits, BLOCK, **FUSED)
         ctx.save_for_backward(inputs, weight_ih, weight_hh, peephole, gates, h, c)
         ctx.parts, ctx.tiles = parts, tiles
         return h[1:], h[-1].clone(), c[-1].clone()
@@ -316,12 +327,12 @@ class LSTMRecurrence(torch.autograd.Function):
         d_gates = torch.empty_like(gates)
         if ctx.tiles:
             last = (gates[-1], d_gates[-1], weight_hh, peephole, c[-1], dh, d_outputs[-1], dc)
-            _launch(_backward, last, (steps, batch, hidden), parts, ctx.tiles)
+            _launch(_backward, last, (steps, batch, hidden), parts.bits, ctx.tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
             for t in reversed(range(steps)):
                 state = (c[t], c[t + 1], dh, d_outputs[t], dc)
-                _backward_step[grid](gates[t], d_gates[t], peephole, *state, hidden, parts.bits, BLOCK)
+                _backward_step[grid](gates[t], d_gates[t], peephole, *state, hidden, parts.bits, BLOCK, **FUSED)
                 torch.mm(d_gates[t], weight_hh, out=dh)
         flat = d_gates.flatten(0, 1)
         return (
@@ -334,14 +345,6 @@ class LSTMRecurrence(torch.autograd.Function):
             dc,
             None,
         )
-
-
-def _launch(kernel: Any, tensors: tuple[Tensor, ...], sizes: tuple[int, ...], parts: LSTMParts, tiles: _Tiles) -> None:
-    """Run a kernel over a whole sequence; the driver refuses programs that cannot all run at once."""
-    arrived = torch.zeros(tiles.programs[1], dtype=torch.int32, device=tensors[0].device)
-    constants = (parts.bits, PRECISION[tensors[0].dtype], tiles.rows, tiles.units, DEPTH)
-    cooperative = {"launch_cooperative_grid": True} if arrived.is_cuda else {}
-    kernel[tiles.programs](*tensors, arrived, *sizes, *constants, num_warps=WARPS, **cooperative)
 
 
 def _of_peepholes(d_gates: Tensor, c: Tensor, parts: LSTMParts) -> Tensor:

@@ -1,6 +1,7 @@
 """The GPU path, on a GPU: kernels against the equations, runs that repeat and resume to the last bit, lack of memory,
 times. Skipped without a CUDA device."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+import bench
 from bench.process import configure_process
 from bench.runner import run
 from bench.timing import measure, peak_memory
@@ -33,8 +35,7 @@ VARIANTS = [
     for backend in getattr(kind, "func", kind).available_backends()
     if backend != "native"
 ]
-# T, B, I, H: the least; tiles not full; more than one tile; a matrix product a step
-SHAPES = [(1, 1, 1, 1), (12, 5, 3, 9), (30, 33, 2, 136), (5, 3, 4, 600)]
+SHAPES = [(1, 1, 1, 1), (12, 5, 3, 9), (30, 33, 2, 136), (5, 3, 4, 600)]  # T, B, I, H
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,42 @@ def test_the_gpu_computes_what_the_cpu_computes(kind: Any, backend: str):
     inputs = torch.randn(40, 6, 3, dtype=torch.float64)
     expected = cell(inputs)[0]
     torch.testing.assert_close(cell.to("cuda")(inputs.to("cuda"))[0].cpu(), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("tiles", [0, 1, 2, None])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_every_tile_of_the_triton_kernels_equals_step(dtype: torch.dtype, tiles: int | None, monkeypatch: Any):
+    """None: a matrix product and a kernel a step."""
+    from cells import fused
+
+    monkeypatch.setattr(fused, "_tiles", lambda *_: None if tiles is None else fused.TILES[tiles])
+    with torch.device("cuda"):
+        for kind in (LSTM, PeepholeLSTM):
+            cell = kind(2, 136, "triton", dtype=dtype)
+            assert_equals_step(cell, torch.randn(20, 70, 2, dtype=dtype, requires_grad=True), random_state(cell, 70))
+
+
+@pytest.mark.parametrize("batch", [64, 1000, 4000])
+def test_any_batch_gets_tiles_or_a_matrix_product_a_step(batch: int):
+    with torch.device("cuda"):
+        cell, x = PeepholeLSTM(2, 136, "triton"), torch.randn(3, batch, 2)
+        outputs, _ = cell(x)
+        cell.backend = "loop"
+        torch.testing.assert_close(outputs, cell(x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_programs_that_meet_do_so_every_time():
+    """A race would show as different digits, now and then."""
+    with torch.device("cuda"):
+        cell, x = PeepholeLSTM(4, 500, "triton"), torch.randn(100, 70, 4)
+        first = None
+        for _ in range(30):
+            cell.zero_grad()
+            outputs, _ = cell(x)
+            outputs.square().sum().backward()
+            found = [outputs, *(parameter.grad for parameter in cell.parameters())]
+            first = first or [part.clone() for part in found]
+            assert all(map(torch.equal, found, first))
 
 
 def test_gradients_of_the_triton_kernels_are_the_derivatives():
@@ -94,6 +131,17 @@ def test_a_run_repeats_and_resumes_to_the_last_bit(tmp_path: Path, cell: str):
     once, again, parts = map(stored, configs)
     assert again == once
     assert parts == once
+
+
+@pytest.mark.parametrize("task", sorted(path.stem for path in Path("conf/task").glob("*.yaml")))
+def test_every_task_and_look(tmp_path: Path, task: str):
+    settings = ("cell=attention_lstm", "diagnostics=standard", "training.max_steps=4", "tracking=none", "device=cuda")
+    result = bench.run(f"task={task}", *settings, f"results_dir={tmp_path}")
+    assert result["status"] == "unsolved"
+    kinds = {
+        json.loads(line)["kind"] for line in (Path(result["folder"]) / "diagnostics.jsonl").read_text().splitlines()
+    }
+    assert kinds >= {"gradient_flow", "gate_map", "attention", "jacobian", "updates"}
 
 
 def test_lack_of_memory_is_an_outcome_and_the_next_run_has_it_back(tmp_path: Path):
