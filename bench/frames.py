@@ -91,13 +91,14 @@ TIMING_TYPES = {
     "value": "Float64",
     "unit": "string",
     "environment": "string",
+    "gemm_size": "Int64",
 }
 TIMING_COLUMNS = tuple(TIMING_TYPES)
 # Columns of results.parquet that may be empty in some rows; reports rely on what else is in the types above.
 OPTIONAL = {"steps_to_solve", "seconds_to_solve", "steps", "samples", "final_loss", "baseline_loss", "parameters"}
 OPTIONAL |= {"cell_parameters", "hidden_size", "learning_rate", "backend", "threads", "allocator"}
 OPTIONAL |= {"seconds", "step_ms", "error"}
-LATER = {"selection", "tuned", "reference", "flops_step"}  # columns that older tables lack
+LATER = {"selection", "tuned", "reference", "flops_step", "gemm_size"}  # columns that older tables lack
 OPTIONAL |= LATER
 NAMES = {
     "cell",
@@ -217,7 +218,7 @@ def read_parquet(path: Path, types: dict[str, str]) -> pd.DataFrame:
 
 def _wrong_column(frame: pd.DataFrame, types: dict[str, str]) -> str | None:
     """Return a column with values that cannot be, in a table that anyone may have written."""
-    optional = OPTIONAL if types is RESULT_TYPES else {"round", "y"}
+    optional = OPTIONAL if types is RESULT_TYPES else {"round", "y"} | LATER
     for name in types:
         if name not in optional and frame[name].isna().any():
             return name

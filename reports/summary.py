@@ -16,7 +16,10 @@ from reports.statistics import (
 
 REFERENCE_CELL = "lstm"
 LEAST_LOSS = 1e-12  # what a loss of zero counts as, whose logarithm is taken
-DESCRIBED = ("cell", "form", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size")
+DESCRIBED = (
+    *("cell", "form", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size"),
+    "gemm_size",
+)
 
 
 def summarize_results(results: pd.DataFrame) -> pd.DataFrame:

@@ -73,13 +73,14 @@ def _rows(timings: pd.DataFrame) -> list[dict[str, str]]:
 def _note(content: Content, timings: pd.DataFrame) -> str:
     where = timings.iloc[0]
     rounds = int(content.stored.timing["round"].max()) + 1
+    size = 1024 if pd.isna(where["gemm_size"]) else where["gemm_size"]  # tables that do not say it are of that
     faster = any(share is not None and share.estimate > 1 for share in timings["share"])
     notes = [
         f"All cells of a point were timed in one process with nothing else of the sweep running, in up to {rounds} "
         f"interleaved rounds, on {where['device']}, {plural(int(where['threads']), 'thread')}. A training step is "
         "forward, backward, clipping and optimiser at the run's batch size; *one step* is inference at batch 1. "
         "*MFLOP* counts the matrix products of a training step; *of GEMM* is GFLOP/s over the rate of PyTorch's own "
-        f"1024×1024×1024 matrix product in the same round ({text.number(where['gemm'])} GFLOP/s).",
+        f"{size}×{size}×{size} matrix product in the same round ({text.number(where['gemm'])} GFLOP/s).",
         "A share above 100 % means that a kernel multiplies faster than PyTorch's matrix product does on this machine."
         if faster
         else "",
