@@ -22,7 +22,15 @@ from pathlib import Path
 import torch
 
 SOURCES = Path(__file__).parent
-FLAGS = ["-O3", "-march=native", "-fno-math-errno", "-ffp-contract=fast", "-fopenmp", "-Wno-ignored-attributes"]
+FLAGS = [
+    "-std=c++20",
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-ffp-contract=fast",
+    "-fopenmp",
+    "-Wno-ignored-attributes",
+]
 
 
 class NativeUnavailable(RuntimeWarning):
