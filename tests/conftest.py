@@ -1,4 +1,4 @@
-"""The tests are of the CPU: what they compare was made there. A GPU is hidden from all but `pytest tests/bench/test_gpu.py`."""
+"""The tests are of the CPU: a GPU is hidden from all but `pytest tests/bench/test_gpu.py`."""
 
 import os
 import sys
