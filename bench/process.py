@@ -9,8 +9,8 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,8 @@ def environment(device: str) -> dict[str, Any]:
         found["gpu"] = torch.cuda.get_device_name(device)
         found["cuda"] = torch.version.cuda
         found["cudnn"] = torch.backends.cudnn.version()
-        found["triton"] = version("triton") if find_spec("triton") else None
+        with contextlib.suppress(ImportError):
+            found["triton"] = import_module("triton").__version__
     return found
 
 

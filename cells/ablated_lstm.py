@@ -9,7 +9,7 @@ from torch import Tensor
 from cells.lstm import LSTM, LSTMParts, LSTMState
 from cells.peephole_lstm import PeepholeLSTM
 
-# The kernel for each single part whose absence has one; with several parts absent, the loop computes.
+# The CPU's kernel for each single part whose absence has one; with several parts absent, the loop computes there.
 _KERNELS = {
     frozenset(): "peephole_lstm",
     frozenset({"input_gate"}): "lstm_without_input_gate",

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cells import native
 from cells.initialization import SCHEMES, initialize
 
-# cuDNN takes its weights in one piece. Put together from a cell's parameters at each call, they cost no more than that.
+# cuDNN wants its weights in one piece, with two biases a gate. A cell's own parameters are put together at each call.
 warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
 
 State = Any  # h (B, H), or (h, c) of such
@@ -342,4 +342,9 @@ def _triton_runs(parameter: Tensor) -> bool:
 
 @functools.cache
 def _has_triton() -> bool:
-    return find_spec("triton") is not None
+    """Tell whether there is a Triton in which the kernels were tried."""
+    if find_spec("triton") is None:
+        return False
+    import triton
+
+    return tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)

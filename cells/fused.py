@@ -66,23 +66,27 @@ def _read(gate, hidden, mask, parts: tl.constexpr):
 
 
 @triton.jit
+def _open(sums, peephole, state, value, mask, seen, parts: tl.constexpr):
+    """A gate's value, stored there too, from its weighted sums and the cell state that it sees."""
+    if PEEPHOLES & parts:
+        sums += tl.load(peephole, seen, other=0) * state
+    opened = tl.sigmoid(sums)
+    tl.store(value, opened, mask)
+    return opened
+
+
+@triton.jit
 def _advance(i, f, g, o, before, gate, peephole, c, h, hidden, mask, seen, parts: tl.constexpr):
     """A tile of units, one step on: from the gates before their nonlinearities and c(t−1) to the gates' values, h(t)
     and c(t), which is returned."""
     at_f, at_g, at_o, _ = _places(parts)
     after = before
     if INPUT_GATE & parts:
-        if PEEPHOLES & parts:
-            i += tl.load(peephole, seen, other=0) * before
-        i = tl.sigmoid(i)
-        tl.store(gate, i, mask)
+        i = _open(i, peephole, before, gate, mask, seen, parts)
         if COUPLED & parts:
             after = (1 - i) * before
     if FORGET_GATE & parts:
-        if PEEPHOLES & parts:
-            f += tl.load(peephole + at_f * hidden, seen, other=0) * before
-        f = tl.sigmoid(f)
-        tl.store(gate + at_f * hidden, f, mask)
+        f = _open(f, peephole + at_f * hidden, before, gate + at_f * hidden, mask, seen, parts)
         after = f * before
     if INPUT_TANH & parts:
         g = _tanh(g)
@@ -90,11 +94,7 @@ def _advance(i, f, g, o, before, gate, peephole, c, h, hidden, mask, seen, parts
     after += i * g if INPUT_GATE & parts else g
     y = _tanh(after) if OUTPUT_TANH & parts else after
     if OUTPUT_GATE & parts:
-        if PEEPHOLES & parts:
-            o += tl.load(peephole + at_g * hidden, seen, other=0) * after
-        o = tl.sigmoid(o)
-        tl.store(gate + at_o * hidden, o, mask)
-        y = o * y
+        y *= _open(o, peephole + at_g * hidden, after, gate + at_o * hidden, mask, seen, parts)
     tl.store(c, after, mask)
     tl.store(h, y, mask)
     return after
@@ -286,10 +286,16 @@ def _launch(kernel: Any, tensors: tuple[Tensor, ...], sizes: tuple[int, int, int
     """Run a kernel over a whole sequence; the driver refuses programs that cannot all run at once."""
     programs, like = _programs(tiles, *sizes[1:]), tensors[0]
     arrived = torch.zeros(programs[1], dtype=torch.int32, device=like.device)
-    depth = tiles.depth if like.dtype == torch.float32 else 32
-    constants = (bits, PRECISION[like.dtype], tiles.rows, tiles.units, depth)
     cooperative = {"launch_cooperative_grid": True} if like.is_cuda else {}
-    kernel[programs](*tensors, arrived, *sizes, *constants, num_warps=tiles.warps, **FUSED, **cooperative)
+    constants = _constants(bits, tiles, like.dtype)
+    kernel[programs](*tensors, arrived, *sizes, **constants, num_warps=tiles.warps, **FUSED, **cooperative)
+
+
+def _constants(bits: int, tiles: _Tiles, dtype: torch.dtype) -> dict[str, Any]:
+    """Return what a kernel over whole sequences is compiled for."""
+    depth = tiles.depth if dtype == torch.float32 else 32  # the same bytes, or fewer
+    shape = {"rows": tiles.rows, "units": tiles.units, "depth": depth}
+    return {"parts": bits, "precision": PRECISION[dtype], **shape}
 
 
 class LSTMRecurrence(torch.autograd.Function):

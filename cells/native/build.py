@@ -23,7 +23,7 @@ import torch
 
 SOURCES = Path(__file__).parent
 FLAGS = [
-    "-std=c++20",
+    "-std=c++20",  # which torch itself asks for only from 2.13 on
     "-O3",
     "-march=native",
     "-fno-math-errno",

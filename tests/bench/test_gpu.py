@@ -11,6 +11,7 @@ import torch
 from torch.autograd import gradcheck
 
 import bench
+from bench.catalogue import ROOT
 from bench.process import configure_process
 from bench.runner import run
 from bench.timing import measure, peak_memory
@@ -133,7 +134,7 @@ def test_a_run_repeats_and_resumes_to_the_last_bit(tmp_path: Path, cell: str):
     assert parts == once
 
 
-@pytest.mark.parametrize("task", sorted(path.stem for path in Path("conf/task").glob("*.yaml")))
+@pytest.mark.parametrize("task", sorted(path.stem for path in (ROOT / "task").glob("*.yaml")))
 def test_every_task_and_look(tmp_path: Path, task: str):
     settings = ("cell=attention_lstm", "diagnostics=standard", "training.max_steps=4", "tracking=none", "device=cuda")
     result = bench.run(f"task={task}", *settings, f"results_dir={tmp_path}")

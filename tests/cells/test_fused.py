@@ -73,26 +73,26 @@ def test_interpreted_second_derivatives_are_refused():
 
 @only_compiled
 @pytest.mark.parametrize("kernel", ["_forward", "_backward", "_forward_step", "_backward_step"])
-@pytest.mark.parametrize("dtype", ["fp32", "fp64"])
-def test_the_kernels_compile_for_a_gpu(kernel: str, dtype: str):
-    """For an H100, at the largest tiles, and within the shared memory of smaller GPUs."""
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("tiles", range(3))
+def test_the_kernels_compile_for_a_gpu(kernel: str, dtype: torch.dtype, tiles: int):
+    """For an H100, and within the shared memory of smaller GPUs."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     from cells import fused
 
-    function, tiles = getattr(fused, kernel), fused.TILES[-1]
-    precision = {"fp32": "tf32x3", "fp64": "ieee"}[dtype]
-    constants = {"parts": LSTMParts().bits, "precision": precision, "rows": tiles.rows, "units": tiles.units}
-    constants |= {"depth": 32, "block": fused.BLOCK}
+    function = getattr(fused, kernel)
+    constants = {**fused._constants(LSTMParts().bits, fused.TILES[tiles], dtype), "block": fused.BLOCK}
+    pointer = {torch.float32: "*fp32", torch.float64: "*fp64"}[dtype]
     types = {"arrived": "*i32", "steps": "i32", "batch": "i32", "hidden": "i32"} | dict.fromkeys(constants, "constexpr")
     names = function.arg_names
     source = ASTSource(
         function,
-        {name: types.get(name, f"*{dtype}") for name in names},
+        {name: types.get(name, pointer) for name in names},
         {(names.index(name),): value for name, value in constants.items() if name in names},
     )
-    options = {"num_warps": tiles.warps, "launch_cooperative_grid": True, **fused.FUSED}
+    options = {"num_warps": fused.TILES[tiles].warps, "launch_cooperative_grid": True, **fused.FUSED}
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
     assert compiled.metadata.shared <= 99 * 2**10
