@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from bench.checkpoint import read_checkpoint, write_checkpoint
 from bench.config import Diagnostics
 from bench.errors import ConfigError
 from bench.files import Damaged
@@ -12,6 +13,7 @@ from bench.frames import diagnostics_frame, write_frames
 from bench.identity import run_id
 from bench.runner import run
 from bench.store import RunFolder
+from bench.tracking import NoTracker
 from reports.report import write_report
 from tests.bench.conftest import make_config
 
@@ -61,6 +63,20 @@ def test_an_interrupted_run_has_the_same_looks(tmp_path):
     path.write_text(path.read_text() + "".join(json.dumps(line) + "\n" for line in later) + '{"step": 12, "mom')
     run(parts)
     assert folder_of(parts).read().readings == folder_of(whole).read().readings
+
+
+def test_a_run_begun_again_tells_its_own_looks_only(tmp_path, monkeypatch):
+    """Its checkpoint is whole but of another model: it is set aside when the looks of before have been read."""
+    config = make_config(tmp_path, diagnostics=LOOKS)
+    calls = iter(range(10**6))
+    assert run(config, stopping=lambda: next(calls) == 6)["status"] == "interrupted"
+    state = read_checkpoint(folder_of(config).checkpoint)
+    state["trainer"]["model"] = {}
+    write_checkpoint(folder_of(config).checkpoint, state)
+    told = []
+    monkeypatch.setattr(NoTracker, "finish", lambda self, result, readings: told.extend(readings))
+    assert run(config)["status"] == "unsolved"
+    assert json.loads(json.dumps(told)) == folder_of(config).read().readings
 
 
 def test_damage_is_noticed(tmp_path):
