@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from bench.errors import one_line, printable
 from bench.fairness import selected_settings
 from bench.files import Damaged, open_plain, write_atomic
-from bench.store import DECIDED, NAME, STATUSES, StoredRun, read_runs
+from bench.records import DECIDED, NAME, STATUSES
+from bench.store import StoredRun, read_runs
 
 # Columns of results.parquet, in order; settings (`task.delay`, …) and final scores come after them.
 RESULT_TYPES = {

@@ -18,7 +18,8 @@ from rich.text import Text
 from bench.errors import printable
 from bench.files import Damaged
 from bench.plan import Plan
-from bench.store import FAILED, RunFolder
+from bench.records import FAILED
+from bench.store import RunFolder
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal

@@ -22,8 +22,9 @@ from bench.flops import count_flops
 from bench.identity import run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.process import configure_process, environment, limited_memory, memory_bytes
+from bench.records import FORMAT
 from bench.seeds import make_streams
-from bench.store import FORMAT, RunFolder
+from bench.store import RunFolder
 from bench.tracking import open_tracker
 from bench.training import Evaluation, Outcome, Trainer, evaluate, train
 

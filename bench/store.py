@@ -21,7 +21,6 @@
 
 import errno
 import os
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,12 +41,16 @@ from bench.files import (
     write_sealed,
     write_text_atomic,
 )
+from bench.records import (
+    FORMAT,
+    UNSEALED_FORMAT,
+    check_config,
+    check_result,
+    parse_readings,
+    parse_records,
+    parse_yaml,
+)
 
-FORMAT = 2  # 1 had no checksums and no configuration in result.json; it is still read
-UNSEALED_FORMAT = 1
-DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
-FAILED = ("out_of_memory", "failed")
-STATUSES = DECIDED + FAILED
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
 
 
@@ -86,7 +89,7 @@ class RunFolder:
             raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
         if isinstance(result.get("format"), int) and result["format"] > FORMAT:
             raise _newer(self._sweep, result["format"])
-        _check_result(result, path)
+        check_result(result, path)
         return result
 
     def read(self) -> StoredRun | None:
@@ -99,21 +102,18 @@ class RunFolder:
         if result is None:
             return None
         config_path = self.path / "config.yaml"
-        try:
-            config_text = read_bytes(config_path, CONFIG_BYTES)
-            metrics_text = read_bytes(self._metrics, METRICS_BYTES)
-        except OSError as error:
-            raise Damaged(f"{error.filename}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        config_text = _read(config_path, CONFIG_BYTES)
+        metrics_text = _read(self._metrics, METRICS_BYTES)
         if result["format"] == UNSEALED_FORMAT:
-            config = _parse_yaml(config_text, config_path)
+            config = parse_yaml(config_text, config_path)
         else:
             config = result.pop("config")
             for path, text in ((config_path, config_text), (self._metrics, metrics_text)):
                 if digest(text) != result["files"].get(path.name):
                     raise Damaged(f"{path}: its checksum does not match")
-        _check_config(config, config_path)
+        check_config(config, config_path)
         readings = self._read_readings(result.get("files") or {})
-        return StoredRun(config, _parse_records(metrics_text, self._metrics), result, readings)
+        return StoredRun(config, parse_records(metrics_text, self._metrics), result, readings)
 
     def _read_readings(self, digests: dict[str, Any]) -> list[dict[str, Any]]:
         """Return what looks inside found, if the result knows of any.
@@ -123,10 +123,7 @@ class RunFolder:
         """
         if self._readings.name not in digests:
             return []
-        try:
-            text = read_bytes(self._readings, METRICS_BYTES)
-        except OSError as error:
-            raise Damaged(f"{self._readings}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        text = _read(self._readings, METRICS_BYTES)
         if digest(text) != digests[self._readings.name]:
             raise Damaged(f"{self._readings}: its checksum does not match")
         return parse_readings(text, self._readings)
@@ -166,13 +163,10 @@ class RunFolder:
         Raises:
             Damaged: they are not there.
         """
-        try:
-            text = read_bytes(self._metrics, METRICS_BYTES)[: metrics["bytes"]]
-        except OSError as error:
-            raise Damaged(f"{self._metrics}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        text = _read(self._metrics, METRICS_BYTES)[: metrics["bytes"]]
         if len(text) != metrics["bytes"] or digest(text) != metrics["sha256"]:
             raise Damaged(f"{self._metrics}: lacks evaluations of before the checkpoint")
-        records = _parse_records(text, self._metrics)
+        records = parse_records(text, self._metrics)
         os.truncate(self._metrics, len(text))
         try:
             self._write_config(config)
@@ -298,150 +292,17 @@ def read_commands(sweep: Path) -> list[str]:
     return [" ".join(printable(str(command)).split()) for command in commands] if isinstance(commands, list) else []
 
 
+def _read(path: Path, at_most: int) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        Damaged: it is not there, cannot be read, or is larger than any that was written.
+    """
+    try:
+        return read_bytes(path, at_most)
+    except OSError as error:
+        raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
 def _newer(sweep: Path, found: int) -> ConfigError:
     return ConfigError(f"{sweep}: has format {found}, written by a newer version; this one reads up to {FORMAT}")
-
-
-def _parse_records(text: bytes, path: Path) -> list[dict[str, Any]]:
-    """Return a JSON-lines file's records.
-
-    Raises:
-        Damaged: a line is no record.
-    """
-    records = [parse_json(line, path) for line in text.splitlines()]
-    for record in records:
-        for key in ("step", "samples", "seconds"):
-            if not _is(record.get(key), int, float):
-                raise Damaged(f"{path}: a record has no {key}")
-        if not all(_is(value, int, float, bool, type(None)) for value in record.values()):
-            raise Damaged(f"{path}: a record has values that are no numbers")
-    return records
-
-
-MOMENTS = ("start", "training", "end")
-
-
-def parse_readings(text: bytes, path: Path) -> list[dict[str, Any]]:
-    """Return what looks inside found.
-
-    Raises:
-        Damaged: a line is no reading: a kind and a part by name, and curves or grids of finite numbers.
-    """
-    readings = [parse_json(line, path) for line in text.splitlines()]
-    for reading in readings:
-        numbers = [reading.get(key) for key in ("x", "y", "value")]
-        lengths = {len(column) for column in numbers if isinstance(column, list) and column}
-        if not (
-            all(isinstance(column, list) and all(_is(item, int, float) for item in column) for column in numbers)
-            and len(lengths) == 1
-            and len(numbers[0] or ()) == len(numbers[2] or ())
-            and reading.get("moment") in MOMENTS
-            and _is(reading.get("step"), int)
-            and all(isinstance(reading.get(key), str) and re.fullmatch(NAME, reading[key]) for key in ("kind", "part"))
-        ):
-            raise Damaged(f"{path}: holds a line that is no reading")
-    return readings
-
-
-# What a result and a configuration must hold for tables and reports to be made of them. A file from elsewhere may
-# hold anything; what holds this cannot mislead more than by wrong numbers.
-_NUMBER, _COUNT, _TEXT = (int, float, type(None)), (int, type(None)), (str, type(None))
-_RESULT = {
-    **dict.fromkeys(("steps_to_solve", "steps", "samples", "parameters", "cell_parameters", "threads"), _COUNT),
-    **dict.fromkeys(("seconds_to_solve", "seconds", "step_ms", "flops_step", "final_loss", "baseline_loss"), _NUMBER),
-    **dict.fromkeys(("error", "backend", "allocator", "traceback"), _TEXT),
-    "solved": (bool,),
-    "environment": (dict, type(None)),
-}
-NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}"
-
-
-def _check_result(result: dict[str, Any], path: Path) -> None:
-    """Raise Damaged unless a result has what every reader relies on."""
-    wrong = [key for key, kinds in _RESULT.items() if not _is(result.get(key), *kinds)]
-    wrong += [key for key, value in result.items() if key.startswith("final_score.") and not _is(value, *_NUMBER)]
-    wrong += [] if _is_lengthened(result.get("lengthened")) else ["lengthened"]
-    names = {key: result.get(key) for key in ("backend", "allocator")}
-    wrong += [key for key, value in names.items() if isinstance(value, str) and not re.fullmatch(NAME, value)]
-    wrong += [] if result.get("status") in STATUSES else ["status"]
-    wrong += [] if result.get("run_id") == path.parent.name else ["run_id"]
-    if result.get("format") != UNSEALED_FORMAT:
-        wrong += [key for key in ("config", "files") if not isinstance(result.get(key), dict)]
-    if result.get("status") in DECIDED and not all(_is(result.get(key), int, float) for key in ("steps", "seconds")):
-        wrong += ["steps"]
-    if result.get("status") == "solved" and not _is(result.get("steps_to_solve"), int):
-        wrong += ["steps_to_solve"]
-    if wrong:
-        raise Damaged(f"{path}: holds no result of this run ({wrong[0]})")
-
-
-def _is_lengthened(found: Any) -> bool:
-    """Tell whether a value is what a run found at longer distances: nothing, or a list of losses and scores."""
-    return found is None or (
-        isinstance(found, list)
-        and all(
-            isinstance(at, dict)
-            and _is(at.get("factor"), int)
-            and _is(at.get("loss"), *_NUMBER)
-            and _is(at.get("solved"), bool)
-            and isinstance(at.get("score"), dict)
-            and all(isinstance(name, str) and _is(value, *_NUMBER) for name, value in at["score"].items())
-            for at in found
-        )
-    )
-
-
-def _is_tuning(found: Any) -> bool:
-    """Tell whether a value is a configuration's group `tuning`, as far as readers rely on it; results of before have
-    none."""
-    return found is None or (
-        isinstance(found, dict)
-        and isinstance(found.get("selection_seeds"), list | None)
-        and isinstance(found.get("search"), dict | None)
-        and all(_is(seed, int) for seed in found.get("selection_seeds") or [])
-        and all(isinstance(key, str) for key in found.get("search") or {})
-    )
-
-
-def _check_config(config: Any, path: Path) -> None:
-    """Raise Damaged unless a configuration has what every reader relies on."""
-    groups = [config.get(group) for group in ("cell", "task", "training")] if isinstance(config, dict) else [None]
-    if not all(isinstance(group, dict) and all(isinstance(key, str) for key in group) for group in groups):
-        raise Damaged(f"{path}: is no configuration")
-    names = [config.get("name"), config["cell"].get("name"), config["task"].get("name")]
-    plain = (str, int, float, bool, type(None), list, dict)
-    if not (
-        all(isinstance(name, str) and re.fullmatch(NAME, name) for name in names)
-        and all(_is(value, *plain) for group in groups if group for value in group.values())
-        and _is(config.get("seed"), int)
-        and _is_tuning(config.get("tuning"))
-        and _is(config["cell"].get("hidden_size"), *_COUNT)
-        and _is(config["training"].get("learning_rate"), *_NUMBER)
-        and all(isinstance(config.get(key), str) and re.fullmatch(NAME, config[key]) for key in ("device", "dtype"))
-    ):
-        raise Damaged(f"{path}: is no configuration of a run")
-
-
-def _is(value: object, *kinds: type) -> bool:
-    """Tell whether a value is of one of the kinds, a bool being no number and a number one that a table can hold."""
-    if isinstance(value, bool):
-        return bool in kinds
-    if isinstance(value, int):
-        return (int in kinds or float in kinds) and -(2**63) <= value < 2**63
-    return isinstance(value, kinds)
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads YAML as the store writes it: no tags, and no aliases, which can make megabytes of a line."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
-
-
-def _parse_yaml(text: bytes, path: Path) -> Any:
-    try:
-        return yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Damaged(f"{path}: is no YAML ({str(error).splitlines()[0][:100]})") from error

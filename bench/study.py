@@ -16,7 +16,8 @@ from bench.frames import TIMING_COLUMNS, TIMING_TYPES, read_parquet, with_types,
 from bench.model import make_model, make_task
 from bench.plan import Plan
 from bench.progress import console, counting
-from bench.store import FAILED, RunFolder
+from bench.records import FAILED
+from bench.store import RunFolder
 from bench.targets import load_target
 from bench.timing import case_key, group_key, measure
 from cells import Cell

@@ -23,9 +23,10 @@ from bench.launchers import prepare_launcher
 from bench.plan import Plan, make_plan
 from bench.process import command_line, prepare_kernels
 from bench.progress import SweepProgress, console, describe, planning
+from bench.records import FAILED
 from bench.rules import RULES_FILE, fix_claims
 from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
-from bench.store import FAILED, RunFolder, record_command
+from bench.store import RunFolder, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
 from bench.worker import close_worker

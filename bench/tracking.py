@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from bench.config import Config
 from bench.errors import one_line
+from bench.records import FAILED
 from bench.session import happened, note
-from bench.store import FAILED
 
 UNREACHABLE = "wandb-unreachable"
 # What evaluations hold and what W&B calls it; a slash makes a section of its panels.

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bench.store import DECIDED
+from bench.records import DECIDED
 from reports.references import compared_pairs
 from reports.statistics import (
     ALPHA,

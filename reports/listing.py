@@ -9,7 +9,8 @@ from tabulate import tabulate
 from bench.errors import nearest, printable
 from bench.files import Damaged
 from bench.frames import RESULT_TYPES, read_parquet
-from bench.store import FAILED, RunFolder, StoredRun, read_commands
+from bench.records import FAILED
+from bench.store import RunFolder, StoredRun, read_commands
 from reports.load import LoadError
 
 MOST_NAMED = 4  # cells, tasks or seeds of a sweep

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import io
+import logging
 import os
 import platform
 import shutil
@@ -125,6 +126,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _build(path: Path) -> None:
     import ninja  # its command must be found by torch's loader, also outside an activated environment
+
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # that a GPU is missing is no matter here
     from torch.utils import cpp_extension
 
     with tempfile.TemporaryDirectory(dir=path.parent) as folder, contextlib.redirect_stdout(io.StringIO()):

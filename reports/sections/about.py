@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.store import FAILED
+from bench.records import FAILED
 from reports import text
 from reports.sections.content import Content, plural
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.fairness import TOLERANCE
 from bench.files import write_text_atomic
-from bench.store import DECIDED
+from bench.records import DECIDED
 from reports import text
 from reports.claims import find_claims, parse_claims
 from reports.comparisons import between

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.store import DECIDED
+from bench.records import DECIDED
 from reports import text
 from reports.figures import lengths as figures
 from reports.load import varying

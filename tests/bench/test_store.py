@@ -12,8 +12,9 @@ from bench.errors import ConfigError
 from bench.files import read_sealed, write_sealed
 from bench.frames import RESULT_TYPES, write_frames
 from bench.identity import run_id
+from bench.records import FORMAT
 from bench.runner import run
-from bench.store import FORMAT, RunFolder, read_commands, read_runs, record_command
+from bench.store import RunFolder, read_commands, read_runs, record_command
 from tests.bench.conftest import make_config
 
 

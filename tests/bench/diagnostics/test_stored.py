@@ -95,7 +95,7 @@ def test_damage_is_noticed(tmp_path):
     "changed", [{"x": [1.0]}, {"value": ["a"] * 3}, {"kind": "<b>"}, {"moment": "later"}, {"step": None}, {"y": None}]
 )
 def test_what_is_no_reading_is_refused(tmp_path, changed):
-    from bench.store import parse_readings
+    from bench.records import parse_readings
 
     good = {"step": 0, "moment": "start", "kind": "k", "part": "p", "x": [1, 2, 3], "y": [], "value": [1, 2, 3]}
     path = tmp_path / "diagnostics.jsonl"
