@@ -144,7 +144,7 @@ def _in_order(summary: pd.DataFrame) -> pd.DataFrame:
         for column in [*first, *([] if timed else ["contender"])]
     }
     keys = [summary[column].map(ranks[column]) for column in first]
-    keys += [summary[column] for column in ("time_steps", "batch_size", "hidden_size")] if timed else []
+    keys += [summary[column] for column in ("time_steps", "batch_size", "point_size")] if timed else []
     keys.append(summary["cell"].map(order.index))
     keys += [] if timed else [summary["contender"].map(ranks["contender"])]
     ranked = pd.concat(keys, axis=1, keys=range(len(keys)))

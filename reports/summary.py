@@ -89,34 +89,35 @@ def _mean_loss(losses: pd.Series) -> Interval | None:
 def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
     """Return a row per timed case: where (task, time_steps, batch_size, hidden_size, …), `cell`, `label` (the cell,
     and which layer of a package), `form` ("own", or "other" for an implementation timed only beside the one in
-    use), `first` (whether it is of the point timed first), and as `Interval`s over rounds training_step, forward,
-    inference_step (ms), ratio (of training steps to the reference cell's in the same rounds), over_torch (of the
+    use), `point_size` (the hidden size of the reference cell that it is compared with), `first` (whether it is of the
+    point timed first), and as `Interval`s over rounds training_step, forward, inference_step (ms), ratio (of training
+    steps to the reference cell's in the same rounds: that of its size, or the only one), over_torch (of the
     fastest form in torch to this one), over_torchrecurrent, gflops (achieved), share (of the GEMM rate in the same
     rounds); and once flops_training_step, flop_ratio (to the reference cell's), first_call (ms), peak_memory (MiB).
     """
     rows = []
-    groups = timing.groupby(["sweep", "group", "hidden_size"], sort=False, dropna=False)
-    for number, ((sweep, _, _), measured) in enumerate(groups):
+    for (sweep, group), measured in timing.groupby(["sweep", "group"], sort=False):
         tables = {
             case: rounds.pivot_table(index="round", columns="quantity", values="value")
             for case, rounds in measured[measured["round"].notna()].groupby("case", sort=False)
         }
         facts = measured.drop_duplicates("case").set_index("case")
-        reference = _reference_case(measured)
+        references = _references(facts)
         for case, rounds in tables.items():
-            described = facts.loc[case]
+            described, reference = facts.loc[case], references[case]
             once = measured[(measured["case"] == case) & measured["round"].isna()].set_index("quantity")["value"]
             flops = _flops(measured, case)
             rate = flops / rounds["training_step"] / 1e6  # FLOP per ms is kFLOP/s
             settings = [column for column in facts if column.startswith(("cell.", "task."))]
-            forms = facts[(facts["cell"] == described["cell"]) & ((facts["form"] == "other") | (facts.index == case))]
-            here = forms if len(forms) > 1 else forms.iloc[:0]  # alone, it is compared with nothing
+            here = _forms_of(facts, case)
+            size = described["hidden_size"] if reference is None else facts.loc[reference, "hidden_size"]
             rows.append(
                 {
                     "sweep": sweep,
-                    "first": number == 0,
+                    "group": group,
+                    "point_size": size,
                     **described[[*DESCRIBED, *settings]].to_dict(),
-                    "label": _label(described),
+                    "label": _label(described, size),
                     "training_step": median_interval(rounds["training_step"]),
                     "forward": median_interval(rounds["forward"]),
                     "inference_step": median_interval(rounds["inference_step"]),
@@ -132,14 +133,36 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
                     "peak_memory": float(once.get("peak_memory", math.nan)),
                 }
             )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(rows)
+    points = found.groupby(["sweep", "group", "point_size"], sort=False, dropna=False).ngroup()
+    return found.assign(first=points == 0)
 
 
-def _label(described: pd.Series) -> str:
-    """Name a timed cell: by its own name, and the layer that it is of a package."""
+def _references(facts: pd.DataFrame) -> dict[str, str | None]:
+    """Return what each case's time is divided by: the reference cell of its size; that of the only size there is of it,
+    where cells were made equal in parameters or arithmetic and not in size; or nothing."""
+    found = facts[(facts["cell"] == REFERENCE_CELL) & (facts["form"] == "own")].drop_duplicates("hidden_size")
+    of_size = {size: str(case) for case, size in found["hidden_size"].items()}
+    only = str(found.index[0]) if len(found) == 1 else None
+    return {str(case): of_size.get(size, only) for case, size in facts["hidden_size"].items()}
+
+
+def _forms_of(facts: pd.DataFrame, case: str) -> pd.DataFrame:
+    """Return the forms of a case's cell that were timed beside it, itself among them; none if it is alone, and compared
+    with nothing."""
+    of = facts.loc[case]
+    same = (facts["cell"] == of["cell"]) & (facts["hidden_size"] == of["hidden_size"])
+    forms = facts[same & ((facts["form"] == "other") | (facts.index == case))]
+    return forms if len(forms) > 1 else forms.iloc[:0]
+
+
+def _label(described: pd.Series, size: int) -> str:
+    """Name a timed cell: by its own name, the layer that it is of a package, and its size if it is another than that
+    of the point."""
     layer = described.get("cell.layer")
     own_layer = described["form"] == "own" and layer is not None and not pd.isna(layer)
-    return f"{described['cell']} {layer}" if own_layer else str(described["cell"])
+    name = f"{described['cell']} {layer}" if own_layer else str(described["cell"])
+    return name if described["hidden_size"] == size else f"{name}, H={described['hidden_size']}"
 
 
 def _fastest(tables: dict[str, pd.DataFrame], cases: pd.DataFrame, backends: tuple[str, ...]) -> str | None:
@@ -194,11 +217,6 @@ def _row_keys(frame: pd.DataFrame, columns: list[str]) -> list[tuple[object, ...
 def _flops(measured: pd.DataFrame, case: str | None) -> float:
     counted = measured[(measured["case"] == case) & (measured["quantity"] == "flops_training_step")]["value"]
     return float(counted.iloc[0]) if len(counted) else math.nan
-
-
-def _reference_case(measured: pd.DataFrame) -> str | None:
-    cases = measured.loc[(measured["cell"] == REFERENCE_CELL) & (measured["form"] == "own"), "case"].unique()
-    return str(cases[0]) if len(cases) else None
 
 
 def _first(values: pd.Series) -> object:

@@ -13,7 +13,8 @@ from reports.conditions import select
 from reports.load import Stored, contenders_of, problems_of
 from reports.statistics import ALPHA, Evidence, Paired, geometric_mean, growth, known, median, p_of_verdicts, share
 
-SUPPORTED, REFUTED, OPEN = "supported", "refuted", "not decidable"
+SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decidable", "not run"
+NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES = "no such runs", "no such runs of what it is divided by", "no such times"
 TIMES = ("step_time", "time_growth")
 
 
@@ -54,14 +55,17 @@ def judge(stored: Stored) -> pd.DataFrame:
             row["p_corrected"] = float(p)
     for row in rows:
         decided = row["evidence"] is not None and row["p_corrected"] <= ALPHA
-        row["verdict"] = row.pop("leans") if decided else OPEN
+        otherwise = NOT_RUN if row["why"] in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES) else OPEN
+        row["verdict"] = row.pop("leans") if decided else otherwise
     return pd.DataFrame(rows)
 
 
 def verdict_of(claim: Claim, tests: pd.DataFrame) -> str:
     """Return a claim's verdict: with `needs: all`, supported if all of its tests are and refuted if one is; with
-    `any`, supported if one is and refuted if all are."""
+    `any`, supported if one is and refuted if all are. It is not run if none of them is."""
     verdicts = list(tests.loc[tests["claim"] == claim.name, "verdict"]) if len(tests) else []
+    if set(verdicts) <= {NOT_RUN}:
+        return NOT_RUN
     one, every = (REFUTED, SUPPORTED) if claim.needs == "all" else (SUPPORTED, REFUTED)
     if one in verdicts:
         return one
@@ -100,7 +104,7 @@ def _rows(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFram
     of, over = (named.loc[part.index] for part in (of, over))
     said = subject_of(test)
     if of.empty or (test.over is not None and over.empty):
-        return [{"problem": "–", "subject": said, "evidence": None, "why": "no such runs"}]
+        return [{"problem": "–", "subject": said, "evidence": None, "why": NO_RUNS}]
     rows = []
     for problem, runs in of.groupby("problem", sort=False):
         others = over[over["problem"] == problem] if len(over) else over
@@ -109,7 +113,7 @@ def _rows(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFram
         if any(part["seed"].duplicated().any() for part in (runs, others) if len(part)):
             row["why"] = "several settings meet its conditions"
         elif test.over is not None and others.empty:
-            row["why"] = "no such runs of what it is divided by"
+            row["why"] = NOTHING_TO_DIVIDE_BY
         else:
             row["evidence"], row["why"] = _evidence(stored, test, runs, others)
         rows.append(row)
@@ -166,7 +170,7 @@ def _inside(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evi
 
 def _rows_of_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[dict[str, Any]]:
     said = subject_of(test)
-    row: dict[str, Any] = {"problem": "–", "subject": said, "evidence": None, "why": "no such times"}
+    row: dict[str, Any] = {"problem": "–", "subject": said, "evidence": None, "why": NO_TIMES}
     if timing.empty:
         return [row]
     if test.statistic == "step_time":

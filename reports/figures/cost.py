@@ -44,7 +44,7 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
     hidden size; None unless some cell was timed at several lengths."""
     groups = {
         f"{task}: B={batch} H={hidden}": rows
-        for (task, batch, hidden), rows in timings.groupby(["task", "batch_size", "hidden_size"], sort=True)
+        for (task, batch, hidden), rows in timings.groupby(["task", "batch_size", "point_size"], sort=True)
         if rows["time_steps"].nunique() >= SEVERAL
     }
     if not groups:
@@ -76,7 +76,7 @@ def share_of_peak(timings: pd.DataFrame) -> Figure | None:
         for (task, steps, batch), rows in timings[timings["share"].notna()].groupby(
             ["task", "time_steps", "batch_size"], sort=True
         )
-        if rows["hidden_size"].nunique() >= SEVERAL
+        if rows["point_size"].nunique() >= SEVERAL
     }
     if own.empty or not groups:
         return None
@@ -122,12 +122,12 @@ def _lines(axes: Axes, rows: pd.DataFrame, x: str, y: str, styles: dict[str, Loo
 
 def _timed_groups(timings: pd.DataFrame) -> dict[str, pd.DataFrame]:
     several = timings["sweep"].nunique() > 1
-    keys = ["sweep", "task", "time_steps", "batch_size", "hidden_size", "device", "threads"]
+    keys = ["sweep", "task", "time_steps", "batch_size", "point_size", "device", "threads"]
     shown = [key for key in ("device", "threads") if timings[key].nunique() > 1]
     groups = {}
     for values, rows in timings.groupby(keys, dropna=False):
         named = dict(zip(keys, values, strict=True))
-        label = f"{named['task']}: T={named['time_steps']} B={named['batch_size']} H={named['hidden_size']}"
+        label = f"{named['task']}: T={named['time_steps']} B={named['batch_size']} H={named['point_size']}"
         label = ", ".join([label, *(f"{key} {named[key]}" for key in shown)])
         groups[f"{named['sweep']}, {label}" if several else label] = rows
     return groups

@@ -13,7 +13,7 @@ from reports.figures import verdicts as figures
 from reports.sections.content import Content, figure_section
 from reports.statistics import Evidence
 from reports.style import save
-from reports.verdicts import OPEN, REFUTED, SUPPORTED, runs_of, subject_of, times_of, verdict_of
+from reports.verdicts import NOT_RUN, OPEN, REFUTED, SUPPORTED, runs_of, subject_of, times_of, verdict_of
 
 MOST_PANELS = 6  # of solve curves
 ABOUT = ("source", "protocol", "differences")
@@ -30,7 +30,7 @@ def verdicts(content: Content) -> str:
         {
             "claim": claim.claim,
             "verdict": verdict_of(claim, content.verdicts),
-            "tests supported, refuted, open": _counts(content.verdicts, claim),
+            "tests supported, refuted, open, not run": _counts(content.verdicts, claim),
             "said by": claim.source,
         }
         for claim in claims.claims
@@ -40,7 +40,7 @@ def verdicts(content: Content) -> str:
 
 def _counts(tests: pd.DataFrame, claim: Claim) -> str:
     found = list(tests.loc[tests["claim"] == claim.name, "verdict"])
-    return ", ".join(str(found.count(verdict)) for verdict in (SUPPORTED, REFUTED, OPEN))
+    return ", ".join(str(found.count(verdict)) for verdict in (SUPPORTED, REFUTED, OPEN, NOT_RUN))
 
 
 def _about(claims: Claims, tests: pd.DataFrame) -> str:
@@ -55,8 +55,8 @@ def _about(claims: Claims, tests: pd.DataFrame) -> str:
     return (
         f"{text.escape(claims.about)} P-values are corrected (Holm) over all {estimated} tests here that estimate "
         "something, so that any false verdict among them is as rare as one in twenty. *Not decidable* means that these "
-        f"runs are too few, or too different from each other, to say. {fixed} A verdict holds for these sizes, budgets "
-        "and tasks."
+        "runs are too few, or too different from each other, to say, and *not run* that there are none for it. "
+        f"{fixed} A verdict holds for these sizes, budgets and tasks."
     )
 
 
@@ -227,7 +227,7 @@ def beside_publication(content: Content) -> str:
                     "printed": claim.in_print,
                     "here on": _at_distance(str(shown["on"]), runs),
                     "here": f"{STATISTICS[row['statistic']]} {shown['estimate']}",
-                    "": AGREEMENT[row["verdict"]],
+                    "verdict": AGREEMENT[row["verdict"]],
                 }
             )
     about = claims.publication

@@ -12,6 +12,7 @@ from reports.statistics import Interval, log_log_slope
 from reports.style import looks, save
 from reports.summary import REFERENCE_CELL
 
+OVERHEAD = 0.1  # of the machine's rate: where no cell reaches it, something else than arithmetic takes the time
 HARDLY = 1.05  # a ratio that needs no cause: point-wise arithmetic, which is not counted, makes up as much
 FEW_POINTS = 4  # with more timed points than this, figure, words and full table are of the first only
 
@@ -45,7 +46,7 @@ def cost(content: Content) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-POINT = ["task", "time_steps", "batch_size", "hidden_size", "device", "threads"]
+POINT = ["task", "time_steps", "batch_size", "point_size", "device", "threads"]
 
 
 def _rows(timings: pd.DataFrame) -> list[dict[str, str]]:
@@ -96,8 +97,9 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
     """Split each time ratio into the architecture's part and the implementation's, and say which is the larger."""
     lines = []
     for (_, task, steps, *_), rows in timings.groupby(["sweep", *POINT], sort=False, dropna=False):
+        shares = [share.estimate for share in rows.loc[rows["cell"] == REFERENCE_CELL, "share"] if share is not None]
         said = [
-            split_in_words(row["label"], row["ratio"], row["flop_ratio"])
+            split_in_words(row["label"], row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares]))
             for _, row in rows.iterrows()
             if row["cell"] != REFERENCE_CELL and row["ratio"] is not None and math.isfinite(row["flop_ratio"])
         ]
@@ -108,16 +110,19 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def split_in_words(cell: str, ratio: Interval, flop_ratio: float) -> str:
+def split_in_words(cell: str, ratio: Interval, flop_ratio: float, share: float) -> str:
     """Say what a time ratio is made of: the ratio of arithmetic, which is the architecture's, over the ratio of the
     rates at which it is done, which is the kernels'. The larger of the two, as a factor, is named as the cause,
-    unless the ratio is hardly different from one or cannot be told from it."""
+    unless the ratio is hardly different from one or cannot be told from it, or neither of the two is busy with
+    arithmetic: the larger share that they reach of the machine's rate says whether they are."""
     rate = flop_ratio / ratio.estimate
     said = f"{cell} {ratio.estimate:.2f}× = {flop_ratio:.2f}× the arithmetic at {rate:.2f}× the rate"
     if ratio.low <= 1 <= ratio.high:
         return f"{said} (not distinguishable from 1)"
     if abs(math.log(ratio.estimate)) < math.log(HARDLY):
         return f"{said} (hardly different)"
+    if share < OVERHEAD:
+        return f"{said} (both below {OVERHEAD:.0%} of the GEMM rate: not a matter of arithmetic)"
     slower = ratio.estimate > 1
     architecture = math.log(flop_ratio) if slower else -math.log(flop_ratio)
     kernel = -math.log(rate) if slower else math.log(rate)
@@ -143,7 +148,7 @@ def _forms(timings: pd.DataFrame) -> str:
         for _, row in here.sort_values("cell", key=lambda cells: cells.map(list(looks(cells)).index)).iterrows()
     ]
     where = here.iloc[0]
-    point = f"T={where['time_steps']}, B={where['batch_size']}, H={where['hidden_size']}"
+    point = f"T={where['time_steps']}, B={where['batch_size']}, H={where['point_size']}"
     return f"### Implementations\n\nEvery implementation of each cell, side by side at {point}:\n\n{text.table(rows)}"
 
 
@@ -183,7 +188,7 @@ def _over_length(content: Content, timings: pd.DataFrame) -> str:
     slopes = []
     for label in dict.fromkeys(timings["label"]):
         rows = timings[timings["label"] == label]
-        for (task, batch, hidden), part in rows.groupby(["task", "batch_size", "hidden_size"]):
+        for (task, batch, hidden), part in rows.groupby(["task", "batch_size", "point_size"]):
             if part["time_steps"].nunique() < SEVERAL:
                 continue
             lengths = part["time_steps"].tolist()

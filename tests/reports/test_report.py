@@ -17,7 +17,7 @@ from reports.report import write_report
 from reports.sections.cost import split_in_words
 from reports.statistics import Interval
 from reports.summary import step_time_ratios, summarize_results, summarize_timing
-from tests.reports.conftest import write_run
+from tests.reports.conftest import write_run, write_timing
 
 
 def cells_of(report: str, row: str) -> list[str]:
@@ -162,19 +162,27 @@ def test_timing_separates_arithmetic_from_implementation(sweep: Path):
 
 
 @pytest.mark.parametrize(
-    ("low", "ratio", "high", "flops", "says"),
+    ("low", "ratio", "high", "flops", "share", "says"),
     [
-        (1.4, 1.5, 1.6, 1.2, "slower because of the kernel, not the architecture"),  # 1.2 of 1.5: rate 0.8, so 1.25
-        (1.4, 1.5, 1.6, 1.4, "slower because of the architecture"),
-        (1.4, 1.5, 1.6, 0.75, "slower because of the kernel, not the architecture"),
-        (0.7, 0.75, 0.8, 0.75, "faster because of the architecture"),
-        (0.4, 0.5, 0.6, 1.0, "faster because of the kernel, not the architecture"),
-        (0.9, 1.02, 1.1, 0.75, "not distinguishable from 1"),
-        (1.01, 1.02, 1.03, 1.0, "hardly different"),
+        (
+            1.4,
+            1.5,
+            1.6,
+            1.2,
+            0.5,
+            "slower because of the kernel, not the architecture",
+        ),  # 1.2 of 1.5: rate 0.8, so 1.25
+        (1.4, 1.5, 1.6, 1.4, 0.5, "slower because of the architecture"),
+        (1.4, 1.5, 1.6, 0.75, 0.5, "slower because of the kernel, not the architecture"),
+        (0.7, 0.75, 0.8, 0.75, 0.5, "faster because of the architecture"),
+        (0.7, 0.75, 0.8, 0.75, 0.03, "both below 10% of the GEMM rate: not a matter of arithmetic"),  # launches
+        (0.4, 0.5, 0.6, 1.0, 0.5, "faster because of the kernel, not the architecture"),
+        (0.9, 1.02, 1.1, 0.75, 0.5, "not distinguishable from 1"),
+        (1.01, 1.02, 1.03, 1.0, 0.5, "hardly different"),
     ],
 )
-def test_the_cause_of_a_ratio_is_the_larger_factor(low, ratio, high, flops, says):
-    said = split_in_words("gru", Interval(ratio, low, high, 0.95), flops)
+def test_the_cause_of_a_ratio_is_the_larger_factor(low, ratio, high, flops, share, says):
+    said = split_in_words("gru", Interval(ratio, low, high, 0.95), flops, share)
     assert says in said
     rate = float(re.search(r"at ([\d.]+)× the rate", said)[1])
     assert flops / rate == pytest.approx(ratio, rel=0.02)
@@ -201,6 +209,34 @@ def test_forms_of_a_cell_are_compared_with_the_one_in_use(sweep: Path):
     assert "native (in use)" in text
     ratios = step_time_ratios(load(sweep).results, summary)
     assert ratios["adding", "gru"].estimate == pytest.approx(1.5)  # of the form in use
+
+
+def test_cells_of_equal_parameters_are_timed_against_each_other(tmp_path: Path):
+    """Matched cells differ in size; they are timed in the same rounds, and so comparable."""
+    folder = tmp_path / "equal"
+    for cell, size in (("lstm", 64), ("gru", 75)):
+        for seed in range(3):
+            write_run(folder, cell, "adding", seed, 500, hidden_size=size)
+    write_timing(folder)
+    timing = pd.read_parquet(folder / "timing.parquet").query("task == 'adding'")
+    sizes = timing["cell"].map({"lstm": 64, "gru": 75}).astype("Int64")
+    timing.assign(hidden_size=sizes, **{"cell.hidden_size": sizes}).to_parquet(folder / "timing.parquet")
+    stored = load(folder)
+    summary = summarize_timing(stored.timing)
+    assert set(summary["label"]) == {"lstm", "gru, H=75"}
+    assert step_time_ratios(stored.results, summary)["adding", "gru"].estimate == pytest.approx(1.5)
+    text = write_report([folder]).path.read_text()
+    assert "gru, H=75 1.50× = 1.20× the arithmetic at 0.80× the rate" in text
+
+
+def test_no_time_is_divided_by_that_of_another_size_where_several_could_be_meant(sweep: Path):
+    timing = pd.read_parquet(sweep / "timing.parquet").query("task == 'adding'")
+    lstm, gru = (timing[timing["cell"] == cell] for cell in ("lstm", "gru"))
+    parts = [lstm, lstm.assign(hidden_size=128, case="lstm-128"), gru.assign(hidden_size=75)]
+    pd.concat(parts).to_parquet(sweep / "timing.parquet")
+    ratios = summarize_timing(load(sweep).timing).set_index(["cell", "hidden_size"])["ratio"]
+    assert ratios["gru", 75] is None
+    assert ratios["lstm", 128].estimate == 1.0
 
 
 def test_shares_over_hidden_size_and_slopes_over_length(sweep: Path):

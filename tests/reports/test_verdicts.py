@@ -181,7 +181,7 @@ def test_a_sweep_is_judged_as_by_hand(sweep):
     assert verdicts["smaller"] == "supported"
     assert verdicts["faster"] == "refuted"  # 1.5 times as long, whatever the round
     assert verdicts["fails"] == "not decidable"
-    assert verdicts["unknown"] == "not decidable"
+    assert verdicts["unknown"] == "not run"
 
 
 MEMORY = """
@@ -262,7 +262,12 @@ def test_the_growth_of_what_is_added_is_that_without_the_rest(sweep, tmp_path):
         ("any", ["refuted", "supported"], "supported"),
         ("any", ["refuted", "refuted"], "refuted"),
         ("any", ["refuted", "not decidable"], "not decidable"),
-        ("all", [], "not decidable"),
+        ("all", ["supported", "not run"], "not decidable"),
+        ("any", ["refuted", "not run"], "not decidable"),
+        ("any", ["not decidable", "not run"], "not decidable"),
+        ("all", ["not run", "not run"], "not run"),
+        ("any", ["not run"], "not run"),
+        ("all", [], "not run"),
     ],
 )
 def test_a_claim_takes_all_of_its_tests_or_any(needs, verdicts, expected):
