@@ -134,7 +134,7 @@ def summarize_timing(timing: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     found = pd.DataFrame(rows)
-    points = found.groupby(["sweep", "group", "point_size"], sort=False, dropna=False).ngroup()
+    points = found.groupby(["sweep", "group", "point_size"], sort=False).ngroup()
     return found.assign(first=points == 0)
 
 

@@ -164,14 +164,8 @@ def test_timing_separates_arithmetic_from_implementation(sweep: Path):
 @pytest.mark.parametrize(
     ("low", "ratio", "high", "flops", "share", "says"),
     [
-        (
-            1.4,
-            1.5,
-            1.6,
-            1.2,
-            0.5,
-            "slower because of the kernel, not the architecture",
-        ),  # 1.2 of 1.5: rate 0.8, so 1.25
+        # 1.2 of 1.5: rate 0.8, so 1.25
+        (1.4, 1.5, 1.6, 1.2, 0.5, "slower because of the kernel, not the architecture"),
         (1.4, 1.5, 1.6, 1.4, 0.5, "slower because of the architecture"),
         (1.4, 1.5, 1.6, 0.75, 0.5, "slower because of the kernel, not the architecture"),
         (0.7, 0.75, 0.8, 0.75, 0.5, "faster because of the architecture"),
