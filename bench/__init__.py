@@ -2,7 +2,9 @@
 
 from typing import Any
 
-__all__ = ["run"]
+__all__ = ["__version__", "run"]
+
+__version__ = "0.1.0"
 
 
 def run(*overrides: str) -> dict[str, Any]:

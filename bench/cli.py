@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from argparse import ArgumentError
-from importlib.metadata import version
 from typing import Any, NoReturn
 
 import hydra
@@ -19,6 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from bench import __version__
 from bench.catalogue import FLAGS, describe_groups
 from bench.errors import ConfigError, explain, explain_os, one_line, print_to_reader, printable
 from bench.launchers import lost_a_process
@@ -63,7 +63,7 @@ def main() -> None:
         print_to_reader(FLAGS[sys.argv[1]]())
         return
     if sys.argv[1:] == ["--version"]:
-        print(f"recurrent-bench {version('recurrent-bench')}")
+        print(f"recurrent-bench {__version__}")
         return
     sys.argv[1:] = sorted(sys.argv[1:], key=_rank)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing

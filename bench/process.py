@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from bench import __version__
 from cells import native
 
 # glibc's mallopt parameters. By default glibc maps and unmaps every large tensor, and the page faults
@@ -93,7 +94,7 @@ def memory_bytes() -> int:
 @functools.cache
 def environment(device: str) -> dict[str, Any]:
     """Return what a result's times and last digits may depend on: versions, hardware, commit."""
-    packages = ("torch", "numpy", "hydra-core", "wandb", "pandas", "recurrent-bench")
+    packages = ("torch", "numpy", "hydra-core", "wandb", "pandas")
     found = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
@@ -103,6 +104,7 @@ def environment(device: str) -> dict[str, Any]:
         "git_commit": _git_commit(),
         "native_kernels": _native_kernels(device),
         **{f"version_{name}": version(name) for name in packages},
+        "version_recurrent-bench": __version__,
     }
     if device != "cpu":
         found["gpu"] = torch.cuda.get_device_name(device)

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
+import bench
+from bench import process
 from bench.errors import ConfigError
 from bench.files import read_sealed, write_sealed
 from bench.frames import RESULT_TYPES, write_frames
@@ -32,6 +34,16 @@ def test_a_run_leaves_the_documented_files(tmp_path: Path):
     assert stored["status"] == "unsolved"
     assert stored["final_loss"] == records[-1]["loss"]
     assert stored["environment"]["version_torch"] == importlib.metadata.version("torch")
+
+
+def test_a_checkout_is_used_without_being_installed(monkeypatch: pytest.MonkeyPatch):
+    def version(name: str) -> str:
+        if name == "recurrent-bench":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return importlib.metadata.version(name)
+
+    monkeypatch.setattr(process, "version", version)
+    assert process.environment.__wrapped__("cpu")["version_recurrent-bench"] == bench.__version__
 
 
 def test_a_finished_run_is_not_run_again(tmp_path: Path):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import bench
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,6 +44,11 @@ def test_all_modules_and_data_are_in_it(unpacked: Path):
     kinds = (".py", ".yaml", ".cpp", ".h", ".typed")
     assert packaged(unpacked, kinds) == packaged(ROOT, kinds)
     assert not (unpacked / "tests").exists()
+
+
+def test_its_version_is_the_programs(unpacked: Path):
+    (metadata,) = unpacked.glob("*.dist-info/METADATA")
+    assert f"\nVersion: {bench.__version__}\n" in metadata.read_text()
 
 
 def test_it_runs_a_sweep_and_writes_its_report(unpacked: Path, tmp_path: Path):
