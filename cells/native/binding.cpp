@@ -5,6 +5,7 @@
 #include <torch/library.h>
 
 #include <map>
+#include <string>
 
 #include "engine.h"
 
@@ -23,7 +24,7 @@ void add_kernel(const std::string& name, const Kernel& kernel) { kernels()[name]
 
 const Kernel& find_kernel(const std::string& name) {
   const auto found = kernels().find(name);
-  TORCH_CHECK(found != kernels().end(), "no native kernel for a cell named ", name);
+  TORCH_CHECK(found != kernels().end(), "no native kernel for a cell named " + name);
   return found->second;
 }
 
@@ -41,13 +42,22 @@ OptionalTensor contiguous(const OptionalTensor& tensor) {
   return tensor ? OptionalTensor(tensor->contiguous()) : tensor;
 }
 
+// Messages are joined from strings: given anything else, TORCH_CHECK writes to a stream, which is broken where the
+// compiler links the C++ library statically, beside torch's own.
+std::string shape(at::IntArrayRef sizes) {
+  std::string joined;
+  for (const int64_t size : sizes) joined += (joined.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + joined + ")";
+}
+
 void check_dtypes(const Tensor& x, std::initializer_list<OptionalTensor> others) {
+  const std::string dtype = c10::toString(x.scalar_type());
   TORCH_CHECK_TYPE(x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble,
-                   "inputs must be float32 or float64, not ", x.scalar_type());
+                   "inputs must be float32 or float64, not " + dtype);
   for (const OptionalTensor& other : others)
     TORCH_CHECK_TYPE(!other || other->scalar_type() == x.scalar_type(),
-                     "inputs, state and parameters must be of one dtype, not ", x.scalar_type(), " and ",
-                     other->scalar_type());
+                     "inputs, state and parameters must be of one dtype, not " + dtype + " and " +
+                         c10::toString(other->scalar_type()));
 }
 
 int padded(const Tensor& like, int64_t hidden) {
@@ -57,16 +67,17 @@ int padded(const Tensor& like, int64_t hidden) {
 void check_shapes(const Kernel& kernel, const Tensor& x, const Tensor& weight_ih, const Tensor& weight_hh,
                   const Tensor& p, const Tensor& h_first, const OptionalTensor& c_first) {
   TORCH_CHECK_VALUE(x.dim() == 3 && x.size(0) > 0 && x.size(1) > 0,
-                    "inputs must be (T, B, I), T and B at least 1, not ", x.sizes());
+                    "inputs must be (T, B, I), T and B at least 1, not " + shape(x.sizes()));
   const int64_t batch = x.size(1), input = x.size(2), hidden = weight_hh.size(-1), rows = kernel.gates * hidden;
-  TORCH_CHECK_VALUE(weight_ih.sizes() == at::IntArrayRef({rows, input}), "inputs of ", input,
-                    " features do not fit weights ", weight_ih.sizes());
+  TORCH_CHECK_VALUE(weight_ih.sizes() == at::IntArrayRef({rows, input}),
+                    "inputs of " + std::to_string(input) + " features do not fit weights " + shape(weight_ih.sizes()));
   TORCH_CHECK_VALUE(weight_hh.sizes() == at::IntArrayRef({rows, hidden}) && p.numel() == kernel.vectors * hidden,
-                    "weights ", weight_hh.sizes(), " and vectors ", p.sizes(), " do not fit each other");
+                    "weights " + shape(weight_hh.sizes()) + " and vectors " + shape(p.sizes()) +
+                        " do not fit each other");
   TORCH_CHECK_VALUE(c_first.has_value() == kernel.has_cell_state, "the state must be (h, c) if the cell has c, else h");
   for (const OptionalTensor& state : {OptionalTensor(h_first), c_first})
-    TORCH_CHECK_VALUE(!state || state->sizes() == at::IntArrayRef({batch, hidden}), "state must be (", batch, ", ",
-                      hidden, "), not ", state ? state->sizes() : at::IntArrayRef());
+    TORCH_CHECK_VALUE(!state || state->sizes() == at::IntArrayRef({batch, hidden}),
+                      "state must be " + shape({batch, hidden}) + ", not " + shape(state->sizes()));
 }
 
 // How many slices to cut the batch into: one for each thread, unless rows are so few that reading the weights takes
