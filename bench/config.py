@@ -275,7 +275,9 @@ def _check_values(config: Config) -> None:
         if "_target_" not in options:
             raise ConfigError(f"{group}: has no _target_; name a class, as the files in conf/{group} do")
         _check_name(f"{group}.name", options.get("name"))
-    make_optimizer(training, [torch.nn.Parameter(torch.zeros(1))])
+    # To build any optimiser, torch imports its compiler, which takes seconds; the usual one cannot be wrong.
+    if training.optimizer != Training.optimizer or training.optimizer_options:
+        make_optimizer(training, [torch.nn.Parameter(torch.zeros(1))])
 
 
 def _check_name(key: str, name: Any) -> None:

@@ -1,10 +1,12 @@
 """What several tests of whole commands compare with."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.command import SWEEP, finish
+from tests.end_to_end.forks import Forks
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +15,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     finish(folder, *SWEEP, "+launch=serial")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    """Runs commands in forks of one process."""
+    forks = Forks()
+    yield forks
+    forks.close()

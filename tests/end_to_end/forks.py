@@ -1,53 +1,72 @@
-"""Command lines in forks of a process that has imported everything, so that hundreds take no longer than a few.
+"""Commands in forks of a process that has imported everything, with their runs in that same process, which takes a
+tenth of the time.
 
     python -m tests.end_to_end.forks
 
-Reads a JSON object a line, {"arguments": […], "folder": …}, and answers with exit code and standard error."""
+Reads a JSON object a line, the arguments of `in_a_fork`, and answers with what that returns."""
 
+import atexit
 import contextlib
+import importlib
 import io
 import json
 import os
 import resource
+import runpy
 import signal
+import subprocess
 import sys
 import tempfile
+import threading
 import time
-from importlib import import_module
+import traceback
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from cells import native
 
-SECONDS = 60  # for a command
-MEMORY_BYTES = 4 << 30
+SECONDS = 300  # for a command
+ROOT = Path(__file__).parents[2]
 
 
 def warm_up() -> None:
     """Import all that a command imports, so that forks need not."""
-    for module in ("bench.cli", "bench.runner", "bench.sweep", "bench.worker", "reports.report", "torchrecurrent"):
+    for module in ("bench.cli", "bench.runner", "bench.sweep", "bench.worker", "reports.report", "reports.__main__",
+                   "matplotlib.backends.backend_svg", "torch._dynamo", "torchrecurrent"):  # fmt: skip
         with contextlib.suppress(ImportError):
-            import_module(module)
+            importlib.import_module(module)
     torch.set_num_threads(1)
     native.library()
 
 
-def in_a_fork(arguments: list[str], folder: Path) -> tuple[int | None, str]:
-    """Run `python -m bench` in a fork of this process, in a folder, its runs in that same process; returns its exit
-    code, None if it took too long, and standard error."""
-    with tempfile.NamedTemporaryFile(prefix="said-") as log:
+def in_a_fork(
+    arguments: list[str], folder: str | Path, module: str = "bench", environment: dict[str, str] | None = None,
+    memory_bytes: int = resource.RLIM_INFINITY,
+) -> tuple[int | None, str, str]:  # fmt: skip
+    """Run `python -m module` in a fork of this process, in a folder.
+
+    Returns:
+        Its exit code, None if it took too long, what it printed, and standard error.
+    """
+    with tempfile.NamedTemporaryFile(prefix="printed-") as out, tempfile.NamedTemporaryFile(prefix="said-") as err:
         pid = os.fork()
         if pid == 0:
             code = 99
             try:
-                resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+                atexit._clear()  # what the process that forks has to do at its own end
+                resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
                 os.chdir(folder)
-                os.dup2(log.fileno(), 2)
-                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                sys.path.insert(0, os.getcwd())
+                os.environ.update(environment or {})
+                for number, file in ((1, out), (2, err)):
+                    os.dup2(file.fileno(), number)
+                sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb", 0), write_through=True, encoding="utf-8")
                 sys.stderr = io.TextIOWrapper(os.fdopen(2, "wb", 0), write_through=True, errors="backslashreplace")
-                sys.stdout = io.StringIO()
-                code = _main(arguments)
+                code = _main(module, arguments)
+                threading._shutdown()  # type: ignore[attr-defined]  # as an interpreter ends
+                atexit._run_exitfuncs()
             finally:
                 os._exit(code)
         end = time.monotonic() + SECONDS
@@ -57,23 +76,22 @@ def in_a_fork(arguments: list[str], folder: Path) -> tuple[int | None, str]:
                 os.waitpid(pid, 0)
                 break
             time.sleep(0.01)
-        said = Path(log.name).read_text(errors="replace")
-    return (os.waitstatus_to_exitcode(ended[1]) if ended[0] else None), said
+        printed, said = (Path(file.name).read_text(errors="replace") for file in (out, err))
+    return (os.waitstatus_to_exitcode(ended[1]) if ended[0] else None), printed, said
 
 
-def _main(arguments: list[str]) -> int:
-    """Run the command line with its runs in this same process."""
-    import traceback
+def _main(module: str, arguments: list[str]) -> int:
+    """Run a module as `python -m` does, and its runs in this same process."""
+    from bench import worker
 
-    from bench import cli, worker
-
-    def execute(composed):  # type: ignore[no-untyped-def]
+    def execute(composed: dict[str, Any]) -> dict[str, Any]:
         return worker._answer({"composed": composed}, worker.threading.Event())
 
-    worker.execute = execute
-    sys.argv = ["bench", *arguments]
+    worker.execute = execute  # type: ignore[assignment]
+    sys.argv = [module, *arguments]
+    sys.modules.pop(f"{module}.__main__", None)
     try:
-        cli.main()
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as leave:
         return leave.code if isinstance(leave.code, int) else 0 if leave.code is None else 1
     except BaseException:
@@ -82,12 +100,34 @@ def _main(arguments: list[str]) -> int:
     return 0
 
 
+class Forks:
+    """A process of this module's, and what is asked of it."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.end_to_end.forks"]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+
+    def run(self, folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Do as `in_a_fork`."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        request = {"arguments": arguments, "folder": str(folder), **options}
+        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.flush()
+        return subprocess.CompletedProcess([*arguments], *json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
 def main() -> None:
-    """Answer one command line after another."""
+    """Answer one command after another."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)  # forks have another standard output
     warm_up()
     for line in sys.stdin:
-        request = json.loads(line)
-        print(json.dumps(in_a_fork(request["arguments"], Path(request["folder"]))), flush=True)
+        answers.write(json.dumps(in_a_fork(**json.loads(line))) + "\n")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def run_case(seed: int) -> Case:
         (root / "bystander").write_text("untouched")
         before = tree(root)
         arguments = command_line(seed)
-        code, said = in_a_fork(["results_dir=results", *arguments], root / "work")
+        code, _, said = in_a_fork(["results_dir=results", *arguments], root / "work", memory_bytes=4 << 30)
         wrong = judge(code, said, root / "work" / "results")
         if wrong is None and tree(root) != before:
             wrong = f"wrote elsewhere: {sorted(set(tree(root)) ^ set(before))[:3]}"

@@ -1,31 +1,45 @@
-"""The program as a user runs it: whole commands in processes of their own."""
+"""The program as a user runs it: whole commands, most of them in forks of one process, which saves their imports."""
 
-import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests.end_to_end.forks import Forks
+
 ROOT = Path(__file__).parents[2]
 TINY = ["tracking=none", "training.batch_size=4", "training.max_steps=4", "training.evaluate_every=2", "timing=none"]
 
 
-def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def in_its_own_process(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m bench` with results in `folder`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     command = [sys.executable, "-m", "bench", f"results_dir={folder}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=environment)
 
 
+@pytest.fixture
+def bench(forks: Forks) -> Command:
+    """Runs `python -m bench` with results in a folder, in a fork."""
+
+    def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return forks.run(folder, f"results_dir={folder}", *arguments, environment={"COLUMNS": "200"})
+
+    return run
+
+
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("smoke")
-    return folder, bench(folder, "+sweep=smoke")
+    return folder, in_its_own_process(folder, "+sweep=smoke")
 
 
 class TestSmokeSweep:
@@ -56,7 +70,7 @@ class TestSmokeSweep:
         before = {path: path.stat().st_mtime_ns for path in folder.glob("smoke/runs/*/*")}
         timing = (folder / "smoke" / "timing.parquet").stat().st_mtime_ns
         report = (folder / "smoke" / "report" / "README.md").read_bytes()
-        done = bench(folder, "+sweep=smoke")
+        done = in_its_own_process(folder, "+sweep=smoke")
         assert done.returncode == 0, done.stderr
         assert "10, of which 10 are finished" in done.stdout
         assert {path: path.stat().st_mtime_ns for path in folder.glob("smoke/runs/*/*")} == before
@@ -64,7 +78,7 @@ class TestSmokeSweep:
         # The second command names another results_dir in no way: the report is the same but for nothing.
         assert (folder / "smoke" / "report" / "README.md").read_bytes() == report
 
-    def test_overrides_narrow_and_widen_it(self, smoke):
+    def test_overrides_narrow_and_widen_it(self, bench, smoke):
         folder, _ = smoke
         done = bench(folder, "+sweep=smoke", "cell=gru", "task=copy", "seed=0,1", "tracking=none")
         assert done.returncode == 0, done.stderr
@@ -75,7 +89,7 @@ class TestSmokeSweep:
 def test_parallel_runs_give_the_results_of_serial_ones(tmp_path: Path):
     frames = []
     for launch in ("serial", "parallel"):
-        done = bench(
+        done = in_its_own_process(
             tmp_path, "+sweep=smoke", f"+launch={launch}", f"name={launch}", "cell=gru,peephole_lstm", "timing=none",
             "tracking=none", "training.batch_size=64",
         )  # fmt: skip
@@ -85,7 +99,7 @@ def test_parallel_runs_give_the_results_of_serial_ones(tmp_path: Path):
     pd.testing.assert_frame_equal(frames[0][same], frames[1][same])
 
 
-def test_a_sweep_without_a_file(tmp_path: Path):
+def test_a_sweep_without_a_file(bench: Command, tmp_path: Path):
     done = bench(tmp_path, "-m", "cell=rnn,gru", "name=mine", "task.length=5", *TINY)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_parquet(tmp_path / "mine" / "results.parquet")) == 2
@@ -129,7 +143,7 @@ def test_as_installed_it_runs_anywhere(tmp_path: Path):
     assert (tmp_path / "results" / "scratch" / "report" / "README.md").exists()
 
 
-def test_a_single_run(tmp_path: Path):
+def test_a_single_run(bench: Command, tmp_path: Path):
     optimizer = ["training.optimizer=SGD", "training.optimizer_options={momentum: 0.5}"]
     done = bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY, *optimizer)
     assert done.returncode == 0, done.stderr
@@ -150,7 +164,9 @@ def own_cells(tmp_path: Path) -> Path:
     return folder.parent
 
 
-def test_a_users_cell_joins_by_yaml_and_a_failing_one_does_not_end_the_sweep(tmp_path: Path, own_cells: Path):
+def test_a_users_cell_joins_by_yaml_and_a_failing_one_does_not_end_the_sweep(
+    bench: Command, tmp_path: Path, own_cells: Path
+):
     arguments = [
         "--config-dir",
         str(own_cells),
@@ -172,7 +188,7 @@ def test_a_users_cell_joins_by_yaml_and_a_failing_one_does_not_end_the_sweep(tmp
 
 
 @pytest.mark.parametrize("search", ["[0.001,0.05]", "{low: 0.0001, high: 0.1, log: true}"])
-def test_settings_are_selected_in_rounds_of_one_command(tmp_path: Path, search: str):
+def test_settings_are_selected_in_rounds_of_one_command(bench: Command, tmp_path: Path, search: str):
     if search.startswith("{"):
         pytest.importorskip("optuna")
     arguments = [
@@ -194,7 +210,7 @@ def test_settings_are_selected_in_rounds_of_one_command(tmp_path: Path, search: 
     assert "runs   8, of which 8 are finished" in again.stdout
 
 
-def test_sizes_are_matched_and_stored(tmp_path: Path):
+def test_sizes_are_matched_and_stored(bench: Command, tmp_path: Path):
     done = bench(tmp_path, "-m", "cell=lstm,gru", "match=parameters", "cell.hidden_size=75", "task.length=6", *TINY)
     assert done.returncode == 0, done.stderr
     results = pd.read_parquet(tmp_path / "scratch" / "results.parquet").set_index("cell")
@@ -203,7 +219,7 @@ def test_sizes_are_matched_and_stored(tmp_path: Path):
     assert (results["flops_step"] > 0).all()
 
 
-def test_times_only(tmp_path: Path):
+def test_times_only(bench: Command, tmp_path: Path):
     done = bench(
         tmp_path, "+sweep=timing", "training.batch_size=2", "timing.rounds=2", "part=length,size", "cell=lstm,gru",
         "++parts.length={horizon:'4,8,16',cell.hidden_size:4}", "++parts.size={horizon:4,cell.hidden_size:'4,8,16'}",
@@ -226,7 +242,7 @@ claims:
 """
 
 
-def test_rules_are_those_of_before_the_first_run(tmp_path: Path):
+def test_rules_are_those_of_before_the_first_run(bench: Command, tmp_path: Path):
     """Another seed is another plan, of which nothing is finished; what was seen of the first counts all the same."""
     rules = tmp_path / "rules.yaml"
     rules.write_text(RULES)
@@ -298,31 +314,19 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def forks():
-    """A process that runs command lines in forks of itself, which takes a tenth of the time."""
-    command = [sys.executable, "-m", "tests.end_to_end.forks"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
-        yield process
-        process.stdin.close()
-
-
 @pytest.mark.parametrize(
     ("arguments", "says"), MISTAKES, ids=lambda value: " ".join(value) if isinstance(value, list) else ""
 )
-def test_a_mistake_is_answered_in_one_line(forks: subprocess.Popen, tmp_path: Path, arguments: list[str], says: str):
-    request = {"arguments": [f"results_dir={tmp_path}", *arguments], "folder": str(tmp_path)}
-    forks.stdin.write(json.dumps(request) + "\n")
-    forks.stdin.flush()
-    code, said = json.loads(forks.stdout.readline())
-    assert code == 2, (code, said)
-    assert says in said
-    assert said.startswith("error: ")
-    assert said.count("\n") == 1, said
+def test_a_mistake_is_answered_in_one_line(bench: Command, tmp_path: Path, arguments: list[str], says: str):
+    done = bench(tmp_path, *arguments)
+    assert (done.returncode, done.stdout) == (2, ""), (done.returncode, done.stdout, done.stderr)
+    assert says in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1, done.stderr
     assert list(tmp_path.iterdir()) == []  # and nothing is left behind
 
 
 def test_a_mistake_is_answered_so_by_the_command_itself(tmp_path: Path):
-    done = bench(tmp_path, "cell=lstmm")
+    done = in_its_own_process(tmp_path, "cell=lstmm")
     assert done.returncode == 2
     assert done.stderr == "error: cell=lstmm: no such cell. Did you mean 'lstm'?\n"

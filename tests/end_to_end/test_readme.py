@@ -18,6 +18,7 @@ from bench import plain
 from bench.config import register_with_hydra
 from bench.model import make_task
 from bench.plan import make_plan
+from tests.end_to_end.forks import Forks
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -116,7 +117,7 @@ def test_what_python_is_shown_works_as_written(tmp_path: Path):
     assert done.returncode == 0, done.stderr
 
 
-def test_the_example_cell_works_as_written(tmp_path: Path):
+def test_the_example_cell_works_as_written(forks: Forks, tmp_path: Path):
     blocks = re.findall(r"```(?:python|yaml)\n# (my_\S+)\n(.*?)```", README, flags=re.S)
     assert {name for name, _ in blocks} == {"my_cells.py", "my_conf/cell/leaky_rnn.yaml", "my_conf/cell/mgu.yaml"}
     for name, text in blocks:
@@ -126,10 +127,7 @@ def test_the_example_cell_works_as_written(tmp_path: Path):
     if find_spec("torchrecurrent"):
         command = command.replace("cell=leaky_rnn,lstm", "cell=leaky_rnn,lstm,mgu")
     fast = ["seed=0", "task=adding", "training.max_steps=2", "tracking=none", "timing.rounds=2"]
-    done = subprocess.run(
-        [sys.executable, *shlex.split(command)[1:], *fast],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = forks.run(tmp_path, *shlex.split(command)[3:], *fast)
     assert done.returncode == 0, done.stderr
     results = pd.read_parquet(tmp_path / "results" / "quick" / "results.parquet")
     statuses = dict(zip(results["cell"], results["status"], strict=True))
@@ -141,10 +139,10 @@ TUTORIALS = ("tasks/README.md", "conf/sweep/README.md", "conf/launch/README.md",
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS)
-def test_tutorials_work_to_the_letter(tutorial: str, tmp_path: Path):
+def test_tutorials_work_to_the_letter(forks: Forks, tutorial: str, tmp_path: Path):
     """Files are written and commands and code run in their order."""
     text = (ROOT / tutorial).read_text()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WANDB_MODE": "offline"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = 0
     for language, block in re.findall(r"```(python|yaml|sh)\n(.*?)```", text, flags=re.S):
         head, _, rest = block.partition("\n")
@@ -153,12 +151,17 @@ def test_tutorials_work_to_the_letter(tutorial: str, tmp_path: Path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(rest)
             continue
-        commands = [shlex.split(line)[1:] for line in block.splitlines()] if language == "sh" else [["-c", block]]
-        for words in commands:
-            ended = subprocess.run(
-                [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-            )
-            assert ended.returncode == 0, f"{words}: {ended.stderr}"
+        if language == "python":
+            code = [sys.executable, "-c", block]
+            ended = subprocess.run(code, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+            assert ended.returncode == 0, ended.stderr
+            done += 1
+            continue
+        for line in block.splitlines():
+            python, option, module, *words = shlex.split(line)
+            assert (python, option) == ("python", "-m"), line
+            ended = forks.run(tmp_path, *words, module=module, environment={"WANDB_MODE": "offline"})
+            assert ended.returncode == 0, f"{line}: {ended.stderr}"
             done += 1
     assert done >= 2
     for target in re.findall(r"\]\(([^)]+)\)", text):
