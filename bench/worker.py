@@ -202,3 +202,7 @@ if __name__ == "__main__":
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     _serve(Connection(descriptor))
+    if wandb := sys.modules.get("wandb"):
+        wandb.teardown()
+    sys.stdout.flush()
+    os._exit(0)  # all is stored; Python would take a second to take torch apart, for which the command waits

@@ -11,8 +11,8 @@ import pandas as pd
 
 ROOT = Path(__file__).parents[2]
 SWEEP = (
-    "-m", "name=k", "cell=lstm,gru,rnn", "task=adding", "seed=0,1", "task.length=20", "cell.hidden_size=32",
-    "training.max_steps=1500", "timing=none", "tracking=none",
+    "-m", "name=k", "cell=lstm,gru", "task=adding", "seed=0,1", "task.length=20", "cell.hidden_size=32",
+    "training.max_steps=1000", "timing=none", "tracking=none",
 )  # fmt: skip
 TIMES = ["seconds", "step_ms", "seconds_to_solve"]
 
