@@ -43,7 +43,7 @@ def warm_up() -> None:
 
 def in_a_fork(
     arguments: list[str], folder: str | Path, module: str = "bench", environment: dict[str, str] | None = None,
-    memory_bytes: int = resource.RLIM_INFINITY,
+    memory_bytes: int | None = None,
 ) -> tuple[int | None, str, str]:  # fmt: skip
     """Run `python -m module` in a fork of this process, in a folder.
 
@@ -56,7 +56,8 @@ def in_a_fork(
             code = 99
             try:
                 atexit._clear()  # what the process that forks has to do at its own end
-                resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+                if memory_bytes is not None:
+                    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
                 os.chdir(folder)
                 sys.path.insert(0, os.getcwd())
                 os.environ.update(environment or {})
