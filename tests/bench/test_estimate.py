@@ -11,7 +11,6 @@ from bench.estimate import estimate
 from bench.plan import Plan
 from bench.training import budgeted_steps
 from tests.bench.conftest import make_config
-from tests.end_to_end.test_command_line import TINY, bench
 
 
 def plan_of(configs, tmp_path: Path) -> Plan:
@@ -47,12 +46,3 @@ def test_what_cannot_be_run_is_said(tmp_path: Path):
     config = make_config(tmp_path, cell={"_target_": "tests.bench.broken.Leaving", "name": "leaving"})
     broken = replace(config, cell={**config.cell, "_target_": "tests.bench.broken.NoSuchCell"})
     assert "leaving on adding cannot be run" in estimate(plan_of([broken], tmp_path), {"_target_": "BasicLauncher"})
-
-
-@pytest.mark.parametrize("several", [[], ["-m", "seed=0,1"]])
-def test_a_dry_run_leaves_nothing_behind(tmp_path: Path, several: list[str]):
-    done = bench(tmp_path, *several, "cell=lstm", "task.length=5", *TINY, "dry_run=true")
-    assert done.returncode == 0, done.stderr
-    assert "Nothing was run or stored" in done.stdout
-    assert re.search(r"runs   [12], of which 0 are finished", done.stdout)
-    assert list(tmp_path.iterdir()) == []

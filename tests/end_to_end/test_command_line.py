@@ -105,6 +105,15 @@ def test_a_sweep_without_a_file(bench: Command, tmp_path: Path):
     assert len(pd.read_parquet(tmp_path / "mine" / "results.parquet")) == 2
 
 
+@pytest.mark.parametrize("several", [[], ["-m", "seed=0,1"]])
+def test_a_dry_run_leaves_nothing_behind(bench: Command, tmp_path: Path, several: list[str]):
+    done = bench(tmp_path, *several, "cell=lstm", "task.length=5", *TINY, "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    assert "Nothing was run or stored" in done.stdout
+    assert re.search(r"runs   [12], of which 0 are finished", done.stdout)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_it_knows_its_version():
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--version"], capture_output=True, text=True, check=True, cwd=ROOT
