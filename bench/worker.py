@@ -204,5 +204,6 @@ if __name__ == "__main__":
     _serve(Connection(descriptor))
     if wandb := sys.modules.get("wandb"):
         wandb.teardown()
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
     os._exit(0)  # all is stored; Python would take a second to take torch apart, for which the command waits
