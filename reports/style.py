@@ -60,6 +60,9 @@ class Look:
     marker: str
 
 
+BASELINE = Look(TEXT, (0, (1, 2)), "")  # what cells are held to
+
+
 def looks(cells: Iterable[str]) -> dict[str, Look]:
     """Return the look of each cell, in the order in which tables and legends list them."""
     cells = set(cells)

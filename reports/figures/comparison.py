@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from reports.comparisons import between
-from reports.figures.panels import SEVERAL, contenders, legend, log_plain, order, panels_of
+from reports.figures.panels import SEVERAL, contenders, legend, log_plain, name_lines, order, panels_of
 from reports.statistics import performance_profile
 from reports.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.text import amount
@@ -183,7 +183,7 @@ def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
     axes.set(xlabel="share of the budget", ylabel="share of runs solved", xlim=(0, 1), ylim=(-0.03, 1.03))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure
 
 
@@ -214,5 +214,5 @@ def sensitivity(trials: pd.DataFrame, setting: str) -> Figure:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         axes.set(title=problem, xlabel=setting.rpartition(".")[2].replace("_", " "), ylabel="score, lower is better")
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import SEVERAL, legend, log_plain, log_ticks, panels_of
+from reports.figures.panels import SEVERAL, log_plain, log_ticks, name_lines, panels_of
 from reports.statistics import Interval
 from reports.style import PANEL, TEXT, Look, looks
 
@@ -53,7 +53,7 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
         2, len(groups), figsize=(max(1.5, len(groups)) * PANEL[0], 2 * PANEL[1]), squeeze=False, layout="constrained"
     )
     styles = looks(timings["cell"])
-    panels = {}
+    panels: dict[str, Axes] = {}
     for (label, rows), (upper, lower) in zip(groups.items(), grid.T, strict=True):
         _lines(upper, rows, "time_steps", "training_step", styles)
         _lines(lower, rows, "time_steps", "peak_memory", styles)
@@ -62,8 +62,8 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
             log_plain(axes)
             axes.set(xlabel="sequence length T, steps", ylabel=what)
         upper.set_title(label)
-        panels[label] = upper
-    legend(figure, panels, styles)
+        panels |= {f"{label}, time": upper, f"{label}, memory": lower}
+    name_lines(figure, panels, styles)
     return figure
 
 
@@ -95,7 +95,7 @@ def share_of_peak(timings: pd.DataFrame) -> Figure | None:
         log_ticks(axes, "x", rows["hidden_size"])
         axes.set(title=label, xlabel="hidden size H", ylabel="share of the GEMM rate", ylim=(0, None))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import contenders, legend, order, panels_of
+from reports.figures.panels import contenders, name_lines, order, panels_of
 from reports.style import GATES, PANEL, TEXT, contender_looks
 
 LEAST_NORM = 1e-20  # that is drawn
@@ -50,7 +50,7 @@ def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: st
             high = max(axes.get_ylim()[1] for axes in row)
             for axes in row:
                 axes.set_ylim(low, high)
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure
 
 
@@ -151,7 +151,7 @@ def step_sizes(readings: pd.DataFrame, results: pd.DataFrame) -> Figure:
             )
         axes.set_yscale("log")
         axes.set(title=problem, xlabel="training steps", ylabel="‖Δw‖ / ‖w‖ of the next step")
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure
 
 

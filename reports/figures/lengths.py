@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.records import DECIDED
-from reports.figures.panels import contenders, legend, log_plain, log_ticks, order, panels_of
+from reports.figures.panels import contenders, log_plain, log_ticks, name_lines, order, panels_of
 from reports.style import TEXT, contender_looks
 
 
@@ -38,6 +38,8 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
             axes.plot(at[~solved] * spread, np.full((~solved).sum(), edge), mfc="none", **dots)
             medians = pd.Series(needed).groupby(at).median()
             medians = medians[np.isfinite(medians)]
+            if medians.empty:
+                medians = pd.Series({at.max(): edge})
             axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=contender)
         log_ticks(axes, "x", here[column])
         log_plain(axes)
@@ -52,7 +54,7 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
             textcoords="offset points",
             fontsize=8,
         )
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure
 
 
@@ -78,7 +80,7 @@ def lengthened(results: pd.DataFrame, column: str) -> Figure:
             )
         log_ticks(axes, "x", pd.Series(factors))
         axes.set(title=problem, xlabel="times the length trained for", ylabel=column, ylim=(-0.05, 1.05))
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure
 
 

@@ -1,21 +1,26 @@
-"""Axes side by side, their legend and their ticks: what all figures are made of."""
+"""Axes side by side, their names and their ticks: what all figures are made of."""
 
 import math
 from collections.abc import Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from scipy.optimize import isotonic_regression
 
 from reports.load import natural
-from reports.style import PANEL, Look
+from reports.style import PANEL, TEXT, Look
 
 COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
 SEVERAL = 3  # points, at least, for a line over them
+MOST_NAMES = 10  # of lines beside a panel
+LONGEST_NAME = 20  # of a line beside a panel, in letters
+NAME_HEIGHT = 11  # points
 
 
 def panels_of(titles: list[str], height: float = PANEL[1]) -> tuple[Figure, dict[str, Axes]]:
@@ -31,18 +36,66 @@ def panels_of(titles: list[str], height: float = PANEL[1]) -> tuple[Figure, dict
     return figure, dict(zip(titles, flat, strict=False))
 
 
+def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> None:
+    """Name the lines of each panel where they end, in order of height, each name joined to its line by a piece of it;
+    above all panels instead, in one legend, where names are too many or too long to stand beside a panel."""
+    lines = {title: _labelled(axes) for title, axes in panels.items()}
+    if any(len(found) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in found) for found in lines.values()):
+        legend(figure, panels, styles)
+        return
+    for title, axes in panels.items():
+        ends = {name: _end(axes, line) for name, line in lines[title].items()}
+        gap = NAME_HEIGHT / (axes.get_window_extent().height * 72 / figure.dpi)
+        places = apart({name: y for name, (_, y) in ends.items()}, gap)
+        for name, place in places.items():
+            (x, y), look = ends[name], styles[_key(name, styles)]
+            own: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False, "color": look.colour}
+            axes.plot([x, 1], [y, y], lw=0.6, alpha=0.5, **own)
+            axes.plot([1, 1.03, 1.12], [y, place, place], ls=look.dash, lw=1.4, **own)
+            axes.plot([1.12], [place], ls="", marker=look.marker, ms=5, **own)
+            axes.annotate(
+                name, (1.12, place), xycoords="axes fraction", xytext=(5, 0), textcoords="offset points",
+                va="center", fontsize=8, color=TEXT,
+            )  # fmt: skip
+
+
+def apart(heights: dict[str, float], gap: float) -> dict[str, float]:
+    """Return heights between 0 and 1 that are at least a gap apart and in the order of those given, as near to them as
+    that allows in the sum of squares; where there is no room for all, they go beyond 1."""
+    names = sorted(heights, key=lambda name: heights[name])
+    steps = gap * np.arange(len(names))
+    free = isotonic_regression([heights[name] for name in names] - steps).x
+    return dict(zip(names, np.clip(free, 0, max(0, 1 - steps[-1])) + steps, strict=True)) if names else {}
+
+
+def _labelled(axes: Axes) -> dict[str, Line2D]:
+    """Return the lines that have a name, by it; of lines with bars of errors, the line."""
+    handles, names = axes.get_legend_handles_labels()
+    found: list[Any] = [handle[0] if isinstance(handle, tuple) else handle for handle in handles]
+    return dict(zip(names, found, strict=True))
+
+
+def _end(axes: Axes, line: Line2D) -> tuple[float, float]:
+    """Return where a line ends in fractions of its axes."""
+    axes.autoscale_view()
+    points = (axes.transData + axes.transAxes.inverted()).transform(np.column_stack(line.get_data()).astype(float))
+    found = points[np.isfinite(points).all(axis=1)]
+    x, y = found[-1] if len(found) else (1.0, 0.0)
+    return float(np.clip(x, 0, 1)), float(np.clip(y, 0, 1))
+
+
 def legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> None:
     """Put one legend above all panels, entries in the order of the cells."""
-    entries: dict[str, Any] = {}
-    for axes in panels.values():
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    # Styles are those of contenders, or of cells, whose names have neither commas nor spaces.
-    key_of = {label: label if label in styles else label.split(",")[0].split(" ")[0] for label in entries}
-    labels = sorted(entries, key=lambda label: list(styles).index(key_of[label]))
-    shown = [styles[key_of[label]] for label in labels]
+    names = {name for axes in panels.values() for name in axes.get_legend_handles_labels()[1]}
+    labels = sorted(names, key=lambda name: (list(styles).index(_key(name, styles)), name))
+    shown = [styles[_key(label, styles)] for label in labels]
     handles = [Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=5) for look in shown]
     figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), handlelength=3)
+
+
+def _key(name: str, styles: dict[str, Look]) -> str:
+    """Return whose look a line has: a contender's, or a cell's, whose names have neither commas nor spaces."""
+    return name if name in styles else name.split(",")[0].split(" ")[0]
 
 
 def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[str, pd.DataFrame]]:

@@ -6,11 +6,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.records import DECIDED
-from reports.figures.panels import contenders, legend, order, panels_of, thousands
+from reports.figures.panels import contenders, name_lines, order, panels_of, thousands
 from reports.statistics import solve_curve
-from reports.style import TEXT, contender_looks
+from reports.style import BASELINE, contender_looks
 from reports.text import amount
 
+WITHOUT_MEMORY = "without memory"  # the name of the baseline
 MOST_TICKS = 5  # intervals between numbers as wide as 10,000, in a panel
 
 
@@ -29,21 +30,12 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
             axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=contender)
         baseline = results.loc[results["problem"] == problem, "baseline_loss"].dropna()
         if len(baseline):
-            axes.axhline(float(baseline.iloc[0]), color=TEXT, lw=1, ls=(0, (1, 2)))
-            axes.annotate(
-                "baseline: no memory",
-                (1, float(baseline.iloc[0])),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
-                textcoords="offset points",
-                ha="right",
-                fontsize=8,
-            )
+            axes.axhline(float(baseline.iloc[0]), color=BASELINE.colour, lw=1, ls=BASELINE.dash, label=WITHOUT_MEMORY)
         axes.set_yscale("log")
         axes.set(title=problem, xlabel="training steps", ylabel="held-out loss")
         axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(thousands))
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles | {WITHOUT_MEMORY: BASELINE})
     return figure
 
 
@@ -82,5 +74,5 @@ def solve_curves(results: pd.DataFrame) -> Figure:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
         axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value, 0)))
-    legend(figure, panels, styles)
+    name_lines(figure, panels, styles)
     return figure

@@ -5,17 +5,21 @@ import importlib
 import pkgutil
 import re
 import shutil
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import reports.sections
 from reports import style
+from reports.figures.panels import apart, name_lines, panels_of
 from reports.report import write_report
 from tests.reports.layout import faults
 
@@ -132,3 +136,53 @@ def test_without_colours_dashes_and_markers_tell_cells_apart():
     for one, other in combinations(looks, 2):
         assert one.dash != other.dash
         assert one.marker != other.marker
+
+
+@given(st.lists(st.floats(0, 1), max_size=9), st.floats(0.01, 0.1))
+def test_names_stand_apart_in_the_order_of_their_lines_and_no_further_than_needed(heights: list[float], gap: float):
+    given = {str(i): height for i, height in enumerate(heights)}
+    found = apart(given, gap)
+    assert set(found) == set(given)
+    placed = sorted(found, key=lambda name: found[name])
+    assert [given[name] for name in placed] == sorted(heights)
+    assert all(found[b] - found[a] > gap - 1e-9 for a, b in pairwise(placed))
+    assert all(-1e-9 <= place <= 1 + 1e-9 for place in found.values())
+    if all(b - a >= gap for a, b in pairwise(sorted(heights))):
+        assert found == pytest.approx(given, abs=1e-9)
+
+
+def test_names_that_meet_share_what_they_are_moved():
+    assert apart({"a": 0.5, "b": 0.5, "c": 0.9}, 0.1) == pytest.approx({"a": 0.45, "b": 0.55, "c": 0.9})
+    assert apart({"a": 1.0, "b": 1.0}, 0.1) == pytest.approx({"a": 0.9, "b": 1.0})
+    assert apart({}, 0.1) == {}
+
+
+def _two_lines(second: str) -> tuple[Figure, Axes]:
+    figure, panels = panels_of(["one"])
+    axes = panels["one"]
+    axes.plot([0, 1, 2], [0, 3, 1], label="lstm")
+    axes.plot([0, 1], [1, 2], label=second)
+    name_lines(figure, panels, style.looks(["lstm", second]))
+    figure.canvas.draw()
+    return figure, axes
+
+
+def test_lines_are_named_beside_the_panel_at_their_end():
+    figure, axes = _two_lines("gru")
+    places = {text.get_text(): text for text in axes.texts}
+    assert set(places) == {"lstm", "gru"}
+    for name, end in (("lstm", (2, 1)), ("gru", (1, 2))):
+        box = places[name].get_window_extent()
+        assert box.x0 > axes.bbox.x1
+        assert box.x1 < figure.bbox.x1
+        assert (box.y0 + box.y1) / 2 == pytest.approx(axes.transData.transform(end)[1], abs=2)
+    assert not figure.legends
+    plt.close(figure)
+
+
+def test_names_too_long_to_stand_beside_a_panel_stand_in_a_legend():
+    long = "lstm, learning_rate 0.003"
+    figure, axes = _two_lines(long)
+    assert not axes.texts
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lstm", long]
+    plt.close(figure)
