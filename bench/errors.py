@@ -4,24 +4,30 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+# What people write for settings whose names are nothing like it.
+ABBREVIATED = {"lr": "learning_rate", "steps": "max_steps", "units": "hidden_size"}
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be run. The message is one line: what, where, what to do."""
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return " Did you mean 'x'?" for the known names nearest to `name`, else what there is."""
-    known = sorted(known)
-    if not known:
-        return " There is none; a + before the key adds one."
-    matches = difflib.get_close_matches(name, known, n=2)
-    return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else f" There is: {', '.join(known)}."
+def nearest(name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> str:
+    """Return " Did you mean 'x'?" for the names nearest to `name`, of those known and the last parts of dotted ones
+    elsewhere; else what is known."""
+    known, name = sorted(known), ABBREVIATED.get(name, name)
+    names = {dotted.rpartition(".")[2]: dotted for dotted in elsewhere} | {each: each for each in known}
+    matches = [name] if name in names else difflib.get_close_matches(name, names, n=2)
+    if matches:
+        return f" Did you mean {' or '.join(repr(names[match]) for match in matches)}?"
+    return f" There is: {', '.join(known)}." if known else " There is none; a + before the key adds one."
 
 
 def one_line(error: BaseException) -> str:
@@ -63,18 +69,35 @@ def explain(error: Exception) -> str:
         return f"{error.override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
         known = [str(key) for key in cause.parent_node if key != "hydra"]
-        return f"{cause.full_key}: no such key.{nearest(str(cause.key), known)}"
+        elsewhere = [] if "." in str(cause.full_key) else _dotted(cause.parent_node)
+        return f"{cause.full_key}: no such key.{nearest(str(cause.key), known, elsewhere)}"
     if isinstance(cause, OmegaConfBaseException):
         return _one_line(cause)
+    if isinstance(error, ConfigKeyError) and is_dataclass(error.object_type):
+        known = [field.name for field in fields(error.object_type)]
+        return f"{error.full_key}: no such key.{nearest(str(error.key), known)}"
     if isinstance(error, OmegaConfBaseException):
         return _one_line(error)
     match = re.search(r"Ambiguous value for argument '([^']+)'", str(error))
     if match:
         return f"{match[1]}: several values make a sweep; add -m"
+    match = re.search(r"To append to your default list use (\S+)", str(error))
+    if match:
+        return f"{match[1].lstrip('+')}: is added, with a plus; write {match[1]}"
     match = re.search(r"Could not override '([^']+)'", str(error))
     if match:
         return f"{match[1]}: no such key or group; `python -m bench --help` lists what there is"
     return " ".join(str(error).split())
+
+
+def _dotted(node: object, path: str = "") -> Iterator[str]:
+    """Return the full names of all values under a node, but Hydra's own."""
+    if not isinstance(node, DictConfig):
+        yield path
+        return
+    for key in map(str, node):
+        if (path, key) != ("", "hydra"):
+            yield from _dotted(node._get_node(key), f"{path}.{key}" if path else key)
 
 
 def _one_line(error: OmegaConfBaseException) -> str:
