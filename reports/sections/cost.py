@@ -30,7 +30,8 @@ def cost(content: Content) -> str:
         "step_time",
         f"Time of a training step: medians and intervals over rounds, with the ratio to {REFERENCE_CELL} in the same "
         "rounds and the share of the machine's GEMM rate that the cell's matrix products reach. A bar is long for two "
-        "reasons that this share tells apart: more arithmetic, or a kernel that does it slowly.",
+        "reasons that this share tells apart: more arithmetic, or a lower rate of doing it, by a slower kernel or by "
+        "work besides matrix products (gates' activations, peepholes), which is not counted.",
     )
     parts = [
         "## Cost",
@@ -111,10 +112,11 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
 
 
 def split_in_words(cell: str, ratio: Interval, flop_ratio: float, share: float) -> str:
-    """Say what a time ratio is made of: the ratio of arithmetic, which is the architecture's, over the ratio of the
-    rates at which it is done, which is the kernels'. The larger of the two, as a factor, is named as the cause,
-    unless the ratio is hardly different from one or cannot be told from it, or neither of the two is busy with
-    arithmetic: the larger share that they reach of the machine's rate says whether they are."""
+    """Say what a time ratio is made of: the ratio of arithmetic, of matrix products, which is the architecture's, over
+    the ratio of the rates at which it is done, which is the kernels' and that of all other work. The larger of the
+    two, as a factor, is named as the cause, unless the ratio is hardly different from one or cannot be told from it,
+    or neither of the two cells is busy with arithmetic: the larger share that they reach of the machine's rate says
+    whether they are."""
     rate = flop_ratio / ratio.estimate
     said = f"{cell} {ratio.estimate:.2f}× = {flop_ratio:.2f}× the arithmetic at {rate:.2f}× the rate"
     if ratio.low <= 1 <= ratio.high:
@@ -124,9 +126,9 @@ def split_in_words(cell: str, ratio: Interval, flop_ratio: float, share: float) 
     if share < OVERHEAD:
         return f"{said} (both below {OVERHEAD:.0%} of the GEMM rate: not a matter of arithmetic)"
     slower = ratio.estimate > 1
-    architecture = math.log(flop_ratio) if slower else -math.log(flop_ratio)
-    kernel = -math.log(rate) if slower else math.log(rate)
-    cause = "the architecture" if architecture >= kernel else "the kernel, not the architecture"
+    by_arithmetic = math.log(flop_ratio) if slower else -math.log(flop_ratio)
+    by_rate = -math.log(rate) if slower else math.log(rate)
+    cause = "the arithmetic" if by_arithmetic >= by_rate else "the rate, not the arithmetic"
     return f"{said} ({'slower' if slower else 'faster'} because of {cause})"
 
 

@@ -165,12 +165,12 @@ def test_timing_separates_arithmetic_from_implementation(sweep: Path):
     ("low", "ratio", "high", "flops", "share", "says"),
     [
         # 1.2 of 1.5: rate 0.8, so 1.25
-        (1.4, 1.5, 1.6, 1.2, 0.5, "slower because of the kernel, not the architecture"),
-        (1.4, 1.5, 1.6, 1.4, 0.5, "slower because of the architecture"),
-        (1.4, 1.5, 1.6, 0.75, 0.5, "slower because of the kernel, not the architecture"),
-        (0.7, 0.75, 0.8, 0.75, 0.5, "faster because of the architecture"),
+        (1.4, 1.5, 1.6, 1.2, 0.5, "slower because of the rate, not the arithmetic"),
+        (1.4, 1.5, 1.6, 1.4, 0.5, "slower because of the arithmetic"),
+        (1.4, 1.5, 1.6, 0.75, 0.5, "slower because of the rate, not the arithmetic"),
+        (0.7, 0.75, 0.8, 0.75, 0.5, "faster because of the arithmetic"),
         (0.7, 0.75, 0.8, 0.75, 0.03, "both below 10% of the GEMM rate: not a matter of arithmetic"),  # launches
-        (0.4, 0.5, 0.6, 1.0, 0.5, "faster because of the kernel, not the architecture"),
+        (0.4, 0.5, 0.6, 1.0, 0.5, "faster because of the rate, not the arithmetic"),
         (0.9, 1.02, 1.1, 0.75, 0.5, "not distinguishable from 1"),
         (1.01, 1.02, 1.03, 1.0, 0.5, "hardly different"),
     ],
