@@ -15,8 +15,8 @@ from reports.style import TEXT, contender_looks
 
 def reach(results: pd.DataFrame, column: str) -> Figure:
     """Draw what solving took against a task's length or delay (`column`), both logarithmic, a panel for each
-    problem but for that setting: every run a point, medians joined; runs that were not solved lie on
-    the upper edge, hollow."""
+    problem but for that setting: every run a point, medians joined; what was not solved lies on the upper
+    edge, runs hollow."""
     decided = results[results["status"].isin(DECIDED) & results[column].notna()]
     name = column.removeprefix("task.")
     panel = decided["problem"].str.replace(rf", {name} [^,]+", "", regex=True)
@@ -36,10 +36,7 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
             dots: dict[str, Any] = {"ls": "", "marker": look.marker, "ms": 5, "color": look.colour}
             axes.plot(at[solved] * spread, needed[solved], alpha=0.5, **dots)
             axes.plot(at[~solved] * spread, np.full((~solved).sum(), edge), mfc="none", **dots)
-            medians = pd.Series(needed).groupby(at).median()
-            medians = medians[np.isfinite(medians)]
-            if medians.empty:
-                medians = pd.Series({at.max(): edge})
+            medians = pd.Series(needed).groupby(at).median().clip(upper=edge)
             axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=contender)
         log_ticks(axes, "x", here[column])
         log_plain(axes)

@@ -18,7 +18,7 @@ from reports.style import PANEL, TEXT, Look
 
 COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
 SEVERAL = 3  # points, at least, for a line over them
-MOST_NAMES = 10  # of lines beside a panel
+MOST_NAMES = 12  # of lines beside a panel
 LONGEST_NAME = 20  # of a line beside a panel, in letters
 NAME_HEIGHT = 11  # points
 

@@ -25,8 +25,8 @@ def reach(content: Content) -> str:
             figure_section(
                 f"## Reach over {name}",
                 f"reach_{name}",
-                f"What solving takes as the {name} grows: points are runs, lines join medians, hollow marks on "
-                "the dotted line are runs that were not solved within their budget.",
+                f"What solving takes as the {name} grows: points are runs, lines join medians; on the dotted "
+                "line lies what was not solved within its budget, runs hollow.",
             )
         )
         parts += [_solved_by_length(runs, column), _growth(runs, column)]
