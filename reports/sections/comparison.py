@@ -19,6 +19,8 @@ from reports.style import contender_looks, save
 from reports.summary import REFERENCE_CELL, step_times
 
 MOST_ROWS = 40  # of the table of comparisons; the file beside it has all
+COMMON = ("of", "test", "seeds")  # columns that are often the same in all rows
+UNHEARD_OF = 100  # times as much, beyond which a ratio is no longer told
 MOST_PANELS = 6  # of problems in a figure
 CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
 
@@ -41,7 +43,7 @@ def pairs(content: Content) -> str:
         "and bold type mean that the difference is established at 5 %, over all comparisons of this report; all other "
         "numbers may be chance. ≥ and ≤ are bounds, where unsolved runs count as their budget; ~ where both have some.",
     )
-    return "\n\n".join([section, text.table(_rows(shown)), _notes(len(shown) < len(found))])
+    return f"{section}\n\n{_table(shown, len(shown) < len(found))}"
 
 
 def _against_reference(content: Content, problems: list[str], references: dict[str, str]) -> str:
@@ -59,7 +61,7 @@ def _against_reference(content: Content, problems: list[str], references: dict[s
         "interval.",
     )
     published = _beside_publication(content, shown)
-    return "\n\n".join(filter(None, [section, published, text.table(_rows(shown)), _notes(len(shown) < len(found))]))
+    return "\n\n".join(filter(None, [section, published, _table(shown, len(shown) < len(found))]))
 
 
 def _beside_publication(content: Content, found: pd.DataFrame) -> str:
@@ -98,6 +100,15 @@ def _beside_publication(content: Content, found: pd.DataFrame) -> str:
     return f"{text.table(rows)}\n\n{publication.publication['protocol']} Source: {publication.publication['source']}"
 
 
+def _table(shown: pd.DataFrame, cut: bool) -> str:
+    """Tabulate comparisons; what is the same in all rows stands under the table once."""
+    rows = _rows(shown)
+    common = {key: rows[0][key] for key in COMMON if len(rows) > 1 and len({row[key] for row in rows}) == 1}
+    kept = [{key: value for key, value in row.items() if key not in common} for row in rows]
+    said = f"In all rows: {', '.join(f'*{key}* {value}' for key, value in common.items())}. " if common else ""
+    return f"{text.table(kept)}\n\n{said}{_notes(cut)}"
+
+
 def _rows(found: pd.DataFrame) -> list[dict[str, str]]:
     several = found["problem"].nunique() > 1
     rows = []
@@ -118,7 +129,7 @@ def _rows(found: pd.DataFrame) -> list[dict[str, str]]:
                 "seeds": str(row["pairs"]),
                 "needed": text.NONE if needed is None or pd.isna(needed) else f"{int(needed):,}",
                 "could find": text.NONE if row["detectable"] is None or pd.isna(row["detectable"])
-                else f"{row['detectable']:.2g}×",
+                else f"{row['detectable']:.2g}×" if row["detectable"] < UNHEARD_OF else f">{UNHEARD_OF}×",
             }
         )  # fmt: skip
     return rows
