@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from reports.comparisons import between
-from reports.figures.panels import SEVERAL, contenders, legend, log_plain, name_lines, order, panels_of
+from reports.figures.panels import contenders, legend, log_plain, name_lines, order, panels_of, round_ticks, thousands
 from reports.statistics import performance_profile
 from reports.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.text import amount
@@ -76,24 +76,13 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
         axes.set_xscale("log")
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, 0.8), max(high, 1.25))
-        axes.xaxis.set_major_locator(FixedLocator(ratio_ticks(*axes.get_xlim())))
+        axes.xaxis.set_major_locator(FixedLocator(round_ticks(*axes.get_xlim())))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_title(f"{problem}: {here_quantity(comparisons, problem)}", fontsize=9)
     for axes in list(panels.values())[1::2]:
         axes.set_yticklabels([])
     return figure
-
-
-def ratio_ticks(low: float, high: float) -> list[float]:
-    """Return round ratios between two, 1 among them: at least three, if there are as many, of the roundest kind."""
-    ticks: list[float] = [1.0]
-    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
-        found = [digit * 10.0**power for power in range(-6, 7) for digit in digits]
-        ticks = [tick for tick in found if low <= tick <= high]
-        if len(ticks) >= SEVERAL:
-            break
-    return ticks
 
 
 def here_quantity(comparisons: pd.DataFrame, problem: str) -> str:
@@ -121,6 +110,7 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
     for problem, row in zip(problems, grid, strict=True):
         here = summary[(summary["problem"] == problem) & (summary["runs"] > 0)]
         edge = 1.4 * float(here["budget"].max())
+        lowest = min([edge / 2, *(interval.estimate for interval in here["needed"])])
         for name, axes in zip(costs, row, strict=True):
             points = []
             for _, each in here.iterrows():
@@ -145,11 +135,11 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
             axes.set_xscale("log")
             known = [float(line.get_xdata()[0]) for line in axes.lines]  # type: ignore[index, arg-type]
             near = bool(known) and max(known) < 2.5 * min(known)
-            axes.xaxis.set_major_locator(MaxNLocator(3) if near else LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_locator(MaxNLocator(3) if near else FixedLocator(round_ticks(*axes.get_xlim())))
             log_plain(axes)
-            axes.set_ylim(top=1.3 * edge)
+            axes.set_ylim(lowest / 1.4, 1.3 * edge)
             axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value)))
+            axes.xaxis.set_major_formatter(FuncFormatter(_amount_or_plain))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.tick_params(axis="x", labelsize=8)
             axes.set_xlabel(name)
@@ -162,6 +152,10 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
         )  # fmt: skip
     legend(figure, panels, styles)
     return figure
+
+
+def _amount_or_plain(value: float, _: object = None) -> str:
+    return amount(value) if value >= 1e6 else thousands(value)
 
 
 def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:

@@ -86,10 +86,14 @@ def _end(axes: Axes, line: Line2D) -> tuple[float, float]:
 
 def legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> None:
     """Put one legend above all panels, entries in the order of the cells."""
-    names = {name for axes in panels.values() for name in axes.get_legend_handles_labels()[1]}
-    labels = sorted(names, key=lambda name: (list(styles).index(_key(name, styles)), name))
-    shown = [styles[_key(label, styles)] for label in labels]
-    handles = [Line2D([], [], color=look.colour, ls=look.dash, marker=look.marker, ms=5) for look in shown]
+    found = {name: line for axes in panels.values() for name, line in _labelled(axes).items()}
+    labels = sorted(found, key=lambda name: (list(styles).index(_key(name, styles)), name))
+    handles = []
+    for label in labels:
+        look, joined = styles[_key(label, styles)], found[label].get_linestyle() != "None"
+        handles.append(
+            Line2D([], [], color=look.colour, ls=look.dash if joined else "", marker=look.marker, ms=5 if joined else 8)
+        )
     figure.legend(handles, labels, loc="outside upper center", ncols=min(3, len(labels)), handlelength=3)
 
 
@@ -125,6 +129,17 @@ def log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
     axis.set_ticks(ticks)
     axis.set_major_formatter(FuncFormatter(thousands))
     axis.set_minor_formatter(NullFormatter())
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two, both positive: at least three, if there are as many, of the roundest kind."""
+    powers = [10.0**power for power in range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)]
+    ticks: list[float] = []
+    for digits in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9)):
+        ticks = [digit * power for power in powers for digit in digits if low <= digit * power <= high]
+        if len(ticks) >= SEVERAL:
+            break
+    return ticks
 
 
 def thousands(value: float, _: object = None) -> str:

@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from reports.claims import RATIOS, STATISTICS
-from reports.figures.comparison import ratio_ticks
-from reports.figures.panels import log_plain, log_ticks
+from reports.figures.panels import log_plain, log_ticks, round_ticks
 from reports.statistics import Evidence
 from reports.style import PANEL, TEXT, palette
 from reports.verdicts import OPEN, REFUTED, SUPPORTED
@@ -126,7 +125,7 @@ def _set_range(axes: Axes, tests: pd.DataFrame, logarithmic: bool, statistic: st
     if logarithmic:
         axes.set_xscale("log")
         axes.set_xlim(low / FACTOR, high * FACTOR)
-        axes.xaxis.set_major_locator(FixedLocator(ratio_ticks(*axes.get_xlim())))
+        axes.xaxis.set_major_locator(FixedLocator(round_ticks(*axes.get_xlim())))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
         axes.xaxis.set_minor_locator(NullLocator())
     elif statistic == "share_solved":

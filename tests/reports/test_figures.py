@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 import reports.sections
 from reports import style
-from reports.figures.panels import apart, name_lines, panels_of
+from reports.figures.panels import apart, name_lines, panels_of, round_ticks
 from reports.report import write_report
 from tests.reports.layout import faults
 
@@ -186,3 +186,18 @@ def test_names_too_long_to_stand_beside_a_panel_stand_in_a_legend():
     assert not axes.texts
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lstm", long]
     plt.close(figure)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (0.9, 1200, [1, 10, 100, 1000]),
+        (4_000, 35_000, [5_000, 10_000, 20_000]),
+        (0.4, 2.4, [0.5, 1, 2]),
+        (1.2, 4.7, [1.5, 2, 3]),
+        (1.1, 1.35, [1.2]),
+        (9.9e7, 1.01e8, [1e8]),
+    ],
+)
+def test_ticks_are_three_or_more_of_the_roundest_kind(low: float, high: float, ticks: list[float]):
+    assert round_ticks(low, high) == pytest.approx(ticks)
