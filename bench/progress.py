@@ -2,10 +2,12 @@
 
 Progress is read from the store, so it is the same whichever launcher runs the jobs, and wherever."""
 
+import math
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from statistics import fmean
 from time import monotonic
 from typing import Any
 
@@ -20,6 +22,7 @@ from bench.files import Damaged
 from bench.plan import Plan
 from bench.records import FAILED
 from bench.store import RunFolder
+from bench.timing import case_key
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal
@@ -41,8 +44,11 @@ class SweepProgress:
         self._max_steps = {key: config.training.max_steps for key, config in plan.pending.items()}
         self._total = len(plan.configs)
         self._before = self._total - len(plan.pending)
+        self._kinds = {key: f"{case_key(config)} {config.training.max_steps}" for key, config in plan.pending.items()}
         self._finished: dict[str, dict[str, Any]] = {}
+        self._earlier: dict[str, float] = {}  # seconds that runs to be resumed were at already
         self._start = monotonic()
+        self._earlier = {key: record["seconds"] for key, record in self._look().items()}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -92,7 +98,7 @@ class SweepProgress:
                 printable(key.rpartition("-")[0]),
                 f"{step:,}",
                 f"{most:,}",
-                f"{record['loss']:.3g}",
+                f"{record.get('loss', math.nan):.3g}",
                 ", ".join(scores),
                 left,
             )
@@ -122,13 +128,47 @@ class SweepProgress:
         return running
 
     def _left(self, running: dict[str, dict[str, Any]]) -> str:
-        """Estimate the time left from what was done since the start, runs under way counted in part."""
-        parts = sum(record["step"] / self._max_steps[key] for key, record in running.items())
-        done = len(self._finished) + parts
-        if done < 0.5:
+        """Say how long the rest takes, with as many runs side by side as until now."""
+        took = {key: result.get("seconds") or 0.0 for key, result in self._finished.items()}
+        under_way = {key: (record["seconds"], record["step"] / self._max_steps[key]) for key, record in running.items()}
+        so_far = took | {key: seconds for key, (seconds, _) in under_way.items()}
+        spent = sum(seconds - min(seconds, self._earlier.get(key, 0.0)) for key, seconds in so_far.items())
+        left, unknown = run_seconds_left(self._kinds, took, under_way)
+        if spent <= 0 or (left == 0 and unknown):
             return ""
-        seconds = (monotonic() - self._start) * (len(self._folders) - done) / done
-        return f"about {duration(seconds)} left"
+        known = len(self._folders) - len(took) - unknown
+        which = f" for {known:,} of {known + unknown:,} runs" if unknown else ""
+        return f"about {duration(left * (monotonic() - self._start) / spent)} left{which}"
+
+
+def run_seconds_left(
+    kinds: dict[str, str], took: dict[str, float], running: dict[str, tuple[float, float]]
+) -> tuple[float, int]:
+    """Estimate how long the runs take that are not finished, each as long as those of its kind that are, or else as
+    those under way will at most.
+
+    Args:
+        kinds: of each run to do, what it has in common with those that take as long.
+        took: seconds of each finished run.
+        running: of each one under way, its seconds so far and the share of its budget that is spent.
+
+    Returns:
+        Their seconds, one after another; and how many runs are of kinds of which none has got anywhere, not counted.
+    """
+    finished, begun = defaultdict(list), defaultdict(list)
+    for key, seconds in took.items():
+        finished[kinds[key]].append(seconds)
+    for key, (seconds, share) in running.items():
+        if share > 0:
+            begun[kinds[key]].append(seconds / share)
+    known = {kind: fmean(found) for kind, found in (begun | finished).items()}
+    left, unknown = 0.0, 0
+    for key in kinds.keys() - took.keys():
+        if kinds[key] in known:
+            left += max(0.0, known[kinds[key]] - running.get(key, (0.0, 0.0))[0])
+        else:
+            unknown += 1
+    return left, unknown
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -34,7 +34,6 @@ from bench.files import (
     digest,
     force_to_disk,
     naming,
-    parse_json,
     read_bytes,
     read_sealed,
     to_json,
@@ -140,7 +139,7 @@ class RunFolder:
         """Return the newest evaluation of an unfinished run, or None."""
         try:
             lines = read_bytes(self._metrics, METRICS_BYTES).splitlines()
-            return parse_json(lines[-1], self._metrics) if lines else None
+            return parse_records(lines[-1], self._metrics)[0] if lines else None
         except (OSError, Damaged):
             return None
 

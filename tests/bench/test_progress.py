@@ -21,7 +21,9 @@ def begin(sweep: Path, key: str, steps: int) -> RunFolder:
     folder = RunFolder(sweep, key)
     folder.begin(asdict(CONFIG))
     for step in range(0, steps + 1, 10):
-        folder.append({"step": step, "seconds": step / 5, "loss": 0.5 / (step + 1), "score.accuracy": step / 100})
+        folder.append(
+            {"step": step, "samples": step, "seconds": step / 5, "loss": 0.5 / (step + 1), "score.accuracy": step / 100}
+        )
     return folder
 
 
@@ -82,3 +84,52 @@ def test_elsewhere_a_finished_run_is_a_line(tmp_path: Path, monkeypatch):
     said = watched(tmp_path, keys, monkeypatch, terminal=False)
     assert said.splitlines()[0].startswith(f"[1/2] {keys[1]}: unsolved after 20 steps")
     assert len(said.splitlines()) == 1
+
+
+KINDS = {"a0": "a", "a1": "a", "a2": "a", "b0": "b", "b1": "b"}
+
+
+@pytest.mark.parametrize(
+    ("took", "running", "left"),
+    [
+        ({}, {}, (0, 5)),  # nothing is known
+        ({"a0": 30.0}, {}, (60, 2)),  # two more like it, and two that are not
+        ({"a0": 30.0, "a1": 20.0, "b0": 1.0}, {}, (25 + 1, 0)),
+        ({"a0": 30.0}, {"a1": (10.0, 0.1)}, (20 + 30, 2)),  # what is finished says more than what has begun
+        ({}, {"a0": (10.0, 0.5), "b0": (1.0, 0.0)}, (10 + 2 * 20, 2)),  # at its first evaluation a run says nothing
+        ({"a0": 30.0}, {"a1": (40.0, 0.9)}, (30, 2)),  # longer than the one before: about to end
+    ],
+)
+def test_what_is_left_goes_by_runs_of_the_same_kind(took, running, left):
+    assert progress.run_seconds_left(KINDS, took, running) == pytest.approx(left)
+
+
+def test_time_left_counts_runs_side_by_side_and_not_what_was_done_before(tmp_path: Path, monkeypatch):
+    keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(4)]
+    clock = iter([100.0, *[104.0] * 9])
+    monkeypatch.setattr(progress, "monotonic", lambda: next(clock))
+    begin(tmp_path, keys[0], 10)  # at 2 s, by an earlier command
+    look = progress.SweepProgress._look
+
+    def look_and_finish(self: progress.SweepProgress) -> Any:
+        seen = look(self)
+        for key, seconds in ((keys[0], 6.0), (keys[1], 4.0)):
+            result = RESULT | {"run_id": key, "status": "unsolved", "seconds": seconds}
+            begin(tmp_path, key, 20).finish(asdict(CONFIG), result)
+        return seen
+
+    monkeypatch.setattr(progress.SweepProgress, "_look", look_and_finish)
+    said = watched(tmp_path, keys, monkeypatch, terminal=False)
+    # 8 s of runs in 4 s are two at once. Left are two runs of 5 s, as the mean of those finished.
+    assert said.splitlines()[-1].endswith("about 0:05 left"), said
+
+
+def test_a_record_that_is_none_is_not_shown(tmp_path: Path, monkeypatch):
+    keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(2)]
+    begin(tmp_path, keys[0], 10)
+    for wrong in ('{"step": "many"}', "[]", '{"step": 1, "samples": 1}'):
+        begin(tmp_path, keys[1], 0)
+        (tmp_path / "runs" / keys[1] / "metrics.jsonl").write_text(wrong + "\n")
+        first = watched(tmp_path, keys, monkeypatch, terminal=True).split("LAST")[0]
+        assert "lstm-adding-s0" in first
+        assert "lstm-adding-s1" not in first
