@@ -108,7 +108,7 @@ class SweepProgress:
 
     def _look(self) -> dict[str, dict[str, Any]]:
         """Take in newly finished runs; return the newest evaluation of each running one."""
-        running = {}
+        running, news = {}, []
         begun = self._runs.iterdir() if self._runs.is_dir() else ()
         for key in [path.name for path in begun if path.name in self._folders and path.name not in self._finished]:
             folder = self._folders[key]
@@ -118,13 +118,14 @@ class SweepProgress:
                 continue
             if result is not None:
                 self._finished[key] = result
-                if console.is_terminal and result["status"] in FAILED:
-                    console.print(describe(result), markup=False)
-                elif not console.is_terminal:
-                    done = self._before + len(self._finished)
-                    console.print(f"[{done}/{self._total}] {describe(result)}  {self._left({})}", markup=False)
+                news.append(result)
             elif record := folder.read_progress():
                 running[key] = record
+        for number, result in enumerate(news, start=self._before + len(self._finished) - len(news) + 1):
+            if not console.is_terminal:
+                console.print(f"[{number}/{self._total}] {describe(result)}  {self._left(running)}", markup=False)
+            elif result["status"] in FAILED:
+                console.print(describe(result), markup=False)
         return running
 
     def _left(self, running: dict[str, dict[str, Any]]) -> str:
