@@ -123,13 +123,18 @@ def _native_kernels(device: str) -> str | None:
 
 
 def _cpu_name() -> str:
+    """Return the processor's name and what torch takes it for; virtual machines give many generations one name, which
+    family and model tell apart."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:
-        name = ""
-    capability = torch.backends.cpu.get_cpu_capability()
-    return f"{name or platform.processor() or 'unknown'} ({capability})"
+        lines = []
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    name = said.get("model name") or platform.processor() or "unknown"
+    generation = (
+        f", family {said['cpu family']} model {said['model']}" if {"cpu family", "model"} <= said.keys() else ""
+    )
+    return f"{name}{generation} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def _git_commit() -> str | None:

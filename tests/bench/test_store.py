@@ -139,3 +139,12 @@ def test_a_retry_that_was_stopped_is_taken_up_again(tmp_path: Path):
     RunFolder(tmp_path / "scratch", run_id(retry)).set_aside()
     assert run(make_config(tmp_path, retry="failed", seed=1))["status"] == "skipped"
     assert run(retry)["status"] == "failed"
+
+
+def test_the_processor_is_named_with_its_generation(monkeypatch: pytest.MonkeyPatch):
+    core = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: core.format(0) + core.format(1))
+    assert process._cpu_name().startswith("AMD EPYC, family 25 model 17 (")
+    monkeypatch.setattr(Path, "read_text", lambda self: "processor\t: 0\nCPU implementer\t: 0x41\n")
+    monkeypatch.setattr(process.platform, "processor", lambda: "aarch64")
+    assert process._cpu_name().startswith("aarch64 (")
