@@ -18,11 +18,13 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.errors import printable
+from bench.fairness import NO_LIMIT
 from bench.files import Damaged
 from bench.plan import Plan
 from bench.records import FAILED
 from bench.store import RunFolder
 from bench.timing import case_key
+from bench.training import budgeted_steps
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal
@@ -41,10 +43,12 @@ class SweepProgress:
     def __init__(self, plan: Plan) -> None:
         self._folders = {key: RunFolder(plan.sweep, key) for key in plan.pending}
         self._runs = plan.sweep / "runs"
-        self._max_steps = {key: config.training.max_steps for key, config in plan.pending.items()}
+        self._budgets = {key: config.training for key, config in plan.pending.items()}
         self._total = len(plan.configs)
         self._before = self._total - len(plan.pending)
-        self._kinds = {key: f"{case_key(config)} {config.training.max_steps}" for key, config in plan.pending.items()}
+        self._kinds = {
+            key: f"{case_key(config)} {budgeted_steps(config.training)}" for key, config in plan.pending.items()
+        }
         self._finished: dict[str, dict[str, Any]] = {}
         self._earlier: dict[str, float] = {}  # seconds that runs to be resumed were at already
         self._start = monotonic()
@@ -89,15 +93,15 @@ class SweepProgress:
         for title in ("step", "of", "loss", "score", "left at most"):
             table.add_column(title, justify="right", no_wrap=True)
         for key, record in list(running.items())[:MOST_ROWS]:
-            step, most = record["step"], self._max_steps[key]
+            step, most, share = record["step"], budgeted_steps(self._budgets[key]), self._share(key, record)
             scores = [
                 f"{name.partition('.')[2]} {value:.3g}" for name, value in record.items() if _is_score(name, value)
             ]
-            left = duration(record["seconds"] * (most - step) / step) if step else ""
+            left = duration(record["seconds"] * (1 - share) / share) if share else ""
             table.add_row(
                 printable(key.rpartition("-")[0]),
                 f"{step:,}",
-                f"{most:,}",
+                f"{most:,}" if most < NO_LIMIT else "",
                 f"{record.get('loss', math.nan):.3g}",
                 ", ".join(scores),
                 left,
@@ -128,10 +132,16 @@ class SweepProgress:
                 console.print(describe(result), markup=False)
         return running
 
+    def _share(self, key: str, record: dict[str, Any]) -> float:
+        """Return the share of its budget, of steps or of seconds, that a run has spent; 0 before its first step."""
+        training = self._budgets[key]
+        by_time = record["seconds"] / training.max_seconds if training.max_seconds else 0.0
+        return min(1.0, max(record["step"] / budgeted_steps(training), by_time)) if record["step"] else 0.0
+
     def _left(self, running: dict[str, dict[str, Any]]) -> str:
         """Say how long the rest takes, with as many runs side by side as until now."""
         took = {key: result.get("seconds") or 0.0 for key, result in self._finished.items()}
-        under_way = {key: (record["seconds"], record["step"] / self._max_steps[key]) for key, record in running.items()}
+        under_way = {key: (record["seconds"], self._share(key, record)) for key, record in running.items()}
         so_far = took | {key: seconds for key, (seconds, _) in under_way.items()}
         spent = sum(seconds - min(seconds, self._earlier.get(key, 0.0)) for key, seconds in so_far.items())
         left, unknown = run_seconds_left(self._kinds, took, under_way)

@@ -1,7 +1,7 @@
 """What is shown while a sweep runs: read from the store, whoever runs it."""
 
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from bench import progress
+from bench.fairness import NO_LIMIT
 from bench.store import RunFolder
 from tests.bench.conftest import make_config
 
@@ -27,11 +28,13 @@ def begin(sweep: Path, key: str, steps: int) -> RunFolder:
     return folder
 
 
-def watched(sweep: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, before: int = 0) -> str:
+def watched(
+    sweep: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, before: int = 0, config: Any = CONFIG
+) -> str:
     """What is said of runs that are where they are now."""
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None, highlight=False)
     monkeypatch.setattr(progress, "console", console)
-    plan: Any = SimpleNamespace(sweep=sweep, pending=dict.fromkeys(keys, CONFIG), configs=range(len(keys) + before))
+    plan: Any = SimpleNamespace(sweep=sweep, pending=dict.fromkeys(keys, config), configs=range(len(keys) + before))
     shown: list[Any] = []
     live = progress.Live
     monkeypatch.setattr(live, "update", lambda self, view, **_: shown.append(view))
@@ -65,6 +68,16 @@ def test_a_terminal_shows_each_running_run_and_what_became_of_the_others(tmp_pat
     assert rows["lstm-adding-s1"] == ["0", "20", "0.5", "accuracy", "0"]  # nothing is known yet of how long it takes
     assert f"{keys[3]}: failed: no such thing" in said
     assert "lstm-adding-s0" not in last  # what is running is not left on the screen
+
+
+def test_a_budget_of_seconds_is_one(tmp_path: Path, monkeypatch):
+    training = replace(CONFIG.training, max_steps=NO_LIMIT, max_seconds=8.0)
+    begin(tmp_path, "lstm-adding-s0-0123456789", 10)  # which takes 2 s
+    first = watched(
+        tmp_path, ["lstm-adding-s0-0123456789"], monkeypatch, terminal=True, config=replace(CONFIG, training=training)
+    ).split("LAST")[0]
+    row = next(line.split() for line in first.splitlines() if line.strip().startswith("lstm-adding"))
+    assert row == ["lstm-adding-s0", "10", "0.0455", "accuracy", "0.1", "0:06"]
 
 
 def test_many_running_runs_are_counted(tmp_path: Path, monkeypatch):
