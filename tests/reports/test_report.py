@@ -39,6 +39,21 @@ def test_the_headline_says_what_was_stored(sweep: Path):
     assert "Nothing here was measured on a GPU" in report
 
 
+def test_what_all_comparisons_share_is_said_once(sweep: Path):
+    """And what only some do, in their rows."""
+    report = write_report([sweep]).path.read_text()
+    header = next(line for line in report.splitlines() if line.startswith("| problem   | cells"))
+    assert not {"of", "seeds"} & {title.strip() for title in header.split("|")}
+    said = next(line for line in report.splitlines() if line.startswith("In all rows: "))
+    assert "*of* steps to solve" in said
+    assert "*seeds* 3" in said
+    write_run(sweep, "lstm", "copy", 3, 700)
+    write_run(sweep, "gru", "copy", 3, 350)
+    report = write_report([sweep]).path.read_text()
+    header = next(line for line in report.splitlines() if line.startswith("| problem   | cells"))
+    assert "seeds" in {title.strip() for title in header.split("|")}
+
+
 def test_the_same_files_give_the_same_bytes(sweep: Path, tmp_path: Path):
     def digest(folder: Path) -> dict[str, str]:
         write_report([sweep], folder)
