@@ -5,7 +5,7 @@ Progress is read from the store, so it is the same whichever launcher runs the j
 import math
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from statistics import fmean
 from time import monotonic
@@ -50,6 +50,9 @@ class SweepProgress:
             key: f"{case_key(config)} {budgeted_steps(config.training)}" for key, config in plan.pending.items()
         }
         self._finished: dict[str, dict[str, Any]] = {}
+        self._to_do = Counter(self._kinds.values())
+        self._took: dict[str, list[float]] = defaultdict(list)  # seconds of finished runs, by kind
+        self._spent = 0.0  # seconds of these, by this command and those beside it
         self._earlier: dict[str, float] = {}  # seconds that runs to be resumed were at already
         self._start = monotonic()
         self._earlier = {key: record["seconds"] for key, record in self._look().items()}
@@ -121,13 +124,14 @@ class SweepProgress:
             except Damaged:  # its run will see to it
                 continue
             if result is not None:
-                self._finished[key] = result
+                self._count(key, result)
                 news.append(result)
             elif record := folder.read_progress():
                 running[key] = record
+        left = self._left(running) if news and not console.is_terminal else ""
         for number, result in enumerate(news, start=self._before + len(self._finished) - len(news) + 1):
             if not console.is_terminal:
-                console.print(f"[{number}/{self._total}] {describe(result)}  {self._left(running)}", markup=False)
+                console.print(f"[{number}/{self._total}] {describe(result)}  {left}", markup=False)
             elif result["status"] in FAILED:
                 console.print(describe(result), markup=False)
         return running
@@ -138,48 +142,51 @@ class SweepProgress:
         by_time = record["seconds"] / training.max_seconds if training.max_seconds else 0.0
         return min(1.0, max(record["step"] / budgeted_steps(training), by_time)) if record["step"] else 0.0
 
+    def _count(self, key: str, result: dict[str, Any]) -> None:
+        """Take in how a run ended, and what it took."""
+        seconds = result.get("seconds") or 0.0
+        self._finished[key] = result
+        self._to_do[self._kinds[key]] -= 1
+        self._took[self._kinds[key]].append(seconds)
+        self._spent += self._since_start(key, seconds)
+
+    def _since_start(self, key: str, seconds: float) -> float:
+        return seconds - min(seconds, self._earlier.get(key, 0.0))
+
     def _left(self, running: dict[str, dict[str, Any]]) -> str:
         """Say how long the rest takes, with as many runs side by side as until now."""
-        took = {key: result.get("seconds") or 0.0 for key, result in self._finished.items()}
-        under_way = {key: (record["seconds"], self._share(key, record)) for key, record in running.items()}
-        so_far = took | {key: seconds for key, (seconds, _) in under_way.items()}
-        spent = sum(seconds - min(seconds, self._earlier.get(key, 0.0)) for key, seconds in so_far.items())
-        left, unknown = run_seconds_left(self._kinds, took, under_way)
+        spent = self._spent + sum(self._since_start(key, record["seconds"]) for key, record in running.items())
+        under_way = [(self._kinds[key], record["seconds"], self._share(key, record)) for key, record in running.items()]
+        left, unknown = run_seconds_left(self._to_do, self._took, under_way)
         if spent <= 0 or (left == 0 and unknown):
             return ""
-        known = len(self._folders) - len(took) - unknown
-        which = f" for {known:,} of {known + unknown:,} runs" if unknown else ""
+        to_do = self._to_do.total()
+        which = f" for {to_do - unknown:,} of {to_do:,} runs" if unknown else ""
         return f"about {duration(left * (monotonic() - self._start) / spent)} left{which}"
 
 
 def run_seconds_left(
-    kinds: dict[str, str], took: dict[str, float], running: dict[str, tuple[float, float]]
+    to_do: Mapping[str, int], took: Mapping[str, list[float]], running: list[tuple[str, float, float]]
 ) -> tuple[float, int]:
     """Estimate how long the runs take that are not finished, each as long as those of its kind that are, or else as
     those under way will at most.
 
     Args:
-        kinds: of each run to do, what it has in common with those that take as long.
-        took: seconds of each finished run.
-        running: of each one under way, its seconds so far and the share of its budget that is spent.
+        to_do: how many runs of each kind are not finished, those under way among them. Runs of a kind take as long.
+        took: seconds of the finished runs of each kind.
+        running: of each run under way its kind, its seconds so far and the share of its budget that is spent.
 
     Returns:
         Their seconds, one after another; and how many runs are of kinds of which none has got anywhere, not counted.
     """
-    finished, begun = defaultdict(list), defaultdict(list)
-    for key, seconds in took.items():
-        finished[kinds[key]].append(seconds)
-    for key, (seconds, share) in running.items():
+    begun = defaultdict(list)
+    for kind, seconds, share in running:
         if share > 0:
-            begun[kinds[key]].append(seconds / share)
-    known = {kind: fmean(found) for kind, found in (begun | finished).items()}
-    left, unknown = 0.0, 0
-    for key in kinds.keys() - took.keys():
-        if kinds[key] in known:
-            left += max(0.0, known[kinds[key]] - running.get(key, (0.0, 0.0))[0])
-        else:
-            unknown += 1
-    return left, unknown
+            begun[kind].append(seconds / share)
+    known = {kind: fmean(found) for kind, found in (begun | dict(took)).items()}
+    left = sum(known.get(kind, 0.0) * count for kind, count in to_do.items())
+    left -= sum(min(seconds, known[kind]) for kind, seconds, _ in running if kind in known)
+    return left, sum(count for kind, count in to_do.items() if kind not in known)
 
 
 def describe(result: dict[str, Any]) -> str:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from reports.comparisons import between
-from reports.figures.panels import contenders, legend, log_plain, name_lines, order, panels_of, round_ticks, thousands
+from reports.figures.panels import contenders, legend, log_plain, log_round, name_lines, order, panels_of, thousands
 from reports.statistics import performance_profile
 from reports.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.text import amount
@@ -76,9 +76,7 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
         axes.set_xscale("log")
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, 0.8), max(high, 1.25))
-        axes.xaxis.set_major_locator(FixedLocator(round_ticks(*axes.get_xlim())))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-        axes.xaxis.set_minor_locator(NullLocator())
+        log_round(axes, lambda value: f"{value:g}×")
         axes.set_title(f"{problem}: {here_quantity(comparisons, problem)}", fontsize=9)
     for axes in list(panels.values())[1::2]:
         axes.set_yticklabels([])
@@ -132,15 +130,10 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
             front = [p for p in sorted(points) if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)]
             if len(front) > 1:
                 axes.step(*zip(*front, strict=True), where="post", color=TEXT, lw=0.8, ls=(0, (4, 2)), zorder=0)
-            axes.set_xscale("log")
-            known = [float(line.get_xdata()[0]) for line in axes.lines]  # type: ignore[index, arg-type]
-            near = bool(known) and max(known) < 2.5 * min(known)
-            axes.xaxis.set_major_locator(MaxNLocator(3) if near else FixedLocator(round_ticks(*axes.get_xlim())))
             log_plain(axes)
             axes.set_ylim(lowest / 1.4, 1.3 * edge)
             axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-            axes.xaxis.set_major_formatter(FuncFormatter(_amount_or_plain))
-            axes.xaxis.set_minor_locator(NullLocator())
+            log_round(axes, lambda value: amount(value) if value >= 1e6 else thousands(value))
             axes.tick_params(axis="x", labelsize=8)
             axes.set_xlabel(name)
             panels[f"{problem}{name}"] = axes
@@ -152,10 +145,6 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
         )  # fmt: skip
     legend(figure, panels, styles)
     return figure
-
-
-def _amount_or_plain(value: float, _: object = None) -> str:
-    return amount(value) if value >= 1e6 else thousands(value)
 
 
 def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:

@@ -1,7 +1,7 @@
 """Axes side by side, their names and their ticks: what all figures are made of."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from scipy.optimize import isotonic_regression
 
 from reports.load import natural
@@ -129,6 +129,16 @@ def log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
     axis.set_ticks(ticks)
     axis.set_major_formatter(FuncFormatter(thousands))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_round(axes: Axes, say: Callable[[float], str]) -> None:
+    """Scale the horizontal axis, whose range is settled, logarithmically with round ticks, or where it is too short for
+    these with some."""
+    axes.set_xscale("log")
+    ticks = round_ticks(*axes.get_xlim())
+    axes.xaxis.set_major_locator(FixedLocator(ticks) if len(ticks) >= SEVERAL else MaxNLocator(SEVERAL))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def round_ticks(low: float, high: float) -> list[float]:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter
 
 from reports.claims import RATIOS, STATISTICS
-from reports.figures.panels import log_plain, log_ticks, round_ticks
+from reports.figures.panels import log_plain, log_round, log_ticks
 from reports.statistics import Evidence
 from reports.style import PANEL, TEXT, palette
 from reports.verdicts import OPEN, REFUTED, SUPPORTED
@@ -125,9 +125,7 @@ def _set_range(axes: Axes, tests: pd.DataFrame, logarithmic: bool, statistic: st
     if logarithmic:
         axes.set_xscale("log")
         axes.set_xlim(low / FACTOR, high * FACTOR)
-        axes.xaxis.set_major_locator(FixedLocator(round_ticks(*axes.get_xlim())))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
-        axes.xaxis.set_minor_locator(NullLocator())
+        log_round(axes, lambda value: f"{value:g}×")
     elif statistic == "share_solved":
         axes.set_xlim(-MARGIN, 1 + MARGIN)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))

@@ -128,11 +128,16 @@ def _rows(found: pd.DataFrame) -> list[dict[str, str]]:
                 else text.p_value(row["log_rank"]).removeprefix("p").removeprefix("="),
                 "seeds": str(row["pairs"]),
                 "needed": text.NONE if needed is None or pd.isna(needed) else f"{int(needed):,}",
-                "could find": text.NONE if row["detectable"] is None or pd.isna(row["detectable"])
-                else f"{row['detectable']:.2g}×" if row["detectable"] < UNHEARD_OF else f">{UNHEARD_OF}×",
+                "could find": _could_find(row["detectable"]),
             }
         )  # fmt: skip
     return rows
+
+
+def _could_find(ratio: float | None) -> str:
+    if ratio is None or pd.isna(ratio):
+        return text.NONE
+    return f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×"
 
 
 def _notes(cut: bool) -> str:

@@ -1,6 +1,7 @@
 """What is shown while a sweep runs: read from the store, whoever runs it."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,13 +29,12 @@ def begin(sweep: Path, key: str, steps: int) -> RunFolder:
     return folder
 
 
-def watched(
-    sweep: Path, keys: list[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, before: int = 0, config: Any = CONFIG
-) -> str:
-    """What is said of runs that are where they are now."""
+def watched(sweep: Path, keys: Iterable[str], monkeypatch: pytest.MonkeyPatch, terminal: bool, before: int = 0) -> str:
+    """What is said of runs that are where they are now: of keys, or of keys with configurations."""
+    pending = keys if isinstance(keys, dict) else dict.fromkeys(keys, CONFIG)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None, highlight=False)
     monkeypatch.setattr(progress, "console", console)
-    plan: Any = SimpleNamespace(sweep=sweep, pending=dict.fromkeys(keys, config), configs=range(len(keys) + before))
+    plan: Any = SimpleNamespace(sweep=sweep, pending=pending, configs=range(len(pending) + before))
     shown: list[Any] = []
     live = progress.Live
     monkeypatch.setattr(live, "update", lambda self, view, **_: shown.append(view))
@@ -71,11 +71,9 @@ def test_a_terminal_shows_each_running_run_and_what_became_of_the_others(tmp_pat
 
 
 def test_a_budget_of_seconds_is_one(tmp_path: Path, monkeypatch):
-    training = replace(CONFIG.training, max_steps=NO_LIMIT, max_seconds=8.0)
+    config = replace(CONFIG, training=replace(CONFIG.training, max_steps=NO_LIMIT, max_seconds=8.0))
     begin(tmp_path, "lstm-adding-s0-0123456789", 10)  # which takes 2 s
-    first = watched(
-        tmp_path, ["lstm-adding-s0-0123456789"], monkeypatch, terminal=True, config=replace(CONFIG, training=training)
-    ).split("LAST")[0]
+    first = watched(tmp_path, {"lstm-adding-s0-0123456789": config}, monkeypatch, terminal=True).split("LAST")[0]
     row = next(line.split() for line in first.splitlines() if line.strip().startswith("lstm-adding"))
     assert row == ["lstm-adding-s0", "10", "0.0455", "accuracy", "0.1", "0:06"]
 
@@ -99,22 +97,32 @@ def test_elsewhere_a_finished_run_is_a_line(tmp_path: Path, monkeypatch):
     assert len(said.splitlines()) == 1
 
 
-KINDS = {"a0": "a", "a1": "a", "a2": "a", "b0": "b", "b1": "b"}
-
-
 @pytest.mark.parametrize(
-    ("took", "running", "left"),
+    ("to_do", "took", "running", "left"),
     [
-        ({}, {}, (0, 5)),  # nothing is known
-        ({"a0": 30.0}, {}, (60, 2)),  # two more like it, and two that are not
-        ({"a0": 30.0, "a1": 20.0, "b0": 1.0}, {}, (25 + 1, 0)),
-        ({"a0": 30.0}, {"a1": (10.0, 0.1)}, (20 + 30, 2)),  # what is finished says more than what has begun
-        ({}, {"a0": (10.0, 0.5), "b0": (1.0, 0.0)}, (10 + 2 * 20, 2)),  # at its first evaluation a run says nothing
-        ({"a0": 30.0}, {"a1": (40.0, 0.9)}, (30, 2)),  # longer than the one before: about to end
+        ({"a": 3, "b": 2}, {}, [], (0, 5)),  # nothing is known
+        ({"a": 2, "b": 2}, {"a": [30.0]}, [], (60, 2)),  # two more like it, and two that are not
+        ({"a": 1, "b": 1}, {"a": [30.0, 20.0], "b": [1.0]}, [], (25 + 1, 0)),
+        # What is finished says more than what has begun.
+        ({"a": 2, "b": 2}, {"a": [30.0]}, [("a", 10.0, 0.1)], (20 + 30, 2)),
+        # At its first evaluation a run says nothing.
+        ({"a": 3, "b": 2}, {}, [("a", 10.0, 0.5), ("b", 1.0, 0.0)], (10 + 2 * 20, 2)),
+        # Longer than the one before: about to end.
+        ({"a": 2, "b": 2}, {"a": [30.0]}, [("a", 40.0, 0.9)], (30, 2)),
     ],
 )
-def test_what_is_left_goes_by_runs_of_the_same_kind(took, running, left):
-    assert progress.run_seconds_left(KINDS, took, running) == pytest.approx(left)
+def test_what_is_left_goes_by_runs_of_the_same_kind(to_do, took, running, left):
+    assert progress.run_seconds_left(to_do, took, running) == pytest.approx(left)
+
+
+def test_runs_of_which_nothing_is_known_are_said_not_to_be_counted(tmp_path: Path, monkeypatch):
+    long = replace(CONFIG, training=replace(CONFIG.training, max_steps=2000))
+    keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(5)]
+    begin(tmp_path, keys[0], 20).finish(asdict(CONFIG), RESULT | {"run_id": keys[0], "status": "unsolved"})
+    pending = dict.fromkeys(keys[:2], CONFIG) | dict.fromkeys(keys[2:], long)
+    look = progress.SweepProgress._look
+    monkeypatch.setattr(progress.SweepProgress, "_look", lambda self: look(self) if hasattr(self, "_stop") else {})
+    assert watched(tmp_path, pending, monkeypatch, terminal=False).rstrip().endswith(" left for 1 of 4 runs")
 
 
 def test_time_left_counts_runs_side_by_side_and_not_what_was_done_before(tmp_path: Path, monkeypatch):
