@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from bench.asked import read_asked
 from bench.errors import one_line, printable
 from bench.fairness import selected_settings
 from bench.files import Damaged, open_plain, write_atomic
@@ -120,9 +121,16 @@ TABLE_BYTES = 8 << 30
 MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could have written here
 
 
-def results_frame(runs: list[StoredRun]) -> pd.DataFrame:
-    """Return a row a run: `RESULT_TYPES`, then every cell, task and training setting, then final scores."""
-    rows = [{**_result_row(run), **settings_columns(run.config)} for run in runs]
+def results_frame(runs: list[StoredRun], report: dict[str, Any] | None = None) -> pd.DataFrame:
+    """Return a row a run: `RESULT_TYPES`, then every cell, task and training setting, the classes of cell and task,
+    then final scores.
+
+    Args:
+        runs: finished ones.
+        report: what the sweep was last asked to compare and select, of `bench.asked.Asked`; None: what each run's
+            configuration says of it.
+    """
+    rows = [{**_result_row(run, report or _report_of(run.config)), **settings_columns(run.config)} for run in runs]
     return with_types(pd.DataFrame(rows), RESULT_TYPES)
 
 
@@ -169,7 +177,7 @@ def write_frames(sweep: Path) -> list[str]:
         What is wrong with the runs that had to be left out.
     """
     runs, wrong = read_runs(sweep)
-    write_parquet(sweep / "results.parquet", results_frame(runs))
+    write_parquet(sweep / "results.parquet", results_frame(runs, read_asked(sweep).report))
     write_parquet(sweep / "curves.parquet", curves_frame(runs))
     readings = diagnostics_frame(runs)
     if len(readings):
@@ -274,22 +282,27 @@ def _who(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def _result_row(run: StoredRun) -> dict[str, Any]:
+def _report_of(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a run's own configuration says of how its sweep is reported."""
+    return {**(config.get("tuning") or {}), "reference": config.get("reference")}
+
+
+def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:
     config, result = run.config, run.result
     scores = {key: value for key, value in result.items() if key.startswith("final_score.")}
-    tuning = config.get("tuning") or {}
-    selection = tuning.get("selection_seeds") or []
+    selection = report.get("selection_seeds") or []
     return {
         **_who(run),
         "selection": config["seed"] in selection,
-        "tuned": ",".join(selected_settings(selection, tuning.get("search") or {})),
-        "reference": json.dumps(config.get("reference") or {}),
+        "tuned": ",".join(selected_settings(selection, report.get("search") or ())),
+        "reference": json.dumps(report.get("reference") or {}),
         **{key: result.get(key) for key in RESULT_TYPES if key in result},
         "hidden_size": config["cell"].get("hidden_size"),
         "learning_rate": config["training"]["learning_rate"],
         "device": config["device"],
         "dtype": config["dtype"],
         "environment": json.dumps(result.get("environment", {})),
+        **{f"{group}._target_": config[group].get("_target_") for group in ("cell", "task")},
         **scores,
         **{
             f"at_{at['factor']}x.{name}": value

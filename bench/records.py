@@ -113,9 +113,31 @@ def _is_tuning(found: Any) -> bool:
     return found is None or (
         isinstance(found, dict)
         and isinstance(found.get("selection_seeds"), list | None)
-        and isinstance(found.get("search"), dict | None)
+        and isinstance(found.get("search"), dict | list | None)
         and all(_is(seed, int) for seed in found.get("selection_seeds") or [])
-        and all(isinstance(key, str) for key in found.get("search") or {})
+        and all(isinstance(key, str) for key in found.get("search") or ())
+    )
+
+
+def is_asked(found: Any) -> bool:
+    """Tell whether a value is what a sweep's command asks of its report: a reference, and what selects settings."""
+    return _is_tuning(found) and isinstance(found, dict) and isinstance(found.get("reference"), dict)
+
+
+def is_planned(found: Any) -> bool:
+    """Tell whether a value holds planned runs: cell, task and seed of each, by run_id."""
+
+    def is_name(text: object) -> bool:
+        return isinstance(text, str) and re.fullmatch(NAME, text) is not None
+
+    return isinstance(found, dict) and all(
+        is_name(key)
+        and isinstance(about, list)
+        and len(about) == 3
+        and is_name(about[0])
+        and is_name(about[1])
+        and _is(about[2], int)
+        for key, about in found.items()
     )
 
 

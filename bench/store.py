@@ -10,7 +10,7 @@
   curves.parquet                a row an evaluation and metric
   diagnostics.parquet           a row a point of what looks inside found
   timing.parquet                a row a measurement of the timing study
-  sweep.json                    the commands that were given
+  sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.asked)
   rules.yaml                    what is put to the test, and its rules, as they were before the runs
   claims/                       who works on what just now
   set_aside/                    folders of runs that were damaged, or that were asked for again
@@ -28,7 +28,7 @@ from typing import Any
 
 import yaml
 
-from bench.errors import ConfigError, printable
+from bench.errors import ConfigError
 from bench.files import (
     Damaged,
     digest,
@@ -262,33 +262,20 @@ def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
     return runs, wrong
 
 
-def record_command(sweep: Path, command: str) -> None:
-    """Remember a command that was given for this sweep, once.
-
-    Raises:
-        ConfigError: the folder belongs to a newer version.
-        OSError: it cannot be written.
-    """
-    commands = read_commands(sweep)
-    if command not in commands:
-        write_sealed(sweep / "sweep.json", {"format": FORMAT, "commands": [*commands, command]})
-
-
-def read_commands(sweep: Path) -> list[str]:
-    """Return the commands given for this sweep, oldest first; none if the file was damaged.
-
-    Raises:
-        ConfigError: the folder belongs to a newer version.
-    """
-    path = sweep / "sweep.json"
-    try:
-        stored = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
-    except (OSError, Damaged):
-        return []
-    if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
-        raise _newer(sweep, stored["format"])
-    commands = stored.get("commands")
-    return [" ".join(printable(str(command)).split()) for command in commands] if isinstance(commands, list) else []
+def unfinished_runs(sweep: Path) -> dict[str, list[Any]]:
+    """Return cell, task and seed of the runs that were begun and have no result, by run_id."""
+    found = {}
+    for folder in sweep.glob("runs/*/"):
+        path = folder / "config.yaml"
+        if (folder / "result.json").exists():
+            continue
+        try:
+            config = parse_yaml(_read(path, CONFIG_BYTES), path)
+            check_config(config, path)
+        except Damaged:
+            continue  # it was just being begun, or is no run's folder
+        found[folder.name] = [config["cell"]["name"], config["task"]["name"], config["seed"]]
+    return found
 
 
 def _read(path: Path, at_most: int) -> bytes:

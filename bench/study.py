@@ -19,7 +19,7 @@ from bench.progress import console, counting
 from bench.records import FAILED
 from bench.store import RunFolder
 from bench.targets import load_target
-from bench.timing import case_key, group_key, measure
+from bench.timing import LEAST_ROUNDS, case_key, group_key, measure
 from cells import Cell
 
 
@@ -101,15 +101,18 @@ def _other_forms(config: Config) -> Iterator[Config]:
 
 
 def _unmeasured(configs: Iterable[Config], stored: pd.DataFrame) -> dict[str, list[Config]]:
-    """Return the groups in which some case lacks measurements, each with all its cases, old and new."""
+    """Return the groups in which some case lacks rounds that are asked for, each with all its cases, old and new."""
     groups: dict[str, dict[str, Config]] = defaultdict(dict)
     for config in configs:
         groups[group_key(config)][case_key(config)] = config
     todo = {}
     for group, cases in groups.items():
-        measured = set(stored.loc[stored["group"] == group, "case"])
-        if not set(cases) <= measured:
-            some = next(iter(cases.values()))
+        some = next(iter(cases.values()))
+        rounds = stored[stored["group"] == group].groupby("case")["round"].max() + 1
+        # A case that takes long may stop after its third round, where that is allowed.
+        wanted = some.timing.rounds if some.timing.max_seconds is None else min(some.timing.rounds, LEAST_ROUNDS)
+        measured = set(rounds.index)
+        if not set(cases) <= set(rounds.index[rounds >= wanted]):
             before = [replace(some, cell=loads(case)["cell"]) for case in sorted(measured - set(cases))]
             todo[group] = [*cases.values(), *before]
     return todo

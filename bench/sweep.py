@@ -13,6 +13,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from bench.asked import record_asked
 from bench.claims import Claim, claimed
 from bench.config import RETRY
 from bench.errors import ConfigError, printable
@@ -26,7 +27,7 @@ from bench.progress import SweepProgress, console, describe, planning
 from bench.records import FAILED
 from bench.rules import RULES_FILE, fix_claims
 from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
-from bench.store import RunFolder, record_command
+from bench.store import RunFolder
 from bench.study import time_cells
 from bench.tracking import track_report
 from bench.worker import close_worker
@@ -63,7 +64,7 @@ class SweepCallback(Callback):
             prepare_launcher(config.hydra.launcher)
         _check_writable(self.plan.sweep)
         note_left(len(self.plan.pending))
-        record_command(self.plan.sweep, command_line())
+        _record_asked(self.plan)
         _fix_claims(self.plan)
         _set_aside_retried(self.plan)
         print(_announce(self.plan), flush=True)
@@ -93,6 +94,16 @@ class SweepCallback(Callback):
 
     on_run_start = on_multirun_start
     on_run_end = on_multirun_end
+
+
+def _record_asked(plan: Plan) -> None:
+    """Keep what this command asks for: the report, and who looks for what is missing in it, go by that."""
+    configs = [*plan.configs.values(), *plan.timed.values()]
+    asked = [(config.reference, config.tuning.selection_seeds, list(config.tuning.search)) for config in configs]
+    alike = all(each == asked[0] for each in asked)  # else each run's configuration says it
+    report = dict(zip(("reference", "selection_seeds", "search"), asked[0], strict=True)) if alike else None
+    runs = {key: [config.cell["name"], config.task["name"], config.seed] for key, config in plan.configs.items()}
+    record_asked(plan.sweep, command_line(), report, runs)
 
 
 def _set_aside_retried(plan: Plan) -> None:

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from reports.load import varying
+from reports.naming import varying
 from reports.selection import scores
 
 

@@ -6,11 +6,12 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from bench.asked import read_asked
 from bench.errors import nearest, printable
 from bench.files import Damaged
 from bench.frames import RESULT_TYPES, read_parquet
 from bench.records import FAILED
-from bench.store import RunFolder, StoredRun, read_commands
+from bench.store import RunFolder, StoredRun
 from reports.load import LoadError
 
 MOST_NAMED = 4  # cells, tasks or seeds of a sweep
@@ -126,7 +127,7 @@ def _describe(folder: RunFolder, run: StoredRun) -> str:
         }
         for record in kept
     ]
-    commands = [command for command in read_commands(folder.path.parents[1]) if "python -m bench" in command]
+    commands = [command for command in read_asked(folder.path.parents[1]).commands if "python -m bench" in command]
     narrowed = f" cell={config['cell']['name']} task={config['task']['name']} seed={config['seed']}"
     parts = [
         f"{folder.path.name}, of sweep {printable(str(config['name']))}, seed {config['seed']}",

@@ -1,14 +1,12 @@
-"""Reading stored sweeps into frames, and naming what is compared in them."""
+"""Reading stored sweeps into frames."""
 
-import contextlib
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from bench.asked import Asked, read_asked
 from bench.errors import ConfigError, one_line
 from bench.files import Damaged
 from bench.frames import (
@@ -21,21 +19,17 @@ from bench.frames import (
     read_parquet,
     results_frame,
 )
+from bench.records import DECIDED
 from bench.rules import RULES_FILE
-from bench.store import read_commands, read_runs
+from bench.store import read_runs, unfinished_runs
 from reports.claims import Claims, read_claims
+from reports.naming import with_names
 from reports.selection import select, tuned
-from reports.spending import BY_BUDGET, add_spending, has_other_budget
+from reports.spending import add_spending
 
 
 class LoadError(ValueError):
     """A folder that holds no results. The message is one line."""
-
-
-# Settings of tasks that are no part of the problem, but of how it is gone about: they name contenders.
-METHODS = ("task.strategy",)
-# Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
-OF_TASK = ("cell.hidden_size", "cell.longest_memory")
 
 
 @dataclass(frozen=True)
@@ -54,6 +48,8 @@ class Stored:
         commands: that were given, in order.
         wrong: what is damaged, and so left out.
         claims: what the sweep puts to the test, of the first one that does.
+        missing: cell, task and seed of runs that were planned or begun and have no outcome.
+        repeats: how many runs were left out since they repeat another one, e.g. with other diagnostics.
     """
 
     results: pd.DataFrame
@@ -64,6 +60,8 @@ class Stored:
     commands: list[str]
     wrong: list[str]
     claims: Claims | None = None
+    missing: pd.DataFrame = field(default_factory=pd.DataFrame)
+    repeats: int = 0
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield results, curves and timing: `runs, curves, timing = load("results/quick")`."""
@@ -92,8 +90,9 @@ def load(*folders: Path | str) -> Stored:
     results, trials = merged([part.results for part in parts]), pd.DataFrame()
     curves = merged([part.curves for part in parts])
     readings = merged([part.readings for part in parts])
+    repeats = 0
     if len(results):
-        results = results.assign(problem=problems_of(results), contender=contenders_of(results))
+        results, repeats = count_once(with_names(results), set(readings["run_id"]) if len(readings) else set())
         results, trials = select(add_spending(results))
         # A curve's run is what the results say of it: two tables from elsewhere may not agree.
         names = results[["sweep", "run_id", "cell", "task", "seed", "problem", "contender"]]
@@ -113,6 +112,8 @@ def load(*folders: Path | str) -> Stored:
         list(commands),
         [reason for part in parts for reason in part.wrong],
         next((part.claims for part in parts if part.claims is not None), None),
+        merged([part.missing for part in parts]),
+        repeats,
     )
 
 
@@ -126,9 +127,9 @@ def _labels(folders: list[Path]) -> dict[Path, str]:
 def _load_one(folder: Path, label: str) -> Stored:
     if not folder.is_dir():
         raise LoadError(f"{folder}: no such folder")
-    runs, wrong = read_runs(folder)
+    (runs, wrong), asked = read_runs(folder), read_asked(folder)
     if runs:
-        results, curves, readings = results_frame(runs), curves_frame(runs), diagnostics_frame(runs)
+        results, curves, readings = results_frame(runs, asked.report), curves_frame(runs), diagnostics_frame(runs)
     else:
         results = _read_parquet(folder / "results.parquet", RESULT_TYPES, wrong)
         curves = _read_parquet(folder / "curves.parquet", CURVE_TYPES, wrong)
@@ -148,7 +149,16 @@ def _load_one(folder: Path, label: str) -> Stored:
         pass
     except (ConfigError, OSError, Damaged) as error:
         wrong.append(one_line(error))
-    return Stored(results, pd.DataFrame(), curves, timing, readings, read_commands(folder), wrong, claims)
+    missing = _missing(folder, asked, results)
+    return Stored(results, pd.DataFrame(), curves, timing, readings, asked.commands, wrong, claims, missing)
+
+
+def _missing(folder: Path, asked: Asked, results: pd.DataFrame) -> pd.DataFrame:
+    """Return cell, task and seed of a sweep's runs that were planned or begun and have no outcome, a row each."""
+    about = {**unfinished_runs(folder), **asked.runs}
+    finished = set(results["run_id"]) if len(results) else set()
+    rows = [about[key] for key in sorted(set(about) - finished)]
+    return pd.DataFrame(rows, columns=["cell", "task", "seed"])
 
 
 def _read_parquet(path: Path, types: dict[str, str], wrong: list[str]) -> pd.DataFrame:
@@ -162,68 +172,32 @@ def _read_parquet(path: Path, types: dict[str, str], wrong: list[str]) -> pd.Dat
         return pd.DataFrame()
 
 
-def natural(name: str) -> list[object]:
-    """Return a sort key in which the numbers in a name count as numbers: "length 50" before "length 100"."""
-    # Texts and numbers alternate, beginning with a text, so that keys compare like with like.
-    parts = re.split(r"(\d+(?:\.\d+)?)", name)
-    return [float(part) if i % 2 else part for i, part in enumerate(parts)]
+def count_once(results: pd.DataFrame, looked_into: Collection[str]) -> tuple[pd.DataFrame, int]:
+    """Keep one of the runs that repeat each other: same problem, contender, selected settings and seed.
 
+    They differ in what does not change training, such as diagnostics or the lengths evaluated in the end, and count
+    once in every statistic. A run that says something of the architecture is kept before one that failed, one that
+    was looked into before one that was not; what another found at greater lengths is added to it.
 
-def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:
-    """Return the columns with one of the prefixes (or equal to one) that take more than one value."""
-    columns = [column for column in frame.columns if column.startswith(tuple(prefixes))]
-    return [column for column in columns if frame[column].nunique(dropna=False) > 1]
+    Args:
+        results: named runs.
+        looked_into: run_ids with readings.
 
-
-def problems_of(results: pd.DataFrame) -> "pd.Series[str]":
-    """Name each run's problem: its task, and those task and training settings that vary within the task. Settings that
-    are selected are no part of it, nor is a number of steps that follows from a budget of another kind."""
-    names = pd.Series("", index=results.index)
-    for task, runs in results.groupby("task"):
-        left_out = tuned(runs) | (BY_BUDGET if has_other_budget(runs) else set())
-        left_out |= set(METHODS)
-        columns = [c for c in varying(runs, ["task.", "training.", "device", "dtype"]) if c not in left_out]
-        names.loc[runs.index] = _describe(runs, str(task), columns)
-    return names
-
-
-def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
-    """Name each run's contender: its cell, and what varies between runs of that cell; the layer of a cell
-    that is a layer of some package; and the sweep, if several."""
-    names = pd.Series("", index=results.index)
-    several = results["sweep"].nunique() > 1
-    for cell, runs in results.groupby("cell"):
-        layers = [column for column in ("cell.layer",) if column in runs and runs[column].notna().any()]
-        varied = [column for column in varying(runs, ["cell.", *METHODS]) if column not in tuned(runs)]
-        varied = [column for column in varied if not _follows_from_task(runs, column)]
-        columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
-        names.loc[runs.index] = _describe(runs, str(cell), columns)
-    return names
-
-
-def _follows_from_task(runs: pd.DataFrame, column: str) -> bool:
-    """Tell whether a setting of a cell has one value at each task, and so tells nothing apart there."""
-    if column not in OF_TASK:
-        return False
-    settings = [column for column in runs if column.startswith("task.")]
-    values = runs.groupby(["sweep", "task", *settings], dropna=False)[column].nunique()
-    return bool((values <= 1).all())
-
-
-def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
-    """Return a name for each run: `name`, and what its columns hold; words speak for themselves, and what is not
-    set is not spoken of."""
-
-    def said(column: str, item: Any) -> str | None:
-        if item is None or pd.isna(item):
-            return None
-        key = column.rpartition(".")[2]
-        with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
-            item = float(item) if isinstance(item, str) else item
-        number = f"{item:g}" if isinstance(item, float) else str(item)
-        return str(item) if isinstance(item, str) and column != "sweep" else f"{key} {number}"
-
-    return [
-        ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))])
-        for _, row in runs.iterrows()
-    ]
+    Returns:
+        The results without repeats, and how many these were.
+    """
+    subject = ["sweep", "problem", "contender", "seed", *sorted(tuned(results))]
+    if not results.duplicated(subject).any():
+        return results, 0
+    ranked = results.assign(
+        _failed=~results["status"].isin(DECIDED), _unseen=~results["run_id"].isin(list(looked_into))
+    ).sort_values(["_failed", "_unseen", "run_id"], kind="stable")
+    kept = ranked.drop_duplicates(subject).drop(columns=["_failed", "_unseen"]).sort_index()
+    lengthened = [column for column in results if column.startswith("at_")]
+    if lengthened:
+        # Of one training, told by its loss to the last bit: another machine's may have ended elsewhere.
+        alike = [*subject, "final_loss"]
+        found = ranked.groupby(alike, dropna=False, sort=False)[lengthened].first()
+        rows = pd.MultiIndex.from_frame(kept[alike])
+        kept[lengthened] = found.reindex(rows).to_numpy()
+    return kept, len(results) - len(kept)

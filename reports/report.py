@@ -9,7 +9,8 @@ import pandas as pd
 from bench.errors import one_line
 from bench.files import write_text_atomic
 from reports.comparisons import compare
-from reports.load import LoadError, Stored, load, natural
+from reports.load import LoadError, Stored, load
+from reports.naming import natural
 from reports.sections import about, claims, comparison, inside, lengths, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost

@@ -12,6 +12,12 @@ def tuned(runs: pd.DataFrame) -> set[str]:
     return {column for text in runs["tuned"].dropna().unique() for column in text.split(",") if column in runs}
 
 
+def selected(runs: pd.DataFrame) -> set[str]:
+    """Return the columns of settings that some of these runs select; without such runs all that was run is reported."""
+    settings = tuned(runs)
+    return settings if settings and runs["selection"].fillna(False).any() else set()
+
+
 def select(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split results into the runs that are reported and those by which their settings were selected.
 
@@ -22,7 +28,7 @@ def select(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns:
         The reported runs, and the trials: runs on selection seeds, and new columns `score` and `chosen`.
     """
-    if not tuned(results) or not results["selection"].fillna(False).any():
+    if not selected(results):
         return results, pd.DataFrame()
     selecting = results["selection"].fillna(False).astype(bool)
     settings = sorted(tuned(results))

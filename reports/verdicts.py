@@ -10,7 +10,8 @@ from bench.records import DECIDED
 from reports.claims import RATIOS, Claim, Claims, Test
 from reports.comparisons import pair_runs
 from reports.conditions import select
-from reports.load import Stored, contenders_of, problems_of
+from reports.load import Stored
+from reports.naming import with_names
 from reports.statistics import ALPHA, Evidence, Paired, geometric_mean, growth, known, median, p_of_verdicts, share
 
 SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decidable", "not run"
@@ -90,7 +91,7 @@ def _selected(frame: pd.DataFrame, claims: Claims, test: Test) -> tuple[pd.DataF
 
 
 def _named(runs: pd.DataFrame) -> pd.DataFrame:
-    return runs.assign(problem=problems_of(runs), contender=contenders_of(runs)) if len(runs) else runs
+    return with_names(runs) if len(runs) else runs
 
 
 def _rows(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFrame) -> list[dict[str, Any]]:

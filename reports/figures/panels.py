@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from scipy.optimize import isotonic_regression
 
-from reports.load import natural
+from reports.naming import natural
 from reports.style import PANEL, TEXT, Look
 
 COLUMNS = 2  # of panels side by side: more are unreadable on a telephone

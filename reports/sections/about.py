@@ -10,16 +10,28 @@ from bench.records import FAILED
 from reports import text
 from reports.sections.content import Content, plural
 
+MOST_LINES, MOST_SEEDS = 20, 12  # of runs without an outcome
+
 
 def title(content: Content) -> str:
     """Name the sweeps and say how many runs there are."""
-    runs, sweeps = content.stored.results, ", ".join(content.stored.sweeps)
+    runs, sweeps, missing = content.stored.results, ", ".join(content.stored.sweeps), content.stored.missing
     lines = [f"# {text.escape(sweeps)}"]
     if len(runs):
-        cells, tasks, seeds = (runs[column].nunique() for column in ("cell", "task", "seed"))
+        cells, tasks = (runs[column].nunique() for column in ("cell", "task"))
+        counts = runs.groupby(["problem", "contender"])["seed"].nunique()
+        seeds = (
+            plural(counts.max(), "seed") if counts.min() == counts.max() else f"{counts.min()} to {counts.max()} seeds"
+        )
         lines.append(
-            f"{len(runs)} runs: {plural(cells, 'cell')} on {plural(tasks, 'task')}, {plural(seeds, 'seed')} each. "
+            f"{plural(len(runs), 'run')}: {plural(cells, 'cell')} on {plural(tasks, 'task')}, {seeds} each. "
             "At one seed all cells train on the same data in the same order."
+        )
+    if len(missing):
+        planned = len(missing) + len(runs) + len(content.stored.trials)
+        lines.append(
+            f"**Incomplete: {len(missing)} of {planned} planned runs have no outcome yet** (listed under Failures). "
+            "Runs that solve their task end first. Until all have ended, shares solved are too high, times too short."
         )
     return "\n\n".join(lines)
 
@@ -66,9 +78,32 @@ def failures(content: Content) -> str:
     if len(bad):
         rows = [{"run": row["run_id"], "status": row["status"], "reason": row["error"]} for _, row in bad.iterrows()]
         parts += [text.table(rows), "Diverged runs count as unsolved; failed ones count in no statistic."]
-    elif len(runs):
+    elif len(runs) and not len(content.stored.missing):
         parts.append("Every run ended solved or unsolved." if wrong else "None: every run ended solved or unsolved.")
+    if len(content.stored.missing):
+        parts.append(_unfinished(content.stored.missing))
+    if repeats := content.stored.repeats:
+        parts.append(
+            f"{plural(repeats, 'run')} left out: each repeats another one's cell, task, training and seed and differs "
+            "only in what does not change training, such as diagnostics. A seed counts once."
+        )
     return "\n\n".join(["## Failures", *parts]) if parts else ""
+
+
+def _unfinished(missing: pd.DataFrame) -> str:
+    """List the runs without an outcome by cell and task."""
+    lines = []
+    for (cell, task), runs in missing.groupby(["cell", "task"]):
+        seeds = sorted(set(runs["seed"]))
+        more = f" and {len(seeds) - MOST_SEEDS} more" if len(seeds) > MOST_SEEDS else ""
+        said = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds[:MOST_SEEDS]))}{more}"
+        lines.append(f"- {text.escape(f'{cell} on {task}')}: {plural(len(runs), 'run')}, {said}")
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"- and {len(lines) - MOST_LINES} more combinations of cell and task"]
+    heading = (
+        "Planned and without an outcome: not started, interrupted, or still running. The sweep's command continues."
+    )
+    return "\n".join([heading, "", *lines])
 
 
 def environment(content: Content) -> str:

@@ -5,7 +5,7 @@ import pandas as pd
 from bench.records import DECIDED
 from reports import text
 from reports.figures import lengths as figures
-from reports.load import varying
+from reports.naming import varying
 from reports.sections.content import Content, figure_section
 from reports.statistics import log_log_slope
 from reports.style import save

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from bench import files
+from bench.asked import read_asked, record_asked
 from bench.files import Damaged
 from bench.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, read_parquet, write_frames, write_parquet
 from bench.runner import run
-from bench.store import RunFolder, read_commands, read_runs, record_command
+from bench.store import RunFolder, read_runs
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import folder_of, stored
 
@@ -174,12 +175,12 @@ def test_a_setting_that_is_a_number_here_and_a_text_there_becomes_text(tmp_path:
 
 
 def test_a_damaged_list_of_commands_is_begun_anew(tmp_path: Path):
-    record_command(tmp_path, "a")
+    record_asked(tmp_path, "a")
     path = tmp_path / "sweep.json"
     path.write_bytes(path.read_bytes().replace(b'"a"', b'"b"'))
-    assert read_commands(tmp_path) == []
-    record_command(tmp_path, "c")
-    assert read_commands(tmp_path) == ["c"]
+    assert read_asked(tmp_path).commands == []
+    record_asked(tmp_path, "c")
+    assert read_asked(tmp_path).commands == ["c"]
 
 
 def test_what_is_no_folder_is_no_run(tmp_path: Path):

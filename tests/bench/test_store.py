@@ -10,13 +10,14 @@ import yaml
 
 import bench
 from bench import process
+from bench.asked import read_asked, record_asked
 from bench.errors import ConfigError
 from bench.files import read_sealed, write_sealed
 from bench.frames import RESULT_TYPES, write_frames
 from bench.identity import run_id
 from bench.records import FORMAT
 from bench.runner import run
-from bench.store import RunFolder, read_commands, read_runs, record_command
+from bench.store import RunFolder, read_runs
 from tests.bench.conftest import make_config
 
 
@@ -105,8 +106,8 @@ def test_results_parquet_is_tidy_and_typed(tmp_path: Path):
 
 def test_commands_are_remembered_once(tmp_path: Path):
     for command in ("a", "b", "a"):
-        record_command(tmp_path, command)
-    assert read_commands(tmp_path) == ["a", "b"]
+        record_asked(tmp_path, command)
+    assert read_asked(tmp_path).commands == ["a", "b"]
 
 
 def test_a_store_of_before_checksums_is_still_read_and_one_of_later_is_refused(tmp_path: Path):
@@ -127,7 +128,7 @@ def test_a_store_of_before_checksums_is_still_read_and_one_of_later_is_refused(t
     assert path.read_bytes() == before
     write_sealed(sweep / "sweep.json", {"format": FORMAT + 1, "commands": []})
     with pytest.raises(ConfigError, match="newer version"):
-        record_command(sweep, "a")
+        record_asked(sweep, "a")
 
 
 def test_a_retry_that_was_stopped_is_taken_up_again(tmp_path: Path):

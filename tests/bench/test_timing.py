@@ -186,6 +186,18 @@ class TestStudy:
         kept = before.merge(after, on=["case", "quantity", "round", "value"])
         assert "training_step" not in set(kept["quantity"])
 
+    def test_more_rounds_are_measured_when_they_are_asked_for(self, tmp_path: Path):
+        def plan(**timing) -> Plan:
+            config = make_config(tmp_path, timing={"rounds": 3, "inference_steps": 1} | timing)
+            return Plan(tmp_path, {"1": config}, {}, frozenset())
+
+        assert time_cells(plan())
+        assert not time_cells(plan(rounds=2))
+        assert time_cells(plan(rounds=5))
+        assert pd.read_parquet(tmp_path / "timing.parquet")["round"].max() == 4
+        assert not time_cells(plan(rounds=9, max_seconds=1e-6))  # a slow case may stop after its third
+        assert time_cells(plan(rounds=9))
+
     def test_all_forms_of_a_cell_are_measured_beside_it(self, tmp_path: Path):
         settings = {"rounds": 2, "inference_steps": 2, "backends": "all"}
         config = make_config(

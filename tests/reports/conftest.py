@@ -25,10 +25,11 @@ def write_run(sweep: Path, cell: str, task: str, seed: int, steps_to_solve: int 
         "task": {"_target_": "tasks.Any", "name": task, **settings},
         "training": training,
     }
-    config["cell"] |= changes.pop("cell_options", {})
+    options = changes.pop("cell_options", {})
+    config["cell"] |= options
     config["reference"] = changes.pop("reference", {})
     values = [config["cell"]["hidden_size"], *settings.values(), *training.values()]
-    values += [value for key, value in config["cell"].items() if key not in ("_target_", "name", "hidden_size")]
+    values += options.values()
     run_id = f"{cell}-{task}-s{seed}-{'-'.join(map(str, values))}"
     steps = 1500 if steps_to_solve is None else steps_to_solve + 100
     final = 0.17 if steps_to_solve is None else 0.004 + 0.001 * seed

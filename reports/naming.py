@@ -1,0 +1,108 @@
+"""Naming what is compared: each run's problem and contender, by what varies between runs."""
+
+import contextlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from reports.selection import selected
+from reports.spending import BY_BUDGET, has_other_budget
+
+# Settings of tasks that are no part of the problem, but of how it is gone about: they name contenders.
+METHODS = ("task.strategy",)
+# Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
+OF_TASK = ("cell.hidden_size", "cell.longest_memory")
+# Columns of what a run's training depends on.
+SETTINGS = ("cell.", "task.", "training.", "device", "dtype")
+
+
+def with_names(results: pd.DataFrame) -> pd.DataFrame:
+    """Return results with `problem` and `contender`, such that runs of one name and seed differ in nothing that
+    training depends on, but in settings that are selected."""
+    return _apart(results.assign(problem=problems_of(results), contender=contenders_of(results)))
+
+
+def natural(name: str) -> list[object]:
+    """Return a sort key in which the numbers in a name count as numbers: "length 50" before "length 100"."""
+    # Texts and numbers alternate, beginning with a text, so that keys compare like with like.
+    parts = re.split(r"(\d+(?:\.\d+)?)", name)
+    return [float(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:
+    """Return the columns with one of the prefixes (or equal to one) that take more than one value; a class that older
+    tables do not tell is none."""
+    columns = [column for column in frame.columns if column.startswith(tuple(prefixes))]
+    return [column for column in columns if frame[column].nunique(dropna=column.endswith("._target_")) > 1]
+
+
+def problems_of(results: pd.DataFrame) -> "pd.Series[str]":
+    """Name each run's problem: its task, and those task and training settings that vary within the task. Settings that
+    are selected are no part of it, nor is a number of steps that follows from a budget of another kind."""
+    names = pd.Series("", index=results.index)
+    for task, runs in results.groupby("task"):
+        left_out = selected(runs) | (BY_BUDGET if has_other_budget(runs) else set()) | set(METHODS)
+        columns = [c for c in varying(runs, ["task.", "training.", "device", "dtype"]) if c not in left_out]
+        names.loc[runs.index] = _describe(runs, str(task), columns)
+    return names
+
+
+def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
+    """Name each run's contender: its cell, and what varies between runs of that cell; the layer of a cell
+    that is a layer of some package; and the sweep, if several."""
+    names = pd.Series("", index=results.index)
+    several = results["sweep"].nunique() > 1
+    for cell, runs in results.groupby("cell"):
+        layers = [column for column in ("cell.layer",) if column in runs and runs[column].notna().any()]
+        varied = [column for column in varying(runs, ["cell.", *METHODS]) if column not in selected(runs)]
+        varied = [column for column in varied if not _follows_from_task(runs, column)]
+        columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
+        names.loc[runs.index] = _describe(runs, str(cell), columns)
+    return names
+
+
+def _follows_from_task(runs: pd.DataFrame, column: str) -> bool:
+    """Tell whether a setting of a cell has one value at each task, and so tells nothing apart there."""
+    if column not in OF_TASK:
+        return False
+    settings = [column for column in runs if column.startswith("task.")]
+    values = runs.groupby(["sweep", "task", *settings], dropna=False)[column].nunique()
+    return bool((values <= 1).all())
+
+
+def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
+    """Return a name for each run: `name`, and what its columns hold; words speak for themselves, and what is not
+    set is not spoken of."""
+
+    def said(column: str, item: Any) -> str | None:
+        if item is None or pd.isna(item):
+            return None
+        key = column.rpartition(".")[2]
+        with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
+            item = float(item) if isinstance(item, str) else item
+        number = f"{item:g}" if isinstance(item, float) else str(item)
+        return str(item) if isinstance(item, str) and column != "sweep" else f"{key} {number}"
+
+    return [
+        ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))])
+        for _, row in runs.iterrows()
+    ]
+
+
+def _apart(results: pd.DataFrame) -> pd.DataFrame:
+    """Name contenders apart whose runs of one seed differ in settings that their names leave out: those of a budget,
+    or those that are selected elsewhere."""
+    names = results["contender"].copy()
+    for (_, contender), runs in results.groupby(["problem", "contender"], sort=False):
+        if not runs.duplicated(["sweep", "seed"]).any():
+            continue
+        seeds = runs.groupby(["sweep", "seed"], sort=False)
+        columns = [
+            column
+            for column in varying(runs, SETTINGS)
+            if column not in selected(runs) and seeds[column].nunique(dropna=False).max() > 1
+        ]
+        names.loc[runs.index] = _describe(runs, str(contender), columns)
+    return results.assign(contender=names)

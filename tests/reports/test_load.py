@@ -1,0 +1,166 @@
+"""What a report counts: each seed of a contender once, as last asked, and what is not there is told."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench.asked import record_asked
+from bench.frames import write_frames
+from reports.load import count_once, load
+from reports.naming import with_names
+from reports.report import write_report
+from tests.reports.conftest import write_run
+
+SUBJECT = ["sweep", "problem", "contender", "seed"]
+
+
+def repeat(run: Path, name: str, **changes: object) -> Path:
+    """Copy a stored run to another run_id, with changes to its result."""
+    folder = run.with_name(name)
+    folder.mkdir()
+    for file in run.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    result = json.loads((folder / "result.json").read_text()) | {"run_id": name, **changes}
+    (folder / "result.json").write_text(json.dumps(result))
+    return folder
+
+
+def test_a_run_that_repeats_another_counts_once(tmp_path: Path):
+    """As one with other diagnostics does, or one evaluated at greater lengths."""
+    sweep = tmp_path / "demo"
+    for seed in range(3):
+        write_run(sweep, "lstm", "adding", seed, 700 + 50 * seed)
+    plain = load(sweep).results
+    for number, run in enumerate(sorted((sweep / "runs").iterdir())):
+        at = [{"factor": 2, "loss": 0.5, "baseline_loss": 0.2, "score": {"mse": 0.5}, "solved": False}]
+        repeat(run, f"z-{number}", lengthened=at)
+        repeat(run, f"a-{number}", status="failed", solved=False, steps_to_solve=None)
+    stored = load(sweep)
+    assert stored.repeats == 6
+    assert list(stored.results["run_id"]) == list(plain["run_id"])
+    assert list(stored.results["at_2x.mse"]) == [0.5] * 3  # what the repetition knows more
+    assert set(stored.curves["run_id"]) == set(plain["run_id"])
+    said = write_report([sweep]).path.read_text()
+    assert "3 runs: 1 cell on 1 task, 3 seeds each" in said
+    assert "3/3 [44%, 100%]" in said
+    assert "6 runs left out: each repeats another one's" in said
+
+
+def test_repeats_that_ended_elsewhere_are_not_mixed(tmp_path: Path):
+    sweep = tmp_path / "demo"
+    write_run(sweep, "lstm", "adding", 0, 700)
+    at = [{"factor": 2, "loss": 0.5, "baseline_loss": 0.2, "score": {"mse": 0.5}, "solved": False}]
+    repeat(next((sweep / "runs").iterdir()), "z", lengthened=at, final_loss=0.123)
+    (row,) = load(sweep).results.to_dict("records")
+    assert row["run_id"] != "z"
+    assert pd.isna(row["at_2x.mse"])
+
+
+def test_classes_of_one_name_are_contenders_of_their_own(tmp_path: Path):
+    sweep = tmp_path / "demo"
+    for seed in range(2):
+        write_run(sweep, "lstm", "adding", seed, 700)
+        write_run(sweep, "lstm", "adding", seed, 400, cell_options={"_target_": "mine.LSTM"})
+    stored = load(sweep)
+    assert sorted(set(stored.results["contender"])) == ["lstm, cells.LSTM", "lstm, mine.LSTM"]
+    assert len(stored.results) == 4
+    assert stored.repeats == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_no_seed_counts_twice_whatever_differs(data: st.DataObject):
+    """Runs that differ in any of what a table tells of them: afterwards a contender has a seed once."""
+    choices = {
+        "sweep": ["a", "b"], "cell": ["lstm", "gru"], "task": ["adding", "copy"], "seed": [0, 1],
+        "device": ["cpu", "cuda:0"], "cell.hidden_size": [8, 16], "cell._target_": ["cells.LSTM", "mine.LSTM"],
+        "task.length": [5, 9],
+        "task.strategy": ["mask", "zero"], "training.learning_rate": [0.1, 0.2], "training.max_steps": [10, 20],
+        "training.max_flops": [None, 1e6], "flops_step": [1e3], "tuned": ["", "training.learning_rate"],
+        "selection": [False, True], "status": ["solved", "failed"], "threads": [1, 2], "final_loss": [0.1, 0.2],
+    }  # fmt: skip
+    row = st.fixed_dictionaries({key: st.sampled_from(values) for key, values in choices.items()})
+    frame = pd.DataFrame(data.draw(st.lists(row, min_size=1, max_size=12)))
+    # What selects settings is the sweep's, and the same for all of its runs.
+    frame["tuned"] = frame["tuned"].iloc[0]
+    frame["selection"] = (frame["seed"] == 0) & frame["selection"].iloc[0] & (frame["tuned"] != "")
+    frame["run_id"] = [f"run-{number}" for number in range(len(frame))]
+    kept, repeats = count_once(with_names(frame), set())
+    tuned = ["training.learning_rate"] if kept["selection"].any() else []
+    assert not kept.duplicated([*SUBJECT, *tuned]).any()
+    assert len(kept) + repeats == len(frame)
+    # Of what training depends on, nothing is lost.
+    trained = [c for c in frame if c.startswith(("cell", "task", "training", "seed", "sweep", "device"))]
+    assert len(kept) >= len(frame.drop_duplicates(trained))
+
+
+def rates(sweep: Path) -> None:
+    """Two learning rates of one cell, four seeds each."""
+    for rate, seed in product((0.01, 0.02), range(4)):
+        write_run(sweep, "lstm", "adding", seed, round(10 / rate), training={"learning_rate": rate})
+
+
+def test_settings_are_selected_as_was_asked_last(tmp_path: Path):
+    sweep = tmp_path / "demo"
+    rates(sweep)
+    by_rate = load(sweep)
+    assert sorted(set(by_rate.results["problem"])) == ["adding, learning_rate 0.01", "adding, learning_rate 0.02"]
+    record_asked(sweep, "a", {"reference": {}, "selection_seeds": [0, 1], "search": []})
+    selected = load(sweep)
+    assert list(selected.results["seed"]) == [2, 3]
+    assert set(selected.results["training.learning_rate"]) == {0.02}  # takes fewer steps
+    assert len(selected.trials) == 4
+    write_frames(sweep)
+    assert pd.read_parquet(sweep / "results.parquet")["selection"].sum() == 4
+    record_asked(sweep, "b", {"reference": {}, "selection_seeds": [], "search": []})
+    assert len(load(sweep).results) == 8
+
+
+def test_rates_are_not_pooled_where_no_seed_selects_among_them(tmp_path: Path):
+    """Asked to select on seeds that were not run yet, a report keeps apart what was run."""
+    sweep = tmp_path / "demo"
+    rates(sweep)
+    record_asked(sweep, "a", {"reference": {}, "selection_seeds": [100], "search": []})
+    assert load(sweep).results.groupby(["problem", "contender"])["seed"].nunique().tolist() == [4, 4]
+
+
+def test_a_reference_can_be_named_when_all_is_run(sweep: Path):
+    assert "gru / rnn" in write_report([sweep]).path.read_text()
+    record_asked(sweep, "a", {"reference": {"cell": "lstm"}, "selection_seeds": [], "search": []})
+    said = write_report([sweep]).path.read_text()
+    assert "gru / rnn" not in said
+    assert set(load(sweep).results["reference"]) == {'{"cell": "lstm"}'}
+
+
+@pytest.mark.parametrize("planned", [True, False])
+def test_runs_without_an_outcome_are_told(sweep: Path, planned: bool):
+    assert "None: every run ended solved or unsolved" in write_report([sweep]).path.read_text()
+    for folder in (sweep / "runs").glob("gru-adding-s[12]*"):
+        (folder / "result.json").unlink()
+    if planned:
+        runs = {f"gru-adding-s{seed}-x": ["gru", "adding", seed] for seed in (7, 8)}
+        record_asked(sweep, "a", runs=runs)
+    said = write_report([sweep]).path.read_text()
+    count, seeds = (4, "1, 2, 7, 8") if planned else (2, "1, 2")
+    assert f"**Incomplete: {count} of {16 + count} planned runs have no outcome yet**" in said
+    assert f"- gru on adding: {count} runs, seeds {seeds}\n" in said
+    assert "every run ended" not in said.lower()
+
+
+def test_plans_are_joined_and_damage_is_no_plan(tmp_path: Path):
+    from bench.asked import read_asked
+
+    record_asked(tmp_path, "a", runs={"x": ["lstm", "adding", 0]})
+    record_asked(tmp_path, "b", runs={"y": ["gru", "adding", 1]})
+    assert read_asked(tmp_path).runs == {"x": ["lstm", "adding", 0], "y": ["gru", "adding", 1]}
+    path = tmp_path / "plan.json"
+    path.write_bytes(path.read_bytes().replace(b"gru", b"grx"))
+    assert read_asked(tmp_path).runs == {}
+    for wrong in ({"runs": [1]}, {"runs": {"x": ["lstm", "adding"]}}, {"runs": {"x": ["a\nb", "adding", 1]}}):
+        path.write_text(json.dumps(wrong | {"format": 1}))
+        assert read_asked(tmp_path).runs == {}
