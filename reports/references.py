@@ -23,7 +23,7 @@ def compared_pairs(results: pd.DataFrame) -> list[tuple[str, str]]:
 
 def references_of(results: pd.DataFrame) -> dict[str, str]:
     """Return each contender's reference, itself if it is one; nothing where no reference is named or found."""
-    wanted = _wanted(results)
+    wanted = wanted_reference(results)
     if not wanted:
         return {}
     matching = pd.Series(results.index.isin(select(results, {}, wanted).index), index=results.index)
@@ -38,7 +38,7 @@ def references_of(results: pd.DataFrame) -> dict[str, str]:
     return chosen
 
 
-def _wanted(results: pd.DataFrame) -> dict[str, object]:
+def wanted_reference(results: pd.DataFrame) -> dict[str, object]:
     """Return what the sweeps name as reference; nothing if they do not agree."""
     texts = set(results["reference"].dropna()) - {"", "{}"} if "reference" in results else set()
     found = json.loads(texts.pop()) if len(texts) == 1 else {}

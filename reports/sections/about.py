@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.records import FAILED
 from reports import text
+from reports.references import references_of, wanted_reference
 from reports.sections.content import Content, plural
 
 MOST_LINES, MOST_SEEDS = 20, 12  # of runs without an outcome
@@ -27,6 +28,12 @@ def title(content: Content) -> str:
             f"{plural(len(runs), 'run')}: {plural(cells, 'cell')} on {plural(tasks, 'task')}, {seeds} each. "
             "At one seed all cells train on the same data in the same order."
         )
+        wanted = wanted_reference(runs)
+        if wanted and not references_of(runs):
+            said = ", ".join(f"{column} {value}" for column, value in wanted.items())
+            lines.append(
+                f"No contender is the reference that was asked for ({text.escape(said)}): all pairs are compared."
+            )
     if len(missing):
         planned = len(missing) + len(runs) + len(content.stored.trials)
         lines.append(

@@ -137,6 +137,13 @@ def test_a_reference_can_be_named_when_all_is_run(sweep: Path):
     assert set(load(sweep).results["reference"]) == {'{"cell": "lstm"}'}
 
 
+def test_a_reference_that_nobody_is_is_told(sweep: Path):
+    record_asked(sweep, "a", {"reference": {"cell": "ltsm"}, "selection_seeds": [], "search": []})
+    said = write_report([sweep]).path.read_text()
+    assert "No contender is the reference that was asked for (cell ltsm): all pairs are compared." in said
+    assert "gru / rnn" in said
+
+
 @pytest.mark.parametrize("planned", [True, False])
 def test_runs_without_an_outcome_are_told(sweep: Path, planned: bool):
     assert "None: every run ended solved or unsolved" in write_report([sweep]).path.read_text()
