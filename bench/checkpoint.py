@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from bench.config import Checkpoint
-from bench.files import Damaged, open_plain, write_atomic
+from bench.files import Damaged, Write, open_plain, write_atomic
+from bench.process import is_out_of_memory
 
 MAX_SHARE = 0.01  # of the time, at most, goes into checkpoints, whatever the interval
 LIMIT_BYTES = 64 << 30
@@ -37,7 +38,7 @@ class Schedule:
         self._cost, self._last = cost, perf_counter()
 
 
-def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
+def write_checkpoint(path: Path, state: dict[str, Any], write: Write = write_atomic) -> None:
     """Write a state of tensors and plain values, atomically, with a checksum of it by which damage is noticed.
 
     Raises:
@@ -47,7 +48,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
     # By way of memory, because torch tells of a full disk no more than that something went wrong.
     content = io.BytesIO()
     torch.save({"state": state, "sha256": _digest(state)}, content)
-    write_atomic(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
+    write(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         FileNotFoundError: there is none.
         OSError: it cannot be read.
+        MemoryError: memory does not suffice; nothing is wrong with the file.
         Damaged: it is not what was written.
     """
     with open_plain(path, LIMIT_BYTES) as file, warnings.catch_warnings():
@@ -64,12 +66,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             with zipfile.ZipFile(file) as archive:  # torch does not compress: nothing here grows when it is read
                 if any(item.compress_type for item in archive.infolist()):
                     raise Damaged(f"{path}: is compressed")
+                if archive.testzip() is not None:  # else what is damaged may look like more than memory holds
+                    raise Damaged(f"{path}: its checksum does not match")
             file.seek(0)
             found = torch.load(file, map_location="cpu", weights_only=True)
             state = found["state"] if found["sha256"] == _digest(found["state"]) else None
         except Damaged:
             raise
         except Exception as error:  # whatever zip and unpickling make of garbage
+            if is_out_of_memory(error):
+                raise MemoryError(f"{path}: memory does not suffice to read it") from error
             raise Damaged(f"{path}: cannot be read ({type(error).__name__})") from error
     if not isinstance(state, dict):
         raise Damaged(f"{path}: its checksum does not match")

@@ -17,6 +17,10 @@ LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 3.0
 
 
+class ClaimLost(RuntimeError):
+    """Another process has taken over what this one has been at, while this one was suspended."""
+
+
 class Claim:
     """A claim on one thing in a sweep, e.g. on a run."""
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,22 +18,27 @@ class Damaged(ValueError):
     """A file that is there and cannot be what was written. The message names it and says why, in one line."""
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, force it to disk, and rename it into place.
+Fill = Callable[[Path], object]  # writes the content of a file that is to appear, into a temporary one
+Write = Callable[[Path, Fill], None]  # has a file appear: `write_atomic`, or one that is fenced
+
+
+def write_atomic(path: Path, fill: Fill, staging: Path | None = None) -> None:
+    """Let `fill` write a temporary file, force it to disk, and rename it into place.
 
     Args:
         path: the file to appear or to be replaced; its folder exists.
-        write: called with the temporary file's path.
+        fill: called with the temporary file's path.
+        staging: the folder of the temporary file, on the same file system; by default that of `path`.
 
     Raises:
         OSError: as writing does; `path` is then as it was.
     """
     with naming(path):
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=staging or path.parent, prefix=f".{path.name}.")
         os.close(handle)
         temporary = Path(name)
         try:
-            write(temporary)
+            fill(temporary)
             force_to_disk(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
@@ -52,21 +58,32 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def force_to_disk(path: Path) -> None:
+def force_to_disk(opened: Path | int) -> None:
     """Return when a file's content, or a folder's entries, would survive a power failure."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(opened, os.O_RDONLY) if isinstance(opened, Path) else opened
     try:
         os.fsync(handle)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some file systems have no such thing for folders
             raise
     finally:
-        os.close(handle)
+        if isinstance(opened, Path):
+            os.close(handle)
 
 
-def write_text_atomic(path: Path, text: str) -> None:
+def move(source: Path, target: Path) -> None:
+    """Rename a folder, or copy it and remove it where `target` is on another disk, as what a link leads to may be."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.move(source, target)
+
+
+def write_text_atomic(path: Path, text: str, write: Write = write_atomic) -> None:
     """Write `text` as UTF-8; see `write_atomic`."""
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def open_plain(path: Path, limit: int) -> BinaryIO:
@@ -95,7 +112,8 @@ def open_plain(path: Path, limit: int) -> BinaryIO:
 def read_bytes(path: Path, limit: int) -> bytes:
     """Return the content of a plain file; see `open_plain`."""
     with open_plain(path, limit) as file:
-        return file.read(limit)
+        # A buffer of the file's size, not of the limit's: what is appended meanwhile is left for the next reader.
+        return file.read(min(os.fstat(file.fileno()).st_size, limit))
 
 
 def to_json(value: dict[str, Any], indent: int | None = None) -> str:
@@ -131,9 +149,9 @@ def parse_json(text: bytes, where: Path) -> dict[str, Any]:
     return value
 
 
-def write_sealed(path: Path, value: dict[str, Any]) -> None:
+def write_sealed(path: Path, value: dict[str, Any], write: Write = write_atomic) -> None:
     """Write an object as JSON with a checksum of itself, `sha256`, by which damage is noticed."""
-    write_text_atomic(path, to_json({**value, "sha256": _seal(value)}, indent=2) + "\n")
+    write_text_atomic(path, to_json({**value, "sha256": _seal(value)}, indent=2) + "\n", write)
 
 
 def read_sealed(path: Path, limit: int, unsealed_format: int) -> dict[str, Any]:

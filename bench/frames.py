@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bench.asked import read_asked
 from bench.errors import one_line, printable
 from bench.fairness import selected_settings
 from bench.files import Damaged, open_plain, write_atomic
+from bench.parquet import read_table
 from bench.records import DECIDED, NAME, STATUSES
 from bench.store import StoredRun, read_runs
 
@@ -118,7 +120,6 @@ NAMES = {
     "allocator",
 }
 TABLE_BYTES = 8 << 30
-MAX_CELLS = 2_000_000_000  # rows times columns of a table that anyone could have written here
 
 
 def results_frame(runs: list[StoredRun], report: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -190,7 +191,8 @@ def write_frames(sweep: Path) -> list[str]:
 def write_parquet(path: Path, frame: pd.DataFrame) -> None:
     """Write a frame atomically, with a checksum of its values by which damage is noticed."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"sha256": _digest(table).encode()})
+    seal = _digest(table.to_pandas()).encode()
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"sha256": seal})
     write_atomic(path, lambda temporary: pq.write_table(table, temporary))
 
 
@@ -199,22 +201,20 @@ def read_parquet(path: Path, types: dict[str, str]) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: nothing there.
+        MemoryError: memory does not suffice; nothing is wrong with the file.
         Damaged: it is not what was written, or lacks columns.
     """
     try:
         with open_plain(path, TABLE_BYTES) as file:
-            about = pq.ParquetFile(file).metadata
-            if about.num_rows * about.num_columns > MAX_CELLS:
-                raise Damaged(f"{path}: claims {about.num_rows:,} rows, more than any such table")
-            table = pq.ParquetFile(file).read()
-        seal = (table.schema.metadata or {}).get(b"sha256")
-        if seal is not None and seal.decode() != _digest(table):
-            raise Damaged(f"{path}: its checksum does not match")
+            table = read_table(file, os.fstat(file.fileno()).st_size, path)
         frame = table.to_pandas()
+        seal = (table.schema.metadata or {}).get(b"sha256")
+        if seal is not None and seal.decode() != _digest(frame):
+            raise Damaged(f"{path}: its checksum does not match")
         missing = [column for column in types if column not in frame and column not in LATER]
         typed = None if missing else with_types(frame, types)
         wrong = None if typed is None else _wrong_column(typed, types)
-    except (FileNotFoundError, Damaged):
+    except (FileNotFoundError, Damaged, MemoryError):
         raise
     except Exception as error:  # whatever Arrow and pandas make of garbage
         raise Damaged(f"{path}: cannot be read ({one_line(error)})") from error
@@ -262,9 +262,8 @@ def _is_environment(text: str) -> bool:
     return isinstance(found, dict) and not any(isinstance(value, dict | list) for value in found.values())
 
 
-def _digest(table: pa.Table) -> str:
+def _digest(frame: pd.DataFrame) -> str:
     """Return a hash of a table's columns, by name and value."""
-    frame = table.to_pandas()
     known = hashlib.sha256(json.dumps([[str(name), str(dtype)] for name, dtype in frame.dtypes.items()]).encode())
     for name in frame:
         known.update(pd.util.hash_pandas_object(frame[name], index=False).to_numpy().tobytes())

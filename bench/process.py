@@ -58,6 +58,14 @@ def limited_memory(gib: float | None) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception means that memory ran out, on a GPU or a CPU."""
+    told = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "not enough memory")
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in told)
+    )
+
+
 @functools.cache
 def _tune_malloc() -> bool:
     try:

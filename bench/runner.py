@@ -10,10 +10,8 @@ from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
-import torch
-
 from bench.checkpoint import Schedule, read_checkpoint, write_checkpoint
-from bench.claims import Claim
+from bench.claims import Claim, ClaimLost
 from bench.config import Config
 from bench.diagnostics import Subject, look
 from bench.errors import explain_os, one_line
@@ -21,19 +19,15 @@ from bench.files import Damaged
 from bench.flops import count_flops
 from bench.identity import run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
-from bench.process import configure_process, environment, limited_memory, memory_bytes
+from bench.process import configure_process, environment, is_out_of_memory, limited_memory, memory_bytes
 from bench.records import FORMAT
 from bench.seeds import make_streams
-from bench.store import RunFolder
+from bench.store import METRICS, READINGS, RunFolder
 from bench.tracking import open_tracker
 from bench.training import Evaluation, Outcome, Trainer, evaluate, train
 
 # No outcomes: somebody else has the run; it can be resumed; it is none of those that `retry` asks for.
 CLAIMED, INTERRUPTED, SKIPPED = "claimed", "interrupted", "skipped"
-
-
-class ClaimLost(RuntimeError):
-    """Another process has taken the run over while this one was suspended."""
 
 
 def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
@@ -75,12 +69,17 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
         return {"run_id": identifier, "status": CLAIMED}
     try:
         allocator = configure_process(config.threads, config.allocator)
-        folder = RunFolder(sweep, identifier)
-        folder.begin(asdict(config))
         result = {"run_id": identifier, "status": "failed", "solved": False, "error": reason, "traceback": None}
         result |= {"threads": config.threads, "allocator": allocator, "environment": environment(config.device)}
-        folder.finish(asdict(config), result)
+        folder = RunFolder(sweep, identifier)
+        with folder.entered():
+            if folder.status() is not None:  # it died after it had stored the result
+                return folder.read_result() or result
+            folder.begin(asdict(config))
+            folder.finish(asdict(config), result)
         return result
+    except ClaimLost:
+        return {"run_id": identifier, "status": CLAIMED}
     finally:
         claim.release()
 
@@ -100,12 +99,22 @@ class _Run:
         self.readings: list[dict[str, Any]] = []
 
     def result(self) -> dict[str, Any]:
+        """Return the result that is stored, or that of running it."""
+        try:
+            stored = self.folder.read()
+        except Damaged:
+            pass  # it is looked at again, and set aside, once nobody else can write there
+        else:
+            if stored is not None:
+                self.folder.tidy()
+                return stored.result
+            if self.config.retry and not self.folder.was_set_aside():
+                return {"run_id": self.identifier, "status": SKIPPED}
+        with self.folder.entered():
+            return self._stored() or self._new_result()
+
+    def _new_result(self) -> dict[str, Any]:
         config = self.config
-        stored = self._stored()
-        if stored is not None:
-            return stored
-        if config.retry and not self.folder.was_set_aside():
-            return {"run_id": self.identifier, "status": SKIPPED}
         allocator = configure_process(config.threads, config.allocator)
         state, records = self._resume()
         if state is None:
@@ -139,10 +148,7 @@ class _Run:
         except Damaged as error:
             self._set_aside(error)
             return None
-        if stored is None:
-            return None
-        self.folder.checkpoint.unlink(missing_ok=True)  # of a process that ended between this and its result
-        return stored.result
+        return stored.result if stored is not None else None
 
     def _set_aside(self, reason: Damaged) -> None:
         print(f"{reason}; set aside as {self.folder.set_aside()}, the run starts over", file=sys.stderr)
@@ -156,8 +162,7 @@ class _Run:
             if (about["format"], about["run_id"]) != (FORMAT, self.identifier):
                 raise Damaged(f"{self.folder.checkpoint}: is not this run's")
             self.attempt = str(about["attempt"])
-            records = self.folder.resume(asdict(self.config), about["metrics"])
-            self.readings = self.folder.forget_readings(after=int(state["trainer"]["step"]))
+            records, self.readings = self.folder.resume(asdict(self.config), self._appended_before(about))
             return state, records
         except (FileNotFoundError, NotADirectoryError):
             return None, []
@@ -165,6 +170,17 @@ class _Run:
             damage = error if isinstance(error, Damaged) else Damaged(f"{self.folder.checkpoint}: is damaged")
             self._set_aside(damage)
             return None, []
+
+    def _appended_before(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Return what a checkpoint says of the files that are appended to.
+
+        Raises:
+            Damaged: it says nothing of readings that there should be: earlier versions did not.
+        """
+        states = about["appended"] if "appended" in about else {METRICS: about["metrics"]}
+        if self.config.diagnostics.kinds and READINGS not in states:
+            raise Damaged(f"{self.folder.checkpoint}: has no checksum of {READINGS}, as those of earlier versions")
+        return dict(states)
 
     def _attempt(self, state: dict[str, Any] | None) -> dict[str, Any]:
         """Train, and return what came of it; an exception is returned as a status with its reason."""
@@ -209,6 +225,8 @@ class _Run:
         try:
             trainer.load_state_dict(state["trainer"])
         except Exception as error:  # whatever a model makes of the state of another
+            if is_out_of_memory(error):
+                raise
             raise Damaged(f"{self.folder.checkpoint}: does not fit this cell ({one_line(error)})") from error
 
     def _look(self, trainer: Trainer, moment: str) -> None:
@@ -255,8 +273,9 @@ class _Run:
         self._check_claim()
         about = {"format": FORMAT, "run_id": self.identifier, "attempt": self.attempt}
         try:
-            about["metrics"] = self.folder.metrics_state()
-            write_checkpoint(self.folder.checkpoint, {"run": about, "trainer": trainer.state_dict()})
+            about["appended"] = self.folder.appended_state()
+            state = {"run": about, "trainer": trainer.state_dict()}
+            write_checkpoint(self.folder.checkpoint, state, self.folder.write)
         except OSError as error:  # the run itself is none the worse
             if self.can_save:
                 print(f"no checkpoint: {explain_os(error)}; the run goes on", file=sys.stderr)
@@ -277,14 +296,6 @@ class StoreError(OSError):
 def _memory(config: Config) -> float | None:
     """Return the GiB that a run may have. A GPU's driver reserves far more addresses than it uses memory."""
     return memory_bytes() / 2**30 if config.memory_gb is None and config.device == "cpu" else config.memory_gb
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception means that memory ran out, on a GPU or a CPU."""
-    told = ("can't allocate memory", "bad_alloc", "Cannot allocate memory", "not enough memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in told)
-    )
 
 
 def _describe(model: Model) -> dict[str, Any]:

@@ -19,20 +19,24 @@
   wandb/                        offline runs
 """
 
+import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from bench.claims import ClaimLost
 from bench.errors import ConfigError
+from bench.fence import Appended, Fence, left_by_writers
 from bench.files import (
     Damaged,
     digest,
-    force_to_disk,
+    move,
     naming,
     read_bytes,
     read_sealed,
@@ -51,6 +55,7 @@ from bench.records import (
 )
 
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
+METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -64,25 +69,29 @@ class StoredRun:
 
 
 class RunFolder:
-    """One run's folder. Writing order makes `result.json` the last file to appear."""
+    """One run's folder. Writing order makes `result.json` the last file to appear, and a `Fence` has one process write
+    at a time."""
 
     def __init__(self, sweep: Path, run_id: str) -> None:
         self._sweep = sweep
         self.path = sweep / "runs" / run_id
         self.checkpoint = self.path / "checkpoint.pt"
-        self._metrics = self.path / "metrics.jsonl"
-        self._readings = self.path / "diagnostics.jsonl"
+        self._fence = Fence(self.path)
+        self._appended: dict[str, Appended] = {}
+        self.write = self._fence.write  # has a file in this folder appear, as `write_atomic` does
 
     def read_result(self) -> dict[str, Any] | None:
         """Return the outcome of a finished run, None of any other, nothing but result.json looked at.
 
         Raises:
-            Damaged: there is one, and it is not what was written.
+            Damaged: there is one, and it is not what was written; or the folder is a link that leads nowhere.
         """
         path = self.path / "result.json"
         try:
             result = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
         except (FileNotFoundError, NotADirectoryError):
+            if self.path.is_symlink() and not self.path.exists():
+                raise Damaged(f"{self.path}: is a link to a folder that is not there") from None
             return None
         except OSError as error:
             raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
@@ -100,19 +109,18 @@ class RunFolder:
         result = self.read_result()
         if result is None:
             return None
-        config_path = self.path / "config.yaml"
-        config_text = _read(config_path, CONFIG_BYTES)
-        metrics_text = _read(self._metrics, METRICS_BYTES)
+        config_path, metrics_path = self.path / "config.yaml", self.path / METRICS
+        config_text, metrics_text = _read(config_path, CONFIG_BYTES), _read(metrics_path, METRICS_BYTES)
         if result["format"] == UNSEALED_FORMAT:
             config = parse_yaml(config_text, config_path)
         else:
             config = result.pop("config")
-            for path, text in ((config_path, config_text), (self._metrics, metrics_text)):
+            for path, text in ((config_path, config_text), (metrics_path, metrics_text)):
                 if digest(text) != result["files"].get(path.name):
                     raise Damaged(f"{path}: its checksum does not match")
         check_config(config, config_path)
         readings = self._read_readings(result.get("files") or {})
-        return StoredRun(config, parse_records(metrics_text, self._metrics), result, readings)
+        return StoredRun(config, parse_records(metrics_text, metrics_path), result, readings)
 
     def _read_readings(self, digests: dict[str, Any]) -> list[dict[str, Any]]:
         """Return what looks inside found, if the result knows of any.
@@ -120,12 +128,13 @@ class RunFolder:
         Raises:
             Damaged: it is not what was written.
         """
-        if self._readings.name not in digests:
+        if READINGS not in digests:
             return []
-        text = _read(self._readings, METRICS_BYTES)
-        if digest(text) != digests[self._readings.name]:
-            raise Damaged(f"{self._readings}: its checksum does not match")
-        return parse_readings(text, self._readings)
+        path = self.path / READINGS
+        text = _read(path, METRICS_BYTES)
+        if digest(text) != digests[READINGS]:
+            raise Damaged(f"{path}: its checksum does not match")
+        return parse_readings(text, path)
 
     def status(self) -> str | None:
         """Return how the run ended; None if it did not, or if what is stored of it is damaged."""
@@ -137,96 +146,127 @@ class RunFolder:
 
     def read_progress(self) -> dict[str, Any] | None:
         """Return the newest evaluation of an unfinished run, or None."""
+        path = self.path / METRICS
         try:
-            lines = read_bytes(self._metrics, METRICS_BYTES).splitlines()
-            return parse_records(lines[-1], self._metrics)[0] if lines else None
+            lines = read_bytes(path, METRICS_BYTES).splitlines()
+            return parse_records(lines[-1], path)[0] if lines else None
         except (OSError, Damaged):
             return None
 
-    def begin(self, config: dict[str, Any]) -> None:
-        """Make the folder, empty but for the configuration. What a run that did not finish left there goes."""
-        if self.path.is_dir() and not self.path.is_symlink():
-            shutil.rmtree(self.path)
-        else:
-            self.path.unlink(missing_ok=True)
-        self.path.mkdir(parents=True)
-        self._write_config(config)
-        self._metrics.touch()
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be the one process that writes in this folder, until another one enters it, or to the end of the block."""
+        try:
+            self._fence.enter()
+            yield
+        finally:
+            self._fence.leave()
 
-    def resume(self, config: dict[str, Any], metrics: dict[str, Any]) -> list[dict[str, Any]]:
-        """Go back to the evaluations that a checkpoint knows of, as `metrics_state` returned them.
+    def begin(self, config: dict[str, Any]) -> None:
+        """Make the folder, empty but for the configuration. What a run that did not finish left there goes; a link is
+        replaced by a folder, and what it leads to is left alone."""
+        if self.path.is_symlink():
+            self._fence.leave()
+            self.path.unlink()
+        if not self._fence.is_entered:
+            self._fence.enter()
+        for path in self.path.iterdir():
+            if path != self._fence.own:
+                self._fence.remove(path)
+        self._write_config(config)
+        self._appended = {METRICS: self._fence.append_to(self.path / METRICS)}
+
+    def resume(
+        self, config: dict[str, Any], states: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Go back to the evaluations and readings that a checkpoint knows of, as `appended_state` returned them.
 
         Returns:
-            These evaluations.
+            These evaluations, and these readings.
 
         Raises:
             Damaged: they are not there.
         """
-        text = _read(self._metrics, METRICS_BYTES)[: metrics["bytes"]]
-        if len(text) != metrics["bytes"] or digest(text) != metrics["sha256"]:
-            raise Damaged(f"{self._metrics}: lacks evaluations of before the checkpoint")
-        records = parse_records(text, self._metrics)
-        os.truncate(self._metrics, len(text))
+        texts = {name: self._before(name, states[name]) for name in APPENDED if name in states}
+        records = parse_records(texts[METRICS], self.path / METRICS)
+        readings = parse_readings(texts.get(READINGS, b""), self.path / READINGS)
         try:
             self._write_config(config)
         except IsADirectoryError as error:
             raise Damaged(f"{self.path / 'config.yaml'}: is no plain file") from error
-        return records
+        for name in APPENDED:
+            if name not in texts:
+                self._fence.remove(self.path / name)
+        self._appended = {name: self._fence.append_to(self.path / name, text) for name, text in texts.items()}
+        return records, readings
+
+    def _before(self, name: str, state: dict[str, Any]) -> bytes:
+        """Return what was in a file when a checkpoint was written."""
+        path = self.path / name
+        text = _read(path, METRICS_BYTES)[: state["bytes"]]
+        if len(text) != state["bytes"] or digest(text) != state["sha256"]:
+            raise Damaged(f"{path}: is not what it was at the checkpoint")
+        return text
 
     def append(self, record: dict[str, Any]) -> None:
         """Append one evaluation."""
-        with naming(self._metrics), self._metrics.open("a", encoding="utf-8") as lines:
-            lines.write(to_json(record) + "\n")
+        self._append(METRICS, [record])
 
     def append_readings(self, readings: list[dict[str, Any]]) -> None:
         """Append what a look inside found."""
-        with naming(self._readings), self._readings.open("a", encoding="utf-8") as lines:
-            lines.writelines(to_json(reading) + "\n" for reading in readings)
+        if READINGS not in self._appended:
+            self._appended[READINGS] = self._fence.append_to(self.path / READINGS)
+        self._append(READINGS, readings)
 
-    def forget_readings(self, after: int) -> list[dict[str, Any]]:
-        """Drop what looks after a step found, and what one at the end did: a run goes on from there.
+    def _append(self, name: str, objects: list[dict[str, Any]]) -> None:
+        with self._fence.guarding(self.path / name):
+            self._appended[name].append("".join(to_json(each) + "\n" for each in objects).encode())
 
-        Returns:
-            What is left.
-
-        Raises:
-            Damaged: what is stored is no readings.
-        """
-        if not self._readings.exists():
-            return []
-        whole = read_bytes(self._readings, METRICS_BYTES)
-        text = whole[: whole.rfind(b"\n") + 1]  # a line that was being written when the process ended is none
-        found = parse_readings(text, self._readings)
-        kept = [reading for reading in found if reading["step"] <= after and reading["moment"] != "end"]
-        write_text_atomic(self._readings, "".join(to_json(reading) + "\n" for reading in kept))
-        return kept
-
-    def metrics_state(self) -> dict[str, Any]:
-        """Return by what a checkpoint recognises the evaluations of before it; they are on disk then."""
-        with naming(self._metrics):
-            force_to_disk(self._metrics)
-        text = read_bytes(self._metrics, METRICS_BYTES)
-        return {"bytes": len(text), "sha256": digest(text)}
+    def appended_state(self) -> dict[str, Any]:
+        """Force to disk what was appended, and return each file's length and checksum, by which a checkpoint
+        recognises it."""
+        for name, file in self._appended.items():
+            with self._fence.guarding(self.path / name):
+                file.force_to_disk()
+        return {name: file.state() for name, file in self._appended.items()}
 
     def finish(self, config: dict[str, Any], result: dict[str, Any]) -> None:
         """Write the outcome, which makes the run a finished one."""
-        with naming(self._metrics):
-            force_to_disk(self._metrics)
-        names = ["config.yaml", "metrics.jsonl"]
-        if self._readings.exists():
-            with naming(self._readings):
-                force_to_disk(self._readings)
-            names.append(self._readings.name)
-        files = {name: digest(read_bytes(self.path / name, METRICS_BYTES)) for name in names}
-        write_sealed(self.path / "result.json", {"format": FORMAT, **result, "config": config, "files": files})
-        self.checkpoint.unlink(missing_ok=True)
+        files = {name: state["sha256"] for name, state in self.appended_state().items()}
+        files["config.yaml"] = self._write_config(config)
+        sealed = {"format": FORMAT, **result, "config": config, "files": dict(sorted(files.items()))}
+        write_sealed(self.path / "result.json", sealed, self.write)
+        with contextlib.suppress(OSError, ClaimLost):  # the run is finished; `tidy` removes it then
+            self._fence.remove(self.checkpoint)
+        self._fence.leave()
+
+    def tidy(self) -> None:
+        """Remove what a process left in a finished run's folder that ended just after it had written the result."""
+        with contextlib.suppress(OSError, ClaimLost):
+            if self.checkpoint.exists() or left_by_writers(self.path):
+                with self.entered():
+                    self._fence.remove(self.checkpoint)
 
     def set_aside(self) -> Path:
-        """Move the folder out of the way, to set_aside/, and return where it is now."""
-        target = self._sweep / "set_aside"
-        target.mkdir(exist_ok=True)
+        """Move the folder out of the way, to set_aside/, and return where it is now.
+
+        Raises:
+            ClaimLost: another process has begun the run anew; that is left where it is.
+        """
+        if not self._fence.is_entered:
+            self._fence.enter()
+        folder = self._sweep / "set_aside"
+        folder.mkdir(exist_ok=True)
         number = 1 + max(self._times_set_aside(), default=0)
-        return self.path.rename(target / f"{self.path.name}.{number}")
+        own, target = self._fence.own.name, folder / f"{self.path.name}.{number}"
+        with naming(self.path):
+            move(self.path, target)
+        if not (target / own).is_dir():
+            move(target, self.path)
+            raise ClaimLost
+        shutil.rmtree(target / own, ignore_errors=True)
+        self._fence.leave()
+        return target
 
     def was_set_aside(self) -> bool:
         """Tell whether this run was set aside before."""
@@ -236,16 +276,18 @@ class RunFolder:
         names = [path.name.rpartition(".")[2] for path in (self._sweep / "set_aside").glob(f"{self.path.name}.*")]
         return [int(name) for name in names if name.isdecimal()]
 
-    def _write_config(self, config: dict[str, Any]) -> None:
+    def _write_config(self, config: dict[str, Any]) -> str:
+        """Write the configuration for people to read; returns its checksum."""
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        write_text_atomic(self.path / "config.yaml", text)
+        write_text_atomic(self.path / "config.yaml", text, self.write)
+        return digest(text.encode())
 
 
 def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
     """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with those left out."""
     folder = sweep / "runs"
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() or entry.is_dir())
     except OSError as error:
         if error.errno == errno.ENOENT:
             return [], []

@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from bench.asked import record_asked
-from bench.claims import Claim, claimed
+from bench.claims import Claim, ClaimLost, claimed
 from bench.config import RETRY
 from bench.errors import ConfigError, printable
 from bench.estimate import estimate
@@ -111,8 +111,13 @@ def _set_aside_retried(plan: Plan) -> None:
     for key in (plan.retried or frozenset()) & plan.finished:
         claim = Claim(plan.sweep, key)
         if claim.acquire():
+            folder = RunFolder(plan.sweep, key)
             try:
-                RunFolder(plan.sweep, key).set_aside()
+                with folder.entered():
+                    if folder.status() in RETRY[plan.first.retry or ""]:  # else another command has retried it
+                        folder.set_aside()
+            except ClaimLost:
+                pass  # to another command, which is at it now
             finally:
                 claim.release()
 

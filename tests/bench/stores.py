@@ -29,16 +29,16 @@ def make_store(results: Path, runs: int) -> Path:
     run(likeness)
     original = RunFolder(results / "likeness" / "scratch", run_id(likeness)).read()
     assert original is not None
-    metrics = next((results / "likeness").glob("scratch/runs/*/metrics.jsonl")).read_bytes()
     result = {key: value for key, value in original.result.items() if key not in ("format", "files")}
-    with mock.patch("bench.store.force_to_disk"), mock.patch("bench.files.force_to_disk"):
+    with mock.patch("bench.fence.force_to_disk"), mock.patch("bench.files.force_to_disk"):
         for number in range(runs):
             name = list(CELLS)[number % len(CELLS)]
             cell = likeness.cell | {"_target_": f"cells.{CELLS[name]}", "name": name}
             config = replace(likeness, cell=cell, seed=number // len(CELLS), results_dir=str(results))
             folder = RunFolder(results / "scratch", run_id(config))
             folder.begin(asdict(config))
-            (folder.path / "metrics.jsonl").write_bytes(metrics)
+            for record in original.metrics:
+                folder.append(record)
             folder.finish(asdict(config), result | {"run_id": run_id(config)})
     return results / "scratch"
 

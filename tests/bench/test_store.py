@@ -16,7 +16,7 @@ from bench.files import read_sealed, write_sealed
 from bench.frames import RESULT_TYPES, write_frames
 from bench.identity import run_id
 from bench.records import FORMAT
-from bench.runner import run
+from bench.runner import run, store_failure
 from bench.store import RunFolder, read_runs
 from tests.bench.conftest import make_config
 
@@ -129,6 +129,13 @@ def test_a_store_of_before_checksums_is_still_read_and_one_of_later_is_refused(t
     write_sealed(sweep / "sweep.json", {"format": FORMAT + 1, "commands": []})
     with pytest.raises(ConfigError, match="newer version"):
         record_asked(sweep, "a")
+
+
+def test_a_process_that_dies_after_its_result_does_not_fail_the_run(tmp_path: Path):
+    config = make_config(tmp_path)
+    result = run(config)
+    assert store_failure(config, "its process died")["status"] == "unsolved"
+    assert RunFolder(tmp_path / "scratch", run_id(config)).read_result()["seconds"] == result["seconds"]
 
 
 def test_a_retry_that_was_stopped_is_taken_up_again(tmp_path: Path):

@@ -65,6 +65,47 @@ def test_an_interrupted_run_has_the_same_looks(tmp_path):
     assert folder_of(parts).read().readings == folder_of(whole).read().readings
 
 
+@pytest.mark.parametrize("damage", ["digit", "line gone", "line doubled", "lines exchanged", "half", "empty", "gone"])
+def test_damage_in_an_unfinished_run_is_noticed(tmp_path, capfd, damage):
+    whole, hurt = (make_config(tmp_path / name, diagnostics={**LOOKS, "every": 3}) for name in ("whole", "hurt"))
+    run(whole)
+    calls = iter(range(10**6))
+    assert run(hurt, stopping=lambda: next(calls) == 6)["status"] == "interrupted"
+    path = folder_of(hurt).path / "diagnostics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    digit = next(i for i, c in enumerate(lines[0]) if c in "12345678")
+    changed = {
+        "digit": [lines[0][:digit] + "9" + lines[0][digit + 1 :], *lines[1:]],
+        "line gone": lines[1:],
+        "line doubled": [*lines[:2], *lines[1:]],
+        "lines exchanged": [lines[1], lines[0], *lines[2:]],
+        "half": lines[: len(lines) // 2],
+        "empty": [],
+        "gone": [],
+    }
+    path.write_text("".join(changed[damage]))
+    if damage == "gone":
+        path.unlink()
+    assert run(hurt)["status"] == "unsolved"
+    assert "diagnostics.jsonl" in (said := capfd.readouterr().err)
+    assert "set aside" in said
+    assert said.count("\n") == 1
+    assert folder_of(hurt).read().readings == folder_of(whole).read().readings
+
+
+@pytest.mark.parametrize("kinds", [[], ["gates"]])
+def test_a_checkpoint_of_before_checksums_of_readings_is_used_if_there_are_none(tmp_path, capfd, kinds):
+    config = make_config(tmp_path, diagnostics={"kinds": kinds, "sequences": 64})
+    calls = iter(range(10**6))
+    assert run(config, stopping=lambda: next(calls) == 6)["status"] == "interrupted"
+    state = read_checkpoint(folder_of(config).checkpoint)
+    state["run"]["metrics"] = state["run"].pop("appended")["metrics.jsonl"]
+    state["trainer"]["seconds"] = 1000.0
+    write_checkpoint(folder_of(config).checkpoint, state)
+    assert (run(config)["seconds"] > 1000) == (not kinds)
+    assert ("set aside" in capfd.readouterr().err) == bool(kinds)
+
+
 def test_a_run_begun_again_tells_its_own_looks_only(tmp_path, monkeypatch):
     """Its checkpoint is whole but of another model: it is set aside when the looks of before have been read."""
     config = make_config(tmp_path, diagnostics=LOOKS)
