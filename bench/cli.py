@@ -1,30 +1,32 @@
 """The command line: help, Hydra, and errors as one line with exit code 2."""
 
 import contextlib
+import io
 import logging
 import math
 import os
-import re
 import shlex
 import signal
 import sys
 import threading
-from argparse import ArgumentError
+from argparse import Namespace
 from typing import Any, NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from bench import __version__
+from bench.arguments import parse_arguments
 from bench.catalogue import FLAGS, describe_groups
-from bench.errors import ConfigError, explain, explain_os, one_line, print_to_reader, printable
+from bench.errors import ConfigError, explain, explain_os, one_line, printable
 from bench.launchers import lost_a_process
 from bench.session import Again, NextRound, PastHydra, has_begun, runs_left, session, stop
 
-HYDRA_SETTINGS = r"hydra([./]launcher$|\.launcher\.[a-z]|\.sweeper\.params(\.|$)|\.mode$)"
 MOST_CHARACTERS = 700  # of an error
 MOST_FRUITLESS = 3  # passes in which no run is finished, before the command gives up
 
@@ -57,15 +59,14 @@ Hydra's own flags: python -m bench --hydra-help
 def main() -> None:
     """Run the command line in `sys.argv`."""
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print_to_reader(HELP.format(groups=describe_groups()))
+        print(HELP.format(groups=describe_groups()))
         return
     if sys.argv[1:2] and sys.argv[1] in FLAGS:
-        print_to_reader(FLAGS[sys.argv[1]]())
+        print(FLAGS[sys.argv[1]]())
         return
-    if sys.argv[1:] == ["--version"]:
+    if "--version" in sys.argv[1:]:
         print(f"recurrent-bench {__version__}")
         return
-    sys.argv[1:] = sorted(sys.argv[1:], key=_rank)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach `explain` instead of Hydra's own printing
     logging.getLogger("hydra").addHandler(logging.NullHandler())  # it would log what it also raises
     with session():
@@ -108,12 +109,12 @@ def _run_until_done() -> None:
     """
     from bench.config import register_with_hydra
 
-    _check_arguments(sys.argv[1:])
+    parse_arguments(sys.argv[1:])
     register_with_hydra()
     left, fruitless = math.inf, 0
     while True:
         try:
-            return _run()
+            return _run(parse_arguments(sys.argv[1:]))  # anew: Hydra adds to them
         except NextRound:
             left, fruitless = math.inf, 0
             continue
@@ -171,39 +172,35 @@ class Stopping:
         raise SystemExit(self.code) from None
 
 
-def _rank(argument: str) -> int:
-    """Order arguments as Hydra needs them: flags, then overrides, which its parser would not find after a
-    flag, then the launcher, which so wins over the one that a sweep prefers."""
-    if argument.startswith("+launch="):
-        return 2
-    return int("=" in argument and not argument.startswith("-"))
+def _run(arguments: Namespace) -> None:
+    """Have Hydra do what the arguments say.
 
-
-def _check_arguments(arguments: list[str]) -> None:
-    """Raise ConfigError for flags that Hydra lacks, and for what must not be given on the command line: secrets, since
-    commands are stored with results, and what would have Hydra write elsewhere or leave out the sweep's callback."""
-    parser = get_args_parser()
-    parser.exit_on_error = False  # type: ignore[attr-defined]
+    Raises:
+        ConfigError: it cannot show what is asked for.
+    """
+    Hydra.get_mode = _mode  # type: ignore[method-assign, assignment]
+    options = {"args": arguments, "args_parser": get_args_parser(), "task_function": _job.__wrapped__}
+    shows_part = arguments.cfg and arguments.package
     try:
-        _, unknown = parser.parse_known_args(arguments)
-    except ArgumentError as error:
-        raise ConfigError(f"{error.argument_name}: {error.message}") from error
-    if unknown:
-        raise ConfigError(f"{unknown[0]}: no such flag; `python -m bench --help` lists what there is")
-    for argument in arguments:
-        if argument.startswith("-"):
-            continue
-        key = argument.partition("=")[0].lstrip("+~")
-        if re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
-            raise ConfigError(f"{key}: results tell the command that led to them; set secrets in the environment")
-        if re.match(r"hydra([./@:]|$)", key) and not re.match(HYDRA_SETTINGS, key):
-            raise ConfigError(
-                f"{key}: of Hydra's own settings, just hydra.launcher.…, hydra.sweeper.params and hydra.mode can be set"
-            )
+        with contextlib.redirect_stderr(io.StringIO()) if shows_part else contextlib.nullcontext():
+            _run_hydra(**options, config_path="pkg://conf", config_name="config")
+    except SystemExit as leave:
+        if shows_part and leave.code == 1:
+            raise ConfigError(f"--package {arguments.package}: the configuration has no such part") from None
+        raise
+
+
+def _mode(hydra_application: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    """Return whether a command is a sweep. Hydra's own method takes one that it cannot compose for a single run, and
+    then complains of what only sweeps may have."""
+    composed = hydra_application.compose_config(
+        config_name, overrides, with_log_configuration=False, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
+    )
+    return composed.hydra.mode
 
 
 @hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-def _run(composed: DictConfig) -> dict[str, Any]:
+def _job(composed: DictConfig) -> dict[str, Any]:
     """One job, wherever a launcher runs it. It returns how the run ended, whatever goes wrong."""
     from omegaconf import OmegaConf
 

@@ -146,7 +146,13 @@ SCHEMA = OmegaConf.structured(Config)
 
 
 def register_with_hydra() -> None:
-    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, and the sweeper."""
+    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, and the sweeper; and give
+    `conf/tracking/wandb.yaml` what the environment says of W&B by the names that `tracking.mode` has."""
+    mode = os.environ.pop("WANDB_MODE", "").lower()
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        mode = "disabled"
+    if mode:
+        os.environ["WANDB_MODE"] = {"dryrun": "offline", "run": "online"}.get(mode, mode)
     Plugins.instance()  # loads all plugins anew, and so comes before whatever imports one
     from hydra_plugins.recurrent_bench.sweeper import register_sweeper
 

@@ -3,7 +3,6 @@
 import difflib
 import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 
@@ -34,14 +33,6 @@ def one_line(error: BaseException) -> str:
     """Return an exception as one line of plain text: its kind, and the first line of what it says."""
     said = str(error).strip()
     return printable(f"{type(error).__name__}: {said}".splitlines()[0] if said else type(error).__name__)[:500]
-
-
-def print_to_reader(text: str) -> None:
-    """Print, to one who may have seen enough before the end, as `| head` has."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is flushed at exit goes there
 
 
 def printable(text: str) -> str:

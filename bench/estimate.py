@@ -16,6 +16,7 @@ from bench.progress import counting, duration
 from bench.seeds import make_streams
 from bench.timing import Case, case_key, seconds_of
 from bench.training import budgeted_steps
+from bench.worker import apart
 
 REPEATS = 3  # of a training step, whose median counts
 RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; the README has them
@@ -60,6 +61,7 @@ def estimate(plan: Plan, launcher: Any) -> str:
     return "\n".join([*lines, *failed, "", "Nothing was run or stored; without dry_run=true it will be."])
 
 
+@apart
 def _cost(config: Config) -> tuple[float, float]:
     """Return the seconds of a training step, its batch made too, and of an evaluation."""
     configure_process(config.threads, config.allocator)

@@ -11,6 +11,7 @@ from bench.errors import ConfigError
 from bench.fairness import NO_LIMIT, TOLERANCE
 from bench.flops import count_flops, extrapolate
 from bench.model import count_parameters, make_model, make_task
+from bench.worker import WorkerDied, apart
 
 REFERENCE = {"_target_": "cells.LSTM", "name": "lstm"}
 SAMPLED_SIZES = (8, 16, 24, 32)  # through whose costs the polynomial in the hidden size goes
@@ -46,12 +47,20 @@ def matched(config: Config) -> Config:
             raise ConfigError("match=time: every run gets the same time; set training.max_seconds")
         config = replace(config, training=replace(training, max_steps=NO_LIMIT))
     if training.max_flops is not None:
-        flops = count_flops(config)
+        try:
+            flops = _counted(config)
+        except WorkerDied:
+            flops = None
         if flops is None or not flops[1]:
             raise ConfigError(f"training.max_flops: the FLOPs of {config.cell['name']} cannot be counted")
         steps = max(1, min(config.training.max_steps, int(training.max_flops // flops[1])))
         config = replace(config, training=replace(config.training, max_steps=steps))
     return config
+
+
+@apart
+def _counted(config: Config) -> tuple[float, float] | None:
+    return count_flops(config)
 
 
 def check_matches(requested: Iterable[Config]) -> None:
@@ -88,7 +97,19 @@ def _fits(config: Config, hidden_size: int) -> bool:
 
 
 def _nearest_size(config: Config) -> tuple[int, float]:
-    """Return the hidden size whose cost is nearest to the reference's, and how far from it, as a share of it."""
+    """Return the hidden size whose cost is nearest to the reference's, and how far from it, as a share of it.
+
+    Raises:
+        ConfigError: the cell cannot be built, or its FLOPs cannot be counted.
+    """
+    try:
+        return _search_size(config)
+    except RuntimeError as error:  # WorkerDied is one
+        raise ConfigError(f"match={config.match}: {config.cell['name']} cannot be built ({error})") from error
+
+
+@apart
+def _search_size(config: Config) -> tuple[int, float]:
     costs: dict[str, Callable[[Config, int], float]] = {"parameters": _parameters, "flops": _flops}
     cost = costs[config.match]
     reference = replace(config, cell={**REFERENCE, "hidden_size": config.cell["hidden_size"]})

@@ -19,12 +19,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from bench.config import RETRY, Config, from_hydra, from_plain, plain_values
 from bench.errors import ConfigError, explain, nearest
 from bench.identity import run_id
+from bench.ineffective import check_axes, check_horizon, check_that_all_matter
 from bench.matching import check_matches, matched
 from bench.model import count_parameters, make_model, make_task
 from bench.process import memory_bytes
 from bench.store import RunFolder
 from bench.timing import case_key
 from bench.tuning import plan_round
+from bench.worker import WorkerDied, apart
 
 MOST_RUNS = 1_000_000  # of a sweep
 
@@ -41,6 +43,7 @@ class Plan:
         retried: the ids of those of them that are asked for again, by `retry`; None if it is not set.
         to_come: how many further runs there will be, which depend on how these end.
         timed: what is timed and not trained, by `bench.timing.case_key`; if nothing is, all runs are timed.
+        keep: writes down what a search asked for, which planning does not; returns whether that is still so.
     """
 
     sweep: Path
@@ -50,6 +53,7 @@ class Plan:
     retried: frozenset[str] | None = None
     to_come: int = 0
     timed: dict[str, Config] = field(default_factory=dict)
+    keep: Callable[[], bool] = lambda: True
 
     @property
     def pending(self) -> dict[str, Config]:
@@ -74,24 +78,34 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
         ConfigError: any of the runs cannot be run.
     """
     composer = _Composer.of(master)
+    parser = OverridesParser.create() if composer is None else composer.parser
+    given = parser.parse_overrides(list(master.hydra.overrides.task))
     if composer is None:
-        _check_single(master)
         runs: list[tuple[list[str], Config]] = [([], from_hydra(master))]
-        to_come = 0
+        to_come, keep = 0, Plan.keep
     else:
-        jobs, to_come = _all_jobs(master, composer)
+        jobs, to_come, keep = _all_jobs(master, composer)
         runs = [(job, composer.config(job)) for job in watch(jobs)]
+    check_that_all_matter(given, [config for _, config in runs], is_sweep=composer is not None)
+    check_horizon(given, [master] if composer is None else composer.composed())
     check_matches(config for _, config in runs)
     configs: dict[str, Config] = {}
     timed: dict[str, Config] = {}
     overrides: dict[str, list[str]] = {}
+    identified: list[tuple[list[str], str]] = []
+    buildable: set[tuple[str, int]] = set()
     for job, requested in runs:
         config = matched(requested)
-        _check_buildable(config)
+        if (case := (case_key(config), config.training.evaluation_size)) not in buildable:
+            _check_buildable(config)
+            buildable.add(case)
+        key = run_id(config) if config.train else case_key(config)
+        identified.append((job, key))
         if config.train:
-            configs[run_id(config)], overrides[run_id(config)] = config, job
+            configs[key], overrides[key] = config, job
         else:
-            timed[case_key(config)] = config
+            timed[key] = config
+    check_axes(given, identified)
     every = [*configs.values(), *timed.values()]
     first = every[0]
     if len({(config.name, config.results_dir) for config in every}) > 1:
@@ -103,14 +117,7 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and configs and not retried | finished:
         raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
-    return Plan(sweep, configs, overrides, finished, retried, to_come, timed)
-
-
-def _check_single(master: DictConfig) -> None:
-    """Raise ConfigError if a single run is asked for what only sweeps have."""
-    for key, value in (("part", master.part), ("scale", None if master.scale == Config.scale else master.scale)):
-        if value is not None:
-            raise ConfigError(f"{key}={value}: only sweeps have that; name one with +sweep=…")
+    return Plan(sweep, configs, overrides, finished, retried, to_come, timed, keep)
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:
@@ -133,8 +140,9 @@ def _check_directories(master: DictConfig, sweep: Path) -> None:
         raise ConfigError("hydra.sweep.subdir, hydra.output_subdir and hydra.job.chdir cannot be set here")
 
 
-def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]], int]:
-    """Return the overrides of every job, found as Hydra's own sweeper finds them, and how many will follow from them.
+def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]], int, Callable[[], bool]]:
+    """Return the overrides of every job, found as Hydra's own sweeper finds them, how many will follow from them, and
+    `keep` of a plan.
 
     Where settings are selected, the jobs of that are among them, as far as they are known."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -146,7 +154,7 @@ def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]
         jobs += BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     jobs = _without_excluded([list(job) for job in dict.fromkeys(map(tuple, jobs))], master)
     if not master.tuning.search:
-        return jobs, 0
+        return jobs, 0, Plan.keep
     tuning = composer.config(jobs[0]).tuning
     known: dict[tuple[str, ...], Config] = {}
 
@@ -155,8 +163,12 @@ def _all_jobs(master: DictConfig, composer: "_Composer") -> tuple[list[list[str]
             known[tuple(job)] = matched(composer.config(job))
         return known[tuple(job)]
 
-    found = plan_round(jobs, tuning, config_of)
-    return found.jobs, 0 if found.is_last else found.total - len(found.jobs)
+    found = plan_round(jobs, tuning, config_of, keep=False)
+
+    def keep() -> bool:
+        return plan_round(jobs, tuning, config_of).jobs == found.jobs
+
+    return found.jobs, 0 if found.is_last else found.total - len(found.jobs), keep
 
 
 class _Composer:
@@ -168,6 +180,7 @@ class _Composer:
         self._parsed: dict[str, Override] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
         self._checked: dict[str, Config] = {}
+        self._examples: dict[tuple[str, ...], tuple[str, ...]] = {}  # a job of each choice of groups
 
     @classmethod
     def of(cls, master: DictConfig) -> "_Composer | None":
@@ -206,13 +219,19 @@ class _Composer:
         except HydraException as error:
             raise ConfigError(explain(error)) from error
 
+    def composed(self) -> list[DictConfig]:
+        """Return what was composed so far, of each choice of groups with single values one."""
+        return [self.compose(list(job)) for job in self._examples.values()]
+
     def _compose(self, job: list[str]) -> DictConfig:
         groups: list[Override] = []
         values: list[Override] = []
         for override in map(self._parse, job):
             group = override.is_hydra_override() or self._loader.repository.group_exists(override.key_or_group)
             (groups if group else values).append(override)
-        composed = copy.deepcopy(self._compose_groups(tuple(str(override.input_line) for override in groups)))
+        chosen = tuple(str(override.input_line) for override in groups)
+        self._examples.setdefault(chosen, tuple(job))
+        composed = copy.deepcopy(self._compose_groups(chosen))
         ConfigLoaderImpl._apply_overrides_to_config(values, composed)
         return composed
 
@@ -254,11 +273,15 @@ def _without_excluded(jobs: list[list[str]], master: DictConfig) -> list[list[st
         for each in (dict(combination).items() for combination in combinations)
     ]
 
-    def is_excluded(job: list[str]) -> bool:
+    def is_excluded(job: list[str], wanted: list[dict[str, set[str]]]) -> bool:
         values = dict(override.split("=", 1) for override in job if "=" in override)
         return any(all(values.get(key) in allowed for key, allowed in each.items()) for each in wanted)
 
-    left = [job for job in jobs if not is_excluded(job)]
+    if any(override.lstrip("+~").startswith("exclude=") for override in master.hydra.overrides.task):
+        for combination, each in zip(combinations, wanted, strict=True):  # a file may exclude more
+            if not any(is_excluded(job, [each]) for job in jobs):
+                raise ConfigError(f"exclude: {combination} leaves no run out")
+    left = [job for job in jobs if not is_excluded(job, wanted)]
     if not left:
         raise ConfigError("exclude: leaves out every run of this sweep")
     return left
@@ -283,9 +306,9 @@ def _parts(master: DictConfig, composer: "_Composer") -> Iterator[tuple[dict[str
             f"scale={master.scale}: this sweep has no such scale.{nearest(str(master.scale), [Config.scale, *scales])}"
         )
     scale = scales.get(master.scale, {})
-    names = [str(name) for override in chosen for name in _choices(override)] or list(parts) or [""]
-    for name in dict.fromkeys(names):
-        if name and name not in parts:
+    names = [str(name) for override in chosen for name in _choices(override) if name is not None]
+    for name in dict.fromkeys(names or list(parts) or [""]):
+        if name not in parts and (name or names):
             there = nearest(name, parts) if parts else " It has no parts."
             raise ConfigError(f"part={name}: this sweep has no such part.{there}")
         yield {**params, **parts.get(name, {}), **_mapping(f"scales.{master.scale}.{name}", scale.get(name))}, given
@@ -314,20 +337,27 @@ def _check_buildable(config: Config) -> None:
     Raises:
         ConfigError: the task or cell refuses its settings, or the run cannot fit into memory.
     """
-    task = make_task(config)
     try:
-        model = make_model(config, task, device="meta")
+        need = _least_memory(config)
     except ConfigError:
         raise
-    except Exception:  # a user's class that needs storage to be built: its run will tell
+    except Exception as error:  # a user's class that needs storage to be built, or ends its process: its run will tell
+        if not config.train and isinstance(error, WorkerDied):  # times are measured in this process
+            raise ConfigError(f"{config.cell['name']} on {config.task['name']}: cannot be built ({error})") from error
         return
-    scalar = torch.finfo(config.torch_dtype).bits // 8
-    # Parameters, gradients and Adam's two moments; inputs and outputs of all steps. A lower bound.
-    rows = max(config.training.batch_size, config.training.evaluation_size)
-    steps = task.length * rows * (task.input_size + config.cell["hidden_size"])
-    need = scalar * (4 * count_parameters(model) + steps)
     if config.device == "cpu" and need > memory_bytes():
         raise ConfigError(
             f"{config.cell['name']} on {config.task['name']}: needs at least {need / 2**30:,.0f} GiB, this machine has "
             f"{memory_bytes() / 2**30:,.0f}; make cell.hidden_size, the batch or the sequence smaller"
         )
+
+
+@apart
+def _least_memory(config: Config) -> int:
+    """Return the bytes that a run needs at the least: parameters, gradients and Adam's two moments; inputs and outputs
+    of all steps."""
+    task = make_task(config)
+    model = make_model(config, task, device="meta")
+    rows = max(config.training.batch_size, config.training.evaluation_size)
+    steps = task.length * rows * (task.input_size + config.cell["hidden_size"])
+    return torch.finfo(config.torch_dtype).bits // 8 * (4 * count_parameters(model) + steps)

@@ -56,6 +56,7 @@ class SweepCallback(Callback):
     @_heard
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         self.plan = make_plan(config, planning)
+        rules = _find_claims(self.plan.first.claims)
         if self.plan.first.dry_run:
             print(f"{_announce(self.plan)}\n{estimate(self.plan, config.hydra.launcher)}", flush=True)
             raise SystemExit(0)
@@ -63,13 +64,15 @@ class SweepCallback(Callback):
         if trains:
             prepare_launcher(config.hydra.launcher)
         _check_writable(self.plan.sweep)
+        if not self.plan.keep():  # another command was faster
+            raise NextRound
         note_left(len(self.plan.pending))
         _record_asked(self.plan)
-        _fix_claims(self.plan)
+        _fix_claims(self.plan, rules)
         _set_aside_retried(self.plan)
         print(_announce(self.plan), flush=True)
         if reason := prepare_kernels(self.plan.first.device):
-            print(f"warning: no native kernels ({reason}); cells use their next backend", file=sys.stderr)
+            print(f"warning: no native kernels ({printable(reason)}); cells use their next backend", file=sys.stderr)
         if not trains:
             raise SystemExit(_conclude(self.plan))
         self.progress = SweepProgress(self.plan)
@@ -122,19 +125,27 @@ def _set_aside_retried(plan: Plan) -> None:
                 claim.release()
 
 
-def _fix_claims(plan: Plan) -> None:
-    """Keep the rules of what the sweep puts to the test, before its runs are there to be looked at."""
-    if plan.first.claims is None:
-        return
+def _find_claims(name: str | None) -> str | None:
+    """Return the text of what the sweep puts to the test."""
+    if name is None:
+        return None
     from reports.claims import find_claims
 
-    text = find_claims(plan.first.claims)
+    return find_claims(name)
+
+
+def _fix_claims(plan: Plan, text: str | None) -> None:
+    """Keep the rules of what the sweep puts to the test, before its runs are there to be looked at."""
+    if text is None:
+        return
     # Of all parts and settings, whatever this command is to run: any of them can have been looked at.
     finished = sum(1 for _ in plan.sweep.glob("runs/*/result.json"))
     if not fix_claims(plan.sweep, text, finished):
         print(
-            f"warning: claims={plan.first.claims} has changed since the first runs; the rules in "
-            f"{plan.sweep}/{RULES_FILE}, fixed before them, stand",
+            printable(
+                f"warning: claims={plan.first.claims} has changed since the first runs; the rules in "
+                f"{plan.sweep}/{RULES_FILE}, fixed before them, stand"
+            ),
             file=sys.stderr,
         )
 
@@ -182,7 +193,7 @@ def _announce(plan: Plan) -> str:
             lines.append(f"  retry  {len(plan.retried)} that ended {' or '.join(RETRY[plan.first.retry or ''])}")
     else:
         lines.append("  runs   none: times only")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _check_writable(sweep: Path) -> None:
@@ -223,7 +234,7 @@ def _conclude(plan: Plan) -> int:
                 track_report(plan.first, plan.sweep, report.headline, report.step_times)
     failures = _tell_failures(plan)
     if report is not None:
-        print(report.path)
+        print(printable(str(report.path)))
     return int(failures > 0 or report is None)
 
 
@@ -270,7 +281,7 @@ def _tell_failures(plan: Plan) -> int:
         if result is None:
             missing.append(f"no result: {key}")
         elif result["status"] in FAILED:
-            failed.append(f"{describe(result)} (why: {plan.sweep}/runs/{key}/result.json)")
+            failed.append(printable(f"{describe(result)} (why: {plan.sweep}/runs/{key}/result.json)"))
     for lines, advice in ((failed, "retry=failed runs them again"), (missing, "the same command runs them again")):
         more = [f"… and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []
         for line in [*lines[:MOST_TOLD], *more, advice] if lines else []:

@@ -32,6 +32,11 @@ def load_target(path: str) -> Any:
         raise ConfigError(f"_target_={path}: cannot be imported ({reason})") from error
 
 
+def is_built_in(path: str) -> bool:
+    """Tell whether a class is this project's own, and not one that may do anything to the process that builds it."""
+    return path.partition(".")[0] in ("cells", "tasks")
+
+
 def options_of(target: Any) -> tuple[dict[str, Option], bool]:
     """Return a class's constructor options by name, and whether it takes any others too.
 

@@ -23,6 +23,11 @@ NAMES = {"train_loss": "train/loss", "grad_norm": "train/grad_norm"}
 # What is shown over an axis of its own, before and after training.
 CURVES = {"gradient_flow": "gradient_flow/distance", "memory": "memory/distance"}
 MOMENTS = {"start": "before", "end": "after"}
+# What W&B would take from the environment for every run of a process, where each is to have its own.
+IDENTITY = (
+    "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_SWEEP_ID",
+    "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_STORAGE_ID", "WANDB_RUN_DIR", "WANDB_RESUME_FROM", "WANDB_FORK_FROM",
+)  # fmt: skip
 INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer may hold up a run
 
 
@@ -208,6 +213,8 @@ def step_time_name(problem: str, contender: str) -> str:
 def _start(origin: Config, sweep: Path, **options: Any) -> Any:
     """Start a W&B run; offline if it was to be online and W&B cannot be had."""
     os.environ.setdefault("WANDB_SILENT", "true")
+    for variable in IDENTITY:
+        os.environ.pop(variable, None)
     logging.raiseExceptions = False  # W&B's own log that cannot be written: a full disk
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

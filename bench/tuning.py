@@ -10,10 +10,11 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from bench.claims import Claim
@@ -43,13 +44,15 @@ class Round:
     total: int
 
 
-def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Config]) -> Round:
+def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Config], keep: bool = True) -> Round:
     """Return the runs of a sweep that selects settings, as far as they are known.
 
     Args:
         jobs: the sweep's as Hydra would run them, without what is selected.
         tuning: what is selected.
         config_of: composes and checks a job.
+        keep: whether the sweep's folder keeps what Optuna is asked now; else nothing is written, and the same is asked
+            for when it does.
 
     Raises:
         ConfigError: the search makes no sense, or Optuna is missing.
@@ -70,7 +73,7 @@ def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Confi
         if ranges:
             raise ConfigError(f"{ranges[0]}: is selected by tuning.search; give it there, or set tuning=none")
         trial = _Trials(list(subject), tuning, config_of)
-        trials = grid if grid is not None else _ask_optuna(trial, config_of(reported[0]))
+        trials = grid if grid is not None else _ask_optuna(trial, config_of(reported[0]), keep)
         found += [[*subject, *overrides, f"seed={seed}"] for overrides in trials for seed in tuning.selection_seeds]
         values = [value for value in map(trial.value, trials) if value is not None]
         if len(values) < trials_each:
@@ -146,7 +149,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _ask_optuna(trials: _Trials, config: Config) -> list[Job]:
+def _ask_optuna(trials: _Trials, config: Config, keep: bool) -> list[Job]:
     """Return the trials that Optuna asked for so far, after telling it what came of them.
 
     Raises:
@@ -163,9 +166,8 @@ def _ask_optuna(trials: _Trials, config: Config) -> list[Job]:
     name = f"{config.cell['name']}-{config.task['name']}-{sha256(about.encode()).hexdigest()[:10]}"
     distributions = {key: _distribution(optuna, values) for key, values in tuning.search.items()}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone(sweep_folder(config)):
-        folder.mkdir(parents=True, exist_ok=True)
-        storage = JournalStorage(JournalFileBackend(str(folder / f"{name}.log")))
+    with _alone(sweep_folder(config)) if keep else nullcontext(), _log(folder / f"{name}.log", keep) as path:
+        storage = JournalStorage(JournalFileBackend(str(path)))
         study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
         waiting = []
         for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING]):
@@ -182,6 +184,20 @@ def _ask_optuna(trials: _Trials, config: Config) -> list[Job]:
             for _ in range(min(tuning.at_once, tuning.trials - asked)):
                 study.ask(distributions)
         return [_overrides(trial.params) for trial in study.trials]
+
+
+@contextmanager
+def _log(path: Path, keep: bool) -> Iterator[Path]:
+    """Yield where Optuna's log is, or a copy that is thrown away."""
+    if keep:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        if path.exists():
+            copy.write_bytes(path.read_bytes())
+        yield copy
 
 
 def _overrides(params: dict[str, Any]) -> Job:

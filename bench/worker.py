@@ -5,18 +5,22 @@ Launchers import this side of it, so nothing heavy is imported here."""
 
 import atexit
 import contextlib
+import functools
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from importlib import import_module
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
 from bench.session import give_up, happened, is_command, is_stopping, mark_dead, note, working
+from bench.startup import module_path, prepare_streams
 
 ATTEMPTS = 2  # at a run whose process dies
 GRACE_SECONDS = 120.0  # for the step under way when whoever asked for it is gone
@@ -61,15 +65,44 @@ def execute(composed: dict[str, Any]) -> dict[str, Any]:
         return {"status": "failed", "error": str(death)}
 
 
+def apart(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a function of a configuration be called in a worker where the configuration names a user's class, which may
+    do anything to its process, and else here.
+
+    Raises:
+        ConfigError: the function does.
+        WorkerDied: the worker does.
+        RuntimeError: the function raises anything else; the message says what.
+    """
+
+    @functools.wraps(function)
+    def called(config: Any, *arguments: Any) -> Any:
+        from bench.targets import is_built_in
+
+        if _is_worker or all(is_built_in(str(group["_target_"])) for group in (config.cell, config.task)):
+            return function(config, *arguments)
+        name = (function.__module__, function.__qualname__)
+        try:
+            answer = _current_worker().ask({"call": name, "arguments": (config, *arguments)})
+        except WorkerDied:
+            _forget_worker()
+            raise
+        if "error" in answer:
+            raise answer["error"]
+        return answer["value"]
+
+    return called
+
+
 class _Worker:
     """A process of its own, and the connection to it."""
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
         # It must find the same modules as this process does, a user's own among them.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(module_path())}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "bench.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             process_group=0,  # a terminal's Ctrl-C is for the command, which tells the worker
             env=environment,
@@ -106,6 +139,7 @@ class _Worker:
 
 
 _worker: _Worker | None = None
+_is_worker = False  # whether this process is one
 
 
 def _current_worker() -> _Worker:
@@ -142,6 +176,8 @@ def _how(code: int) -> str:
 
 def _serve(connection: Connection) -> None:
     """Answer requests until there are no more, or it is asked to end, in the worker's process."""
+    global _is_worker
+    _is_worker = True
     stop = threading.Event()
     inbox: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
 
@@ -162,9 +198,22 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=listen, daemon=True).start()
     while (request := inbox.get()) is not None:
-        answer = _answer(request, stop)
+        answer = _call(request) if "call" in request else _answer(request, stop)
         with contextlib.suppress(OSError):
             connection.send(answer)
+
+
+def _call(request: dict[str, Any]) -> dict[str, Any]:
+    """Call a function that `apart` would have called in this process."""
+    from bench.errors import ConfigError, one_line
+
+    module, name = request["call"]
+    try:
+        return {"value": getattr(import_module(module), name)(*request["arguments"])}
+    except ConfigError as error:
+        return {"error": ConfigError(str(error))}
+    except (Exception, SystemExit) as error:
+        return {"error": RuntimeError(one_line(error))}
 
 
 def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
@@ -198,12 +247,19 @@ def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
     return {"status": "failed", "error": reason}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Be a worker, that answers on the connection whose number `sys.argv` has."""
+    prepare_streams()
     descriptor = int(sys.argv[1])
     os.set_inheritable(descriptor, False)
     _serve(Connection(descriptor))
     if wandb := sys.modules.get("wandb"):
         wandb.teardown()
-    with contextlib.suppress(OSError):  # nobody reads any more
-        sys.stdout.flush()
+    sys.stdout.flush()
     os._exit(0)  # all is stored; Python would take a second to take torch apart, for which the command waits
+
+
+if __name__ == "__main__":
+    from bench.worker import main as main_of_module  # what others import, and not its copy `__main__`
+
+    main_of_module()

@@ -16,14 +16,18 @@ python -m reports results/NAME [...] [--output DIR] [--html]
 
 def main() -> None:
     """Run the command line in `sys.argv`."""
-    from bench.errors import ConfigError, explain_os, print_to_reader, printable
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where `bench` is ours, whatever the working directory has
+    from bench.startup import prepare_process
+
+    prepare_process()
+    from bench.errors import ConfigError, explain_os, printable
     from bench.files import Damaged
     from reports.load import LoadError
 
     words = sys.argv[1:]
     command = {"list": _list, "show": _show, "dashboard": _dashboard}.get(words[0] if words else "", _write)
     try:
-        print_to_reader(command(words))
+        print("\n".join(map(printable, command(words).splitlines())), flush=True)
     except (LoadError, ConfigError, Damaged, OSError) as error:
         reason = explain_os(error) if isinstance(error, OSError) else str(error)
         print(f"error: {printable(reason)}", file=sys.stderr)

@@ -100,6 +100,14 @@ class Growing(nn.Module):
         return torch.tanh(self.layer(inputs)), None
 
 
+class Deadly(nn.Module):
+    """Ends its process when it is built."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        os._exit(3)
+
+
 class Leaving(nn.Module):
     """Tries to end the program."""
 

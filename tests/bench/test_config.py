@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-import yaml
+from omegaconf import OmegaConf
 
 import conf
 from bench.config import Checkpoint, Config, Diagnostics, Timing, Tracking, Training, Tuning
@@ -98,12 +98,14 @@ def test_values_are_converted_to_the_annotated_types():
     assert config.training.learning_rate == 0.001
 
 
-def test_the_yaml_files_show_the_schemas_defaults():
+def test_the_yaml_files_show_the_schemas_defaults(monkeypatch):
     """The schema types the settings and the files explain them: both must say the same."""
 
     def read(name: str) -> dict:
-        return yaml.safe_load((CONF / name).read_text())
+        return OmegaConf.to_container(OmegaConf.load(CONF / name), resolve=name.startswith("tracking"))
 
+    for variable in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_ENTITY"):
+        monkeypatch.delenv(variable, raising=False)
     assert read("training/default.yaml") == asdict(Training())
     assert read("timing/default.yaml") == asdict(Timing())
     assert read("tracking/wandb.yaml") == asdict(Tracking())

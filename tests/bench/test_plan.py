@@ -1,5 +1,6 @@
 """The plan is what Hydra would run, found in less time."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -49,7 +50,13 @@ def compose(tmp_path):
         ("+sweep=quick", "seed=0,1"),
         ("+sweep=standard", "seed=3", "cell=lstm,gru", "tuning=none"),
         ("+sweep=lengths", "seed=0", "cell=rnn", "+training.optimizer_options={weight_decay: 0.1},{amsgrad: true}"),
-        ("cell=gru,peephole_lstm", "task=copy,adding", "training.learning_rate=0.1,0.2", "++horizon=3,4", "~setting"),
+        (
+            "cell=gru,peephole_lstm",
+            "task=copy,adding",
+            "training.learning_rate=0.1,0.2",
+            "++dtype=float32,float64",
+            "~setting",
+        ),
         ("cell=lstm", "cell.hidden_size=range(2,5)", "++cell.name=a,b", "training.clip_norm=null,1"),
     ],
 )
@@ -187,6 +194,46 @@ def test_initialisations_are_those_of_their_files(compose):
     }
     chrono = next(c for c in plan.configs.values() if c.cell.get("forget_bias") == "chrono")
     assert chrono.cell["longest_memory"] == chrono.task["length"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (("+sweep=quick", "horizon=25,50"), "horizon=25,50: makes no difference; nothing reads horizon"),
+        (("+sweep=quick", "horizon=25"), "horizon=25: makes no difference; nothing reads horizon"),
+        (("cell=lstm", "threads=1,2"), "threads=1,2: makes no difference; threads=1 and 2 lead to the same runs"),
+        (("seed=0,1", "training.clip_norm=1,1.0,2"), "training.clip_norm=1 and 1.0 lead to the same runs"),
+        (("cell=rnn,gru", "seed=0,1,0"), "seed=0,1,0: has 0 twice"),
+        (("+sweep=timing", "part=length", "seed=0,1"), "seed=0,1: makes no difference"),
+        (("+sweep=timing", "part=length", "training.max_steps=9"), "nothing is trained"),
+        (("+sweep=quick", "tuning.trials=3"), "tuning.trials=3: makes no difference; only a search within ranges"),
+        (("+sweep=quick", "tuning=learning_rate", "tuning.at_once=3"), "only a search within ranges"),
+        (("+sweep=quick", "tuning.selection_seeds=[7]"), "nothing is selected"),
+        (("+sweep=quick", "diagnostics.every=100"), "add diagnostics=standard"),
+        (("+sweep=quick", "timing=none", "timing.rounds=3"), "no times are measured"),
+        (("+sweep=quick", "tracking=none", "tracking.project=mine"), "nothing is tracked"),
+        (("match=time", "training.max_seconds=1", "training.max_steps=9"), "the budget is training.max_seconds"),
+        (("task=random_targets", "lengthen=[2]"), "none of the tasks can be made longer"),
+        (("+sweep=quick", "exclude=[{cell: lstmm}]"), "exclude: {'cell': 'lstmm'} leaves no run out"),
+    ],
+)
+def test_what_makes_no_difference_is_refused(compose, overrides, says):
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        make_plan(compose(*overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("+sweep=lengths", "task=adding", "cell=lstm", "horizon=10,20"),
+        ("cell=lstm,gru", "cell.hidden_size=75", "match=hidden,parameters"),  # the same for the LSTM alone
+        ("task=adding", "horizon=5,6", "task.length=${horizon}"),
+        ("+sweep=quick", "seed=0", "diagnostics=standard", "diagnostics.every=100"),
+        ("task=random_targets,adding", "lengthen=[2]"),
+    ],
+)
+def test_what_makes_a_difference_to_some_run_is_not(compose, overrides):
+    assert len(make_plan(compose(*overrides)).configs) > 1
 
 
 def test_a_sweep_without_end_is_refused(compose):

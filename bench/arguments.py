@@ -1,0 +1,82 @@
+"""The arguments of a command: which are refused, and what Hydra gets in place of those that it would misread."""
+
+import re
+from argparse import ArgumentError, Namespace
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_origin
+
+from hydra._internal.utils import get_args_parser
+
+from bench.catalogue import GROUPS
+from bench.errors import ConfigError
+
+HYDRA_SETTINGS = r"hydra([./]launcher$|\.launcher\.[a-z]|\.sweeper\.params(\.|$)|\.mode$)"
+UNTYPED_MAPPINGS = ("training.optimizer_options",)  # null where there are none, and so none for the schema
+
+
+def parse_arguments(given: Sequence[str]) -> Namespace:
+    """Return a command's arguments as Hydra's parser has them.
+
+    Raises:
+        ConfigError: flags that Hydra lacks, or overrides that must not be given on the command line: secrets, since
+            commands are stored with results, and what would have Hydra write elsewhere or leave out the sweep's
+            callback.
+    """
+    parser = get_args_parser()
+    parser.exit_on_error = False  # type: ignore[attr-defined]
+    try:
+        parsed, unknown = parser.parse_known_args(sorted(given, key=_rank))
+    except ArgumentError as error:
+        raise ConfigError(f"{error.argument_name}: {error.message}") from error
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such flag; `python -m bench --help` lists what there is")
+    if parsed.experimental_rerun is not None:
+        raise ConfigError("--experimental-rerun: there is nothing to rerun here; the same command continues a sweep")
+    for override in parsed.overrides:
+        _check_override(override)
+    mappings = set(mapping_keys())
+    parsed.overrides = [each for override in parsed.overrides for each in _replacing(override, mappings)]
+    return parsed
+
+
+def _rank(argument: str) -> int:
+    """Order arguments as Hydra needs them: flags, then overrides, which its parser would not find after a
+    flag, then the launcher, which so wins over the one that a sweep prefers."""
+    if argument.startswith("+launch="):
+        return 2
+    return int("=" in argument and not argument.startswith("-"))
+
+
+def _check_override(override: str) -> None:
+    key, _, value = override.lstrip("+~").partition("=")
+    if key in GROUPS and value.startswith("["):
+        raise ConfigError(f"{key}={value}: a run has one; several make a sweep, as -m {key}={value.strip('[]')}")
+    if re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
+        raise ConfigError(f"{key}: results tell the command that led to them; set secrets in the environment")
+    if re.match(r"hydra([./@:]|$)", key) and not re.match(HYDRA_SETTINGS, key):
+        raise ConfigError(
+            f"{key}: of Hydra's own settings, just hydra.launcher.…, hydra.sweeper.params and hydra.mode can be set"
+        )
+
+
+def _replacing(override: str, mappings: set[str]) -> list[str]:
+    """Return what sets a mapping to the one given. Hydra would merge them, and refuse keys that are new."""
+    key, _, value = override.partition("=")
+    if key in mappings and value.lstrip().startswith("{"):
+        return [f"~{key}", f"+{override}"]
+    return [override]
+
+
+def mapping_keys(schema: Any = None, path: str = "") -> Iterator[str]:
+    """Yield the settings that are mappings with keys of the user's own choice."""
+    if schema is None:
+        from bench.config import Config  # imports torch
+
+        schema = Config
+        yield from UNTYPED_MAPPINGS
+    for field in fields(schema):
+        if is_dataclass(field.type):
+            yield from mapping_keys(field.type, f"{path}{field.name}.")
+        elif get_origin(field.type) is dict and field.name not in ("cell", "task"):  # these two are groups
+            yield f"{path}{field.name}"

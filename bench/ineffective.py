@@ -1,0 +1,131 @@
+"""Settings that a command gives and that make no difference to what it runs: they are refused by name, since whoever
+gave them believes that they do. A sweep's file may have what only some of its parts use."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from bench.config import Config
+from bench.errors import ConfigError
+from bench.targets import load_target
+from tasks import Task
+
+
+@dataclass(frozen=True)
+class _Rule:
+    keys: str  # a regular expression
+    matters: Callable[[Config], bool]  # to a run; it is enough if it does to one
+    otherwise: str
+
+
+def _can_be_lengthened(config: Config) -> bool:
+    kind = load_target(config.task["_target_"])
+    return not isinstance(kind, type) or getattr(kind, "lengthened", None) is not Task.lengthened
+
+
+RULES = (
+    _Rule(
+        r"tuning\.(trials|at_once)",
+        lambda config: any(isinstance(values, dict) for values in config.tuning.search.values()),
+        "only a search within ranges, as {low: …, high: …}, has trials",
+    ),
+    _Rule(
+        r"tuning\.selection_seeds",
+        # Without a search, learning rates that the command sweeps are selected on seeds that it sweeps too.
+        lambda config: bool(config.tuning.search) or config.seed in config.tuning.selection_seeds,
+        "nothing is selected; set tuning.search or tuning=learning_rate",
+    ),
+    _Rule(
+        r"diagnostics\.(every|sequences)",
+        lambda config: bool(config.diagnostics.kinds),
+        "nothing is looked at inside; add diagnostics=standard",
+    ),
+    _Rule(r"timing\.(?!enabled$).+", lambda config: config.timing.enabled, "no times are measured (timing.enabled)"),
+    _Rule(
+        r"tracking\.(project|entity|tags)",
+        lambda config: config.tracking.mode != "disabled",
+        "nothing is tracked (tracking.mode)",
+    ),
+    _Rule(
+        r"training\.max_steps",
+        lambda config: config.match != "time",
+        "with match=time the budget is training.max_seconds",
+    ),
+    _Rule(
+        r"lengthen|diagnostics(\..*)?|retry|training\.(max_(steps|samples|seconds)|evaluat.*|solved_evaluations)",
+        lambda config: config.train,
+        "nothing is trained (train=false)",
+    ),
+    _Rule(r"lengthen", _can_be_lengthened, "none of the tasks can be made longer"),
+)
+OF_SWEEPS = ("part", "parts", "scale", "scales", "exclude", "launch")
+
+
+def check_that_all_matter(given: Sequence[Override], configs: Collection[Config], is_sweep: bool) -> None:
+    """Raise ConfigError for a setting given that matters to no run.
+
+    Args:
+        given: what the command line overrides.
+        configs: of all runs.
+        is_sweep: whether the command is a sweep.
+    """
+    for override in given:
+        key = override.key_or_group
+        if not is_sweep and key in OF_SWEEPS and not (key == "scale" and override.value() == Config.scale):
+            raise ConfigError(f"{_text(override)}: only sweeps have that; name one with +sweep=…, or add -m")
+        for rule in RULES:
+            if re.fullmatch(rule.keys, key) and not any(map(rule.matters, configs)):
+                raise ConfigError(f"{_text(override)}: makes no difference; {rule.otherwise}")
+
+
+def check_horizon(given: Sequence[Override], composed: Iterable[DictConfig]) -> None:
+    """Raise ConfigError if a horizon is given that no composed configuration reads."""
+    for override in given:
+        if override.key_or_group == "horizon" and not override.is_delete():
+            texts = (OmegaConf.to_yaml(one) for one in composed)
+            if not any(re.search(r"\$\{[^}]*\bhorizon\b", text) for text in texts):
+                raise ConfigError(
+                    f"{_text(override)}: makes no difference; nothing reads horizon here: set the task's own "
+                    f"task.length or task.delay"
+                )
+
+
+def check_axes(given: Sequence[Override], runs: Sequence[tuple[list[str], str]]) -> None:
+    """Raise ConfigError for an axis given with values that lead to the same runs, whatever the others are.
+
+    Args:
+        given: what the command line overrides.
+        runs: the overrides of each run, and its id.
+    """
+    axes = [override for override in given if override.is_sweep_override()]
+    for axis in axes:
+        values = list(map(str, axis.sweep_string_iterator()))
+        twice = next((value for value in values if values.count(value) > 1), None) if len(values) < 1000 else None
+        if twice is not None:
+            raise ConfigError(f"{_text(axis)}: has {twice} twice")
+    if len({identifier for _, identifier in runs}) == len(runs):
+        return
+    for axis in axes:
+        prefix = f"{axis.get_key_element()}="
+        led_to: dict[str, dict[tuple[str, ...], str]] = {}
+        for job, identifier in runs:
+            own = next((each for each in job if each.startswith(prefix)), None)
+            if own is not None:
+                others = tuple(each for each in job if each is not own)
+                led_to.setdefault(own.removeprefix(prefix), {})[others] = identifier
+        for (one, its_runs), (other, other_runs) in combinations(led_to.items(), 2):
+            if its_runs == other_runs:
+                raise ConfigError(
+                    f"{_text(axis)}: makes no difference; {axis.key_or_group}={one} and {other} lead to the same runs"
+                )
+
+
+def _text(override: Override) -> str:
+    """Return an override as it was given, but for its sign."""
+    value: Any = override.input_line
+    return str(value).lstrip("+~") if value else override.key_or_group
