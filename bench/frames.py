@@ -286,10 +286,10 @@ def _result_row(run: StoredRun) -> dict[str, Any]:
         "reference": json.dumps(config.get("reference") or {}),
         **{key: result.get(key) for key in RESULT_TYPES if key in result},
         "hidden_size": config["cell"].get("hidden_size"),
-        "learning_rate": config["training"]["learning_rate"],
+        "learning_rate": config["training"].get("learning_rate"),
         "device": config["device"],
         "dtype": config["dtype"],
-        "environment": json.dumps(result.get("environment", {})),
+        "environment": json.dumps(result.get("environment") or {}),
         **scores,
         **{
             f"at_{at['factor']}x.{name}": value

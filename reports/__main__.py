@@ -1,6 +1,7 @@
 """`python -m reports`: write the report of stored sweeps, list them, show a run."""
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,12 +19,17 @@ def main() -> None:
     """Run the command line in `sys.argv`."""
     from bench.errors import ConfigError, explain_os, print_to_reader, printable
     from bench.files import Damaged
+    from reports.isolation import isolated
     from reports.load import LoadError
 
     words = sys.argv[1:]
     command = {"list": _list, "show": _show, "dashboard": _dashboard}.get(words[0] if words else "", _write)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not have all letters
     try:
-        print_to_reader(command(words))
+        with isolated():
+            said = command(words)
+        print_to_reader("\n".join(map(printable, said.split("\n"))))
     except (LoadError, ConfigError, Damaged, OSError) as error:
         reason = explain_os(error) if isinstance(error, OSError) else str(error)
         print(f"error: {printable(reason)}", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bench.errors import ConfigError, one_line
-from bench.files import Damaged
+from bench.files import Damaged, digest
 from bench.frames import (
     CURVE_TYPES,
     DIAGNOSTICS_TYPES,
@@ -36,6 +36,7 @@ class LoadError(ValueError):
 METHODS = ("task.strategy",)
 # Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
 OF_TASK = ("cell.hidden_size", "cell.longest_memory")
+MOST_LETTERS = 100  # of a value within a name
 
 
 @dataclass(frozen=True)
@@ -210,6 +211,11 @@ def _follows_from_task(runs: pd.DataFrame, column: str) -> bool:
     return bool((values <= 1).all())
 
 
+def _short(value: str) -> str:
+    """Return a value as names have it: of a long one its beginning, and what tells it from others that begin so."""
+    return value if len(value) <= MOST_LETTERS else f"{value[:MOST_LETTERS]}… {digest(value.encode())[:8]}"
+
+
 def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
     """Return a name for each run: `name`, and what its columns hold; words speak for themselves, and what is not
     set is not spoken of."""
@@ -220,8 +226,8 @@ def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
         key = column.rpartition(".")[2]
         with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
             item = float(item) if isinstance(item, str) else item
-        number = f"{item:g}" if isinstance(item, float) else str(item)
-        return str(item) if isinstance(item, str) and column != "sweep" else f"{key} {number}"
+        number = f"{item:g}" if isinstance(item, float) else _short(str(item))
+        return number if isinstance(item, str) and column != "sweep" else f"{key} {number}"
 
     return [
         ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))])
