@@ -297,10 +297,10 @@ def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:
         "reference": json.dumps(report.get("reference") or {}),
         **{key: result.get(key) for key in RESULT_TYPES if key in result},
         "hidden_size": config["cell"].get("hidden_size"),
-        "learning_rate": config["training"]["learning_rate"],
+        "learning_rate": config["training"].get("learning_rate"),
         "device": config["device"],
         "dtype": config["dtype"],
-        "environment": json.dumps(result.get("environment", {})),
+        "environment": json.dumps(result.get("environment") or {}),
         **{f"{group}._target_": config[group].get("_target_") for group in ("cell", "task")},
         **scores,
         **{

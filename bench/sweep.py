@@ -215,7 +215,6 @@ def _conclude(plan: Plan) -> int:
         The exit code: 1 if any planned run failed or has no result, else 0.
     """
     from reports.load import LoadError
-    from reports.report import write_report
 
     report = None
     with _alone(plan.sweep, CONCLUSION):
@@ -226,6 +225,8 @@ def _conclude(plan: Plan) -> int:
             for reason in write_frames(plan.sweep):
                 console.print(f"left out: {printable(reason)}", markup=False)
         try:
+            from reports.report import write_report  # which fails where matplotlib does
+
             report = write_report([plan.sweep])
         except LoadError as error:
             console.print(f"no report: {printable(str(error))}", markup=False)

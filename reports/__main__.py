@@ -22,12 +22,15 @@ def main() -> None:
     prepare_process()
     from bench.errors import ConfigError, explain_os, printable
     from bench.files import Damaged
+    from reports.isolation import isolated
     from reports.load import LoadError
 
     words = sys.argv[1:]
     command = {"list": _list, "show": _show, "dashboard": _dashboard}.get(words[0] if words else "", _write)
     try:
-        print("\n".join(map(printable, command(words).splitlines())), flush=True)
+        with isolated():
+            said = command(words)
+        print("\n".join(map(printable, said.split("\n"))), flush=True)
     except (LoadError, ConfigError, Damaged, OSError) as error:
         reason = explain_os(error) if isinstance(error, OSError) else str(error)
         print(f"error: {printable(reason)}", file=sys.stderr)

@@ -1,5 +1,7 @@
 """Frames in, comparisons of every two contenders on a problem out."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
@@ -19,6 +21,42 @@ from reports.statistics import (
     test_family,
 )
 from reports.summary import LEAST_LOSS
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a contender's runs on a problem came to: arrays (n), by ascending seed.
+
+    Attributes:
+        seeds: each once.
+        solved: whether a run solved the problem.
+        needed: to solve it, NaN if it was not solved, in `currency`.
+        spent: in all.
+        grid: the smallest difference that can be seen.
+        loss: at the end; NaN if there is none.
+        currency: "steps", "FLOPs" or "seconds".
+    """
+
+    seeds: np.ndarray
+    solved: np.ndarray
+    needed: np.ndarray
+    spent: np.ndarray
+    grid: np.ndarray
+    loss: np.ndarray
+    currency: str
+
+    @classmethod
+    def of(cls, runs: pd.DataFrame) -> "Outcomes":
+        """Take a contender's runs from results; of several at a seed the first."""
+        runs = runs.drop_duplicates("seed").sort_values("seed")
+        numbers = (runs[name].astype("Float64").to_numpy(float, na_value=np.nan)
+                   for name in ("needed", "spent", "grid", "final_loss"))  # fmt: skip
+        return cls(runs["seed"].to_numpy(int), runs["solved"].to_numpy(bool), *numbers, str(runs["currency"].iloc[0]))
+
+    @property
+    def times(self) -> np.ndarray:
+        """What was needed, or of an unsolved run spent."""
+        return np.where(np.isnan(self.needed), self.spent, self.needed)
 
 
 def compare(results: pd.DataFrame) -> pd.DataFrame:
@@ -41,14 +79,11 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     rows, pairs = [], []
     wanted = compared_pairs(results)
     for problem, runs in results[results["status"].isin(DECIDED)].groupby("problem", sort=False):
-        tables = {
-            str(name): table.drop_duplicates("seed").set_index("seed").sort_index()
-            for name, table in runs.groupby("contender", sort=False)
-        }
+        outcomes = {str(name): Outcomes.of(table) for name, table in runs.groupby("contender", sort=False)}
         for first, second in wanted:
-            if not {first, second} <= tables.keys():
+            if first not in outcomes or second not in outcomes:
                 continue
-            row, paired = pair_runs(tables[first], tables[second])
+            row, paired = pair_runs(outcomes[first], outcomes[second])
             if len(paired):
                 rows.append({"problem": problem, "first": first, "second": second, "pairs": len(paired), **row})
                 pairs.append(paired)
@@ -68,37 +103,36 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pair_runs(first: pd.DataFrame, second: pd.DataFrame, by: str = "") -> tuple[dict[str, object], Paired]:
+def pair_runs(first: Outcomes, second: Outcomes, by: str = "") -> tuple[dict[str, object], Paired]:
     """Return what two contenders' runs are compared by, and their paired differences, second over first.
 
     Args:
-        first, second: runs by seed.
         by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
     """
-    seeds = first.index.intersection(second.index)
-    a, b = first.loc[seeds], second.loc[seeds]
+    both = np.intersect1d(first.seeds, second.seeds, assume_unique=True)
+    at = [np.isin(outcomes.seeds, both) for outcomes in (first, second)]
     row: dict[str, object] = {
-        "log_rank": log_rank(first["spent"].where(~first["solved"], first["needed"]), first["solved"],
-                             second["spent"].where(~second["solved"], second["needed"]), second["solved"]),
+        "log_rank": log_rank(*(array for each in (first, second)
+                               for array in (np.where(each.solved, each.needed, each.spent), each.solved))),
     }  # fmt: skip
-    if by != "loss" and (first["solved"].any() or second["solved"].any()):
-        time_a, time_b = (
-            table["needed"].fillna(table["spent"]).clip(lower=1e-9).to_numpy(dtype=float) for table in (a, b)
+    if by != "loss" and (first.solved.any() or second.solved.any()):
+        a, b = (np.maximum(each.times[here], 1e-9) for each, here in zip((first, second), at, strict=True))
+        cut_off = [bool(not each.solved[here].all()) for each, here in zip((first, second), at, strict=True)]
+        grid = max(float(each.grid[here].max(initial=0.0)) for each, here in zip((first, second), at, strict=True))
+        quantity, paired = first.currency, pair_up(b, a, grid=grid, complete=not any(cut_off))
+        never = [np.nan_to_num(each.needed, nan=np.inf) for each in (first, second)]
+    else:
+        worst = np.nanmax(np.concatenate([first.loss, second.loss, [-np.inf]]))
+        worst = worst if np.isfinite(worst) else 1.0
+        a, b = (
+            np.maximum(np.nan_to_num(each.loss[here], nan=worst), LEAST_LOSS)
+            for each, here in zip((first, second), at, strict=True)
         )
-        open_a, open_b = (bool((~table["solved"]).any()) for table in (a, b))
-        grid = max((float(table["grid"].max()) for table in (a, b) if len(table)), default=0.0)
-        bound = "~" if open_a and open_b else "≥" if open_b else "≤" if open_a else ""
-        better = improvement(*(table["needed"].fillna(np.inf).to_numpy(dtype=float) for table in (first, second)))
-        row |= {"quantity": first["currency"].iloc[0], "bound": bound, "first_better": better}
-        return row, pair_up(time_b, time_a, grid=grid, complete=not (open_a or open_b))
-    losses = [table["final_loss"].astype("Float64").astype(float) for table in (first, second)]
-    worst = max((float(loss.max()) for loss in losses if loss.notna().any()), default=1.0)
-    better = improvement(*(loss.fillna(np.inf).to_numpy(dtype=float) for loss in losses))
-    known = [loss.fillna(worst).clip(lower=LEAST_LOSS).loc[seeds].to_numpy(dtype=float) for loss in losses]
-    missing_a, missing_b = (bool(loss.loc[seeds].isna().any()) for loss in losses)
-    bound = "~" if missing_a and missing_b else "≥" if missing_b else "≤" if missing_a else ""
-    row |= {"quantity": "loss", "bound": bound, "first_better": better}
-    return row, pair_up(known[1], known[0], complete=not (missing_a or missing_b))
+        cut_off = [bool(np.isnan(each.loss[here]).any()) for each, here in zip((first, second), at, strict=True)]
+        quantity, paired = "loss", pair_up(b, a, complete=not any(cut_off))
+        never = [np.nan_to_num(each.loss, nan=np.inf) for each in (first, second)]
+    bound = {(False, False): "", (False, True): "≥", (True, False): "≤", (True, True): "~"}[cut_off[0], cut_off[1]]
+    return row | {"quantity": quantity, "bound": bound, "first_better": improvement(*never)}, paired
 
 
 def inverted(comparison: pd.Series) -> pd.Series:

@@ -4,6 +4,7 @@ What a panel shows comes from the runs that W&B has, as `bench.tracking` names i
 are grouped by, from the stored sweep. Intervals and tests are the markdown report's: W&B's bands are no such thing, and
 its panels say what they are."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from typing import Any, Literal
 import pandas as pd
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-import yaml
 from wandb_workspaces import expr
 
 from bench.config import Tracking
-from bench.errors import ConfigError, one_line
-from bench.files import write_text_atomic
+from bench.errors import ConfigError, one_line, printable
+from bench.files import Damaged, parse_json, read_bytes, write_text_atomic
+from bench.store import JSON_BYTES, RunFolder
 from bench.tracking import CURVES, MOMENTS, step_time_name
 from reports import text
 from reports.load import LoadError
@@ -45,12 +46,14 @@ class Dashboard:
 
 def tracked_as(folder: Path) -> tuple[str, str]:
     """Return the entity (empty: whose the key is) and the project that a sweep's newest run was tracked under."""
-    configs = sorted(folder.glob("runs/*/config.yaml"), key=lambda path: path.stat().st_mtime)
-    try:
-        tracking = yaml.safe_load(configs[-1].read_text(encoding="utf-8"))["tracking"]
-        return str(tracking["entity"] or ""), str(tracking["project"])
-    except (IndexError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):  # tables only, or an older run
-        return "", Tracking().project
+    found = sorted(folder.glob("runs/*/result.json"), key=lambda path: path.lstat().st_mtime, reverse=True)
+    for path in found:
+        with contextlib.suppress(Damaged):
+            run = RunFolder(folder, path.parent.name).read()
+            tracking = run.config.get("tracking") if run else None
+            if isinstance(tracking, dict) and isinstance(tracking.get("project"), str):
+                return str(tracking.get("entity") or ""), tracking["project"]
+    return "", Tracking().project  # tables only, or older runs
 
 
 def build(content: Content, entity: str, project: str) -> Dashboard:
@@ -134,7 +137,7 @@ def _report(content: Content, sweep: str, entity: str, project: str) -> wr.Repor
     media = wr.MediaBrowser(media_keys=_figures(content), num_columns=2)
     blocks += [wr.H2(text="Figures"), grid("sweep", "sweep", [media], {})]
     if content.stored.commands:
-        blocks += [wr.H2(text="Again"), wr.MarkdownBlock(text="\n".join(["```", *content.stored.commands, "```"]))]
+        blocks += [wr.H2(text="Again"), wr.MarkdownBlock(text=text.code(content.stored.commands))]
     return wr.Report(
         project=project,
         entity=entity,
@@ -275,7 +278,7 @@ def describe(dashboard: Dashboard) -> str:
         elif isinstance(block, wr.PanelGrid):
             lines.append(f"    runs: {block.runsets[0].filters}")
             lines += [f"    {_panel(panel)}" for panel in block.panels]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _panel(panel: Any) -> str:
@@ -340,7 +343,7 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
 def _saved(folder: Path) -> dict[str, str]:
     """Return where the dashboard is that was made before, if one was."""
     try:
-        found = json.loads((folder / SAVED).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        found = parse_json(read_bytes(folder / SAVED, JSON_BYTES), folder / SAVED)
+    except (FileNotFoundError, Damaged):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {name: address for name, address in found.items() if isinstance(address, str)}

@@ -12,6 +12,7 @@ from bench.files import Damaged
 from bench.frames import RESULT_TYPES, read_parquet
 from bench.records import FAILED
 from bench.store import RunFolder, StoredRun
+from reports import text
 from reports.load import LoadError
 
 MOST_NAMED = 4  # cells, tasks or seeds of a sweep
@@ -43,7 +44,7 @@ def show_run(results: Path, name: str) -> str:
         LoadError: no such run, or several.
         Damaged: it is not what was written.
     """
-    folders = [path for path in results.glob("*/runs/*") if path.is_dir()]
+    folders = [path for path in results.glob("*/runs/*") if path.is_dir() and not path.is_symlink()]
     found = [path for path in folders if path.name == name] or [
         path for path in folders if path.name.startswith(name)
     ]  # fmt: skip
@@ -100,16 +101,17 @@ def _some(values: "pd.Series[Any]") -> str:
 def _describe(folder: RunFolder, run: StoredRun) -> str:
     result, config = run.result, run.config
     status = f"{result['status']}: {result['error']}" if result.get("error") else str(result["status"])
+    # What failed before it trained has a status and little else.
     outcome = {
         "status": printable(status),
-        "solved at": _steps(result["steps_to_solve"]),
-        "trained for": _steps(result["steps"]),
-        "seconds": _number(result["seconds"]),
-        "final loss": _number(result["final_loss"]),
-        "loss without memory": _number(result["baseline_loss"]),
-        "parameters": f"{result['parameters']:,}",
-        "a step takes, ms": _number(result["step_ms"]),
-        "computed by": f"{result['backend']} on {config.get('device')}",
+        "solved at": _steps(result.get("steps_to_solve")),
+        "trained for": _steps(result.get("steps")),
+        "seconds": _number(result.get("seconds")),
+        "final loss": _number(result.get("final_loss")),
+        "loss without memory": _number(result.get("baseline_loss")),
+        "parameters": text.count(result.get("parameters")),
+        "a step takes, ms": _number(result.get("step_ms")),
+        "computed by": f"{result.get('backend') or text.NONE} on {config['device']}",
     }
     settings = {
         f"{group}.{key}": printable(str(value))
@@ -122,7 +124,7 @@ def _describe(folder: RunFolder, run: StoredRun) -> str:
     evaluations = [
         {
             "step": f"{record['step']:,}",
-            "loss": _number(record["loss"]),
+            "loss": _number(record.get("loss")),
             **{key.partition(".")[2]: _number(value) for key, value in record.items() if key.startswith("score.")},
         }
         for record in kept
@@ -146,8 +148,8 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 
 def _steps(value: int | None) -> str:
-    return "–" if value is None else f"{value:,} steps"
+    return text.NONE if value is None else f"{value:,} steps"
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    return text.NONE if value is None else f"{value:.4g}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.files import digest
 from reports.selection import selected
 from reports.spending import BY_BUDGET, has_other_budget
 
@@ -14,6 +15,7 @@ from reports.spending import BY_BUDGET, has_other_budget
 METHODS = ("task.strategy",)
 # Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
 OF_TASK = ("cell.hidden_size", "cell.longest_memory")
+MOST_LETTERS = 100  # of a value within a name
 # Columns of what a run's training depends on.
 SETTINGS = ("cell.", "task.", "training.", "device", "dtype")
 
@@ -72,6 +74,11 @@ def _follows_from_task(runs: pd.DataFrame, column: str) -> bool:
     return bool((values <= 1).all())
 
 
+def _short(value: str) -> str:
+    """Return a value as names have it: of a long one its beginning, and what tells it from others that begin so."""
+    return value if len(value) <= MOST_LETTERS else f"{value[:MOST_LETTERS]}… {digest(value.encode())[:8]}"
+
+
 def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
     """Return a name for each run: `name`, and what its columns hold; words speak for themselves, and what is not
     set is not spoken of."""
@@ -82,8 +89,8 @@ def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
         key = column.rpartition(".")[2]
         with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
             item = float(item) if isinstance(item, str) else item
-        number = f"{item:g}" if isinstance(item, float) else str(item)
-        return str(item) if isinstance(item, str) and column != "sweep" else f"{key} {number}"
+        number = f"{item:g}" if isinstance(item, float) else _short(str(item))
+        return number if isinstance(item, str) and column != "sweep" else f"{key} {number}"
 
     return [
         ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))])

@@ -9,12 +9,13 @@ import pandas as pd
 from bench.errors import one_line
 from bench.files import write_text_atomic
 from reports.comparisons import compare
+from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
 from reports.naming import natural
 from reports.sections import about, claims, comparison, inside, lengths, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost
-from reports.style import looks, set_theme
+from reports.style import looks, theme
 from reports.summary import step_times, summarize_results, summarize_timing
 from reports.verdicts import judge
 
@@ -87,13 +88,13 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
         LoadError: a folder without results, or with values that make no report.
         OSError: the report cannot be written.
     """
-    stored = load(*folders)
     folder = output or Path(folders[0]) / "report"
-    folder.mkdir(parents=True, exist_ok=True)
-    set_theme()
-    content = summarize(stored, folder)
-    sections = SECTIONS_ON_CLAIMS if _tests_claims(stored) else SECTIONS
-    written = [_write_section(section, content) for section in sections]
+    with isolated(), theme():
+        stored = load(*folders)
+        folder.mkdir(parents=True, exist_ok=True)
+        content = summarize(stored, folder)
+        sections = SECTIONS_ON_CLAIMS if _tests_claims(stored) else SECTIONS
+        written = [_write_section(section, content) for section in sections]
     path = folder / "README.md"
     write_text_atomic(path, "\n\n".join(filter(None, written)) + "\n")
     times = step_times(content.stored.results, content.timings)

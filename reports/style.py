@@ -1,19 +1,19 @@
 """How every figure looks: one colour, dash and marker per cell, and files that depend on the data alone."""
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.text import Text
 
+from bench.errors import printable
 from bench.files import write_atomic
 
 # Known cells keep their look in every report; others take what is left, in alphabetical order.
@@ -47,6 +47,7 @@ _DASHES = [
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
 PANEL = (4.2, 3.2)  # inches
 TEXT = "#222222"
+MOST_LETTERS, MOST_LINES = 100, 6  # of a text in a figure
 # Gates keep their colour in every figure.
 GATES = {"i": _COLOURS[0], "f": _COLOURS[3], "o": _COLOURS[2], "r": _COLOURS[0], "z": _COLOURS[3]}
 
@@ -94,38 +95,87 @@ def _look(i: int) -> Look:
     return Look(_COLOURS[i % len(_COLOURS)], _DASHES[turn % len(_DASHES)], _MARKERS[turn % len(_MARKERS)])
 
 
-def set_theme() -> None:
-    """Apply the project's theme to figures made from now on."""
-    sns.set_theme(
-        context="notebook",
-        style="ticks",
-        rc={
-            "axes.grid": True,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlesize": 11,
-            "axes.titleweight": "bold",
-            "axes.labelsize": 10,
-            "figure.facecolor": "white",
-            "font.size": 10,
-            "grid.color": "#e4e4e4",
-            "grid.linewidth": 0.8,
-            "legend.frameon": False,
-            "legend.fontsize": 10,
-            "savefig.dpi": 144,
-            "svg.fonttype": "path",
-            "svg.hashsalt": "recurrent-bench",  # otherwise element ids are random
-            "text.color": TEXT,
-            "xtick.labelsize": 9,
-            "ytick.labelsize": 9,
-        },
-    )
+@contextmanager
+def theme() -> Iterator[None]:
+    """Apply the project's theme, over matplotlib's defaults whatever the user's are, to figures made and saved within;
+    afterwards settings are as before."""
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    with matplotlib.rc_context():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # some of its own settings
+            matplotlib.rcParams.update(defaults | THEME)
+        yield
+
+
+FONT = "DejaVu Sans"  # matplotlib brings it along
+GREY = "#e4e4e4"
+SOFT = ".15"  # the grey of axes
+THEME = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": SOFT,
+    "axes.grid": True,
+    "axes.labelcolor": SOFT,
+    "axes.labelsize": 10,
+    "axes.linewidth": 1.25,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "font.family": "sans-serif",
+    "font.sans-serif": [FONT],
+    "font.size": 10,
+    "grid.color": GREY,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "patch.edgecolor": "w",
+    "patch.force_edgecolor": True,
+    "savefig.dpi": 144,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "recurrent-bench",  # otherwise element ids are random
+    "text.color": TEXT,
+    "text.parse_math": False,  # names are shown as they are
+    **{
+        f"{axis}tick.{key}": value
+        for axis in "xy"
+        for key, value in {
+            "color": SOFT,
+            "labelsize": 9,
+            "major.size": 6,
+            "major.width": 1.25,
+            "minor.size": 4,
+            "minor.width": 1,
+        }.items()
+    },
+}
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as PNG and SVG, without dates or versions, and close it."""
+    """Write a figure as PNG and SVG, without dates or versions."""
+    for text in figure.findobj(Text):
+        if (drawn := drawable(text.get_text())) != text.get_text():  # type: ignore[attr-defined]
+            text.set_text(drawn)  # type: ignore[attr-defined]
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
         draw = partial(figure.savefig, format=kind, metadata=metadata, bbox_inches="tight")
         write_atomic(folder / f"{name}.{kind}", draw)
         figure.set_layout_engine("none")  # what was laid out stays, and need not be found again
-    plt.close(figure)
+
+
+def drawable(text: str, letters: int = MOST_LETTERS) -> str:
+    """Return a text that a figure can hold: of so many letters a line at most, the middle left out of longer ones, with
+    a box in the place of what its font has no letter for."""
+    return "\n".join(_drawable_line(line, letters) for line in text.split("\n")[:MOST_LINES])
+
+
+def _drawable_line(line: str, letters: int) -> str:
+    line = printable(line)
+    if len(line) > letters:
+        line = f"{line[: letters // 2 - 1]}…{line[-(letters // 2) :]}"
+    return "".join(letter if ord(letter) in _letters() else "□" for letter in line)
+
+
+@cache
+def _letters() -> frozenset[int]:
+    """Return the code points that the font has, both regular and bold."""
+    fonts = (get_font(findfont(FontProperties(family=FONT, weight=weight))) for weight in ("normal", "bold"))
+    return frozenset.intersection(*(frozenset(font.get_charmap()) for font in fonts))

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tabulate import tabulate
@@ -11,21 +11,35 @@ from bench.errors import printable
 from reports.statistics import Interval
 
 NONE = "–"
+MOST_LETTERS = 1000  # of a table's cell: all others of its column are made as wide
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return rows as a markdown table; columns are the first row's keys."""
-    escaped = [{key: escape(str(value)) for key, value in row.items()} for row in rows]
-    numeric = {key: all(_is_number(row[key]) for row in rows) for key in rows[0]}
-    align = ["right" if numeric[key] else "left" for key in rows[0]]
-    return tabulate(escaped, headers="keys", tablefmt="pipe", colalign=align, disable_numparse=True)
+    columns = list(rows[0])
+    escaped = [[escape(_cut(str(row[column]))) for column in columns] for row in rows]
+    align = ["right" if all(_is_number(row[column]) for row in rows) else "left" for column in columns]
+    headers = [escape(_cut(column)) for column in columns]
+    return tabulate(escaped, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…"
 
 
 def escape(text: str) -> str:
     """Return text that markdown shows as it is, on one line. Brackets and underscores within words mean
     nothing to it, so that names and intervals stay readable in the source too."""
-    text = re.sub(r"([\\`*|<>]|(?<!\w)_|_(?!\w)|\](?=\())", r"\\\1", text)
-    return " ".join(printable(text).split())
+    text = " ".join(printable(text).split())
+    text = re.sub(r"([\\`*|<>$]|(?<!\w)_|_(?!\w)|\](?=[(\[:])|&(?=#?\w+;)|~(?=~))", r"\\\1", text)
+    return re.sub(r"^(\d*)(#+|[-+.)])(?=\s|$)", r"\1\\\2", text)  # what would begin a heading or a list
+
+
+def code(lines: Iterable[str]) -> str:
+    """Return lines as a block of code, which nothing in them can end."""
+    said = "\n".join(map(printable, lines))
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", said)), default=0))
+    return f"{fence}\n{said}\n{fence}"
 
 
 def count(value: object) -> str:

@@ -8,7 +8,7 @@ from statsmodels.stats.multitest import multipletests
 
 from bench.records import DECIDED
 from reports.claims import RATIOS, Claim, Claims, Test
-from reports.comparisons import pair_runs
+from reports.comparisons import Outcomes, pair_runs
 from reports.conditions import select
 from reports.load import Stored
 from reports.naming import with_names
@@ -145,9 +145,9 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
             return None, "not known, or not the same in all runs"
         return known(float(values[0][0] / values[1][0]), len(runs)), ""
     if test.statistic in RATIOS:
-        of, over = (part.set_index("seed").sort_index() for part in (runs, others))
+        of, over = Outcomes.of(runs), Outcomes.of(others)
         quantity = "loss" if test.statistic == "final_loss" else "steps"
-        if quantity == "steps" and not (of["solved"].any() or over["solved"].any()):
+        if quantity == "steps" and not (of.solved.any() or over.solved.any()):
             return None, "no run of either was solved"
         facts, pairs = pair_runs(over, of, quantity)
         if len(pairs) < 2:

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import TwoSlopeNorm
@@ -10,7 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.comparisons import between
-from reports.figures.panels import contenders, legend, log_plain, log_round, name_lines, order, panels_of, thousands
+from reports.figures.panels import (
+    LONGEST_TICK,
+    contenders,
+    legend,
+    log_plain,
+    log_round,
+    name_lines,
+    name_ticks,
+    new_figure,
+    order,
+    panels_of,
+    thousands,
+)
 from reports.statistics import performance_profile
 from reports.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.text import amount
@@ -44,8 +55,8 @@ def pairwise(comparisons: pd.DataFrame, results: pd.DataFrame) -> Figure:
         limit = math.log(LARGEST)
         axes.imshow(shades, cmap="PuOr_r", norm=TwoSlopeNorm(0, -limit, limit), alpha=0.9)
         short = [label.replace(", ", "\n").replace("_", "\n") for label in labels]
-        axes.set_xticks(range(len(labels)), short, fontsize=7)
-        axes.set_yticks(range(len(labels)), short, fontsize=7)
+        for axis in (axes.xaxis, axes.yaxis):
+            name_ticks(axis, short, LONGEST_TICK // 2, fontsize=7)
         axes.grid(visible=False)
         quantity = here_quantity(comparisons, problem)
         axes.set_title(f"{problem}: {quantity}, row / column", fontsize=9)
@@ -71,7 +82,7 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
             marker = {"≥": ">", "≤": "<"}.get(bound, "o")
             axes.plot(ratio.estimate, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
         axes.axvline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-        axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        name_ticks(axes.yaxis, [name.replace("_", " ") for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xscale("log")
         low, high = axes.get_xlim()
@@ -99,10 +110,8 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
     solved in the median lies on the upper edge, hollow."""
     problems = order(summary["problem"])
     costs = ["parameters", "FLOPs of a step", "ms of a step"]
-    figure, grid = plt.subplots(
-        len(problems), 3, figsize=(PANEL[0] * 2, PANEL[1] * 0.9 * len(problems)), squeeze=False, layout="constrained",
-        sharey="row",
-    )  # fmt: skip
+    figure = new_figure(PANEL[0] * 2, PANEL[1] * 0.9 * len(problems))
+    grid = figure.subplots(len(problems), 3, squeeze=False, sharey="row")
     styles = contender_looks(summary)
     panels = {}
     for problem, row in zip(problems, grid, strict=True):

@@ -1,15 +1,16 @@
 """Figures of times and costs."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import SEVERAL, log_plain, log_ticks, name_lines, panels_of
+from reports.figures.panels import SEVERAL, log_plain, log_ticks, name_lines, name_ticks, new_figure, panels_of
 from reports.statistics import Interval
 from reports.style import PANEL, TEXT, Look, looks
+
+LONGEST_BAR = 28  # letters of a line of the name of a bar, which has numbers on its other side
 
 
 def timing_bars(timings: pd.DataFrame) -> Figure:
@@ -23,16 +24,17 @@ def timing_bars(timings: pd.DataFrame) -> Figure:
         rows = groups[label].sort_values("cell", key=lambda cells: cells.map(order.index), kind="stable")
         names = _bar_names(rows)
         highest = max(interval.high for interval in rows["training_step"])
-        for name, (_, row) in zip(names, rows.iterrows(), strict=True):
+        for place, (_, row) in enumerate(rows.iterrows()):
             time = row["training_step"]
-            axes.barh(name, time.estimate, color=styles[row["cell"]].colour, alpha=0.85, height=0.65)
+            axes.barh(place, time.estimate, color=styles[row["cell"]].colour, alpha=0.85, height=0.65)
             reach = [[time.estimate - time.low], [time.high - time.estimate]]
-            axes.errorbar(time.estimate, name, xerr=reach, color=TEXT, capsize=3, lw=1)
+            axes.errorbar(time.estimate, place, xerr=reach, color=TEXT, capsize=3, lw=1)
             note = [] if row["ratio"] is None else [f"{row['ratio'].estimate:.2f}×"]
             note += [] if row["share"] is None else [f"{row['share'].estimate:.0%} of GEMM"]
             axes.annotate(
-                " · ".join(note), (time.high, name), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
+                " · ".join(note), (time.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
             )
+        name_ticks(axes.yaxis, names, LONGEST_BAR)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         axes.set(title=label, xlabel="training step, ms", xlim=(0, 1.8 * highest))
@@ -49,9 +51,8 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
     }
     if not groups:
         return None
-    figure, grid = plt.subplots(
-        2, len(groups), figsize=(max(1.5, len(groups)) * PANEL[0], 2 * PANEL[1]), squeeze=False, layout="constrained"
-    )
+    figure = new_figure(max(1.5, len(groups)) * PANEL[0], 2 * PANEL[1])
+    grid = figure.subplots(2, len(groups), squeeze=False)
     styles = looks(timings["cell"])
     panels: dict[str, Axes] = {}
     for (label, rows), (upper, lower) in zip(groups.items(), grid.T, strict=True):

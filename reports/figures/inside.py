@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import contenders, name_lines, order, panels_of
+from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of
 from reports.style import GATES, PANEL, TEXT, contender_looks
 
 LEAST_NORM = 1e-20  # that is drawn
@@ -42,7 +42,7 @@ def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: st
                 axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=contender)
             axes.set(title=f"{problem}: {WHEN[moment]}", xlabel=xlabel, ylabel=ylabel)
             if log:
-                axes.set_yscale("log")
+                log_powers(axes)
             else:
                 axes.set_ylim(-0.05, 1.05)
         if log:
@@ -149,7 +149,7 @@ def step_sizes(readings: pd.DataFrame, results: pd.DataFrame) -> Figure:
             axes.plot(
                 medians.index, medians, color=look.colour, ls=look.dash, marker=look.marker, ms=4, label=contender
             )
-        axes.set_yscale("log")
+        log_powers(axes)
         axes.set(title=problem, xlabel="training steps", ylabel="‖Δw‖ / ‖w‖ of the next step")
     name_lines(figure, panels, styles)
     return figure

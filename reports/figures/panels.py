@@ -1,39 +1,54 @@
 """Axes side by side, their names and their ticks: what all figures are made of."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogFormatterSciNotation,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from scipy.optimize import isotonic_regression
 
 from reports.naming import natural
-from reports.style import PANEL, TEXT, Look
+from reports.style import PANEL, TEXT, Look, drawable
 
 COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
 SEVERAL = 3  # points, at least, for a line over them
 MOST_NAMES = 12  # of lines beside a panel
 LONGEST_NAME = 20  # of a line beside a panel, in letters
 NAME_HEIGHT = 11  # points
+LONGEST_TICK = 40  # letters of a name beside an axis, which takes its room from the panel
+RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 
 
 def panels_of(titles: list[str], height: float = PANEL[1]) -> tuple[Figure, dict[str, Axes]]:
     """Return a figure with axes for each title, two side by side; height in inches."""
     columns = min(COLUMNS, len(titles))
     rows = math.ceil(len(titles) / columns)
-    figure, grid = plt.subplots(
-        rows, columns, figsize=(PANEL[0] * columns, height * rows), squeeze=False, layout="constrained"
-    )
+    figure = new_figure(PANEL[0] * columns, height * rows)
+    grid = figure.subplots(rows, columns, squeeze=False)
     flat = list(grid.flat)
     for axes in flat[len(titles) :]:
         axes.set_visible(False)
     return figure, dict(zip(titles, flat, strict=False))
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches; one that is not pyplot's, and so needs no backend and no closing."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> None:
@@ -129,6 +144,26 @@ def log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
     axis.set_ticks(ticks)
     axis.set_major_formatter(FuncFormatter(thousands))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_powers(axes: Axes) -> None:
+    """Scale the vertical axis logarithmically with powers of ten."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_Powers())
+    axes.yaxis.set_minor_formatter(_Powers(labelOnlyBase=False))
+
+
+class _Powers(LogFormatterSciNotation):
+    """Says matplotlib's powers of ten in Unicode: no text of a figure is read as mathematics, since names are not."""
+
+    def __call__(self, value: float, position: int | None = None) -> str:
+        said = re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(RAISED), super().__call__(value, position))
+        return re.sub(r"\$|\\mathdefault|[{}]", "", said).replace(r"\times", "×")
+
+
+def name_ticks(axis: Axis, names: list[str], letters: int = LONGEST_TICK, **style: Any) -> None:
+    """Put a tick with a name, of so many letters a line at most, at 0, 1, 2, …"""
+    axis.set_ticks(range(len(names)), [drawable(name, letters) for name in names], **style)
 
 
 def log_round(axes: Axes, say: Callable[[float], str]) -> None:

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.records import DECIDED
-from reports.figures.panels import contenders, name_lines, order, panels_of, thousands
+from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of, thousands
 from reports.statistics import solve_curve
 from reports.style import BASELINE, contender_looks
 from reports.text import amount
@@ -31,7 +31,7 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
         baseline = results.loc[results["problem"] == problem, "baseline_loss"].dropna()
         if len(baseline):
             axes.axhline(float(baseline.iloc[0]), color=BASELINE.colour, lw=1, ls=BASELINE.dash, label=WITHOUT_MEMORY)
-        axes.set_yscale("log")
+        log_powers(axes)
         axes.set(title=problem, xlabel="training steps", ylabel="held-out loss")
         axes.xaxis.set_major_locator(MaxNLocator(MOST_TICKS))
         axes.xaxis.set_major_formatter(FuncFormatter(thousands))

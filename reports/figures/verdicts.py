@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.claims import RATIOS, STATISTICS
-from reports.figures.panels import log_plain, log_round, log_ticks
+from reports.figures.panels import log_plain, log_round, log_ticks, name_ticks, new_figure
 from reports.statistics import Evidence
 from reports.style import PANEL, TEXT, palette
 from reports.verdicts import OPEN, REFUTED, SUPPORTED
@@ -38,10 +37,8 @@ def forest(tests: pd.DataFrame) -> Figure | None:
     keys = [f"{row['statistic']} {row['supported_if']} {row['refuted_if']}" for _, row in found.iterrows()]
     panels = [part for _, part in found.groupby(keys, sort=False)]
     heights = [0.9 + 0.32 * len(part) for part in panels]
-    figure, grid = plt.subplots(
-        len(panels), 1, figsize=(PANEL[0] * 1.7, sum(heights)), squeeze=False, layout="constrained",
-        gridspec_kw={"height_ratios": heights},
-    )  # fmt: skip
+    figure = new_figure(PANEL[0] * 1.7, sum(heights))
+    grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
     for axes, part in zip(grid[:, 0], panels, strict=True):
         _panel(axes, part)
     return figure
@@ -55,7 +52,8 @@ def power_laws(times: dict[str, pd.DataFrame], exponents: dict[str, float]) -> F
         times: of each subject `time_steps` and `value` in ms, all positive.
         exponents: of each subject, as fitted.
     """
-    figure, axes = plt.subplots(figsize=(PANEL[0] * 1.5, PANEL[1] * 1.2), layout="constrained")
+    figure = new_figure(PANEL[0] * 1.5, PANEL[1] * 1.2)
+    axes = figure.subplots()
     for colour, (subject, rows) in zip([look.colour for look in palette()], times.items(), strict=False):
         x, y = np.log(rows["time_steps"].to_numpy(float)), np.log(rows["value"].to_numpy(float))
         axes.plot(np.exp(x), np.exp(y), ls="", marker="o", ms=4, color=colour, alpha=0.4)
@@ -107,7 +105,7 @@ def _panel(axes: Axes, tests: pd.DataFrame) -> None:
         row["subject"] if row["problem"] in ("–", row["subject"]) else f"{row['problem']}: {row['subject']}"
         for _, row in tests.iterrows()
     ]
-    axes.set_yticks(range(len(names)), names, fontsize=8)
+    name_ticks(axes.yaxis, names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(("ratio of " if logarithmic else "") + STATISTICS[statistic], fontsize=9, color=TEXT)
 

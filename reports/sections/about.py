@@ -1,6 +1,6 @@
 """What was run, what went wrong, on what, and how to do it again."""
 
-import re
+import shlex
 from json import loads
 from pathlib import Path
 
@@ -138,20 +138,18 @@ def reproduce(content: Content) -> str:
     commands, runs = content.stored.commands, content.stored.results
     if not commands:
         return ""
-    parts = ["## Reproduce", _code("\n".join(commands))]
+    parts = ["## Reproduce", text.code(commands)]
     whole = next((command for command in reversed(commands) if "+sweep=" in command), None)
     if whole and len(runs):
         row = runs.iloc[0]
         single = f"{whole} cell={row['cell']} task={row['task']} seed={row['seed']}"
-        parts += ["Any single run is the sweep narrowed to it, for example", _code(single)]
-    parts += ["The tables and figures again, from the stored files:", _code(f"python -m reports {_folders(content)}")]
+        parts += ["Any single run is the sweep narrowed to it, for example", text.code([single])]
+    parts += [
+        "The tables and figures again, from the stored files:",
+        text.code([f"python -m reports {_folders(content)}"]),
+    ]
     return "\n\n".join(parts)
 
 
 def _folders(content: Content) -> str:
-    return " ".join(f"results/{Path(sweep).name}" for sweep in content.stored.sweeps)
-
-
-def _code(lines: str) -> str:
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", lines)), default=0))  # what is in it cannot end it
-    return f"{fence}\n{lines}\n{fence}"
+    return " ".join(shlex.quote(f"results/{Path(sweep).name}") for sweep in content.stored.sweeps)

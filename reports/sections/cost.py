@@ -100,7 +100,9 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
     for (_, task, steps, *_), rows in timings.groupby(["sweep", *POINT], sort=False, dropna=False):
         shares = [share.estimate for share in rows.loc[rows["cell"] == REFERENCE_CELL, "share"] if share is not None]
         said = [
-            split_in_words(row["label"], row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares]))
+            split_in_words(
+                text.escape(row["label"]), row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares])
+            )
             for _, row in rows.iterrows()
             if row["cell"] != REFERENCE_CELL and row["ratio"] is not None and math.isfinite(row["flop_ratio"])
         ]
@@ -178,7 +180,7 @@ def _overview(timings: pd.DataFrame) -> str:
         for _, row in timings.iterrows()
         if row["over_torchrecurrent"] is not None and row["first"]
     ]
-    more = f"And as torchrecurrent's form of it: {'; '.join(published)}." if published else ""
+    more = f"And as torchrecurrent's form of it: {text.escape('; '.join(published))}." if published else ""
     return "\n\n".join(filter(None, ["### All points", said, text.table(rows), more]))
 
 

@@ -66,7 +66,7 @@ def median(values: ArrayLike) -> Evidence:
 
 def geometric_mean(pairs: Paired, bound: str = "") -> Evidence:
     """Return the evidence on a geometric mean of ratios: its t-interval, and the permutation test of all exchanges
-    within pairs (Fisher 1935), by scipy: with more than 13 pairs, of 9,999 random ones.
+    within pairs (Fisher 1935): with more than 30 pairs, of 9,999 random ones.
 
     That a mean is above x is tested on ratios over x, which are as likely x/r as r if x is their centre.
 

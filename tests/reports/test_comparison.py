@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.power import TTestPower
 
 from reports.statistics import (
     ALPHA,
@@ -22,7 +23,7 @@ from reports.statistics import (
     smallest_p,
     test_family,
 )
-from reports.statistics.comparison import exact_p, t_p
+from reports.statistics.comparison import _power, exact_p, permutation_p, t_p
 from tests.reports.simulate import DRAWS, simulated_family
 
 test_family.__test__ = False  # its name is not meant for pytest
@@ -37,8 +38,26 @@ class TestExactTest:
             np.mean(np.array(means) >= abs(differences.mean()) - 1e-12)
         )
 
+    @pytest.mark.parametrize("n", [14, 20, 30])
+    def test_it_is_the_distribution_of_signed_whole_numbers(self, n):
+        """Which adding one number after another gives, however many there are; with ties, as on a grid."""
+        generator = np.random.default_rng(n)
+        for shift in (0, 2):
+            whole = [int(value) for value in generator.integers(-3, 6, size=n) + shift]
+            ways = {0: 1}
+            for value in whole:
+                added = [(total + sign * value, count) for total, count in ways.items() for sign in (-1, 1)]
+                ways = {total: sum(count for other, count in added if other == total) for total, _ in added}
+            reaching = {side: sum(count for total, count in ways.items() if side * total >= side * sum(whole))
+                        for side in (1, -1)}  # fmt: skip
+            # Times of 0.1, which no float is, so that equal sums come out with different rounding.
+            differences = 0.1 * np.array(whole)
+            assert permutation_p(differences, "greater") == reaching[1] / 2**n
+            assert permutation_p(differences, "less") == reaching[-1] / 2**n
+            assert exact_p(Paired(differences)) == min(1.0, 2 * min(reaching.values()) / 2**n)
+
     def test_all_of_one_sign_is_the_smallest_p(self):
-        for n in (2, 5, 10):
+        for n in (2, 5, 10, 30):
             assert exact_p(Paired(np.arange(1.0, n + 1))) == pytest.approx(smallest_p(n)) == 2 ** (1 - n)
 
     def test_no_difference_and_one_pair(self):
@@ -118,6 +137,11 @@ def test_twice_the_time_is_found(n, least):
 
 
 class TestPower:
+    @pytest.mark.parametrize(("effect", "n", "comparisons"), [(0.1, 5, 1), (0.8, 12, 190), (3.0, 9, 20), (2e3, 40, 3)])
+    def test_it_is_statsmodels(self, effect, n, comparisons):
+        expected = TTestPower().power(effect, n, ALPHA / comparisons, alternative="two-sided")
+        assert _power(effect, n, comparisons) == pytest.approx(1.0 if math.isnan(expected) else expected, rel=1e-9)
+
     def test_seeds_needed_find_the_difference_in_four_of_five_cases(self):
         generator = np.random.default_rng(0)
         spread, effect, family = 0.5, math.log(1.5), 3

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 import reports.sections
 from reports import style
-from reports.figures.panels import apart, name_lines, panels_of, round_ticks
+from reports.figures.panels import apart, log_powers, name_lines, panels_of, round_ticks
 from reports.report import write_report
 from tests.reports.layout import faults
 
@@ -163,7 +163,7 @@ def _two_lines(second: str) -> tuple[Figure, Axes]:
     axes.plot([0, 1, 2], [0, 3, 1], label="lstm")
     axes.plot([0, 1], [1, 2], label=second)
     name_lines(figure, panels, style.looks(["lstm", second]))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return figure, axes
 
 
@@ -178,6 +178,26 @@ def test_lines_are_named_beside_the_panel_at_their_end():
         assert (box.y0 + box.y1) / 2 == pytest.approx(axes.transData.transform(end)[1], abs=2)
     assert not figure.legends
     plt.close(figure)
+
+
+def test_a_figure_holds_any_text():
+    assert style.drawable("gru, kind $x$\ntwo") == "gru, kind $x$\ntwo"
+    assert style.drawable("漢\x1b[1m\u202e ∂L/∂h ‖w‖") == "□ [1m  ∂L/∂h ‖w‖"
+    assert style.drawable("a" * 500 + "b" * 500, 9) == "aaa…bbbb"
+    assert style.drawable("x\n" * 500) == "\n".join("x" * style.MOST_LINES)
+
+
+def test_powers_of_ten_are_said_without_mathematics():
+    with style.theme():
+        figure, panels = panels_of(["one"])
+        panels["one"].plot([0, 1], [2e-4, 3.0])
+        log_powers(panels["one"])
+        figure.draw_without_rendering()
+        said = {label.get_text() for label in panels["one"].get_yticklabels()}
+        panels["one"].set_ylim(0.15, 0.45)
+        figure.draw_without_rendering()
+        said |= {label.get_text() for label in panels["one"].get_yticklabels(minor=True)}
+    assert {"10⁻³", "10⁰", "2×10⁻¹"} <= said
 
 
 def test_names_too_long_to_stand_beside_a_panel_stand_in_a_legend():

@@ -10,6 +10,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bench.frames import write_frames
 from reports.load import LoadError
@@ -104,6 +106,46 @@ def assert_harmless(report: str) -> None:
         assert "\x1b" not in line
         assert "\u202e" not in line
     assert not fence
+
+
+NAMES = (
+    r"$\frac{1}{$", "$x$", "a$b$c", "\\frac{", "$$", "x" * 5000, "a_" * 900, "two\nlines", "\u202eright to left",
+    "שלום עולם", "مرحبا", "😀 漢字", "tab\tand\x1b[31m", "", " ", "_hidden", "%s {0}", "-1", "1e3", "<b>&amp;</b>",
+)  # fmt: skip
+
+
+def test_names_are_drawn_as_they_are_and_nothing_is_said_of_them(
+    sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """As settings of cells and of tasks, layers that are timed and sweeps, in every kind of text in figures."""
+    write_frames(sweep)
+    shutil.rmtree(sweep / "runs")
+    tables = (pd.read_parquet(sweep / f"{name}.parquet") for name in ("results", "timing"))
+    results, timing = (table[table["task"] == "adding"] for table in tables)
+    texts: set[str] = set()
+
+    def drawn(figure: Figure, *_: object, **__: object) -> None:
+        figure.draw_without_rendering()
+        assert not [text for text in figure.findobj(Text) if text.get_parse_math() and "$" in text.get_text()]
+        texts.update(text.get_text() for text in figure.findobj(Text))
+
+    for first in range(0, len(NAMES), 5):
+        one, two, three, four, five = names = NAMES[first : first + 5]
+        folder = sweep.parent / f"sweep {one[:50]}".replace("/", " ")
+        shutil.copytree(sweep, folder)
+        layers = {"lstm": one, "gru": two, "rnn": three}
+        results.assign(**{
+            "task.kind": [four if seed % 2 else five for seed in results["seed"]],
+            "cell.layer": results["cell"].map(layers), "cell.a$b": results["cell"],
+        }).to_parquet(folder / "results.parquet")  # fmt: skip
+        timing.assign(**{"cell.layer": timing["cell"].map(layers)}).to_parquet(folder / "timing.parquet")
+        with monkeypatch.context() as patched:
+            if "😀 漢字" not in names:  # with these the files are written
+                patched.setattr(Figure, "savefig", drawn)
+            assert_harmless(write_report([folder]).path.read_text())
+    assert capsys.readouterr() == ("", "")
+    for name in (r"$\frac{1}{$", "$x$", "a$b$c"):
+        assert any(name in text for text in texts), name
 
 
 def test_texts_of_runs_are_shown_and_not_obeyed(sweep: Path):
