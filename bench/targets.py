@@ -86,6 +86,12 @@ def non_defaults(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in known or value != known[key][1]}
 
 
+def version_of(options: dict[str, Any]) -> int | str:
+    """Return the version of what a class computes, which its attribute `version` says; 1 if it says none."""
+    version = getattr(load_target(str(options["_target_"])), "version", 1)
+    return version if isinstance(version, int | str) else 1
+
+
 def _convert(group: str, values: dict[str, Any], typed: dict[str, Option]) -> dict[str, Any]:
     fields = [
         (key, annotation if _is_plain(annotation) else Any, field(default=MISSING))
