@@ -91,7 +91,7 @@ class Source:
             return
         for_torch, for_numpy, for_python = self._keys()
         torch.set_rng_state(_with_key(torch.get_rng_state(), for_torch))
-        np.random.set_state(("MT19937", for_numpy, STATE_WORDS))
+        np.random.set_state(("MT19937", for_numpy, STATE_WORDS, 0, 0.0))
         random.seed(for_python.tobytes())
 
     def _keys(self) -> np.ndarray:
