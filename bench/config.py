@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import ConfigError, explain, nearest
 from bench.fairness import selected_settings
-from bench.targets import check_options
+from bench.targets import check_options, longest_memory
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 MATCHES = ("hidden", "parameters", "flops", "time")
@@ -146,12 +146,14 @@ SCHEMA = OmegaConf.structured(Config)
 
 
 def register_with_hydra() -> None:
-    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, and the sweeper."""
+    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, the sweeper, and what files in
+    `conf/` can say of a task."""
     Plugins.instance()  # loads all plugins anew, and so comes before whatever imports one
     from hydra_plugins.recurrent_bench.sweeper import register_sweeper
 
     register_sweeper()
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("longest_memory", longest_memory, replace=True)
 
 
 def from_hydra(composed: DictConfig) -> Config:

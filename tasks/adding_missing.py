@@ -30,10 +30,9 @@ class AddingMissing(Adding):
     Values are uniform on [0, 1); with `correlation` ρ > 0 they are smooth in time, v_t = Φ(z_t) of a Gaussian
     autoregression z_t = ρ z_{t−1} + √(1 − ρ²) ε_t, and their neighbours tell of what is missing.
 
-    Always answering the mean, 1, costs the variance of the sum of the two values, and the best answer from the last
-    input alone, `baseline_loss`, a little less: see `tasks.missing_baseline`. Independent values that are missing cannot
-    be known: their variance, p·2/12 = p/6, is an error that no strategy avoids, and `solved_mse` is what may come on
-    top of it.
+    Always answering the mean, 1, costs the variance of the sum of the two values. The best answer from the last input
+    alone costs less, `baseline_loss`: see `tasks.missing_baseline`. Independent values that are missing are unknown:
+    their variance, p·2/12 = p/6, is an error that no strategy avoids, and `solved_mse` is what may come on top of it.
 
     Args:
         length: T, at least 2.

@@ -21,8 +21,9 @@ class Digits(Classification):
 
     Inputs are the 64 grey values, 0 to 16, divided by 16, as floating point of size 1; targets are the digits. Of the
     1,797 images every fifth of each digit is for evaluation, always the same ones, 34 to 36 of a digit, and training
-    never sees them; a batch is drawn from the others, with replacement. The answer is read at the last step. The best answer without memory knows the
-    last pixel: its cross-entropy is the entropy of the digit given that pixel, over all images.
+    never sees them; a batch is drawn from the others, with replacement. The answer is read at the last step. The best
+    answer without memory knows the last pixel: its cross-entropy is the entropy of the digit given that pixel, over all
+    images.
 
     Args:
         permuted: whether pixels come in one fixed random order, which takes neighbours apart.
