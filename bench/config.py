@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import ConfigError, explain, nearest
 from bench.fairness import selected_settings
-from bench.targets import check_options
+from bench.targets import check_options, longest_memory
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 MATCHES = ("hidden", "parameters", "flops", "time")
@@ -146,8 +146,9 @@ SCHEMA = OmegaConf.structured(Config)
 
 
 def register_with_hydra() -> None:
-    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, and the sweeper; and give
-    `conf/tracking/wandb.yaml` what the environment says of W&B by the names that `tracking.mode` has."""
+    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, the sweeper, and what files in
+    `conf/` can say of a task; and give `conf/tracking/wandb.yaml` what the environment says of W&B by the names that
+    `tracking.mode` has."""
     mode = os.environ.pop("WANDB_MODE", "").lower()
     if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
         mode = "disabled"
@@ -158,6 +159,7 @@ def register_with_hydra() -> None:
 
     register_sweeper()
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("longest_memory", longest_memory, replace=True)
 
 
 def from_hydra(composed: DictConfig) -> Config:

@@ -6,15 +6,16 @@ from dataclasses import asdict
 from typing import Any
 
 from bench.config import Config, Training
-from bench.targets import non_defaults
+from bench.seeds import FIRST_FILLED_SEED
+from bench.targets import non_defaults, version_of
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return what determines a run's result: cell, task, training, seed, device type and
+    """Return what determines a run's result: cell, task, their versions, training, seed, device type and
     dtype, the lengths at which it is evaluated in the end, and what is looked at inside.
 
     Settings at their default are left out, so that a new option does not change the identity of old
-    runs; so are folders, tracking, launcher, threads and allocator.
+    runs, and so are first versions; and folders, tracking, launcher, threads and allocator.
     """
     defaults = asdict(Training())
     training = {key: value for key, value in asdict(config.training).items() if value != defaults[key]}
@@ -25,6 +26,11 @@ def identity(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "device": config.device_type,
     }
+    versions = {group: version_of(options) for group, options in (("cell", config.cell), ("task", config.task))}
+    if later := {group: version for group, version in versions.items() if version != 1}:
+        parts["versions"] = later
+    if config.seed >= FIRST_FILLED_SEED:  # streams of before began from 32 bits there too
+        parts["streams"] = 2
     if config.dtype != Config.dtype:
         parts["dtype"] = config.dtype
     if config.diagnostics.kinds:  # a run without them has nothing to show

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config import Config
-from bench.errors import ConfigError
-from bench.targets import load_target
+from bench.targets import build
 from tasks import Task
 
 
@@ -34,7 +33,7 @@ def make_task(config: Config) -> Task:
     Raises:
         ConfigError: the task refuses its settings.
     """
-    return _build("task", config.task)
+    return build("task", config.task)
 
 
 def make_model(config: Config, task: Task, device: str | None = None) -> Model:
@@ -49,7 +48,7 @@ def make_model(config: Config, task: Task, device: str | None = None) -> Model:
     device = config.device if device is None else device
     with torch.device(device):
         # Moved too: other people's layers may be made on the CPU whatever torch's default device is.
-        cell = _build("cell", config.cell, input_size=task.input_size).to(device, config.torch_dtype)
+        cell = build("cell", config.cell, input_size=task.input_size).to(device, config.torch_dtype)
         return Model(cell, config.cell["hidden_size"], task.output_size, dtype=config.torch_dtype)
 
 
@@ -61,12 +60,3 @@ def backend_of(cell: nn.Module) -> str:
 def count_parameters(module: nn.Module) -> int:
     """Return the number of trainable scalars."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
-
-
-def _build(group: str, options: dict[str, Any], **given: Any) -> Any:
-    target = load_target(options["_target_"])
-    own = {key: value for key, value in options.items() if key not in ("_target_", "name")}
-    try:
-        return target(**own, **given)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{group}={options['name']}: {error}") from error

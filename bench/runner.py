@@ -347,7 +347,7 @@ def _summarize(outcome: Outcome, config: Config) -> dict[str, Any]:
         "steps": outcome.steps,
         "samples": outcome.steps * config.training.batch_size,
         "seconds": outcome.seconds,
-        "step_ms": 1000 * outcome.seconds / outcome.steps,
+        "step_ms": 1000 * outcome.seconds / outcome.steps if outcome.steps else None,
         "final_loss": final.loss if outcome.status != "diverged" else None,  # that of before it diverged is not it
         **{f"final_score.{name}": value for name, value in final.score.items()},
         "error": outcome.error,

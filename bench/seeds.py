@@ -7,16 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 
+# Up to here a stream begins from a number, of which torch's generator for the CPU takes the lowest 32 bits. Below
+# 23,607 these are distinct for all seeds and streams; beyond, the stream of one seed can be another's. Later seeds fill
+# the generator's whole state instead. Earlier ones stay as they are, and with them the results stored under them.
+FIRST_FILLED_SEED = 20_000
+STATE_WORDS = 624  # of 32 bits, in a Mersenne Twister
+
 
 @dataclass(frozen=True)
 class Streams:
-    """Independent streams: a seed for initialisation, generators for training and evaluation data, and for the
+    """Independent streams: what initialisation is drawn from, generators for training and evaluation data, and for the
     sequences that diagnostics look at.
 
     None depends on the cell, so that at one seed all cells meet the same data, in the same order.
     """
 
-    initialization: int
+    initialization: "Source"
     training: torch.Generator
     evaluation: torch.Generator
     diagnostics: torch.Generator
@@ -24,9 +30,7 @@ class Streams:
     def seed_globals(self) -> None:
         """Seed the generators that are not passed around, from which parameters are drawn and from which a
         user's cell may draw: torch's, numpy's and Python's."""
-        torch.manual_seed(self.initialization)
-        np.random.seed(self.initialization % 2**32)
-        random.seed(self.initialization)
+        self.initialization.seed_globals()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all generators, the global ones too, as tensors and plain values."""
@@ -54,15 +58,61 @@ class Streams:
         random.setstate((version, tuple(internal), gauss))
 
 
+@dataclass(frozen=True)
+class Source:
+    """What the generators of one stream begin from.
+
+    Attributes:
+        sequence: numpy's, from which numbers and states come.
+        filled: whether a Mersenne Twister's whole state comes from it, or only 32 bits of its seed.
+    """
+
+    sequence: np.random.SeedSequence
+    filled: bool
+
+    @property
+    def word(self) -> int:
+        """The stream's 64-bit seed. A GPU's generator takes all of it, torch's for the CPU the lower half."""
+        return int(self.sequence.generate_state(1, np.uint64)[0])
+
+    def generator(self, device: str) -> torch.Generator:
+        """Return a new generator on `device` at the beginning of the stream."""
+        generator = torch.Generator(device).manual_seed(self.word)
+        if self.filled and generator.device.type == "cpu":
+            generator.set_state(_with_key(generator.get_state(), self._keys()[0]))
+        return generator
+
+    def seed_globals(self) -> None:
+        """Put the global generators of torch, numpy and Python at the beginning of the stream."""
+        torch.manual_seed(self.word)
+        if not self.filled:
+            np.random.seed(self.word % 2**32)
+            random.seed(self.word)
+            return
+        for_torch, for_numpy, for_python = self._keys()
+        torch.set_rng_state(_with_key(torch.get_rng_state(), for_torch))
+        np.random.set_state(("MT19937", for_numpy, STATE_WORDS, 0, 0.0))
+        random.seed(for_python.tobytes())
+
+    def _keys(self) -> np.ndarray:
+        """Return states of three Mersenne Twisters, (3, 624)."""
+        keys = self.sequence.generate_state(3 * STATE_WORDS, np.uint32).reshape(3, STATE_WORDS)
+        keys[:, 0] = 1 << 31  # as numpy does: of this word only the highest bit counts, and no state may be all zero
+        return keys
+
+
 def make_streams(seed: int, device: str) -> Streams:
     """Derive a run's streams from its seed (at least 0) by numpy's SeedSequence; generators on `device`."""
-    children = np.random.SeedSequence(seed).spawn(4)
-    initialization, training, evaluation, diagnostics = (
-        int(child.generate_state(1, np.uint64)[0]) for child in children
+    initialization, *others = (
+        Source(sequence, filled=seed >= FIRST_FILLED_SEED) for sequence in np.random.SeedSequence(seed).spawn(4)
     )
-    return Streams(
-        initialization,
-        torch.Generator(device).manual_seed(training),
-        torch.Generator(device).manual_seed(evaluation),
-        torch.Generator(device).manual_seed(diagnostics),
-    )
+    return Streams(initialization, *(source.generator(device) for source in others))
+
+
+def _with_key(state: torch.Tensor, key: np.ndarray) -> torch.Tensor:
+    """Return the state of a CPU generator that was just seeded, with another key (624) in it. It is, in bytes: the seed
+    (8), how many words are left (4), whether there is a seed (4), the next word (8), the key (624 · 8), and what is
+    kept of normal numbers."""
+    state = state.clone()
+    state[24 : 24 + 8 * STATE_WORDS] = torch.from_numpy(key.astype(np.uint64).view(np.uint8))
+    return state

@@ -91,6 +91,41 @@ def non_defaults(options: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in options.items() if key not in known or value != known[key][1]}
 
 
+def build(group: str, options: dict[str, Any], **given: Any) -> Any:
+    """Build what a configuration group names.
+
+    Args:
+        group: "cell" or "task", for messages.
+        options: `_target_`, `name` and the constructor's options.
+        given: options that the harness supplies itself.
+
+    Raises:
+        ConfigError: the class refuses its options.
+    """
+    target = load_target(str(options["_target_"]))
+    own = {key: value for key, value in options.items() if key not in ("_target_", "name")}
+    try:
+        return target(**own, **given)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{group}={options['name']}: {error}") from error
+
+
+def longest_memory(task: Any) -> int:
+    """Return over how many steps the task of a configuration asks to remember something; at least 3, below which chrono
+    initialisation has nothing to choose from."""
+    try:
+        built = build("task", check_options("task", dict(task), given=set()))
+    except ConfigError:
+        return 3  # the run is refused for that when it is checked
+    return max(3, getattr(built, "longest_memory", built.length))
+
+
+def version_of(options: dict[str, Any]) -> int | str:
+    """Return the version of what a class computes, which its attribute `version` says; 1 if it says none."""
+    version = getattr(load_target(str(options["_target_"])), "version", 1)
+    return version if isinstance(version, int | str) else 1
+
+
 def _convert(group: str, values: dict[str, Any], typed: dict[str, Option]) -> dict[str, Any]:
     fields = [
         (key, annotation if _is_plain(annotation) else Any, field(default=MISSING))

@@ -47,7 +47,7 @@ class Case:
     def build(cls, config: Config) -> "Case":
         task = make_task(config)
         streams = make_streams(config.seed, config.device)
-        torch.manual_seed(streams.initialization)
+        streams.seed_globals()
         model = make_model(config, task)
         batch = task.sample(config.training.batch_size, streams.training).to(config.torch_dtype)
         return cls(config, task, model, batch, make_optimizer(config.training, list(model.parameters())))

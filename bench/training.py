@@ -185,16 +185,23 @@ def train(
         on_evaluation(evaluation)
         return evaluation
 
-    if trainer.latest is None:
-        outside(look)
+    def lost(evaluation: Evaluation) -> Outcome | None:
+        """Return the end of a run whose held-out loss is no number any more."""
+        if math.isfinite(evaluation.loss):
+            return None
+        return outcome("diverged", f"held-out loss {evaluation.loss} at step {trainer.step}")
+
+    start = outside(look) if trainer.latest is None else trainer.latest
+    if end := lost(start):
+        return end
     while trainer.step < last_step:
         if wrong := trainer.take_step():
             return outcome("diverged", wrong)
         spent = training.max_seconds is not None and clock.read() > training.max_seconds
         if trainer.step % training.evaluate_every == 0 or trainer.step == last_step or spent:
             evaluation = outside(look)
-            if not math.isfinite(evaluation.loss):
-                return outcome("diverged", f"held-out loss {evaluation.loss} at step {trainer.step}")
+            if end := lost(evaluation):
+                return end
             if len(trainer.solved_row) == training.solved_evaluations:
                 return outcome("solved")
             if spent:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cells.arguments import check_flags
 from cells.lstm import LSTM, LSTMParts, LSTMState
 from cells.peephole_lstm import PeepholeLSTM
 
@@ -46,7 +47,7 @@ class AblatedLSTM(LSTM):
     State: (h, c), each (B, H).
 
     Raises:
-        ValueError: coupled gates without an input gate or without a forget gate.
+        ValueError: coupled gates without an input gate or without a forget gate; see also `LSTM`.
     """
 
     torch_class = None
@@ -68,6 +69,8 @@ class AblatedLSTM(LSTM):
         coupled_gates: bool = False,
         **options: Any,
     ) -> None:
+        check_flags(input_gate=input_gate, forget_gate=forget_gate, output_gate=output_gate, peepholes=peepholes)
+        check_flags(input_activation=input_activation, output_activation=output_activation, coupled_gates=coupled_gates)
         if coupled_gates and not (input_gate and forget_gate):
             raise ValueError("coupled_gates: needs the input gate and the forget gate that it couples")
         self.input_activation, self.output_activation = input_activation, output_activation
@@ -176,10 +179,16 @@ class GateRecurrentLSTM(PeepholeLSTM):
         super().build_parameters(parameter)
         self.weight_gates = parameter(3 * self.hidden_size, 3 * self.hidden_size)
 
+    def state_shapes(self, state: LSTMState, batch: int) -> dict[str, tuple[int, ...]]:
+        gates = {"gates": (batch, 3 * self.hidden_size)} if isinstance(state, GateState) else {}
+        return super().state_shapes(state, batch) | gates
+
+    def state_parts(self, state: LSTMState) -> list[Any]:
+        return super().state_parts(state) + ([state.gates] if isinstance(state, GateState) else [])
+
     def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         h, c = state
-        last = getattr(state, "gates", None)
-        last = h.new_zeros(len(h), 3 * self.hidden_size) if last is None else last
+        last = state.gates if isinstance(state, GateState) else h.new_zeros(len(h), 3 * self.hidden_size)
         p_i, p_f, p_o = self.weight_peephole.chunk(3)
         r_i, r_f, r_o = (last @ self.weight_gates.T).chunk(3, dim=-1)
         i, f, g, o = (gates_x + h @ self.weight_hh.T).chunk(4, dim=-1)

@@ -62,10 +62,16 @@ class AttentionLSTM(LSTM):
         self.weight_score = parameter(size, size) if self.score == "general" else None
         self.weight_combine = parameter(size, 2 * size)
 
+    def state_shapes(self, state: LSTMState, batch: int) -> dict[str, tuple[int, ...]]:
+        shapes = super().state_shapes(state, batch)
+        return shapes | ({"memory": (len(state.memory), *shapes["h"])} if isinstance(state, AttentionState) else {})
+
+    def state_parts(self, state: LSTMState) -> list[Any]:
+        return super().state_parts(state) + ([state.memory] if isinstance(state, AttentionState) else [])
+
     def step(self, x_t: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
-        state = self.initial_state(x_t) if state is None else state
-        h, (h, c) = self.advance(x_t, tuple(state))
-        memory = torch.cat([self._memory(state), h.unsqueeze(0)])
+        h, (h, c) = super().step(x_t, state)
+        memory = self._remember(state, h.unsqueeze(0))
         query = h if self.weight_score is None else h @ self.weight_score
         weights = torch.einsum("bh,sbh->sb", query, memory).softmax(dim=0)
         self.observe(attention=weights)
@@ -74,16 +80,28 @@ class AttentionLSTM(LSTM):
         return output, AttentionState(h, c, memory)
 
     def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
-        hidden, (h, c) = super().forward(inputs, None if state is None else tuple(state))
-        past = None if state is None else self._memory(state)
-        memory = hidden if past is None or len(past) == 0 else torch.cat([past, hidden])
-        context = self._attend(hidden, memory)
+        hidden, (h, c) = super().forward(inputs, state)
+        memory = self._remember(state, hidden)
+        context = self.attend(hidden, memory)
         outputs = (torch.cat([context, hidden], dim=-1) @ self.weight_combine.T).tanh()
         return outputs, AttentionState(h, c, memory)
 
-    def _attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
+    def attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
         """Return each hidden state's context (T, B, H) from `memory` (S, B, H), whose last T entries
-        are `hidden` (T, B, H) itself."""
+        are `hidden` (T, B, H) itself. From an entry that is not finite on, contexts of its sequence are NaN; those
+        before, and other sequences, do not depend on it."""
+        # One sum tells in all but broken cases that everything is finite. Without storage there is nothing to tell.
+        if memory.is_meta or memory.detach().sum().isfinite():
+            return self._attend(hidden, memory)
+        # The attention multiplies later entries by a weight of zero, of which they make NaN.
+        broken = ~memory.isfinite().all(dim=-1, keepdim=True)
+        reached = broken.cummax(dim=0).values
+        steps = len(hidden)
+        context = self._attend(hidden.masked_fill(broken[-steps:], 0.0), memory.masked_fill(broken, 0.0))
+        return context.masked_fill(reached[-steps:], torch.nan)
+
+    def _attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
+        """Return what `attend` does, of entries that are all finite."""
         query = hidden if self.weight_score is None else hidden @ self.weight_score
         # (time, batch, features) → (batch, one head, time, features)
         queries = query.transpose(0, 1).unsqueeze(1)
@@ -97,6 +115,6 @@ class AttentionLSTM(LSTM):
         context = F.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask, is_causal=mask is None, scale=1.0)
         return context.squeeze(1).transpose(0, 1)
 
-    def _memory(self, state: LSTMState) -> Tensor:
-        empty = state[0].new_zeros(0, *state[0].shape)
-        return getattr(state, "memory", empty)
+    def _remember(self, state: LSTMState | None, hidden: Tensor) -> Tensor:
+        """Return the memory (t + T, B, H) after new hidden states (T, B, H)."""
+        return torch.cat([state.memory, hidden]) if isinstance(state, AttentionState) else hidden

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from itertools import repeat
 from typing import Any, ClassVar, Self
 
 import torch
@@ -13,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells import native
+from cells.arguments import check_flags, check_sizes
 from cells.initialization import SCHEMES, initialize
 
 # cuDNN wants its weights in one piece, with two biases a gate. A cell's own parameters are put together at each call.
@@ -47,9 +49,10 @@ class Cell(nn.Module):
         weight_ih (gates·H, I), weight_hh (gates·H, H), bias (gates·H) or None.
 
     Raises:
-        ValueError: a size below one, an unknown scheme, a backend that this cell lacks.
+        ValueError: a size that is no whole number of at least one, an unknown scheme, a backend that this cell lacks.
     """
 
+    version: ClassVar[int] = 1  # of what it computes: another one gives runs other ids than those of stored results
     gates: int
     has_cell_state: ClassVar[bool] = False
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = None
@@ -70,9 +73,8 @@ class Cell(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_flags(bias=bias)
         if initialization not in SCHEMES:
             raise ValueError(f"initialization must be one of {sorted(SCHEMES)}, not {initialization!r}")
         if backend != "auto" and backend not in self.available_backends():
@@ -129,12 +131,13 @@ class Cell(nn.Module):
 
         Returns:
             The output (B, H) and the new state.
-        """
-        state = self.initial_state(x_t) if state is None else state
-        return self.advance(x_t, state)
 
-    def advance(self, x_t: Tensor, state: State) -> tuple[Tensor, State]:
-        """Advance the recurrence one step: (B, I) and a state → h (B, H) and the new state."""
+        Raises:
+            ValueError: input or state of another shape, or a state of another dtype than the input.
+        """
+        if x_t.dim() != 2 or x_t.shape[0] == 0 or x_t.shape[1] != self.input_size:
+            raise ValueError(f"inputs of a step must be (B ≥ 1, {self.input_size}), not {tuple(x_t.shape)}")
+        state = self._start(x_t, state)
         if not torch.is_grad_enabled() and self.active_backend == "native":
             outputs, state = self.forward_native(x_t.unsqueeze(0), state)
             return outputs.squeeze(0), state
@@ -148,6 +151,31 @@ class Cell(nn.Module):
         """Return the zero state for `inputs` (…, B, I), on their device and in their dtype."""
         h = inputs.new_zeros(inputs.shape[-2], self.hidden_size)
         return (h, torch.zeros_like(h)) if self.has_cell_state else h
+
+    def _start(self, inputs: Tensor, state: State) -> State:
+        """Return the state that a call on `inputs` (…, B, I) begins from: zero if it is None.
+
+        Raises:
+            ValueError: it is no state of this cell for such inputs.
+        """
+        if state is None:
+            return self.initial_state(inputs)
+        expected = self.state_shapes(state, inputs.shape[-2])
+        parts = self.state_parts(state)
+        if not (len(parts) == len(expected) and all(map(_fits, parts, expected.values(), repeat(inputs)))):
+            wanted = ", ".join(f"{name} {shape}" for name, shape in expected.items())
+            given = ", ".join(map(_describe, parts))
+            raise ValueError(f"state must be {wanted}, {inputs.dtype}, not {given or 'empty'}")
+        return state
+
+    def state_shapes(self, state: State, batch: int) -> dict[str, tuple[int, ...]]:
+        """Return what a state for `batch` sequences consists of."""
+        shape = (batch, self.hidden_size)
+        return {"h": shape, "c": shape} if self.has_cell_state else {"h": shape}
+
+    def state_parts(self, state: State) -> list[Any]:
+        """Return what a state that was given consists of, whether or not it is one."""
+        return list(state) if self.has_cell_state and isinstance(state, tuple | list) else [state]
 
     # Backends.
 
@@ -187,10 +215,11 @@ class Cell(nn.Module):
             The outputs (T, B, H) and the state after the last step.
 
         Raises:
-            ValueError: inputs or state of another shape.
+            ValueError: inputs or state of another shape, or a state of another dtype than the inputs.
         """
-        self._check(inputs, state)
-        state = self.initial_state(inputs) if state is None else state
+        if inputs.dim() != 3 or 0 in inputs.shape[:2] or inputs.shape[2] != self.input_size:
+            raise ValueError(f"inputs must be (T ≥ 1, B ≥ 1, {self.input_size}), time first, not {tuple(inputs.shape)}")
+        state = self._start(inputs, state)
         return getattr(self, f"forward_{self.active_backend}")(inputs, state)
 
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -239,17 +268,6 @@ class Cell(nn.Module):
             bidirectional=False,
             batch_first=False,
         )
-
-    def _check(self, inputs: Tensor, state: State) -> None:
-        if inputs.dim() != 3 or 0 in inputs.shape[:2] or inputs.shape[2] != self.input_size:
-            raise ValueError(f"inputs must be (T ≥ 1, B ≥ 1, {self.input_size}), time first, not {tuple(inputs.shape)}")
-        if state is None:
-            return
-        expected = (inputs.shape[1], self.hidden_size)
-        parts = tuple(state) if self.has_cell_state else (state,)
-        if [tuple(part.shape) for part in parts] != [expected] * (2 if self.has_cell_state else 1):
-            form = "(h, c), each" if self.has_cell_state else "h,"
-            raise ValueError(f"state must be {form} of shape {expected}, not {[tuple(part.shape) for part in parts]}")
 
     # Exchange with torch.nn, which has two biases per gate where the equations have one.
 
@@ -312,6 +330,19 @@ class Cell(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, backend={self.backend!r}"
+
+
+def _fits(part: Any, shape: tuple[int, ...], inputs: Tensor) -> bool:
+    """Tell whether part of a state has a shape, and the dtype of the inputs. Autocast mixes these itself."""
+    return (
+        isinstance(part, Tensor)
+        and part.shape == shape
+        and (part.dtype == inputs.dtype or torch.is_autocast_enabled(inputs.device.type))
+    )
+
+
+def _describe(part: Any) -> str:
+    return f"{tuple(part.shape)} {part.dtype}" if isinstance(part, Tensor) else f"a {type(part).__name__}"
 
 
 @functools.cache

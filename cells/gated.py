@@ -1,5 +1,7 @@
 """What cells that decide what to keep have in common: how the biases of these decisions start."""
 
+import math
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -8,6 +10,7 @@ from torch import Tensor
 from cells.cell import Cell
 
 CHRONO = "chrono"
+LEAST_MEMORY = 3  # below which U[1, T − 1] has no extent
 
 
 class GatedCell(Cell):
@@ -21,7 +24,7 @@ class GatedCell(Cell):
         Others: see `Cell`.
 
     Raises:
-        ValueError: another word than "chrono", or "chrono" without a `longest_memory`.
+        ValueError: another word than "chrono", a number that is not finite, or "chrono" without a `longest_memory`.
     """
 
     def __init__(
@@ -34,10 +37,16 @@ class GatedCell(Cell):
         longest_memory: int | None = None,
         **options: Any,
     ) -> None:
-        if isinstance(forget_bias, str) and forget_bias != CHRONO:
-            raise ValueError(f"forget_bias must be a number, null or {CHRONO}, not {forget_bias!r}")
-        if forget_bias == CHRONO and (longest_memory is None or longest_memory < 3):
-            raise ValueError(f"longest_memory must be at least 3 with forget_bias={CHRONO}, not {longest_memory}")
+        if forget_bias == CHRONO:
+            if not isinstance(longest_memory, Integral) or longest_memory < LEAST_MEMORY:
+                raise ValueError(
+                    f"longest_memory must be a whole number of at least {LEAST_MEMORY} with forget_bias={CHRONO}, not "
+                    f"{longest_memory!r}"
+                )
+        elif forget_bias is not None:
+            number = isinstance(forget_bias, Real) and not isinstance(forget_bias, bool) and math.isfinite(forget_bias)
+            if not number:
+                raise ValueError(f"forget_bias must be a finite number, null or {CHRONO}, not {forget_bias!r}")
         self.forget_bias, self.longest_memory = forget_bias, longest_memory
         super().__init__(input_size, hidden_size, backend, **options)
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cells.arguments import check_sizes
+
 
 class TorchRecurrent(nn.Module):
     """A one-layer, one-direction layer of torchrecurrent (Martinuzzi 2025), e.g. MGU, JANET, IndRNN or LEM.
@@ -19,13 +21,14 @@ class TorchRecurrent(nn.Module):
     is the layer's own.
 
     Raises:
-        ValueError: the package is not installed, or has no such layer.
+        ValueError: a size below 1, the package is not installed, or it has no such layer.
     """
 
     active_backend = "torchrecurrent"
 
     def __init__(self, input_size: int, hidden_size: int, layer: str, **options: Any) -> None:
         super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
         self.layer = _class_of(layer)(input_size, hidden_size, **options)
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from tasks.adding import Adding
+from tasks.arguments import share
+from tasks.missing_baseline import missing_baseline
 from tasks.task import Batch
 
 STRATEGIES = ("zero", "forward_fill", "interpolation", "mask", "deletion")
@@ -28,10 +30,9 @@ class AddingMissing(Adding):
     Values are uniform on [0, 1); with `correlation` ρ > 0 they are smooth in time, v_t = Φ(z_t) of a Gaussian
     autoregression z_t = ρ z_{t−1} + √(1 − ρ²) ε_t, and their neighbours tell of what is missing.
 
-    Without memory the best answer is the mean, 1, whose error is the variance of the sum of two values,
-    1/6 + 2·Cov: with r = ρ^|i−j|, Cov(v_i, v_j) = arcsin(r/2)/(2π) (of a bivariate normal's Φ), averaged over the
-    places of the two markers. Independent values that are missing cannot be known: their variance, p·2/12 = p/6, is an
-    error that no strategy avoids, and `solved_mse` is what may come on top of it.
+    Always answering the mean, 1, costs the variance of the sum of the two values. The best answer from the last input
+    alone costs less, `baseline_loss`: see `tasks.missing_baseline`. Independent values that are missing are unknown:
+    their variance, p·2/12 = p/6, is an error that no strategy avoids, and `solved_mse` is what may come on top of it.
 
     Args:
         length: T, at least 2.
@@ -54,14 +55,12 @@ class AddingMissing(Adding):
         solved_mse: float = 0.01,
     ) -> None:
         super().__init__(length, solved_mse=solved_mse)
-        for name, share in (("missing", missing), ("correlation", correlation)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} must be in [0, 1), not {share}")
         if strategy not in STRATEGIES:
             raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
-        self.missing, self.strategy, self.correlation = missing, strategy, correlation
+        self.missing, self.correlation = share("missing", missing), share("correlation", correlation)
+        self.strategy = strategy
         self.input_size = 3 if strategy == "mask" else 2
-        self.baseline_loss = 1 / 6 + 2 * self._covariance()
+        self.baseline_loss = missing_baseline(self.length, missing, strategy, correlation)
 
     def lengthened(self, factor: int) -> Self:
         options = (self.missing, self.strategy, self.correlation)
@@ -111,16 +110,6 @@ class AddingMissing(Adding):
         following = values.gather(0, after.clamp(max=none - 1)).masked_fill(after == none, 0.5)
         last = torch.where(before < 0, following, last)
         following = torch.where(after == none, last, following)
-        share = (steps - before) / (after - before).clamp(min=1)
-        share = share.masked_fill((before < 0) | (after == none), 0.0)
-        return torch.stack([last + share * (following - last), markers], dim=-1)
-
-    def _covariance(self) -> float:
-        """Return the covariance of the two marked values, whose steps are uniform in either half."""
-        half, rest = self.length // 2, self.length - self.length // 2
-        # How many pairs of steps are k apart, one in each half.
-        total = 0.0
-        for apart in range(1, self.length) if self.correlation else ():
-            pairs = min(half, apart) - max(0, apart - rest)
-            total += pairs * math.asin(self.correlation**apart / 2) / (2 * math.pi)
-        return total / (half * rest)
+        way = (steps - before) / (after - before).clamp(min=1)
+        way = way.masked_fill((before < 0) | (after == none), 0.0)
+        return torch.stack([last + way * (following - last), markers], dim=-1)

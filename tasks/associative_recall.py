@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.classification import check_accuracy, one_hot
+from tasks.arguments import share, whole
+from tasks.classification import one_hot
 from tasks.task import Batch, Task
 
 
@@ -40,13 +41,9 @@ class AssociativeRecall(Task):
     def __init__(
         self, pairs: int = 4, keys: int = 8, values: int = 8, delay: int = 0, *, solved_accuracy: float = 0.99
     ) -> None:
-        for name, number, least in (("pairs", pairs, 1), ("keys", keys, pairs), ("values", values, 2)):
-            if number < least:
-                raise ValueError(f"{name} must be at least {least}, not {number}")
-        if delay < 0:
-            raise ValueError(f"delay must be at least 0, not {delay}")
-        self.pairs, self.keys, self.values, self.delay = pairs, keys, values, delay
-        self.solved_accuracy = check_accuracy(solved_accuracy)
+        self.pairs, self.delay = whole("pairs", pairs, 1), whole("delay", delay, 0)
+        self.keys, self.values = whole("keys", keys, pairs), whole("values", values, 2)
+        self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.input_size, self.output_size = keys + values + 1, values
         self.length = 3 * pairs + delay
         self.baseline_loss = math.log(values)

@@ -28,17 +28,6 @@ class Classification(Task):
         return score["accuracy"] > self.solved_accuracy
 
 
-def check_accuracy(solved_accuracy: float) -> float:
-    """Return a share that can be exceeded.
-
-    Raises:
-        ValueError: it cannot.
-    """
-    if not 0 <= solved_accuracy < 1:
-        raise ValueError(f"solved_accuracy must be in [0, 1), not {solved_accuracy}")
-    return solved_accuracy
-
-
 def one_hot(classes: Tensor, size: int) -> Tensor:
     """Return classes (T, B) as inputs (T, B, size), float32."""
     return F.one_hot(classes, size).to(torch.float32)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.arguments import share, whole
 from tasks.task import Batch, Task
 
 
@@ -23,7 +24,7 @@ class CopyMemory(Task):
     Inputs are one-hot, classes 0…K−1 the symbols, K the blank, K+1 the delimiter; targets are class
     indices 0…K. The loss is the cross-entropy over all steps. Without memory the best answer is the
     blank, which is certain, and then each symbol with probability 1/K at the last L of the T+2L
-    steps: L·ln K/(T+2L).
+    steps, all of which show a blank: L·ln K/(T+2L).
 
     Args:
         symbols: K, at least 2.
@@ -36,17 +37,20 @@ class CopyMemory(Task):
     """
 
     def __init__(self, symbols: int = 8, span: int = 10, delay: int = 100, *, solved_accuracy: float = 0.99) -> None:
-        for name, value, least in (("symbols", symbols, 2), ("span", span, 1), ("delay", delay, 1)):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value}")
-        if not 0 <= solved_accuracy < 1:
-            raise ValueError(f"solved_accuracy must be in [0, 1), not {solved_accuracy}")
-        self.symbols, self.span, self.delay = symbols, span, delay
-        self.solved_accuracy = solved_accuracy
+        self.symbols, self.span, self.delay = (
+            whole("symbols", symbols, 2),
+            whole("span", span, 1),
+            whole("delay", delay, 1),
+        )
+        self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.input_size = symbols + 2
         self.output_size = symbols + 1
         self.length = delay + 2 * span
         self.baseline_loss = span * math.log(symbols) / self.length
+
+    @property
+    def longest_memory(self) -> int:
+        return self.delay  # T of the published runs with chrono initialisation
 
     def lengthened(self, factor: int) -> Self:
         return type(self)(self.symbols, self.span, self.delay * factor, solved_accuracy=self.solved_accuracy)

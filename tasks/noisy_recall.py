@@ -5,7 +5,8 @@ from typing import Self
 
 import torch
 
-from tasks.classification import Classification, check_accuracy
+from tasks.arguments import flag, positive, share, whole
+from tasks.classification import Classification
 from tasks.task import Batch
 
 
@@ -44,14 +45,13 @@ class NoisyRecall(Classification):
         *,
         solved_accuracy: float = 0.99,
     ) -> None:
-        if cues < 1:
-            raise ValueError(f"cues must be at least 1, not {cues}")
-        if length <= cues:
-            raise ValueError(f"length must be more than cues, {cues}, not {length}")
-        if not 0 < noise_variance < math.inf:
-            raise ValueError(f"noise_variance must be above 0, not {noise_variance}")
-        self.length, self.cues, self.noise_variance, self.noisy_cues = length, cues, noise_variance, noisy_cues
-        self.solved_accuracy = check_accuracy(solved_accuracy)
+        self.cues = whole("cues", cues, 1)
+        self.length = whole("length", length, cues + 1)
+        self.noise_variance, self.noisy_cues = (
+            positive("noise_variance", noise_variance),
+            flag("noisy_cues", noisy_cues),
+        )
+        self.solved_accuracy = share("solved_accuracy", solved_accuracy)
 
     def lengthened(self, factor: int) -> Self:
         options = (self.cues, self.noise_variance, self.noisy_cues)

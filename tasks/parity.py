@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.classification import check_accuracy
+from tasks.arguments import share, whole
 from tasks.task import Batch, Task
 
 
@@ -33,9 +33,8 @@ class Parity(Task):
     output_size = 2
 
     def __init__(self, length: int = 20, *, solved_accuracy: float = 0.99) -> None:
-        if length < 2:
-            raise ValueError(f"length must be at least 2, not {length}")
-        self.length, self.solved_accuracy = length, check_accuracy(solved_accuracy)
+        self.length = whole("length", length, 2)
+        self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.baseline_loss = (length - 1) / length * math.log(2)
 
     def lengthened(self, factor: int) -> Self:

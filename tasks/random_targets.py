@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.arguments import positive, whole
 from tasks.task import Batch, Task
 
 
@@ -26,7 +27,7 @@ class RandomTargets(Task):
     Args:
         sequences: how many, at least 1.
         length: steps of each, at least 1.
-        data_seed: of the sequences; the same for all runs.
+        data_seed: of the sequences; the same for all runs. At least 0, below 2³².
         solved_mse: mean squared error below which the task counts as solved, above 0.
 
     Raises:
@@ -38,13 +39,11 @@ class RandomTargets(Task):
     baseline_loss = 1 / 12
 
     def __init__(self, sequences: int = 10, length: int = 10, data_seed: int = 0, *, solved_mse: float = 0.01) -> None:
-        for name, value in (("sequences", sequences), ("length", length)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, not {value}")
-        if not solved_mse > 0:
-            raise ValueError(f"solved_mse must be above 0, not {solved_mse}")
-        self.sequences, self.length, self.data_seed, self.solved_mse = sequences, length, data_seed, solved_mse
-        generator = torch.Generator().manual_seed(data_seed)
+        self.sequences, self.length = whole("sequences", sequences, 1), whole("length", length, 1)
+        # Of a longer number torch's generator would take the lowest 32 bits.
+        self.data_seed = whole("data_seed", data_seed, 0, below=2**32)
+        self.solved_mse = positive("solved_mse", solved_mse)
+        generator = torch.Generator().manual_seed(self.data_seed)
         self.inputs, self.targets = torch.rand(2, length, sequences, 1, generator=generator).unbind(0)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -36,13 +36,22 @@ class Task(ABC):
         input_size: I, features of an input step.
         output_size: O, features that a model must produce at each step.
         length: T, steps of a sequence.
-        baseline_loss: the loss of the best answer that remembers nothing, derived analytically.
+        baseline_loss: the loss of the best answer that remembers nothing, derived analytically: each answer of a
+            sequence is the best that can be told from the input of its own step alone.
+        version: of what `sample` and `held_out` draw and of what the loss and the scores are of it. Another version
+            gives runs other ids, and so sets them apart from stored ones.
     """
 
     input_size: int
     output_size: int
     length: int
     baseline_loss: float
+    version: ClassVar[int] = 1
+
+    @property
+    def longest_memory(self) -> int:
+        """Over how many steps something is to be remembered: what gates are made for by chrono initialisation."""
+        return self.length
 
     def lengthened(self, factor: int) -> Self:
         """Return the same problem over a distance to remember that is `factor` times as long.

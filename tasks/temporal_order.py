@@ -5,7 +5,8 @@ from typing import Self
 
 import torch
 
-from tasks.classification import Classification, check_accuracy, one_hot
+from tasks.arguments import share, whole
+from tasks.classification import Classification, one_hot
 from tasks.task import Batch
 
 # Where relevant symbols may stand, as shares of the length, by their number.
@@ -37,12 +38,11 @@ class TemporalOrder(Classification):
     input_size = 8  # X, Y, a, b, c, d, E, B
 
     def __init__(self, length: int = 100, symbols: int = 2, *, solved_accuracy: float = 0.99) -> None:
+        self.symbols = whole("symbols", symbols, 2)
         if symbols not in WINDOWS:
             raise ValueError(f"symbols must be 2 or 3, not {symbols}")
-        if length < 10:
-            raise ValueError(f"length must be at least 10, not {length}")
-        self.length, self.symbols = length, symbols
-        self.solved_accuracy = check_accuracy(solved_accuracy)
+        self.length = whole("length", length, 10)
+        self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.output_size = 2**symbols
         self.baseline_loss = symbols * math.log(2)
 

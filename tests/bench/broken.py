@@ -45,6 +45,17 @@ class Diverging(nn.Module):
         return self.layer(inputs) * (float("inf") if self.calls > 3 else 1.0), None
 
 
+class NaNFromTheStart(nn.Module):
+    """Its outputs are no numbers, ever."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(input_size, hidden_size)
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        return self.layer(inputs) * float("nan"), None
+
+
 class Minimal(nn.Module):
     """The least a user's cell must be: the call, and nothing else."""
 

@@ -8,10 +8,12 @@ import torch
 from omegaconf import OmegaConf
 
 import conf
-from bench.config import Checkpoint, Config, Diagnostics, Timing, Tracking, Training, Tuning
+from bench.config import Checkpoint, Config, Diagnostics, Timing, Tracking, Training, Tuning, from_plain
 from bench.errors import ConfigError
 from bench.identity import run_id
 from bench.model import make_model, make_task
+from cells import LSTM
+from tasks import Adding, Task
 from tests.bench.conftest import make_config
 
 CONF = Path(conf.__file__).parent
@@ -137,6 +139,28 @@ class TestRunId:
     )
     def test_what_determines_the_result_changes_it(self, changes):
         assert run_id(make_config(**changes)) != run_id(make_config())
+
+    def test_stored_results_keep_their_names(self):
+        assert run_id(make_config()) == "lstm-adding-s0-b338e25226"
+        assert run_id(make_config(seed=19_999)) == "lstm-adding-s19999-df46613ddb"
+        # Its streams were others, as digits were with an earlier way to hold images out.
+        assert run_id(make_config(seed=20_000)) != "lstm-adding-s20000-14a9aacda8"
+        digits = {"task": {"_target_": "tasks.Digits", "name": "digits"}, "device": "cpu"}
+        lstm = {"_target_": "cells.LSTM", "name": "lstm", "hidden_size": 4}
+        assert run_id(from_plain({"cell": lstm, **digits})) != "lstm-digits-s0-c42cc917ad"
+
+    def test_a_later_version_of_a_class_changes_it(self, monkeypatch):
+        first = run_id(make_config())
+        monkeypatch.setattr(Adding, "version", 2)
+        second = run_id(make_config())
+        monkeypatch.setattr(LSTM, "version", 2)
+        assert len({first, second, run_id(make_config())}) == 3
+        # A user's class that says nothing of versions, or something else, is at its first.
+        monkeypatch.setattr(LSTM, "version", property(lambda cell: 3))
+        assert run_id(make_config()) == second
+        monkeypatch.delattr(Adding, "version")
+        monkeypatch.delattr(Task, "version")
+        assert run_id(make_config()) == first
 
     @pytest.mark.parametrize(
         "changes",

@@ -1,7 +1,7 @@
 """The plan is what Hydra would run, found in less time."""
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +17,7 @@ from bench.config import from_hydra, register_with_hydra
 from bench.errors import ConfigError
 from bench.frames import settings_columns
 from bench.identity import run_id
+from bench.model import make_model, make_task
 from bench.plan import make_plan
 from bench.runner import run, store_failure
 from bench.store import RunFolder
@@ -263,3 +264,41 @@ def test_retry_plans_what_ended_so_and_what_was_set_aside_for_it(compose, tmp_pa
     again = make_plan(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
     assert set(again.pending) == {run_id(failed), run_id(stopped)}
     assert set(make_plan(compose("cell=lstm,gru", "seed=0,1", *tiny)).finished) == {run_id(failed), run_id(unsolved)}
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def test_every_cell_and_every_initialisation_can_be_built_for_every_task(compose):
+    def planned(*overrides: str) -> list:
+        return list(make_plan(compose(*overrides, "cell.hidden_size=2", "device=cpu")).configs.values())
+
+    tasks = planned("cell=lstm", "initialization=chrono", f"task={','.join(choices('task'))}")
+    cells = planned(f"cell={','.join(choices('cell'))}", "task=adding")
+    others = [name for name in choices("initialization") if name not in ("chrono", "irnn")]
+    cells += planned("cell=lstm", f"initialization={','.join(others)}", "task=adding")
+    cells += planned("cell=rnn", "initialization=irnn", "task=adding")
+    assert {config.task["name"] for config in tasks} == set(choices("task"))
+    assert {config.cell["name"] for config in cells} == set(choices("cell"))
+    longest = {config.task["name"]: config.cell["longest_memory"] for config in tasks}
+    assert longest == {
+        "adding": 100, "adding_missing": 100, "associative_recall": 12, "copy": 100, "digits": 64, "noisy_recall": 100,
+        "parity": 20, "precise_timing": 49, "random_targets": 10, "selective_copy": 100, "temporal_order": 100,
+    }  # fmt: skip
+    for config in tasks:
+        task = make_task(config)
+        for cell in (config.cell, *(other.cell for other in cells)):  # chrono depends on the task, nothing else does
+            make_model(replace(config, cell=cell), task)
+
+
+def test_chrono_of_the_shortest_tasks(compose):
+    for task in ("task=copy task.delay=1", "task=adding task.length=2"):
+        plan = make_plan(compose("cell=lstm", "initialization=chrono", *task.split(), "device=cpu"))
+        assert plan.first.cell["longest_memory"] == 3
+
+
+def test_a_task_that_cannot_be_is_what_chrono_complains_of(compose):
+    for value, says in (("1", "^task=adding: length must be at least 2, not 1$"), ("abc", "^task.length: Value 'abc'")):
+        with pytest.raises(ConfigError, match=says):
+            make_plan(compose("cell=lstm", "initialization=chrono", f"task.length={value}", "device=cpu"))

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.frames import results_frame
 from bench.model import Model, make_model, make_task
+from bench.runner import run as run_and_store
 from bench.seeds import make_streams
+from bench.store import read_runs
 from bench.training import Evaluation, Outcome, Trainer, train
 from tests.bench.conftest import make_config
 
@@ -87,6 +90,36 @@ def test_divergence_is_named_with_its_step():
     assert outcome.status == "diverged"
     assert outcome.steps == 4
     assert "step 4" in outcome.error
+
+
+def test_a_loss_that_is_no_number_before_the_first_step_is_divergence():
+    seen: list[Evaluation] = []
+    outcome, _ = run(seen.append, cell={"_target_": "tests.bench.broken.NaNFromTheStart", "name": "bad"})
+    assert (outcome.status, outcome.steps, outcome.error) == ("diverged", 0, "held-out loss nan at step 0")
+    assert seen == [outcome.final]
+
+
+def test_a_run_that_diverged_before_the_first_step_is_stored(tmp_path):
+    config = make_config(tmp_path, cell={"_target_": "tests.bench.broken.NaNFromTheStart", "name": "bad"})
+    result = run_and_store(config)
+    assert (result["status"], result["steps"], result["samples"], result["step_ms"]) == ("diverged", 0, 0, None)
+    stored, wrong = read_runs(tmp_path / "scratch")
+    assert (len(stored), wrong) == (1, [])
+    assert len(stored[0].metrics) == 1
+    row = results_frame(stored).iloc[0]
+    assert (row["status"], row["steps"], row["error"]) == ("diverged", 0, "held-out loss nan at step 0")
+    assert run_and_store(config)["steps"] == 0
+
+
+def test_a_run_resumed_from_a_loss_that_is_no_number_ends_there():
+    config = make_config()
+    task = make_task(config)
+    trainer = Trainer(make_model(config, task), task, config.training, make_streams(0, "cpu"), torch.float32)
+    trainer.evaluate()
+    trainer.latest = replace(trainer.latest, loss=math.inf)
+    seen: list[Evaluation] = []
+    outcome = train(trainer, seen.append)
+    assert (outcome.status, outcome.steps, outcome.error, seen) == ("diverged", 0, "held-out loss inf at step 0", [])
 
 
 def test_gradients_are_clipped_by_their_common_norm():

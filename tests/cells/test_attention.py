@@ -1,9 +1,12 @@
 """The attention LSTM against a direct formula, and its causality."""
 
+import math
+
 import pytest
 import torch
 
 from cells import LSTM, AttentionLSTM
+from cells.attention_lstm import AttentionState
 
 
 def direct(cell: AttentionLSTM, inputs: torch.Tensor) -> torch.Tensor:
@@ -58,6 +61,44 @@ def test_a_split_sequence_remembers_its_first_part():
     without, _ = cell(inputs[5:], (h, c))
     torch.testing.assert_close(with_memory, whole[5:], rtol=1e-12, atol=1e-12)
     assert not torch.allclose(without, whole[5:])
+
+
+@pytest.mark.parametrize("score", ["general", "dot"])
+@pytest.mark.parametrize("known", [0, 4])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_reaches_no_context_before_it(score, known, wrong):
+    """Nor other sequences, nor gradients: those of earlier contexts are zero there, and elsewhere as without it."""
+    cell = AttentionLSTM(3, 4, score=score, dtype=torch.float64)
+    hidden = torch.randn(6, 3, 4, dtype=torch.float64)
+    past = torch.randn(known, 3, 4, dtype=torch.float64)
+    broken = hidden.clone()
+    broken[3, 1, 2] = wrong
+    contexts, gradients = [], []
+    for values in (hidden, broken):
+        leaf = values.clone().requires_grad_()
+        context = cell.attend(leaf, torch.cat([past, leaf]))
+        weights = torch.ones_like(context)
+        weights[3:, 1] = 0
+        contexts.append(context.detach())
+        gradients.append(torch.autograd.grad(context, leaf, weights)[0])
+    apart = torch.tensor([0, 2])
+    torch.testing.assert_close(contexts[1][:3], contexts[0][:3], rtol=0, atol=1e-13)
+    torch.testing.assert_close(contexts[1][:, apart], contexts[0][:, apart], rtol=0, atol=1e-13)
+    assert contexts[1][3:, 1].isnan().all()
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=1e-12)
+    assert (gradients[1][3:, 1] == 0).all()
+
+
+def test_a_remembered_nan_reaches_its_own_sequence_only():
+    cell = AttentionLSTM(3, 4, dtype=torch.float64)
+    inputs = torch.randn(4, 2, 3, dtype=torch.float64)
+    _, (h, c) = cell(inputs)
+    memory = torch.randn(5, 2, 4, dtype=torch.float64)
+    whole, _ = cell(inputs, AttentionState(h, c, memory))
+    memory[2, 0] = math.nan
+    outputs, _ = cell(inputs, AttentionState(h, c, memory))
+    assert outputs[:, 0].isnan().all()
+    torch.testing.assert_close(outputs[:, 1], whole[:, 1], rtol=0, atol=1e-13)
 
 
 def test_the_score_is_one_of_two():

@@ -1,5 +1,8 @@
 """Every backend of every cell computes what `step` says, values and gradients, whatever the shape."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -113,6 +116,26 @@ def test_no_grad_gives_the_same_values(variant):
         outputs, _ = cell(inputs)
     assert not outputs.requires_grad
     torch.testing.assert_close(outputs, cell(inputs)[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_reaches_no_earlier_output_and_no_other_sequence(variant, wrong):
+    kind, backend = variant
+    for batch, hidden in ((3, 5), (9, 16)):
+        cell = kind(2, hidden, backend, dtype=torch.float64)
+        inputs = torch.randn(6, batch, 2, dtype=torch.float64)
+        for grad, step, sequence in itertools.product((True, False), (0, 3, 5), (0, batch - 1)):
+            broken = inputs.clone()
+            broken[step, sequence] = wrong
+            with torch.set_grad_enabled(grad):
+                outputs, _ = cell(broken)
+                expected, _ = cell(inputs)
+            apart = torch.arange(batch) != sequence
+            torch.testing.assert_close(outputs[:step], expected[:step], rtol=0, atol=1e-12)
+            torch.testing.assert_close(outputs[:, apart], expected[:, apart], rtol=0, atol=1e-12)
+            assert not torch.equal(outputs[step:, sequence], expected[step:, sequence])
+            if math.isnan(wrong):
+                assert outputs[step:, sequence].isnan().all()
 
 
 def test_auto_takes_the_first_available(variant):

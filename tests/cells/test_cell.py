@@ -5,7 +5,9 @@ import math
 import pytest
 import torch
 
-from cells import GRU, LSTM, RNN, AttentionLSTM, PeepholeLSTM
+from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent
+from cells.ablated_lstm import GateState
+from cells.attention_lstm import AttentionState
 from tests.cells.conftest import CELLS
 
 COUNTS = {
@@ -81,6 +83,68 @@ def test_what_cannot_be_is_refused(kind):
     wrong = torch.zeros(3, 4)
     with pytest.raises(ValueError, match="state"):
         cell(torch.randn(5, 2, 3), (wrong, wrong) if kind.has_cell_state else wrong)
+
+
+def wrong_states(cell, good):
+    """States of no batch of two: of other shapes, parts and kinds."""
+    h = good if isinstance(good, torch.Tensor) else good[0]
+
+    def each(part):
+        return (part, part) if cell.has_cell_state else part
+
+    shapes = [each(torch.zeros(shape)) for shape in ((1, 4), (3, 4), (2, 1), (2, 5), (4,), (1, 2, 4), ())]
+    forms = [(None, None), each(h.numpy()), (h,), (h, h, h), [], {}, "h", h if cell.has_cell_state else (h, h)]
+    mixed = [(h, h[:1]), (h[:1], h), (h, None), (h, h.double())] if cell.has_cell_state else []
+    if isinstance(cell, AttentionLSTM):
+        memories = [torch.zeros(3, 1, 4), torch.zeros(3, 2, 5), torch.zeros(2, 4), torch.zeros(3, 2, 4).double()]
+        mixed += [AttentionState(h, h, memory) for memory in memories]
+    if isinstance(cell, GateRecurrentLSTM):
+        mixed += [GateState(h, h, gates) for gates in (torch.zeros(1, 12), torch.zeros(2, 4))]
+    return [*shapes, *forms, *mixed, each(h.double())]
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("kind", [*CELLS, GateRecurrentLSTM])
+def test_a_state_that_is_none_is_refused_by_forward_and_step(kind, grad):
+    """A state of one sequence would be spread over a batch, and one of another dtype change the outputs'."""
+    for backend in kind.available_backends():
+        cell = kind(3, 4, backend)
+        x = torch.randn(5, 2, 3)
+        with torch.set_grad_enabled(grad):
+            _, good = cell.step(x[0])
+            good = tuple(part.detach() for part in good) if cell.has_cell_state else good.detach()
+            cell.step(x[0], good)
+            cell(x, list(good) if cell.has_cell_state else good)
+            for state in wrong_states(cell, good):
+                with pytest.raises(ValueError, match="state must be"):
+                    cell.step(x[0], state)
+                with pytest.raises(ValueError, match="state must be"):
+                    cell(x, state)
+            for inputs in (x, x[0, 0], x[0, :0], x[0, :, :2]):
+                with pytest.raises(ValueError, match="inputs of a step"):
+                    cell.step(inputs, good)
+
+
+def test_autocast_may_mix_dtypes():
+    cell, x = RNN(3, 4, "loop"), torch.randn(2, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, h = cell.step(x)
+        assert h.dtype == torch.bfloat16
+        cell.step(x, h)
+
+
+@pytest.mark.parametrize("size", [True, 2.0, "2", 0, None])
+@pytest.mark.parametrize("name", ["input_size", "hidden_size"])
+def test_sizes_are_whole_numbers(name, size):
+    for kind, options in ((LSTM, {}), (TorchRecurrent, {"layer": "MGU"})):
+        with pytest.raises(ValueError, match=name):
+            kind(**{"input_size": 2, "hidden_size": 2, **options, name: size})
+
+
+@pytest.mark.parametrize("name", ["bias", "input_gate", "peepholes", "coupled_gates"])
+def test_flags_are_true_or_false(name):
+    with pytest.raises(ValueError, match=name):
+        AblatedLSTM(2, 2, **{name: "false"})
 
 
 def test_the_peephole_lstm_has_no_torch_backend():

@@ -55,6 +55,12 @@ def test_forget_biases(kind):
         kind(2, 6, forget_bias="chrono")
     with pytest.raises(ValueError, match="forget_bias"):
         kind(2, 6, forget_bias="chronos")
+    for number in (math.nan, math.inf, True):
+        with pytest.raises(ValueError, match="forget_bias"):
+            kind(2, 6, forget_bias=number)
+    for number in (math.nan, 2, 9.5, True):
+        with pytest.raises(ValueError, match="longest_memory"):
+            kind(2, 6, forget_bias="chrono", longest_memory=number)
 
 
 def test_what_is_drawn_beside_the_gates_biases_stays_the_same():

@@ -365,7 +365,7 @@ def test_mixed_dtypes_are_refused():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_of_the_wrong_shape_is_refused(kind):
-    """`step` is not checked by the cell; memory beyond a tensor's end must not be read."""
+    """Memory beyond a tensor's end must not be read."""
     cell = make(*kind, 2, 3)
     x, h = torch.randn(4, 2), torch.zeros(4, 3)
 

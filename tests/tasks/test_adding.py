@@ -52,14 +52,32 @@ def test_torchrecurrents_data_are_the_same_task():
     assert stats.ks_2samp(where_ours, where_theirs).pvalue > 1e-4
 
 
-def test_baseline_is_the_loss_of_answering_one():
+def test_always_answering_one_costs_a_sixth():
     batch = sample(TASK, batch=200_000)
     outputs = torch.ones(51, 1, 1).expand(51, 200_000, 1)
     # The variance of (x + y − 1)² for uniforms is 7/180: five standard errors.
     assert TASK.loss(outputs, batch).item() == pytest.approx(1 / 6, abs=5 * (7 / 180 / 200_000) ** 0.5)
-    assert TASK.baseline_loss == 1 / 6
     for constant in (0.9, 1.1):
         assert TASK.loss(constant * outputs, batch) > 1 / 6
+
+
+@pytest.mark.parametrize("length", [2, 3, 4, 7, 50])
+def test_the_baseline_counts_every_case(length):
+    """For each pair of marked steps, all equally likely: a value that is seen at the last step adds no error, and any
+    other the variance of a uniform number."""
+    pairs = [(i, j) for i in range(length // 2) for j in range(length // 2, length)]
+    errors = [sum(1 / 12 for step in pair if step != length - 1) for pair in pairs]
+    assert Adding(length).baseline_loss == pytest.approx(sum(errors) / len(pairs), rel=1e-12)
+
+
+@pytest.mark.parametrize("length", [2, 3, 10])
+def test_the_baseline_is_the_loss_of_the_best_answer_from_the_last_input(length):
+    task = Adding(length)
+    batch = sample(task, batch=200_000)
+    value, marker = batch.inputs[-1].unbind(-1)
+    outputs = torch.zeros(length, 200_000, 1)
+    outputs[-1, :, 0] = torch.where(marker == 1, value + 0.5, 1.0)
+    assert task.loss(outputs, batch).item() == pytest.approx(task.baseline_loss, abs=5 * (7 / 180 / 200_000) ** 0.5)
 
 
 def test_only_the_last_step_is_read():

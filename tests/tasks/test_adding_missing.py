@@ -67,12 +67,31 @@ def test_shares_and_the_unavoidable_error():
     assert not task.solved({"mse": 0.0601})
 
 
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.95])
-def test_the_baseline_is_the_variance_of_the_sum(correlation):
-    task = AddingMissing(10, correlation=correlation)
-    targets = task.sample(200_000, torch.Generator().manual_seed(2)).targets.double()
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize(
+    ("length", "missing", "correlation"), [(2, 0.3, 0.0), (5, 0.5, 0.0), (5, 0.5, 0.9), (6, 0.2, 0.7), (9, 0.9, 0.95)]
+)
+def test_the_baseline_is_the_variance_left_by_the_last_input(length, missing, correlation, strategy):
+    """By Monte Carlo: answers are the mean targets of all sequences whose last inputs are alike."""
+    task = AddingMissing(length, missing, strategy, correlation)
+    batch = task.sample(300_000, torch.Generator().manual_seed(2))
+    shown, targets = batch.inputs[-1], batch.targets.double()
+    cell = (shown[:, 0] * 100).floor() + 1
+    cell[shown[:, 0] == 0] = 0  # missing, or all are
+    cell[shown[:, 0] == 0.5] = 200
+    for feature in shown[:, 1:].unbind(-1):
+        cell = 2 * cell + feature
+    cells, of_each = cell.unique(return_inverse=True)
+    means = torch.bincount(of_each, weights=targets) / torch.bincount(of_each)
+    left = float((targets - means[of_each]).square().sum()) / (len(targets) - len(cells))
+    assert task.baseline_loss == pytest.approx(left, rel=0.01)
     assert targets.mean().item() == pytest.approx(1.0, abs=0.005)
-    assert task.baseline_loss == pytest.approx(targets.var().item(), rel=0.01)
+
+
+def test_the_baselines_of_strategies_are_in_the_order_of_what_they_show():
+    of = {strategy: AddingMissing(10, 0.4, strategy).baseline_loss for strategy in STRATEGIES}
+    assert of["deletion"] < of["zero"] == of["mask"] < of["forward_fill"] == of["interpolation"] < 1 / 6
+    assert AddingMissing(10, 0.0).baseline_loss == pytest.approx(Adding(10).baseline_loss, rel=1e-12)
 
 
 def test_smooth_values_are_uniform_and_correlated_as_they_should():

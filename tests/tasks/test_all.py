@@ -167,40 +167,73 @@ def test_the_answer_is_what_a_plain_program_finds(task, by_hand):
     assert np.array_equal(found.T, batch.targets.numpy())
 
 
-# Baselines: what is said of the best answer without memory, by Monte Carlo.
+# Baselines: the best answer from the input of its own step alone, by the frequencies of what is asked for.
+
+
+def answers_with_inputs(task, batch) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each answer of a sequence in turn: the inputs (B, I) at its step, and the targets (B)."""
+    inputs, targets = batch.inputs, batch.targets
+    if isinstance(task, PreciseTiming):
+        second = (inputs[..., 0] * torch.arange(task.length).unsqueeze(1)).argmax(dim=0)
+        return [(inputs[second, torch.arange(len(second))], targets)]
+    if targets.dim() == 1:
+        return [(inputs[-1], targets)]
+    return list(zip(inputs[-len(targets) :], targets, strict=True))
 
 
 @pytest.mark.parametrize(
     ("task", "expected"),
     [
+        (CopyMemory(4, 3, 5), 3 * math.log(4) / 11),
+        (SelectiveCopy(3, 2, 6), 2 * math.log(3) / 10),
         (TemporalOrder(20), math.log(4)),
         (TemporalOrder(30, symbols=3), math.log(8)),
         (PreciseTiming(6, intervals=3), math.log(3)),
         (NoisyRecall(9), math.log(2)),
+        (NoisyRecall(2, cues=1, noisy_cues=True), math.log(2)),
+        (Parity(8), 7 / 8 * math.log(2)),
         (AssociativeRecall(3, 5, 4), math.log(4)),
+        (AssociativeRecall(2, 2, 3, 2), math.log(3)),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, float) else "",
 )
-def test_classes_are_independent_of_what_is_seen_when_they_are_asked_for(task, expected):
-    """So that the best answer without memory has all of them equally likely."""
-    batch = sample(task, 30_000, seed=3)
+def test_the_baseline_is_the_entropy_left_by_the_input(task, expected):
     assert task.baseline_loss == pytest.approx(expected)
-    uniform = torch.zeros(task.length, 30_000, task.output_size)
-    assert task.loss(uniform, batch).item() == pytest.approx(expected, abs=1e-5)
-    # The entropy of targets, and that given the input at which they are asked for (a bias of cells/2n is expected).
-    asked = batch.targets if batch.targets.dim() == 1 else batch.targets[-1]
-    if isinstance(task, PreciseTiming):
-        seen = torch.ones(30_000)
-    elif isinstance(task, NoisyRecall):
-        seen = (batch.inputs[-1, :, 0] * 4).round()
-    else:
-        seen = batch.inputs[-1].argmax(dim=-1)
-    entropy = 0.0
-    for value in seen.unique():
-        shares = torch.bincount(asked[seen == value], minlength=task.output_size).double()
-        shares = shares / shares.sum()
-        entropy -= float((shares * shares.clamp(min=1e-12).log()).sum() * (seen == value).double().mean())
-    assert entropy == pytest.approx(expected, abs=0.003)
+    batch = sample(task, 30_000, seed=3)
+    entropies = []
+    for inputs, targets in answers_with_inputs(task, batch):
+        _, seen = (inputs * 4).round().unique(dim=0, return_inverse=True)  # noise, in steps of a quarter
+        counts = torch.zeros(int(seen.max()) + 1, task.output_size, dtype=torch.float64)
+        counts.index_put_((seen, targets), torch.ones(30_000, dtype=torch.float64), accumulate=True)
+        shares = counts / counts.sum(dim=1, keepdim=True)
+        entropies.append(-float((counts * shares.clamp(min=1e-12).log()).sum()) / 30_000)
+    # A bias of (cells − 1)·(classes − 1)/2n is expected.
+    assert np.mean(entropies) == pytest.approx(expected, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("onset", "intervals"), [(10, 2), (2, 2), (3, 5), (7, 3), (2, 9)], ids=lambda value: str(value)
+)
+def test_counting_to_the_second_spike_tells_what_it_says(onset, intervals):
+    """By listing all sequences, and by the sequences that are drawn."""
+    task = PreciseTiming(4, intervals, onset)
+    ways: dict[int, list[int]] = {}
+    for first, k in itertools.product(range(onset), range(intervals)):
+        ways.setdefault(first + 4 + k, []).append(k)
+    assert all(len(set(found)) == len(found) for found in ways.values())
+    assert task.counting_accuracy == pytest.approx(len(ways) / (onset * intervals))
+    entropy = sum(len(found) * math.log(len(found)) for found in ways.values()) / (onset * intervals)
+    assert task.counting_loss == pytest.approx(entropy)
+    batch = sample(task, 40_000)
+    second = (batch.inputs[..., 0] * torch.arange(task.length).unsqueeze(1)).argmax(dim=0)
+    guesses = torch.tensor([ways.get(step, [0])[0] for step in range(task.length)])
+    right = (guesses[second] == batch.targets).double().mean().item()
+    assert right == pytest.approx(task.counting_accuracy, abs=0.0125)  # five standard errors
+
+
+def test_by_default_counting_tells_little_of_precise_timing():
+    assert PreciseTiming().counting_accuracy == pytest.approx(0.55)
+    assert PreciseTiming().counting_loss == pytest.approx(0.9 * math.log(2))
 
 
 def test_parity_is_known_without_memory_at_the_first_step_only():
@@ -262,15 +295,27 @@ class TestDigits:
         images = load_digits().images
         task = Digits()
         assert task.training.inputs.shape[1] + task.testing.inputs.shape[1] == len(images) == 1797
-        assert torch.equal(task.testing.inputs[:, 0, 0] * 16, torch.tensor(images[4].flatten(), dtype=torch.float32))
-        assert torch.equal(task.training.inputs[:, 4, 0] * 16, torch.tensor(images[5].flatten(), dtype=torch.float32))
+        ours = torch.cat([task.training.inputs, task.testing.inputs], dim=1)[..., 0].T * 16
+        assert sorted(ours.tolist()) == sorted(images.reshape(1797, 64).tolist())
+
+    def test_every_fifth_of_each_digit_is_held_out(self):
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        for permuted in (False, True):
+            task = Digits(permuted)
+            for digit in range(10):
+                expected = found.data[found.target == digit][4::5][:, task.order]
+                ours = task.testing.inputs[:, task.testing.targets == digit, 0].T * 16
+                assert ours.tolist() == expected.tolist()
+        assert torch.bincount(task.testing.targets).tolist() == [35, 36, 35, 36, 36, 36, 36, 35, 34, 36]
 
     def test_training_never_sees_what_is_tested(self):
         task = Digits()
         generator = torch.Generator().manual_seed(0)
         train = {tuple(x.tolist()) for _ in range(40) for x in task.sample(256, generator).inputs[..., 0].T}
         held_out = task.held_out(10**6, generator)
-        assert held_out.inputs.shape[1] == 359
+        assert held_out.inputs.shape[1] == 355
         assert not train & {tuple(x.tolist()) for x in held_out.inputs[..., 0].T}
 
     def test_permuted_pixels_are_the_same_in_another_fixed_order(self):
@@ -310,28 +355,51 @@ class TestRandomTargets:
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
+        (Adding, {"length": True}),
+        (Adding, {"length": 5.5}),
+        (Adding, {"length": math.nan}),
+        (Adding, {"solved_mse": math.inf}),
+        (Adding, {"solved_mse": True}),
+        (CopyMemory, {"span": 2.0}),
+        (CopyMemory, {"solved_accuracy": math.nan}),
         (TemporalOrder, {"length": 9}),
         (TemporalOrder, {"symbols": 4}),
+        (TemporalOrder, {"symbols": 2.0}),
         (PreciseTiming, {"delay": 0}),
         (PreciseTiming, {"intervals": 1}),
         (PreciseTiming, {"onset": 0}),
+        (PreciseTiming, {"onset": 1}),
+        (PreciseTiming, {"solved_accuracy": 0.5}),
         (NoisyRecall, {"cues": 0}),
         (NoisyRecall, {"length": 3}),
         (NoisyRecall, {"noise_variance": 0.0}),
+        (NoisyRecall, {"noise_variance": math.nan}),
+        (NoisyRecall, {"noisy_cues": "false"}),
         (Parity, {"length": 1}),
+        (Parity, {"length": "9"}),
         (SelectiveCopy, {"symbols": 1}),
         (AssociativeRecall, {"pairs": 0}),
         (AssociativeRecall, {"keys": 3}),
         (AssociativeRecall, {"values": 1}),
         (AssociativeRecall, {"delay": -1}),
         (AddingMissing, {"missing": 1.0}),
+        (AddingMissing, {"missing": math.nan}),
+        (AddingMissing, {"missing": False}),
         (AddingMissing, {"correlation": -0.1}),
         (AddingMissing, {"strategy": "hope"}),
         (RandomTargets, {"sequences": 0}),
         (RandomTargets, {"solved_mse": 0.0}),
+        (RandomTargets, {"data_seed": -1}),
+        (RandomTargets, {"data_seed": 2**32}),
         (Digits, {"solved_accuracy": 1.0}),
+        (Digits, {"permuted": "no"}),
     ],
 )
 def test_what_cannot_be_is_refused(kind, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         kind(**wrong)
+
+
+def test_numpys_numbers_are_numbers():
+    task = NoisyRecall(np.int64(9), cues=np.int32(2), noise_variance=np.float32(0.5))
+    assert sample(task, 3).inputs.shape == (9, 3, 1)
