@@ -19,7 +19,7 @@ from bench.diagnostics import Subject, look
 from bench.errors import explain_os, one_line
 from bench.files import Damaged
 from bench.flops import count_flops
-from bench.identity import run_id
+from bench.identity import as_stored, run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.process import configure_process, environment, limited_memory, memory_bytes
 from bench.records import FORMAT
@@ -76,10 +76,10 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
     try:
         allocator = configure_process(config.threads, config.allocator)
         folder = RunFolder(sweep, identifier)
-        folder.begin(asdict(config))
+        folder.begin(as_stored(config))
         result = {"run_id": identifier, "status": "failed", "solved": False, "error": reason, "traceback": None}
         result |= {"threads": config.threads, "allocator": allocator, "environment": environment(config.device)}
-        folder.finish(asdict(config), result)
+        folder.finish(as_stored(config), result)
         return result
     finally:
         claim.release()
@@ -96,6 +96,7 @@ class _Run:
         self.folder = RunFolder(sweep, identifier)
         self.schedule = Schedule(config.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
+        self.defaults = as_stored(config)["defaults"]
         self.can_save = True
         self.readings: list[dict[str, Any]] = []
 
@@ -109,7 +110,7 @@ class _Run:
         allocator = configure_process(config.threads, config.allocator)
         state, records = self._resume()
         if state is None:
-            self.folder.begin(asdict(config))
+            self.folder.begin(as_stored(config))
         self.tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, records)
         try:
             found = self._attempt(state)
@@ -129,7 +130,7 @@ class _Run:
         }
         self.tracker.finish(result, self.readings)
         self._check_claim()
-        self.folder.finish(asdict(config), result)
+        self.folder.finish(as_stored(config), result)
         return result
 
     def _stored(self) -> dict[str, Any] | None:
@@ -155,8 +156,10 @@ class _Run:
             about = state["run"]
             if (about["format"], about["run_id"]) != (FORMAT, self.identifier):
                 raise Damaged(f"{self.folder.checkpoint}: is not this run's")
+            if about.get("defaults", self.defaults) != self.defaults:
+                raise Damaged(f"{self.folder.checkpoint}: was made when defaults of its cell or task were others")
             self.attempt = str(about["attempt"])
-            records = self.folder.resume(asdict(self.config), about["metrics"])
+            records = self.folder.resume(as_stored(self.config), about["metrics"])
             self.readings = self.folder.forget_readings(after=int(state["trainer"]["step"]))
             return state, records
         except (FileNotFoundError, NotADirectoryError):
@@ -253,7 +256,9 @@ class _Run:
 
     def _save(self, trainer: Trainer) -> None:
         self._check_claim()
-        about = {"format": FORMAT, "run_id": self.identifier, "attempt": self.attempt}
+        about = {
+            "format": FORMAT, "run_id": self.identifier, "attempt": self.attempt, "defaults": self.defaults
+        }  # fmt: skip
         try:
             about["metrics"] = self.folder.metrics_state()
             write_checkpoint(self.folder.checkpoint, {"run": about, "trainer": trainer.state_dict()})
