@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import ConfigError, explain, nearest
 from bench.fairness import selected_settings
-from bench.targets import check_options, longest_memory
+from bench.targets import GIVEN, check_options, longest_memory
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 MATCHES = ("hidden", "parameters", "flops", "time")
@@ -197,7 +197,7 @@ def from_plain(values: dict[str, Any]) -> Config:
     assert isinstance(config, Config)
     _check_values(config)
     config.device = resolve_device(config.device)
-    config.cell = check_options("cell", config.cell, given={"input_size", "device", "dtype"})
+    config.cell = check_options("cell", config.cell, given=GIVEN)
     if "hidden_size" not in config.cell:
         raise ConfigError(f"cell.hidden_size: {config.cell['name']} has none; the readout needs to know H")
     config.task = check_options("task", config.task, given=set())

@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.config import RETRY, Config, from_hydra, from_plain, plain_values
 from bench.errors import ConfigError, explain, nearest
-from bench.identity import run_id
+from bench.files import Damaged
+from bench.identity import difference, run_id
 from bench.ineffective import check_axes, check_horizon, check_that_all_matter
 from bench.matching import check_matches, matched
 from bench.model import count_parameters, make_model, make_task
@@ -112,12 +113,30 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
     sweep = Path(first.results_dir) / first.name
     _check_directories(master, sweep)
-    statuses = {key: RunFolder(sweep, key).status() for key in configs}
+    statuses = {key: stored_status(RunFolder(sweep, key), config) for key, config in configs.items()}
     retried = _retried(first.retry, sweep, statuses) if first.retry else None
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and configs and not retried | finished:
         raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
     return Plan(sweep, configs, overrides, finished, retried, to_come, timed, keep)
+
+
+def stored_status(folder: RunFolder, config: Config) -> str | None:
+    """Return how a stored run ended; None if it did not, or if what is stored of it is damaged.
+
+    Raises:
+        ConfigError: it is another run than the configuration asks for, by a setting that its name does not tell.
+    """
+    try:
+        stored = folder.read()
+    except Damaged:
+        return None
+    if stored is not None and (setting := difference(config, stored.config)):
+        raise ConfigError(
+            f"{folder.path.name}: is stored with {setting}, which nobody set: the class's default has changed. Set it, "
+            "or use another name=…"
+        )
+    return stored.result["status"] if stored else None
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:

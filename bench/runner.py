@@ -17,7 +17,7 @@ from bench.diagnostics import Subject, look
 from bench.errors import explain_os, one_line
 from bench.files import Damaged
 from bench.flops import count_flops
-from bench.identity import run_id
+from bench.identity import as_stored, run_id
 from bench.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.process import configure_process, environment, is_out_of_memory, limited_memory, memory_bytes
 from bench.records import FORMAT
@@ -75,8 +75,8 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
         with folder.entered():
             if folder.status() is not None:  # it died after it had stored the result
                 return folder.read_result() or result
-            folder.begin(asdict(config))
-            folder.finish(asdict(config), result)
+            folder.begin(as_stored(config))
+            folder.finish(as_stored(config), result)
         return result
     except ClaimLost:
         return {"run_id": identifier, "status": CLAIMED}
@@ -95,6 +95,7 @@ class _Run:
         self.folder = RunFolder(sweep, identifier)
         self.schedule = Schedule(config.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
+        self.defaults = as_stored(config)["defaults"]
         self.can_save = True
         self.readings: list[dict[str, Any]] = []
 
@@ -118,7 +119,7 @@ class _Run:
         allocator = configure_process(config.threads, config.allocator)
         state, records = self._resume()
         if state is None:
-            self.folder.begin(asdict(config))
+            self.folder.begin(as_stored(config))
         self.tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, records)
         try:
             found = self._attempt(state)
@@ -138,7 +139,7 @@ class _Run:
         }
         self.tracker.finish(result, self.readings)
         self._check_claim()
-        self.folder.finish(asdict(config), result)
+        self.folder.finish(as_stored(config), result)
         return result
 
     def _stored(self) -> dict[str, Any] | None:
@@ -161,8 +162,10 @@ class _Run:
             about = state["run"]
             if (about["format"], about["run_id"]) != (FORMAT, self.identifier):
                 raise Damaged(f"{self.folder.checkpoint}: is not this run's")
+            if about.get("defaults", self.defaults) != self.defaults:
+                raise Damaged(f"{self.folder.checkpoint}: was made when defaults of its cell or task were others")
             self.attempt = str(about["attempt"])
-            records, self.readings = self.folder.resume(asdict(self.config), self._appended_before(about))
+            records, self.readings = self.folder.resume(as_stored(self.config), self._appended_before(about))
             return state, records
         except (FileNotFoundError, NotADirectoryError):
             return None, []
@@ -271,7 +274,9 @@ class _Run:
 
     def _save(self, trainer: Trainer) -> None:
         self._check_claim()
-        about = {"format": FORMAT, "run_id": self.identifier, "attempt": self.attempt}
+        about = {
+            "format": FORMAT, "run_id": self.identifier, "attempt": self.attempt, "defaults": self.defaults
+        }  # fmt: skip
         try:
             about["appended"] = self.folder.appended_state()
             state = {"run": about, "trainer": trainer.state_dict()}

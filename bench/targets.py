@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import ConfigError, nearest
 
+GIVEN = {"input_size", "device", "dtype"}  # options of cells that the harness gives
 Option = tuple[Any, Any]  # annotation and default, `inspect.Parameter.empty` where there is none
 
 
@@ -85,10 +86,14 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
     return {**options, **_convert(group, own, typed)}
 
 
-def non_defaults(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options without those that equal the constructor's defaults."""
-    known, _ = options_of(load_target(str(options["_target_"])))
-    return {key: value for key, value in options.items() if key not in known or value != known[key][1]}
+def constructor_defaults(path: str) -> dict[str, Any]:
+    """Return the defaults of the constructor at a dotted path, by option, but of those that the harness gives."""
+    known, _ = options_of(load_target(path))
+    return {
+        key: default
+        for key, (_, default) in known.items()
+        if key not in GIVEN and default is not inspect.Parameter.empty
+    }
 
 
 def build(group: str, options: dict[str, Any], **given: Any) -> Any:

@@ -1,0 +1,132 @@
+"""What a run is called is independent of today's defaults, and stored settings are compared before they are used."""
+
+import inspect
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+import cells
+import tasks
+from bench import neutral
+from bench.config import Config, Training, from_plain
+from bench.errors import ConfigError
+from bench.identity import as_stored, difference, run_id
+from bench.plan import stored_status
+from bench.runner import run
+from bench.store import RunFolder
+from bench.targets import constructor_defaults
+from tests.bench import broken
+from tests.bench.conftest import make_config
+from tests.bench.test_resume import StopAfter
+
+# Of every class that is shipped, with nothing set that need not be. Stored results have these names.
+GOLDEN = {
+    "cells.RNN": "rnn-adding-s0-262da97a94",
+    "cells.LSTM": "lstm-adding-s0-b338e25226",
+    "cells.PeepholeLSTM": "peepholelstm-adding-s0-aef20496bc",
+    "cells.GRU": "gru-adding-s0-dcb20ee1d3",
+    "cells.AttentionLSTM": "attentionlstm-adding-s0-2c1d629ce3",
+    "cells.AblatedLSTM": "ablatedlstm-adding-s0-2fba982c3f",
+    "cells.GateRecurrentLSTM": "gaterecurrentlstm-adding-s0-a528744037",
+    "cells.TorchRecurrent": "torchrecurrent-adding-s0-c293fa9edd",
+    "tasks.Adding": "lstm-adding-s0-36924c129a",
+    "tasks.AddingMissing": "lstm-addingmissing-s0-7eb237ab63",
+    "tasks.AssociativeRecall": "lstm-associativerecall-s0-a15224fc20",
+    "tasks.CopyMemory": "lstm-copymemory-s0-b2c47ac9db",
+    "tasks.Digits": "lstm-digits-s0-e78fd9727c",
+    "tasks.NoisyRecall": "lstm-noisyrecall-s0-71e36b085f",
+    "tasks.Parity": "lstm-parity-s0-eb26e1bb3d",
+    "tasks.PreciseTiming": "lstm-precisetiming-s0-eef2379d56",
+    "tasks.RandomTargets": "lstm-randomtargets-s0-082abee251",
+    "tasks.SelectiveCopy": "lstm-selectivecopy-s0-2bb149ef5f",
+    "tasks.TemporalOrder": "lstm-temporalorder-s0-3db79e7a16",
+}
+
+
+def of_class(path: str) -> Config:
+    group, name = path.split(".")
+    own = {"_target_": path, "name": name.lower()} | ({"layer": "GRU"} if name == "TorchRecurrent" else {})
+    if group == "cells":
+        return make_config(cell=own | {"hidden_size": 4})
+    return from_plain(asdict(make_config()) | {"task": own})
+
+
+@pytest.mark.parametrize("path", GOLDEN)
+def test_ids_of_stored_runs_stay(path: str):
+    assert run_id(of_class(path)) == GOLDEN[path]
+
+
+def test_each_option_of_a_shipped_class_has_a_neutral_value():
+    """A new option without one would rename the runs of before."""
+    kinds = {
+        f"{package.__name__}.{name}": getattr(package, name) for package in (cells, tasks) for name in package.__all__
+    }
+    bases = (torch.nn.Module, tasks.Task)
+    shipped = {path for path, kind in kinds.items() if issubclass(kind, bases) and kind not in (cells.Cell, tasks.Task)}
+    assert shipped == set(neutral.CLASSES) == set(GOLDEN)
+    for path in shipped:
+        assert set(neutral.CLASSES[path]) == set(constructor_defaults(path))
+    assert set(neutral.TRAINING) == set(asdict(Training()))
+
+
+def test_a_changed_default_is_another_run(monkeypatch: pytest.MonkeyPatch):
+    """And what was stored before keeps the name by which it is known."""
+    before = run_id(make_config())
+    monkeypatch.setitem(gated_defaults(), "forget_bias", 3.0)
+    assert constructor_defaults("cells.LSTM")["forget_bias"] == 3.0
+    assert run_id(make_config(cell={"forget_bias": 1.0})) == before
+    assert run_id(make_config()) == run_id(make_config(cell={"forget_bias": 3.0})) != before
+
+
+def gated_defaults() -> dict:
+    """The defaults of the constructor that gives an LSTM its forget bias."""
+    for kind in cells.LSTM.__mro__:
+        constructor = vars(kind).get("__init__")
+        if inspect.isfunction(constructor) and "forget_bias" in (constructor.__kwdefaults__ or {}):
+            return constructor.__kwdefaults__
+    raise AssertionError("LSTM has no forget_bias of its own")
+
+
+MINE = {"_target_": "tests.bench.broken.Minimal", "name": "mine"}
+
+
+def test_a_changed_default_of_a_users_class_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its id is that of before: nobody wrote down what the default was, but for the stored run."""
+    config = make_config(tmp_path, cell=MINE)
+    run(config)
+    folder = RunFolder(tmp_path / "scratch", run_id(config))
+    assert stored_status(folder, config) == "unsolved"
+    monkeypatch.setattr(broken.Minimal.__init__, "__defaults__", (3.0,))
+    assert run_id(config) == folder.path.name
+    with pytest.raises(
+        ConfigError, match=r"is stored with cell.scale=1.0, and 3.0 is asked for.*another name="
+    ) as caught:
+        stored_status(folder, config)
+    assert "\n" not in str(caught.value)
+    assert stored_status(folder, make_config(tmp_path, cell=MINE | {"scale": 1.0})) == "unsolved"
+
+
+def test_a_checkpoint_with_other_defaults_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
+    config = make_config(tmp_path, cell=MINE)
+    assert run(config, StopAfter(5))["status"] == "interrupted"
+    monkeypatch.setattr(broken.Minimal.__init__, "__defaults__", (3.0,))
+    assert run(config)["status"] == "unsolved"
+    assert "defaults of its cell or task were others; set aside" in capfd.readouterr().err
+
+
+def test_what_older_results_do_not_tell_is_no_difference():
+    config = make_config(cell=MINE)
+    stored = json.loads(json.dumps(as_stored(config)))
+    assert difference(config, stored) is None
+    old = {key: value for key, value in stored.items() if key != "defaults"}
+    assert difference(config, old) is None
+    del old["training"]["clip_norm"]  # as before that was a setting: what it then was is its neutral value
+    assert difference(config, old) is None
+    assert difference(make_config(cell=MINE, training={"clip_norm": None}), old) == (
+        "training.clip_norm=1.0, and None is asked for"
+    )
