@@ -26,7 +26,7 @@ from bench.progress import SweepProgress, console, describe, planning
 from bench.records import FAILED
 from bench.rules import RULES_FILE, fix_claims
 from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
-from bench.store import RunFolder, record_command
+from bench.store import RunFolder, check_layout, record_command
 from bench.study import time_cells
 from bench.tracking import track_report
 from bench.worker import close_worker
@@ -62,6 +62,7 @@ class SweepCallback(Callback):
         if trains:
             prepare_launcher(config.hydra.launcher)
         _check_writable(self.plan.sweep)
+        check_layout(self.plan.sweep)
         note_left(len(self.plan.pending))
         record_command(self.plan.sweep, command_line())
         _fix_claims(self.plan)

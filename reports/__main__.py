@@ -16,7 +16,7 @@ python -m reports results/NAME [...] [--output DIR] [--html]
 
 def main() -> None:
     """Run the command line in `sys.argv`."""
-    from bench.errors import ConfigError, explain_os, print_to_reader, printable
+    from bench.errors import ConfigError, explain_memory, explain_os, print_to_reader, printable
     from bench.files import Damaged
     from reports.load import LoadError
 
@@ -27,6 +27,9 @@ def main() -> None:
     except (LoadError, ConfigError, Damaged, OSError) as error:
         reason = explain_os(error) if isinstance(error, OSError) else str(error)
         print(f"error: {printable(reason)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except MemoryError as error:
+        print(f"error: {explain_memory(error)}", file=sys.stderr)
         raise SystemExit(2) from None
 
 
