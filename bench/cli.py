@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import __version__
 from bench.arguments import parse_arguments
 from bench.catalogue import FLAGS, describe_groups
-from bench.errors import ConfigError, explain, explain_os, one_line, printable
+from bench.errors import ConfigError, explain, explain_memory, explain_os, one_line, printable
 from bench.launchers import lost_a_process
 from bench.session import Again, NextRound, PastHydra, has_begun, runs_left, session, stop
 
@@ -85,6 +85,8 @@ def _fail(error: Exception) -> NoReturn:
     """Say in a line what went wrong, and end with the exit code for it; an error of this program is raised."""
     if isinstance(error, ConfigError):
         reason, code = str(error), 2
+    elif isinstance(error, MemoryError):
+        reason, code = f"{explain_memory(error)}; what was finished is kept", 1
     elif isinstance(error, HydraException | OmegaConfBaseException) or not has_begun():
         reason, code = explain(error), 2  # before it has begun, it is whatever Hydra makes of some command lines
     elif isinstance(error, StuckError):

@@ -1,6 +1,7 @@
 """Errors that are the user's to mend, each shown as a line and not as a traceback."""
 
 import difflib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -43,7 +44,15 @@ def printable(text: str) -> str:
 def explain_os(error: OSError) -> str:
     """Return what the system complains of as one line: which file, and why."""
     reason = os.strerror(error.errno) if error.errno else str(error)
+    if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EEXIST):
+        kind = "file" if error.errno == errno.EISDIR else "folder"
+        reason += f", where a {kind} belongs; move it away"
     return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def explain_memory(error: MemoryError) -> str:
+    """Return as one line that memory ran out, and over what if that is known."""
+    return f"memory ran out ({one_line(error)}); give this more of it, or fewer runs at once"
 
 
 def explain(error: Exception) -> str:

@@ -46,11 +46,7 @@ class Fence:
     def enter(self) -> None:
         """Make the folder, if it is not there, and become its one writer."""
         with naming(self._folder):
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            except FileExistsError:  # a file, or a link that leads nowhere
-                self._folder.unlink()
-                self._folder.mkdir()
+            self._folder.mkdir(parents=True, exist_ok=True)
             own = self._own = self._folder / f"{OWN}{token_hex(8)}"
             own.mkdir()
             # Of two that enter at once, at least one sees the other: both made their own before they look.

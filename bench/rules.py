@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from bench.files import Damaged, open_plain, write_text_atomic
+from bench.files import Damaged, read_bytes, write_text_atomic
 
 RULES_FILE = "rules.yaml"
 RULES_BYTES = 1 << 20
@@ -26,8 +26,7 @@ def fix_claims(sweep: Path, text: str, finished: int) -> bool:
     path = sweep / RULES_FILE
     kept = f"{text.rstrip()}\nfinished_before: {finished}\n"
     try:
-        with open_plain(path, RULES_BYTES) as file:
-            before = file.read().decode(errors="replace")
+        before = read_bytes(path, RULES_BYTES).decode(errors="replace")
     except (FileNotFoundError, Damaged):
         before = None
     if before is None or not finished:

@@ -55,6 +55,9 @@ from bench.records import (
 )
 
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
+TABLES = ("results.parquet", "curves.parquet", "diagnostics.parquet", "timing.parquet")
+FILES = (*TABLES, "sweep.json", "plan.json", "rules.yaml", "report/README.md")
+FOLDERS = ("runs", "claims", "set_aside", "report", "tuning")
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
 
 
@@ -283,13 +286,43 @@ class RunFolder:
         return digest(text.encode())
 
 
+def check_layout(sweep: Path) -> None:
+    """Check, before anything is done, that all can be written in a sweep's folder that will have to be.
+
+    Raises:
+        ConfigError: something else is in the place of a file or a folder.
+    """
+    for name in FILES:
+        if (sweep / name).is_dir():
+            raise ConfigError(f"{sweep / name}: is a folder, and a file is to be written there; move it away")
+    for name in FOLDERS:
+        if os.path.lexists(sweep / name) and not (sweep / name).is_dir():
+            raise ConfigError(f"{sweep / name}: is no folder, and one has to be there; move it away")
+    report_folder(sweep)
+
+
+def report_folder(sweep: Path) -> Path:
+    """Return where a sweep's report is written.
+
+    Raises:
+        ConfigError: a link is there, through which some other folder's files would be overwritten.
+    """
+    path = sweep / "report"
+    if path.is_symlink():
+        raise ConfigError(
+            f"{path}: is a link, through which no report is written; remove it, or name another folder to "
+            f"python -m reports {sweep} --output"
+        )
+    return path
+
+
 def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
     """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with those left out."""
     folder = sweep / "runs"
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() or entry.is_dir())
     except OSError as error:
-        if error.errno == errno.ENOENT:
+        if error.errno == errno.ENOENT and not folder.is_symlink():
             return [], []
         return [], [f"{folder}: cannot be read ({os.strerror(error.errno or 0)})"]
     runs, wrong = [], []

@@ -27,7 +27,7 @@ from bench.progress import SweepProgress, console, describe, planning
 from bench.records import FAILED
 from bench.rules import RULES_FILE, fix_claims
 from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
-from bench.store import RunFolder
+from bench.store import RunFolder, check_layout
 from bench.study import time_cells
 from bench.tracking import track_report
 from bench.worker import close_worker
@@ -64,6 +64,7 @@ class SweepCallback(Callback):
         if trains:
             prepare_launcher(config.hydra.launcher)
         _check_writable(self.plan.sweep)
+        check_layout(self.plan.sweep)
         if not self.plan.keep():  # another command was faster
             raise NextRound
         note_left(len(self.plan.pending))

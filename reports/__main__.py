@@ -20,7 +20,7 @@ def main() -> None:
     from bench.startup import prepare_process
 
     prepare_process()
-    from bench.errors import ConfigError, explain_os, printable
+    from bench.errors import ConfigError, explain_memory, explain_os, printable
     from bench.files import Damaged
     from reports.isolation import isolated
     from reports.load import LoadError
@@ -34,6 +34,9 @@ def main() -> None:
     except (LoadError, ConfigError, Damaged, OSError) as error:
         reason = explain_os(error) if isinstance(error, OSError) else str(error)
         print(f"error: {printable(reason)}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except MemoryError as error:
+        print(f"error: {explain_memory(error)}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.errors import one_line
 from bench.files import write_text_atomic
+from bench.store import report_folder
 from reports.comparisons import compare
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
@@ -86,9 +87,10 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
 
     Raises:
         LoadError: a folder without results, or with values that make no report.
+        ConfigError: `report/` is a link.
         OSError: the report cannot be written.
     """
-    folder = output or Path(folders[0]) / "report"
+    folder = output or report_folder(Path(folders[0]))
     with isolated(), theme():
         stored = load(*folders)
         folder.mkdir(parents=True, exist_ok=True)
@@ -118,6 +120,8 @@ def summarize(stored: Stored, folder: Path) -> Content:
         comparisons = compare(stored.results) if compared else pd.DataFrame()
         timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()
         verdicts = judge(stored) if stored.claims is not None else pd.DataFrame()
+    except MemoryError:
+        raise
     except Exception as error:
         raise LoadError(f"the stored values cannot be summarized ({one_line(error)})") from error
     return Content(stored, summary, comparisons, timings, folder, verdicts)
@@ -130,7 +134,7 @@ def _tests_claims(stored: Stored) -> bool:
 def _write_section(section: Callable[[Content], str], content: Content) -> str:
     try:
         return section(content)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # files from elsewhere may hold values that cannot go together in ways without number
         raise LoadError(f"the stored values make no section on {section.__name__} ({one_line(error)})") from error

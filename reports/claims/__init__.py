@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from bench.errors import ConfigError, nearest
-from bench.files import open_plain
+from bench.files import read_bytes
 from bench.rules import RULES_BYTES
 
 STATISTICS = {
@@ -131,9 +131,7 @@ def read_claims(path: Path) -> Claims:
         FileNotFoundError: it keeps none.
         ConfigError, Damaged, OSError: they cannot be read.
     """
-    with open_plain(path, RULES_BYTES) as file:
-        text = file.read()
-    return parse_claims(text.decode(errors="replace"), path.name)
+    return parse_claims(read_bytes(path, RULES_BYTES).decode(errors="replace"), path.name)
 
 
 def parse_claims(text: str, where: str) -> Claims:

@@ -175,6 +175,22 @@ def test_a_checkpoint_of_another_run_or_another_cell_is_not_used(tmp_path: Path,
     assert "does not fit this cell" in capfd.readouterr().err
 
 
+def test_a_checkpoint_that_memory_does_not_suffice_for_is_kept(tmp_path: Path, monkeypatch):
+    config = make_config(tmp_path)
+    run(config, StopAfter(12))
+    load = torch.load
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(MemoryError, match=r"checkpoint\.pt: memory does not suffice"):
+        run(config)
+    monkeypatch.setattr(torch, "load", load)
+    assert run(config)["status"] == "unsolved"
+    assert not (tmp_path / "scratch" / "set_aside").exists()
+
+
 def test_a_checkpoint_executes_nothing(tmp_path: Path):
     class Evil:
         def __reduce__(self):

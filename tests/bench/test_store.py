@@ -1,8 +1,14 @@
 """What a run leaves behind, and the tables made of it."""
 
+import errno
 import importlib.metadata
 import json
+import os
+import re
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,13 +17,15 @@ import yaml
 import bench
 from bench import process
 from bench.asked import read_asked, record_asked
+from bench.config import Config
 from bench.errors import ConfigError
-from bench.files import read_sealed, write_sealed
+from bench.files import Damaged, read_bytes, read_sealed, write_sealed
 from bench.frames import RESULT_TYPES, write_frames
 from bench.identity import run_id
 from bench.records import FORMAT
 from bench.runner import run, store_failure
-from bench.store import RunFolder, read_runs
+from bench.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
+from reports.report import write_report
 from tests.bench.conftest import make_config
 
 
@@ -156,3 +164,153 @@ def test_the_processor_is_named_with_its_generation(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Path, "read_text", lambda self: "processor\t: 0\nCPU implementer\t: 0x41\n")
     monkeypatch.setattr(process.platform, "processor", lambda: "aarch64")
     assert process._cpu_name().startswith("aarch64 (")
+
+
+@pytest.mark.parametrize("name", [*FILES, *FOLDERS])
+def test_what_is_in_the_place_of_another_is_told_before_anything_is_done(tmp_path: Path, name: str):
+    check_layout(tmp_path)
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if name in FILES:
+        path.mkdir()
+    else:
+        path.write_text("mine")
+    with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: is .*; move it away$"):
+        check_layout(tmp_path)
+
+
+def test_a_disk_that_is_not_there_is_told(tmp_path: Path):
+    (tmp_path / "runs").symlink_to(tmp_path / "disk")
+    with pytest.raises(ConfigError, match="/runs: is no folder"):
+        check_layout(tmp_path)
+    assert read_runs(tmp_path) == ([], [f"{tmp_path}/runs: cannot be read (No such file or directory)"])
+
+
+def test_no_report_is_written_through_a_link(tmp_path: Path):
+    run(make_config(tmp_path))
+    sweep, other = tmp_path / "scratch", tmp_path / "other"
+    other.mkdir()
+    (other / "README.md").write_text("mine")
+    (sweep / "report").symlink_to(other)
+    for refuse in (lambda: check_layout(sweep), lambda: write_report([sweep])):
+        with pytest.raises(ConfigError, match=r"/report: is a link, .*--output$"):
+            refuse()
+    (sweep / "report").unlink()
+    (sweep / "report").mkdir()
+    (sweep / "report" / "README.md").symlink_to(other / "README.md")
+    write_report([sweep])
+    assert (other / "README.md").read_text() == "mine"
+    assert not (sweep / "report" / "README.md").is_symlink()
+    assert write_report([sweep], sweep / "report").path.is_file()
+    named = tmp_path / "named"
+    named.symlink_to(other)
+    write_report([sweep], named)
+    assert "lstm" in (other / "README.md").read_text()
+
+
+class TestAFolderThatIsOnAnotherDisk:
+    """A run's folder was moved, and a link left in its place."""
+
+    @staticmethod
+    def moved(config: Config, to: Path) -> RunFolder:
+        folder = RunFolder(Path(config.results_dir) / config.name, run_id(config))
+        folder.path.rename(to)
+        folder.path.symlink_to(to)
+        return folder
+
+    def test_a_finished_run_is_one_for_all_who_ask(self, tmp_path: Path):
+        config = make_config(tmp_path)
+        seconds = run(config)["seconds"]
+        folder = self.moved(config, tmp_path / "disk")
+        assert folder.status() == "unsolved"
+        assert run(config)["seconds"] == seconds
+        runs, wrong = read_runs(tmp_path / "scratch")
+        assert ([each.result["seconds"] for each in runs], wrong) == ([seconds], [])
+
+    def test_an_unfinished_run_goes_on_there(self, tmp_path: Path):
+        config = make_config(tmp_path)
+        assert run(config, lambda: True)["status"] == "interrupted"
+        folder = self.moved(config, tmp_path / "disk")
+        assert run(config)["status"] == "unsolved"
+        assert folder.path.is_symlink()
+        assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == [
+            "config.yaml", "metrics.jsonl", "result.json",
+        ]  # fmt: skip
+
+    def test_a_run_that_begins_anew_leaves_what_is_there_alone(self, tmp_path: Path):
+        config, disk = make_config(tmp_path), tmp_path / "disk"
+        run(config)
+        folder = self.moved(config, disk)
+        (disk / "result.json").unlink()
+        (disk / "mine").write_text("mine")
+        before = {path.name: path.read_bytes() for path in disk.iterdir()}
+        assert run(config)["status"] == "unsolved"
+        assert not folder.path.is_symlink()
+        assert {path.name: path.read_bytes() for path in disk.iterdir()} == before
+
+    def test_a_damaged_run_is_set_aside_as_the_link_that_it_is(self, tmp_path: Path, capfd):
+        config, disk = make_config(tmp_path), tmp_path / "disk"
+        run(config)
+        folder = self.moved(config, disk)
+        (disk / "metrics.jsonl").write_text("")
+        assert run(config)["status"] == "unsolved"
+        assert "set aside" in capfd.readouterr().err
+        assert not folder.path.is_symlink()
+        assert (tmp_path / "scratch" / "set_aside" / f"{run_id(config)}.1").readlink() == disk
+        assert sorted(path.name for path in disk.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+
+    def test_one_whose_disk_is_not_there_is_told_and_not_run_again(self, tmp_path: Path):
+        config, disk = make_config(tmp_path), tmp_path / "disk"
+        run(config)
+        folder = self.moved(config, disk)
+        disk.rename(tmp_path / "away")
+        assert read_runs(tmp_path / "scratch") == ([], [f"{folder.path}: is a link to a folder that is not there"])
+        with pytest.raises(FileExistsError):
+            run(config)
+        (tmp_path / "away").rename(disk)
+        assert folder.status() == "unsolved"
+
+    def test_all_runs_may_be_there(self, tmp_path: Path, monkeypatch):
+        config = make_config(tmp_path)
+        run(config)
+        folder = RunFolder(tmp_path / "scratch", run_id(config))
+        (folder.path / "metrics.jsonl").write_text("")
+        monkeypatch.setattr(os, "rename", other_disk_of(os.rename))
+        assert run(config)["status"] == "unsolved"
+        assert folder.status() == "unsolved"
+        (aside,) = (tmp_path / "scratch" / "set_aside").iterdir()
+        assert sorted(path.name for path in aside.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+
+
+def other_disk_of(rename: Callable[..., None]) -> Callable[..., None]:
+    """Return `os.rename` as it is where set_aside/ is on a disk of its own."""
+
+    def renamed(source: Any, target: Any, **options: Any) -> None:
+        if ("set_aside" in str(source)) != ("set_aside" in str(target)):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        rename(source, target, **options)
+
+    return renamed
+
+
+def test_what_a_process_left_that_died_after_its_result_goes(tmp_path: Path):
+    config = make_config(tmp_path)
+    run(config)
+    folder = RunFolder(tmp_path / "scratch", run_id(config))
+    folder.checkpoint.write_text("old")
+    (folder.path / ".writer-0123").mkdir()
+    assert run(config)["status"] == "unsolved"
+    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+
+
+def test_reading_a_small_file_takes_little_memory(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    tracemalloc.start()
+    try:
+        assert len(read_bytes(path, 1 << 30)) == 1000
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(Damaged, match="has 1,000 bytes"):
+        read_bytes(path, 999)

@@ -42,6 +42,20 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     return folder, in_its_own_process(folder, "+sweep=smoke")
 
 
+def test_half_a_gib_is_enough_for_a_small_run(tmp_path: Path, bench: Command):
+    done = bench(tmp_path, "task.length=5", "memory_gb=0.5", *TINY)
+    assert done.returncode == 0, done.stderr
+    assert pd.read_parquet(tmp_path / "scratch" / "results.parquet")["status"].tolist() == ["unsolved"]
+
+
+def test_a_folder_in_the_place_of_a_table_is_told_in_a_line(tmp_path: Path, bench: Command):
+    path = tmp_path / "scratch" / "results.parquet"
+    path.mkdir(parents=True)
+    done = bench(tmp_path, "task.length=5", *TINY)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {path}: is a folder, and a file is to be written there; move it away\n"
+
+
 class TestSmokeSweep:
     def test_it_ends_by_printing_the_reports_path(self, smoke):
         folder, done = smoke
