@@ -8,7 +8,7 @@ from typing import Any, get_origin
 
 from hydra._internal.utils import get_args_parser
 
-from bench.catalogue import GROUPS
+from bench.catalogue import ROOT
 from bench.errors import ConfigError
 
 HYDRA_SETTINGS = r"hydra([./]launcher$|\.launcher\.[a-z]|\.sweeper\.params(\.|$)|\.mode$)"
@@ -36,7 +36,7 @@ def parse_arguments(given: Sequence[str]) -> Namespace:
     for override in parsed.overrides:
         _check_override(override)
     mappings = set(mapping_keys())
-    parsed.overrides = [each for override in parsed.overrides for each in _replacing(override, mappings)]
+    parsed.overrides = [_adding(override, mappings) for override in parsed.overrides]
     return parsed
 
 
@@ -50,22 +50,31 @@ def _rank(argument: str) -> int:
 
 def _check_override(override: str) -> None:
     key, _, value = override.lstrip("+~").partition("=")
-    if key in GROUPS and value.startswith("["):
-        raise ConfigError(f"{key}={value}: a run has one; several make a sweep, as -m {key}={value.strip('[]')}")
+    if not key.strip("@:"):
+        raise ConfigError(f"{override}: has no key; an override looks like key=value")
     if re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
         raise ConfigError(f"{key}: results tell the command that led to them; set secrets in the environment")
     if re.match(r"hydra([./@:]|$)", key) and not re.match(HYDRA_SETTINGS, key):
         raise ConfigError(
             f"{key}: of Hydra's own settings, just hydra.launcher.…, hydra.sweeper.params and hydra.mode can be set"
         )
+    if key == "setting" and value:
+        raise ConfigError(f"setting={value}: follows from sweep and task, and cannot be set")
+    if override.startswith("~") and key in ("cell", "task"):
+        raise ConfigError(f"~{key}: every run has one; {key}=… chooses another")
+    if key in (path.name for path in ROOT.iterdir() if path.is_dir()):
+        if value.startswith("["):
+            raise ConfigError(f"{key}={value}: a run has one; several make a sweep, as -m {key}={value.strip('[]')}")
+        if re.fullmatch(r"null|true|false|[-+]?[\d.]+(e[-+]?\d+)?", value, flags=re.IGNORECASE):
+            raise ConfigError(
+                f"{key}={value}: must be the name of a {key}; `python -m bench --help` lists what there is"
+            )
 
 
-def _replacing(override: str, mappings: set[str]) -> list[str]:
-    """Return what sets a mapping to the one given. Hydra would merge them, and refuse keys that are new."""
+def _adding(override: str, mappings: set[str]) -> str:
+    """Return what adds to a mapping the one given, whose keys Hydra would refuse as new."""
     key, _, value = override.partition("=")
-    if key in mappings and value.lstrip().startswith("{"):
-        return [f"~{key}", f"+{override}"]
-    return [override]
+    return f"++{override}" if key in mappings and value.lstrip().startswith("{") else override
 
 
 def mapping_keys(schema: Any = None, path: str = "") -> Iterator[str]:

@@ -227,6 +227,8 @@ def resolve_device(device: str) -> str:
 def _check_values(config: Config) -> None:
     training, timing, tracking = config.training, config.timing, config.tracking
     _check_name("name", config.name)
+    if not config.results_dir.strip():
+        raise ConfigError("results_dir: is empty; name a folder, as results_dir=results")
     for key, value, least in (
         ("seed", config.seed, 0),
         ("threads", config.threads, 1),

@@ -60,13 +60,15 @@ def explain(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if not group:
+            return f"--config-name={name}: no such file; leave it out"
         if group == "hydra/launcher":
             extra = {"submitit_slurm": "slurm", "submitit_local": "slurm"}.get(name, name)
             return f"launcher {name!r} is not installed; pip install 'recurrent-bench[{extra}]'"
         return f"{group}={name}: no such {group}.{nearest(name, error.options or [])}"
     if isinstance(error, OverrideParseException):
-        reason = error.message.splitlines()[0]
-        return f"{error.override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"
+        reason, override = error.message.splitlines()[0], error.override.lstrip("+~")
+        return f"{override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
         known = [str(key) for key in cause.parent_node if key != "hydra"]
         elsewhere = [] if "." in str(cause.full_key) else _dotted(cause.parent_node)
@@ -80,7 +82,13 @@ def explain(error: Exception) -> str:
         return _one_line(error)
     match = re.search(r"Ambiguous value for argument '([^']+)'", str(error))
     if match:
-        return f"{match[1]}: several values make a sweep; add -m"
+        return f"{match[1].lstrip('+')}: several values make a sweep; add -m"
+    match = re.search(r"Sweep parameters '(.+)' requires", str(error))
+    if match:
+        return f"{match[1].replace('++', '')}: several values make a sweep; add -m"
+    match = re.search(r"Multiple values for (\S+)\. ", str(error))
+    if match:
+        return f"{match[1]}: is given twice"
     match = re.search(r"To append to your default list use (\S+)", str(error))
     if match:
         return f"{match[1].lstrip('+')}: is added, with a plus; write {match[1]}"

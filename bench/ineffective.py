@@ -63,7 +63,8 @@ RULES = (
     ),
     _Rule(r"lengthen", _can_be_lengthened, "none of the tasks can be made longer"),
 )
-OF_SWEEPS = ("part", "parts", "scale", "scales", "exclude", "launch")
+OF_SWEEPS = r"part|parts|scale|scales|exclude|launch|tuning(\..*)?"
+AS_THEY_ARE = {"scale": Config.scale, "tuning": "none", "part": None}  # what single runs may be told all the same
 
 
 def check_that_all_matter(given: Sequence[Override], configs: Collection[Config], is_sweep: bool) -> None:
@@ -76,11 +77,22 @@ def check_that_all_matter(given: Sequence[Override], configs: Collection[Config]
     """
     for override in given:
         key = override.key_or_group
-        if not is_sweep and key in OF_SWEEPS and not (key == "scale" and override.value() == Config.scale):
+        value = None if override.is_delete() or override.is_sweep_override() else override.value()
+        if not is_sweep and re.fullmatch(OF_SWEEPS, key) and (key not in AS_THEY_ARE or value != AS_THEY_ARE[key]):
             raise ConfigError(f"{_text(override)}: only sweeps have that; name one with +sweep=…, or add -m")
+        if value == {} and any(_at(config, key) for config in configs):
+            raise ConfigError(f"{_text(override)}: makes no difference; mappings add to what there is")
         for rule in RULES:
             if re.fullmatch(rule.keys, key) and not any(map(rule.matters, configs)):
                 raise ConfigError(f"{_text(override)}: makes no difference; {rule.otherwise}")
+
+
+def _at(config: Config, key: str) -> Any:
+    """Return a setting by its dotted name; None if there is none."""
+    found: Any = config
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, dict) else getattr(found, name, None)
+    return found
 
 
 def check_horizon(given: Sequence[Override], composed: Iterable[DictConfig]) -> None:
@@ -120,9 +132,7 @@ def check_axes(given: Sequence[Override], runs: Sequence[tuple[list[str], str]])
                 led_to.setdefault(own.removeprefix(prefix), {})[others] = identifier
         for (one, its_runs), (other, other_runs) in combinations(led_to.items(), 2):
             if its_runs == other_runs:
-                raise ConfigError(
-                    f"{_text(axis)}: makes no difference; {axis.key_or_group}={one} and {other} lead to the same runs"
-                )
+                raise ConfigError(f"{_text(axis)}: makes no difference; with {one} and {other} the runs are the same")
 
 
 def _text(override: Override) -> str:

@@ -3,14 +3,16 @@
 import shutil
 import signal
 import socket
+from collections.abc import Iterable
 from typing import Any
 
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.errors import ConfigError, explain, one_line
+from bench.startup import ROOT
 
 # Packages whose exceptions say that a process of theirs was lost, and with it what it was asked to do.
 _PACKAGES = ("joblib", "ray", "submitit")
@@ -37,19 +39,30 @@ def prepare_launcher(launcher: Any) -> None:
 
 def _start_ray(launcher: DictConfig) -> None:
     """Start Ray as the launcher would, but keep the command's own handling of signals: Ray's is to abort."""
-    from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
+    import ray
 
     address = launcher.ray.init.get("address")
     if address:
         _check_listens(str(address))
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        start_ray(launcher.ray.init)
+        if not ray.is_initialized():
+            job = ray.job_config.JobConfig()
+            job._py_driver_sys_path = _OwnLast()
+            settings: Any = OmegaConf.to_container(launcher.ray.init, resolve=True)
+            ray.init(**settings, job_config=job)
     except Exception as error:
         raise ConfigError(f"+launch=ray: Ray does not start ({one_line(error)})") from error
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+class _OwnLast(list[str]):
+    """Folders that Ray has its processes search: the last one first, which it would have be the working directory."""
+
+    def extend(self, more: Iterable[str]) -> None:
+        super().extend([*more, ROOT])
 
 
 def _check_listens(address: str) -> None:

@@ -273,7 +273,12 @@ def _check_number(overrides: list[Override]) -> None:
     runs = 1
     for override in overrides:
         if override.is_sweep_override():
-            runs *= sum(1 for _ in islice(override.sweep_iterator(), MOST_RUNS + 1))
+            try:
+                runs *= sum(1 for _ in islice(override.sweep_iterator(), MOST_RUNS + 1))
+            except (ValueError, TypeError) as error:
+                raise ConfigError(f"{override.input_line}: {error}") from error
+            if not runs:
+                raise ConfigError(f"{override.input_line}: has no values")
             if runs > MOST_RUNS:
                 raise ConfigError(f"{override.key_or_group}: makes this a sweep of more than {MOST_RUNS:,} runs")
 

@@ -112,7 +112,7 @@ def build(group: str, options: dict[str, Any], **given: Any) -> Any:
     try:
         return target(**own, **given)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{group}={options['name']}: {error}") from error
+        raise ConfigError(f"{group}={options['name']}: {str(error).partition(chr(10))[0]}") from error
 
 
 def longest_memory(task: Any) -> int:

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 import wandb
+from hydra import compose, initialize_config_module
 
+from bench.config import from_hydra, register_with_hydra
 from bench.runner import run
 from tests.bench.conftest import make_config
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -120,3 +124,49 @@ def test_none_writes_nothing(tmp_path: Path):
     run(make_config(tmp_path))
     assert not (tmp_path / "scratch" / "wandb").exists()
     assert "WANDB_RUN_ID" not in os.environ
+
+
+def test_what_identifies_runs_is_not_taken_from_the_environment(tmp_path: Path):
+    """In processes of its own: W&B reads its variables once a process."""
+    identity = {"WANDB_RUN_ID": "leak1", "WANDB_NAME": "leak2", "WANDB_RUN_GROUP": "leak3", "WANDB_RESUME": "must",
+                "WANDB_JOB_TYPE": "leak4", "WANDB_SWEEP_ID": "leak5", "WANDB_DIR": str(tmp_path / "leak6")}  # fmt: skip
+    tiny = ["task.length=5", "training.max_steps=4", "training.evaluate_every=2", "training.batch_size=4"]
+
+    def command(name: str, **environment: str) -> list[Path]:
+        done = subprocess.run(
+            [sys.executable, "-m", "bench", f"results_dir={tmp_path}", f"name={name}", *tiny], capture_output=True,
+            text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return sorted((tmp_path / name).glob("wandb/*"))
+
+    tracked = command("tracked", **identity, WANDB_PROJECT="mine")
+    assert len(tracked) == 2
+    assert not [folder for folder in tracked if "leak" in folder.name]
+    for folder in tracked:
+        text = json.dumps(read_back(folder))
+        assert "leak" not in text
+        assert "mine" in text
+    assert command("disabled", WANDB_DISABLED="true") == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "given", "mode"),
+    [
+        ({}, [], "offline"),
+        ({"WANDB_MODE": "disabled"}, [], "disabled"),
+        ({"WANDB_MODE": "dryrun"}, [], "offline"),
+        ({"WANDB_DISABLED": "true", "WANDB_MODE": "online"}, [], "disabled"),
+        ({"WANDB_DISABLED": "false"}, [], "offline"),
+        ({"WANDB_MODE": "online"}, ["tracking.mode=offline"], "offline"),
+        ({"WANDB_MODE": "online"}, ["tracking=none"], "disabled"),
+    ],
+)
+def test_wandbs_mode_holds_where_none_is_configured(monkeypatch, variables, given, mode: str):
+    monkeypatch.setenv("WANDB_MODE", "")
+    monkeypatch.delenv("WANDB_DISABLED", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    register_with_hydra()
+    with initialize_config_module("conf", version_base="1.3"):
+        assert from_hydra(compose("config", given)).tracking.mode == mode

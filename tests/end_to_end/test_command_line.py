@@ -1,5 +1,6 @@
 """The program as a user runs it: whole commands, most of them in forks of one process, which saves their imports."""
 
+import json
 import os
 import re
 import subprocess
@@ -147,14 +148,33 @@ def test_a_shell_can_complete_what_is_installed(tmp_path: Path):
         assert done.stdout.split() == [expected]
 
 
-@pytest.mark.parametrize("command", ["bench --help", "reports list results"])
-def test_a_reader_may_have_seen_enough(tmp_path: Path, command: str):
-    (tmp_path / "results" / "many" / "runs").mkdir(parents=True)
+TINY_SWEEP = " ".join(["-m", "seed=0,1", "task.length=5", *TINY])
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "environment"),
+    [
+        ("bench --help | true", 0, {}),
+        ("reports list | true", 2, {}),
+        (f"bench {TINY_SWEEP} | true", 0, {}),
+        (f"bench {TINY_SWEEP} >&- 2>&- <&-", 0, {}),
+        ("bench cell=lstmm 2>&-", 2, {}),
+        ("bench --help >/dev/null", 0, {"PYTHONIOENCODING": "latin-1"}),
+        (f"bench {TINY_SWEEP} >/dev/null", 0, ASCII),
+    ],
+)
+def test_it_works_whatever_its_output_is_connected_to(
+    tmp_path: Path, command: str, code: int, environment: dict[str, str]
+):
     done = subprocess.run(
-        ["bash", "-c", f"{sys.executable} -m {command} | true"], capture_output=True, text=True, check=False,
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        ["bash", "-c", f"{sys.executable} -m {command}; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True,
+        check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
     )  # fmt: skip
-    assert done.stderr == ""
+    assert done.returncode == code, done.stderr
+    for alarm in ("Traceback", "Broken pipe", "Exception ignored", "Error:"):
+        assert alarm not in done.stderr
+    assert (TINY_SWEEP in command) == (tmp_path / "results" / "scratch" / "report" / "README.md").exists()
 
 
 def test_as_installed_it_runs_anywhere(tmp_path: Path):
@@ -216,8 +236,13 @@ def test_settings_are_selected_in_rounds_of_one_command(bench: Command, tmp_path
         pytest.importorskip("optuna")
     arguments = [
         "-m", "cell=lstm,gru", "task.length=6", "cell.hidden_size=4", "seed=0,1", "tuning.selection_seeds=[7]",
-        f"+tuning.search={{training.learning_rate: {search}}}", "tuning.trials=2", "tuning.at_once=1", *TINY,
+        f"tuning.search={{training.learning_rate: {search}}}", *TINY,
     ]  # fmt: skip
+    if search.startswith("{"):
+        arguments += ["tuning.trials=2", "tuning.at_once=1"]
+        dry = bench(tmp_path, *arguments, "dry_run=true")
+        assert dry.returncode == 0, dry.stderr
+        assert list(tmp_path.iterdir()) == []
     done = bench(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
@@ -286,6 +311,43 @@ def test_rules_are_those_of_before_the_first_run(bench: Command, tmp_path: Path)
     assert done.stderr.startswith(f"error: claims={rules}: no YAML")
 
 
+def test_mappings_can_be_given_as_any_other_value(bench: Command, tmp_path: Path):
+    words = ["cell=rnn,lstm", "task=adding", "reference={cell: lstm}", "training.optimizer_options={amsgrad: true}"]
+    done = bench(tmp_path, "+sweep=smoke", *words, *TINY)
+    assert done.returncode == 0, done.stderr
+    results = pd.read_parquet(tmp_path / "smoke" / "results.parquet")
+    assert set(results["reference"]) == {'{"cell": "lstm"}'}
+    command = json.loads((tmp_path / "smoke" / "sweep.json").read_text())["commands"][-1]
+    assert "'reference={cell: lstm}'" in command  # as it was given
+    assert "++" not in command
+
+
+def test_names_tell_a_terminal_nothing(bench: Command, tmp_path: Path):
+    odd = "a\x1b[31m\x07b\nc"
+    for words in (["dry_run=true"], []):
+        done = bench(tmp_path, f"results_dir='{odd}'", "task.length=5", *TINY, *words)
+        assert done.returncode == 0, done.stderr
+        said = done.stdout + done.stderr
+        assert "a [31m b c" in said
+        assert not {"\x1b", "\x07"} & set(said)
+    assert (tmp_path / odd / "scratch" / "report" / "README.md").exists()
+
+
+def test_a_cell_that_ends_its_process_fails_its_runs_only(tmp_path: Path, own_cells: Path):
+    (own_cells / "cell" / "deadly.yaml").write_text(
+        "_target_: tests.bench.broken.Deadly\nname: deadly\nhidden_size: 3\n"
+    )
+    own = ["--config-dir", str(own_cells), "-m", "cell=deadly,lstm", "task.length=5", *TINY]
+    refused = in_its_own_process(tmp_path, *own, "match=parameters")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: match=parameters: deadly cannot be built (its process ended by itself")
+    done = in_its_own_process(tmp_path, *own)
+    assert done.returncode == 1, done.stderr
+    results = pd.read_parquet(tmp_path / "scratch" / "results.parquet").set_index("cell")
+    assert results["status"].to_dict() == {"deadly": "failed", "lstm": "unsolved"}
+    assert "exit code 3" in results.loc["deadly", "error"]
+
+
 def test_help_lists_what_there_is():
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
@@ -302,7 +364,9 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["-m", "cell=lstm,gru", "match=parameters", "cell.hidden_size=16"], "cell.hidden_size="),
     (["match=time"], "set training.max_seconds"),
     (["+tuning.search={training.learning_rate: [0.1]}"], "set tuning.selection_seeds"),
-    (["tuning.search={training.learning_rate: [0.1]}"], "no such key"),
+    (["tuning.search={training.learning_rate: [0.1]}"], "set tuning.selection_seeds"),
+    (["tuning=learning_rate"], "tuning=learning_rate: only sweeps have that"),
+    (["-m", "seed=0,1", "tuning=learning_rate", "tuning.search={}"], "tuning.search={}: makes no difference"),
     (["-m", "seed=0,1", "tuning=learning_rate", "tuning.selection_seeds=[1]"], "seed 1 is reported too"),
     (
         ["-m", "seed=0,1", "tuning=learning_rate", "tuning.search={training.learning_rate: 1}"],
@@ -335,13 +399,36 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["name=../escape"], "name=../escape"),
     (["gru"], "gru: cannot be read"),
     (["cell=gru,lstm"], "cell=gru,lstm: several values make a sweep; add -m"),
-    (["~cell"], "cell: has no _target_"),
+    (["~cell"], "~cell: every run has one"),
     (["seed=99999999999999999999"], "below 2^63"),
     (["cell="], "cell"),
     (["+sweep=smoke", "cell=gru,lstn"], "lstn"),
     (["results_dir=/proc/nowhere"], "cannot write to /proc/nowhere"),
     (["tracking.mode=sometimes"], "tracking.mode=sometimes"),
     (["training.optimizer=adam"], "'Adam'"),
+    (["cell=null"], "cell=null: must be the name of a cell"),
+    (["cell=[lstm,gru]"], "cell=[lstm,gru]: a run has one; several make a sweep, as -m cell=lstm,gru"),
+    (["cell=日本"], "cell=日本: cannot be read"),
+    (["cell.hidden_size=99999999999999999999999"], "cell=lstm: "),
+    (["=3"], "=3: has no key"),
+    (["~task"], "~task: every run has one"),
+    (["seed=range(0,10)"], "seed=range(0,10): several values make a sweep; add -m"),
+    (["-m", "seed=range(3,3)"], "seed=range(3,3): has no values"),
+    (["-m", "seed=range(0,10,0)"], "seed=range(0,10,0): range() arg 3"),
+    (["+sweep=quick", "+sweep=smoke"], "sweep: is given twice"),
+    (["+sweep=smoke", "cell=rnn,gru", "nothing.here=1"], "nothing: no such key"),
+    (["+sweep=claims_quick", "part="], "part=: this sweep has no such part"),
+    (["+sweep=smoke", "claims=nope"], "claims=nope: no such file"),
+    (["claims=nope", "dry_run=true"], "claims=nope: no such file"),
+    (["results_dir="], "results_dir: is empty"),
+    (["setting=x"], "setting=x: follows from sweep and task"),
+    (["horizon=25"], "horizon=25: makes no difference"),
+    (["+launch=slurm"], "launch=slurm: only sweeps have that"),
+    (["reference={cell"], "reference={cell: cannot be read"),
+    (["name=a\x1b[31mb"], "name=a [31mb: cannot be read"),
+    (["--package", "nope", "--cfg", "job"], "--package nope: the configuration has no such part"),
+    (["--config-name=nope"], "--config-name=nope: no such file"),
+    (["--experimental-rerun=/nowhere"], "--experimental-rerun: "),
 ]
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -67,3 +68,58 @@ def test_it_runs_a_sweep_and_writes_its_report(unpacked: Path, tmp_path: Path):
     assert (tmp_path / "results" / "smoke" / "report" / "README.md").read_text().count("### ") > 10
     result = json.loads(next(tmp_path.glob("results/smoke/runs/*/result.json")).read_text())
     assert result["steps"] == 4
+
+
+OURS = ("bench", "cells", "conf", "reports", "tasks")
+MY_CELL = """
+import torch
+class MyCell(torch.nn.RNN):
+    pass
+"""
+
+
+def crowded(folder: Path, kind: str) -> Path:
+    """A working directory in which everything is called as our packages are, with a user's cell."""
+    for name in OURS:
+        if kind == "file":
+            (folder / f"{name}.py").write_text("raise ImportError('theirs')")
+            continue
+        (folder / name).mkdir()
+        if kind == "package":
+            (folder / name / "__init__.py").write_text("raise ImportError('theirs')")
+        elif kind == "folder":
+            (folder / name / "config.yaml").write_text("a: 1")
+    (folder / "mycell.py").write_text(MY_CELL)
+    (folder / "mine" / "cell").mkdir(parents=True)
+    (folder / "mine" / "cell" / "my.yaml").write_text("_target_: mycell.MyCell\nname: my\nhidden_size: 3\n")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["folder", "package", "file"])
+def test_names_in_the_working_directory_replace_nothing_of_ours(unpacked: Path, tmp_path: Path, kind: str):
+    """Of the commands whose first module is ours; `python -m bench` is, where nothing else can be run by that name."""
+    here = crowded(tmp_path, kind)
+    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
+    command = [sys.executable, "-c", "import sys; del sys.path[0]; from bench.__main__ import main; main()"]
+    if kind == "folder":
+        command = [sys.executable, "-m", "bench"]
+    tiny = ["task.length=5", "training.max_steps=2", "training.evaluate_every=2", "tracking=none", "timing=none"]
+    launch = "parallel" if kind == "package" else "serial"
+    for words in (
+        [*command, "--config-dir", "mine", "-m", "cell=my,lstm", *tiny, f"+launch={launch}"],
+        [sys.executable, *([] if kind == "folder" else ["-P"]), "-m", "reports", "list"],
+    ):
+        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=here, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    assert "lstm, my" in done.stdout
+
+
+def test_an_editable_installation_is_a_folder_on_the_path(tmp_path: Path):
+    """A finder, as setuptools else makes, is asked last, after empty folders of the working directory."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    layout = pyproject["tool"]["setuptools"]
+    packages, folders = layout["packages"], layout["package-dir"]
+    editable = pytest.importorskip("setuptools.command.editable_wheel")
+    assert set(folders) == {""}
+    assert editable._simple_layout(packages, folders, str(ROOT))
