@@ -102,7 +102,10 @@ def reproduce(content: Content) -> str:
         row = runs.iloc[0]
         single = f"{whole} cell={row['cell']} task={row['task']} seed={row['seed']}"
         parts += ["Any single run is the sweep narrowed to it, for example", text.code([single])]
-    parts += ["The tables and figures again, from the stored files:", text.code([f"python -m reports {_folders(content)}"])]
+    parts += [
+        "The tables and figures again, from the stored files:",
+        text.code([f"python -m reports {_folders(content)}"]),
+    ]
     return "\n\n".join(parts)
 
 

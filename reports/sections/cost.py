@@ -100,7 +100,9 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
     for (_, task, steps, *_), rows in timings.groupby(["sweep", *POINT], sort=False, dropna=False):
         shares = [share.estimate for share in rows.loc[rows["cell"] == REFERENCE_CELL, "share"] if share is not None]
         said = [
-            split_in_words(text.escape(row["label"]), row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares]))
+            split_in_words(
+                text.escape(row["label"]), row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares])
+            )
             for _, row in rows.iterrows()
             if row["cell"] != REFERENCE_CELL and row["ratio"] is not None and math.isfinite(row["flop_ratio"])
         ]
