@@ -2,6 +2,7 @@
 
 A file from elsewhere may hold anything; what passes these checks cannot mislead more than by wrong numbers."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,8 @@ def parse_yaml(text: bytes, path: Path) -> Any:
         Damaged: it is no YAML, or more than that.
     """
     try:
-        return yaml.load(text, Loader=_PlainLoader)
+        found = yaml.load(text, Loader=_PlainLoader)
+        json.dumps(found, ensure_ascii=False, default=str, skipkeys=True).encode()  # half a surrogate pair is no text
+        return found
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise Damaged(f"{path}: is no YAML ({str(error).splitlines()[0][:100]})") from error

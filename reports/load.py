@@ -129,7 +129,11 @@ def _load_one(folder: Path, label: str) -> Stored:
         raise LoadError(f"{folder}: no such folder")
     (runs, wrong), asked = read_runs(folder), read_asked(folder)
     if runs:
-        results, curves, readings = results_frame(runs, asked.report), curves_frame(runs), diagnostics_frame(runs)
+        try:
+            results = results_frame(runs, asked.report)
+            curves, readings = curves_frame(runs), diagnostics_frame(runs)
+        except Exception as error:  # files from elsewhere may hold what no table does
+            raise LoadError(f"{folder}: its runs make no table ({one_line(error)})") from error
     else:
         results = _read_parquet(folder / "results.parquet", RESULT_TYPES, wrong)
         curves = _read_parquet(folder / "curves.parquet", CURVE_TYPES, wrong)

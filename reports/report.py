@@ -52,6 +52,9 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     *LAST,
 )
 
+# More than anyone reads, or figures have room for; every two contenders on a problem are compared.
+MOST = {"contenders": 200, "problems": 100, "contenders on problems": 1000, "timed cases": 1000}
+
 # Of a sweep that puts claims to the test: its runs go together claim by claim, and not all with each other.
 SECTIONS_ON_CLAIMS: tuple[Callable[[Content], str], ...] = (
     about.title,
@@ -112,6 +115,7 @@ def summarize(stored: Stored, folder: Path) -> Content:
     Raises:
         LoadError: values that cannot be summarized.
     """
+    _refuse_too_many(stored)
     try:
         ordered = [_in_order(frame) if len(frame) else frame for frame in (stored.results, stored.trials)]
         stored = replace(stored, results=ordered[0], trials=ordered[1])
@@ -125,6 +129,21 @@ def summarize(stored: Stored, folder: Path) -> Content:
     except Exception as error:
         raise LoadError(f"the stored values cannot be summarized ({one_line(error)})") from error
     return Content(stored, summary, comparisons, timings, folder, verdicts)
+
+
+def _refuse_too_many(stored: Stored) -> None:
+    runs, timing = stored.results, stored.timing
+    counts = {
+        "contenders": runs["contender"].nunique() if len(runs) else 0,
+        "problems": runs["problem"].nunique() if len(runs) else 0,
+        "contenders on problems": len(runs[["problem", "contender"]].drop_duplicates()) if len(runs) else 0,
+        "timed cases": len(timing[["group", "case"]].drop_duplicates()) if len(timing) else 0,
+    }
+    for what, count in counts.items():
+        if count > MOST[what]:
+            raise LoadError(
+                f"{count:,} {what} are more than a report shows ({MOST[what]:,}): narrow the sweep, or read its tables"
+            )
 
 
 def _tests_claims(stored: Stored) -> bool:

@@ -9,5 +9,5 @@ try:
         import matplotlib  # noqa: F401  before anything else does: what a user has set for it may end the import
 except Exception as error:
     raise LoadError(
-        f"matplotlib cannot be imported ({one_line(error)}); MPLBACKEND or a file matplotlibrc sets what it does not know"
+        f"matplotlib cannot be imported ({one_line(error)}); MPLBACKEND or a matplotlibrc sets what it does not know"
     ) from error

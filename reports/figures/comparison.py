@@ -8,7 +8,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.comparisons import between
+from reports.comparisons import inverted
 from reports.figures.panels import (
     LONGEST_TICK,
     contenders,
@@ -39,19 +39,20 @@ def pairwise(comparisons: pd.DataFrame, results: pd.DataFrame) -> Figure:
     for problem, axes in panels.items():
         here = names.get_group(problem).sort_values("cell", key=lambda cells: cells.map(ranks.index), kind="stable")
         labels = list(dict.fromkeys(here["contender"]))
+        places = {label: place for place, label in enumerate(labels)}
         shades = np.full((len(labels), len(labels)), np.nan)
-        for i, row in enumerate(labels):
-            for j, column in enumerate(labels):
-                found = between(comparisons, problem, column, row)
-                if found is None:
-                    continue
-                shades[i, j] = np.clip(math.log(found["ratio"].estimate), -math.log(LARGEST), math.log(LARGEST))
-                said = f"{found['bound']}{_short(found['ratio'].estimate)}{'*' if found['differs'] else ''}"
-                dark = abs(shades[i, j]) > 0.75 * math.log(LARGEST)
-                weight = "bold" if found["differs"] else "normal"
-                axes.text(
-                    j, i, said, ha="center", va="center", fontsize=8, fontweight=weight, color="white" if dark else TEXT
-                )
+        compared = [row for _, row in comparisons[comparisons["problem"] == problem].iterrows()]
+        both = [*compared, *map(inverted, compared)]
+        for (i, j), found in sorted(
+            (((places[row["second"]], places[row["first"]]), row) for row in both), key=lambda item: item[0]
+        ):
+            shades[i, j] = np.clip(math.log(found["ratio"].estimate), -math.log(LARGEST), math.log(LARGEST))
+            said = f"{found['bound']}{_short(found['ratio'].estimate)}{'*' if found['differs'] else ''}"
+            dark = abs(shades[i, j]) > 0.75 * math.log(LARGEST)
+            weight = "bold" if found["differs"] else "normal"
+            axes.text(
+                j, i, said, ha="center", va="center", fontsize=8, fontweight=weight, color="white" if dark else TEXT
+            )
         limit = math.log(LARGEST)
         axes.imshow(shades, cmap="PuOr_r", norm=TwoSlopeNorm(0, -limit, limit), alpha=0.9)
         short = [label.replace(", ", "\n").replace("_", "\n") for label in labels]

@@ -18,7 +18,9 @@ from reports.statistics import interquartile_mean, probability_of_improvement
 from reports.style import contender_looks, save
 from reports.summary import REFERENCE_CELL, step_times
 
-MOST_ROWS = 40  # of the table of comparisons; the file beside it has all
+MOST_ROWS = 40  # of the table of comparisons, unless these are all of the problems shown; the file beside it has all
+MOST_ROWS_AT_ALL = 400
+MOST_IN_MATRIX = 30  # contenders on a problem
 COMMON = ("of", "test", "seeds")  # columns that are often the same in all rows
 UNHEARD_OF = 100  # times as much, beyond which a ratio is no longer told
 MOST_PANELS = 6  # of problems in a figure
@@ -34,8 +36,12 @@ def pairs(content: Content) -> str:
     problems = _shown(content)
     if references := references_of(content.stored.results):
         return _against_reference(content, problems, references)
-    save(figures.pairwise(found[found["problem"].isin(problems)], content.stored.results), content.folder, "pairwise")
-    shown = found if len(found) <= MOST_ROWS else found[found["problem"].isin(problems)]
+    shown = found if len(found) <= MOST_ROWS else found[found["problem"].isin(problems)].head(MOST_ROWS_AT_ALL)
+    names = content.results.groupby("problem")["contender"].nunique()
+    drawn = [problem for problem in problems if names[problem] <= MOST_IN_MATRIX]
+    if not found["problem"].isin(drawn).any():
+        return f"## Differences\n\n{_table(shown, len(shown) < len(found))}"
+    save(figures.pairwise(found[found["problem"].isin(drawn)], content.stored.results), content.folder, "pairwise")
     section = figure_section(
         "## Differences",
         "pairwise",
@@ -49,7 +55,7 @@ def pairs(content: Content) -> str:
 def _against_reference(content: Content, problems: list[str], references: dict[str, str]) -> str:
     """Report each contender's difference from its reference, and beside it what was published on such a change."""
     found = content.comparisons
-    shown = found[found["problem"].isin(problems)]
+    shown = found[found["problem"].isin(problems)].head(MOST_ROWS_AT_ALL)
     save(figures.against(shown, contender_looks(content.stored.results)), content.folder, "differences")
     names = " or ".join(dict.fromkeys(references.values()))
     section = figure_section(

@@ -14,6 +14,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 import yaml
 
+from bench.files import Damaged
 from reports import dashboard
 from reports.load import LoadError, load
 from reports.report import summarize
@@ -135,6 +136,41 @@ def test_filters_find_the_runs_of_a_problem_and_no_others(tmp_path: Path):
             found |= {path.parent.name} if values == leaves else set()
         assert found == set(runs[runs["problem"] == problem]["run_id"])
     assert by_name["copy"].runsets[0].groupby == ["config.cell.name", "config.cell.forget_bias"]
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\ntracking: {project: *b}\n"
+
+
+@pytest.mark.parametrize("text", [BOMB, "seed: 2020-13-45", "tracking: [", None])
+def test_what_a_stranger_wrote_is_read_with_care(tmp_path: Path, text: str | None):
+    """None of a pipe, of which nothing would ever come; the newest run that can be read says where runs are tracked."""
+    folder = tmp_path / "mine"
+    for seed in range(2):
+        write_run(folder, "lstm", "adding", seed, 500)
+    first, newest = sorted((folder / "runs").iterdir())
+    config = yaml.safe_load((first / "config.yaml").read_text())
+    (first / "config.yaml").write_text(yaml.safe_dump(config | {"tracking": {"project": "theirs", "entity": None}}))
+    os.utime(first / "result.json", (0, 0))
+    (newest / "config.yaml").unlink()
+    if text is None:
+        os.mkfifo(newest / "config.yaml")
+        os.mkfifo(folder / dashboard.SAVED)
+        with pytest.raises(Damaged):
+            dashboard.read_bytes(folder / dashboard.SAVED, 100)
+    else:
+        (newest / "config.yaml").write_text(text)
+        (folder / dashboard.SAVED).write_text('{"workspace": ["no", "address"]}')
+    assert dashboard.tracked_as(folder) == ("", "theirs")
+    assert dashboard._saved(folder) == {}
+
+
+def test_commands_cannot_end_their_block(tmp_path: Path):
+    folder = tmp_path / "mine"
+    write_run(folder, "lstm", "adding", 0, 500)
+    (folder / "sweep.json").write_text(json.dumps({"commands": ["one", "```", "# two"]}))
+    made = dashboard.build(content_of(folder), "", "p")
+    texts = [block.text for block in made.report.blocks if isinstance(block, wr.MarkdownBlock)]
+    assert "````\none\n```\n# two\n````" in texts
 
 
 def test_what_was_made_before_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -10,12 +10,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
+from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from bench.frames import write_frames
-from reports.load import LoadError
+from reports.load import LoadError, load
 from reports.report import write_report
+from reports.text import escape
+from tests.reports.conftest import write_run
 
 CASES = int(os.environ.get("HOSTILE_CASES", "12"))
 TEXTS = (
@@ -176,6 +180,51 @@ def test_links_are_not_followed(tmp_path: Path, sweep: Path):
     assert "secret" not in report
     assert "16 runs" in report
     assert f"- runs/{folder.name}/result.json: is no plain file" in report
+
+
+@pytest.mark.parametrize(
+    "text", [*TEXTS[1:], *NAMES, "# no heading", "- no list", "1. no list", "+", "&lt;", "[a]: b", "[a][b]", "~~a~~"]
+)
+def test_escaped_text_is_read_as_it_was(text: str):
+    """On a line, between others; of what cannot be printed, spaces."""
+    tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(escape(text))
+    shown = [token.content for part in tokens for token in part.children or [] if token.type != "softbreak"]
+    assert {token.type for token in tokens} <= {"paragraph_open", "inline", "paragraph_close"}
+    kinds = {token.type for part in tokens for token in part.children or []}
+    assert kinds <= {"text", "text_special"}
+    said = "".join(c if c.isprintable() else " " for c in text)
+    assert "".join(shown) == " ".join(said.split())
+
+
+def test_a_report_is_not_written_where_a_link_leads(tmp_path: Path, sweep: Path):
+    (tmp_path / "mine").mkdir()
+    (sweep / "report").symlink_to(tmp_path / "mine")
+    with pytest.raises(LoadError, match="is a link"):
+        write_report([sweep])
+    assert not list((tmp_path / "mine").iterdir())
+    assert write_report([sweep], tmp_path / "mine").path.exists()
+
+
+def test_more_than_a_report_can_show_is_a_line(sweep: Path):
+    write_frames(sweep)
+    shutil.rmtree(sweep / "runs")
+    results = pd.read_parquet(sweep / "results.parquet").iloc[:1]
+    many = pd.concat([results] * 300, ignore_index=True)
+    many.assign(cell=[f"c{number}" for number in range(300)]).to_parquet(sweep / "results.parquet")
+    with pytest.raises(LoadError, match="300 contenders are more than a report shows"):
+        write_report([sweep])
+
+
+def test_long_values_tell_contenders_apart_and_make_no_wide_tables(sweep: Path):
+    for seed, value in enumerate(("x" * 200 + "1", "x" * 200 + "2")):
+        write_run(sweep, "lstm", "adding", 10 + seed, 500, hidden_size=8)
+        (run,) = (sweep / "runs").glob(f"lstm-adding-s{10 + seed}-*")
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["cell"]["style"] = value
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    write_run(sweep, "gru", "adding", 20, None, status="failed", error="e" * 1_000_000)
+    assert len([name for name in set(load(sweep).results["contender"]) if "xxx" in name]) == 2
+    assert len(write_report([sweep]).path.read_bytes()) < 100_000
 
 
 def test_a_pipe_is_not_waited_for(sweep: Path):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from bench.frames import write_frames
+from bench.records import STATUSES
 from reports.listing import list_sweeps, show_run
-from reports.load import LoadError
+from reports.load import LoadError, load
 from tests.reports.conftest import write_run
 
 
@@ -54,6 +55,32 @@ def test_an_unfinished_run_is_said_to_be(tmp_path: Path):
     write_run(tmp_path / "one", "lstm", "adding", 0, 500)
     next((tmp_path / "one" / "runs").glob("*/result.json")).unlink()
     assert "not finished, at step 600" in show_run(tmp_path, "lstm-adding-s0")
+
+
+OPTIONAL = (
+    "steps_to_solve", "seconds_to_solve", "steps", "samples", "seconds", "step_ms", "final_loss", "baseline_loss",
+    "parameters", "cell_parameters", "backend", "error", "threads", "allocator", "environment",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", ["absent", "null"])
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_run_of_any_outcome_is_shown_and_listed(tmp_path: Path, status: str, missing: str):
+    """As one that failed in its constructor, which stores a status and little else."""
+    sweep = tmp_path / "one"
+    write_run(sweep, "lstm", "adding", 0, 500 if status == "solved" else None, status=status)
+    needed = {"solved": ("steps", "seconds", "steps_to_solve"), "unsolved": ("steps", "seconds"),
+              "diverged": ("steps", "seconds")}.get(status, ())  # fmt: skip
+    folder = next((sweep / "runs").iterdir())
+    result = json.loads((folder / "result.json").read_text())
+    for key in set(OPTIONAL) - set(needed):
+        result = {k: v for k, v in result.items() if k != key} | ({key: None} if missing == "null" else {})
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "metrics.jsonl").write_text('{"step": 0, "samples": 0, "seconds": 0.0}\n')
+    assert f"status               {status}" in show_run(tmp_path, "lstm-adding-s0")
+    write_frames(sweep)
+    assert cells_of(list_sweeps(tmp_path).splitlines()[2])[:2] == ["one", "1"]
+    assert len(load(sweep).results) == 1
 
 
 @pytest.mark.parametrize(
