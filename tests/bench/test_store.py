@@ -97,7 +97,7 @@ def test_results_parquet_is_tidy_and_typed(tmp_path: Path):
     assert frame["final_loss"].dtype == "Float64"
     assert frame["task.length"].tolist() == [6, 6, 6]
     assert sorted(frame["training.learning_rate"]) == [0.005, 0.005, 0.1]
-    assert frame["baseline_loss"].tolist() == pytest.approx([1 / 6] * 3)
+    assert frame["baseline_loss"].tolist() == pytest.approx([1 / 6 - 1 / 36] * 3)
     curves = pd.read_parquet(tmp_path / "scratch" / "curves.parquet")
     losses = curves[(curves["metric"] == "loss") & (curves["step"] == 20)].set_index("run_id")["value"]
     assert frame.set_index("run_id")["final_loss"].to_dict() == losses.to_dict()
