@@ -38,7 +38,7 @@ RULES = (
         r"tuning\.selection_seeds",
         # Without a search, learning rates that the command sweeps are selected on seeds that it sweeps too.
         lambda config: bool(config.tuning.search) or config.seed in config.tuning.selection_seeds,
-        "nothing is selected; set tuning.search or tuning=learning_rate",
+        "none of these seeds is run; give them in seed too, or set tuning.search",
     ),
     _Rule(
         r"diagnostics\.(every|sequences)",
@@ -63,7 +63,7 @@ RULES = (
     ),
     _Rule(r"lengthen", _can_be_lengthened, "none of the tasks can be made longer"),
 )
-OF_SWEEPS = r"part|parts|scale|scales|exclude|launch|tuning(\..*)?"
+OF_SWEEPS = r"part|parts|scale|scales|exclude|launch|tuning(\.(search|trials|at_once))?"
 AS_THEY_ARE = {"scale": Config.scale, "tuning": "none", "part": None}  # what single runs may be told all the same
 
 

@@ -80,7 +80,7 @@ def make_plan(master: DictConfig, watch: Callable[[list[list[str]]], Iterable[li
     """
     composer = _Composer.of(master)
     parser = OverridesParser.create() if composer is None else composer.parser
-    given = parser.parse_overrides(list(master.hydra.overrides.task))
+    given = parser.parse_overrides(_given(master))
     if composer is None:
         runs: list[tuple[list[str], Config]] = [([], from_hydra(master))]
         to_come, keep = 0, Plan.keep
@@ -137,6 +137,12 @@ def stored_status(folder: RunFolder, config: Config) -> str | None:
             "or use another name=…"
         )
     return stored.result["status"] if stored else None
+
+
+def _given(master: DictConfig) -> list[str]:
+    """Return the overrides of the command line, references in them as they are: each run resolves its own."""
+    given: Any = OmegaConf.to_container(master.hydra.overrides.task, resolve=False)
+    return given
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:
@@ -301,7 +307,7 @@ def _without_excluded(jobs: list[list[str]], master: DictConfig) -> list[list[st
         values = dict(override.split("=", 1) for override in job if "=" in override)
         return any(all(values.get(key) in allowed for key, allowed in each.items()) for each in wanted)
 
-    if any(override.lstrip("+~").startswith("exclude=") for override in master.hydra.overrides.task):
+    if any(override.lstrip("+~").startswith("exclude=") for override in _given(master)):
         for combination, each in zip(combinations, wanted, strict=True):  # a file may exclude more
             if not any(is_excluded(job, [each]) for job in jobs):
                 raise ConfigError(f"exclude: {combination} leaves no run out")
@@ -319,7 +325,7 @@ def _parts(master: DictConfig, composer: "_Composer") -> Iterator[tuple[dict[str
     Raises:
         ConfigError: no such part or scale, or one that is no mapping.
     """
-    given = composer.parser.parse_overrides(list(master.hydra.overrides.task))
+    given = composer.parser.parse_overrides(_given(master))
     chosen = [override for override in given if override.key_or_group == "part"]
     given = [override for override in given if override.key_or_group != "part"]
     params = _mapping("hydra.sweeper.params", master.hydra.sweeper.get("params"))

@@ -209,7 +209,7 @@ def test_initialisations_are_those_of_their_files(compose):
         (("+sweep=timing", "part=length", "training.max_steps=9"), "nothing is trained"),
         (("+sweep=quick", "tuning.trials=3"), "tuning.trials=3: makes no difference; only a search within ranges"),
         (("+sweep=quick", "tuning=learning_rate", "tuning.at_once=3"), "only a search within ranges"),
-        (("+sweep=quick", "tuning.selection_seeds=[7]"), "nothing is selected"),
+        (("+sweep=quick", "tuning.selection_seeds=[7]"), "none of these seeds is run"),
         (("+sweep=quick", "diagnostics.every=100"), "add diagnostics=standard"),
         (("+sweep=quick", "timing=none", "timing.rounds=3"), "no times are measured"),
         (("+sweep=quick", "tracking=none", "tracking.project=mine"), "nothing is tracked"),
@@ -231,6 +231,7 @@ def test_what_makes_no_difference_is_refused(compose, overrides, says):
         ("task=adding", "horizon=5,6", "task.length=${horizon}"),
         ("+sweep=quick", "seed=0", "diagnostics=standard", "diagnostics.every=100"),
         ("task=random_targets,adding", "lengthen=[2]"),
+        ("seed=0,1", "training.learning_rate=0.1,0.2", "tuning.selection_seeds=[1]"),
     ],
 )
 def test_what_makes_a_difference_to_some_run_is_not(compose, overrides):

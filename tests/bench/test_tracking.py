@@ -25,12 +25,12 @@ def _said_nothing_yet(monkeypatch):
 
 def read_back(folder: Path) -> dict:
     """What `wandb leet inspect` says of an offline run."""
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--summary", "--json", str(folder)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(folder)]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
 
 def history(folder: Path) -> list[dict]:
-    command = [str(Path(sys.executable).with_name("wandb")), "leet", "inspect", "--json", str(folder)]
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
     lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     return [record for record in map(json.loads, lines) if record.get("type") == "history"]
 

@@ -23,6 +23,8 @@ INSTALLED = [pytest.param(name, marks=needs(name)) for name in ("ray", "submitit
 
 @pytest.mark.parametrize("launch", INSTALLED)
 def test_results_are_those_of_a_serial_sweep(tmp_path: Path, whole: Path, launch: str):
+    for name in ("conf", "cells", "tasks"):  # of the user's
+        (tmp_path / f"{name}.py").write_text("raise ImportError('theirs')")
     said = finish(tmp_path, *SWEEP, f"+launch={launch}")
     assert "[4/4]" in said
     assert_same(whole, tmp_path)

@@ -73,8 +73,9 @@ def test_it_runs_a_sweep_and_writes_its_report(unpacked: Path, tmp_path: Path):
 OURS = ("bench", "cells", "conf", "reports", "tasks")
 MY_CELL = """
 import torch
-class MyCell(torch.nn.RNN):
-    pass
+class MyCell(torch.nn.GRU):
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__(input_size, hidden_size)
 """
 
 
