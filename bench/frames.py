@@ -288,7 +288,7 @@ def _result_row(run: StoredRun) -> dict[str, Any]:
         "learning_rate": config["training"]["learning_rate"],
         "device": config["device"],
         "dtype": config["dtype"],
-        "environment": json.dumps(result.get("environment", {})),
+        "environment": json.dumps(result.get("environment") or {}),
         **scores,
         **{
             f"at_{at['factor']}x.{name}": value

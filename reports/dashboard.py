@@ -13,12 +13,13 @@ from typing import Any, Literal
 import pandas as pd
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
-import yaml
 from wandb_workspaces import expr
 
 from bench.config import Tracking
 from bench.errors import ConfigError, one_line
-from bench.files import write_text_atomic
+from bench.files import Damaged, parse_json, read_bytes, write_text_atomic
+from bench.records import parse_yaml
+from bench.store import CONFIG_BYTES
 from bench.tracking import CURVES, MOMENTS, step_time_name
 from reports import text
 from reports.load import LoadError
@@ -47,9 +48,9 @@ def tracked_as(folder: Path) -> tuple[str, str]:
     """Return the entity (empty: whose the key is) and the project that a sweep's newest run was tracked under."""
     configs = sorted(folder.glob("runs/*/config.yaml"), key=lambda path: path.stat().st_mtime)
     try:
-        tracking = yaml.safe_load(configs[-1].read_text(encoding="utf-8"))["tracking"]
+        tracking = parse_yaml(read_bytes(configs[-1], CONFIG_BYTES), configs[-1])["tracking"]
         return str(tracking["entity"] or ""), str(tracking["project"])
-    except (IndexError, yaml.YAMLError, KeyError, TypeError, UnicodeDecodeError):  # tables only, or an older run
+    except (IndexError, Damaged, KeyError, TypeError):  # tables only, or an older run
         return "", Tracking().project
 
 
@@ -340,7 +341,6 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
 def _saved(folder: Path) -> dict[str, str]:
     """Return where the dashboard is that was made before, if one was."""
     try:
-        found = json.loads((folder / SAVED).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        return parse_json(read_bytes(folder / SAVED, CONFIG_BYTES), folder / SAVED)
+    except (FileNotFoundError, Damaged):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -106,9 +106,9 @@ def _describe(folder: RunFolder, run: StoredRun) -> str:
         "seconds": _number(result["seconds"]),
         "final loss": _number(result["final_loss"]),
         "loss without memory": _number(result["baseline_loss"]),
-        "parameters": f"{result['parameters']:,}",
+        "parameters": _count(result["parameters"]),
         "a step takes, ms": _number(result["step_ms"]),
-        "computed by": f"{result['backend']} on {config.get('device')}",
+        "computed by": f"{result['backend'] or '–'} on {config.get('device')}",
     }
     settings = {
         f"{group}.{key}": printable(str(value))
@@ -145,7 +145,11 @@ def _table(rows: list[dict[str, str]]) -> str:
 
 
 def _steps(value: int | None) -> str:
-    return "–" if value is None else f"{value:,} steps"
+    return "–" if value is None else f"{_count(value)} steps"
+
+
+def _count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"
 
 
 def _number(value: float | None) -> str:
