@@ -69,6 +69,9 @@ _RESULT = {
 }
 
 
+UNKNOWN: dict[str, Any] = dict.fromkeys((*_RESULT, "lengthened"))  # what a run does not know that came to nothing
+
+
 def check_result(result: dict[str, Any], path: Path) -> None:
     """Check that an outcome has what every reader relies on.
 
@@ -81,7 +84,8 @@ def check_result(result: dict[str, Any], path: Path) -> None:
     names = {key: result.get(key) for key in ("backend", "allocator")}
     wrong += [key for key, value in names.items() if isinstance(value, str) and not re.fullmatch(NAME, value)]
     wrong += [] if result.get("status") in STATUSES else ["status"]
-    wrong += [] if result.get("run_id") == path.parent.name else ["run_id"]
+    named = result.get("run_id") == path.parent.name and re.fullmatch(NAME, path.parent.name)
+    wrong += [] if named else ["run_id"]
     if result.get("format") != UNSEALED_FORMAT:
         wrong += [key for key in ("config", "files") if not isinstance(result.get(key), dict)]
     if result.get("status") in DECIDED and not all(_is(result.get(key), int, float) for key in ("steps", "seconds")):

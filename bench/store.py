@@ -46,6 +46,7 @@ from bench.files import (
 )
 from bench.records import (
     FORMAT,
+    UNKNOWN,
     UNSEALED_FORMAT,
     check_config,
     check_result,
@@ -101,7 +102,7 @@ class RunFolder:
         if isinstance(result.get("format"), int) and result["format"] > FORMAT:
             raise _newer(self._sweep, result["format"])
         check_result(result, path)
-        return result
+        return {**UNKNOWN, **result}
 
     def read(self) -> StoredRun | None:
         """Return a finished run, None if it is unfinished.
@@ -237,7 +238,7 @@ class RunFolder:
         """Write the outcome, which makes the run a finished one."""
         files = {name: state["sha256"] for name, state in self.appended_state().items()}
         files["config.yaml"] = self._write_config(config)
-        sealed = {"format": FORMAT, **result, "config": config, "files": dict(sorted(files.items()))}
+        sealed = {"format": FORMAT, **UNKNOWN, **result, "config": config, "files": dict(sorted(files.items()))}
         write_sealed(self.path / "result.json", sealed, self.write)
         with contextlib.suppress(OSError, ClaimLost):  # the run is finished; `tidy` removes it then
             self._fence.remove(self.checkpoint)

@@ -20,11 +20,12 @@ from bench.asked import read_asked, record_asked
 from bench.config import Config
 from bench.errors import ConfigError
 from bench.files import Damaged, read_bytes, read_sealed, write_sealed
-from bench.frames import RESULT_TYPES, write_frames
+from bench.frames import RESULT_TYPES, read_parquet, write_frames
 from bench.identity import run_id
-from bench.records import FORMAT
+from bench.records import FORMAT, STATUSES
 from bench.runner import run, store_failure
 from bench.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
+from reports.listing import show_run
 from reports.report import write_report
 from tests.bench.conftest import make_config
 
@@ -137,6 +138,35 @@ def test_a_store_of_before_checksums_is_still_read_and_one_of_later_is_refused(t
     write_sealed(sweep / "sweep.json", {"format": FORMAT + 1, "commands": []})
     with pytest.raises(ConfigError, match="newer version"):
         record_asked(sweep, "a")
+
+
+def test_a_result_has_what_the_documentation_says_and_null_for_what_is_not_known(tmp_path: Path):
+    said = (Path(bench.__file__).parent / "STORE.md").read_text().partition("## result.json\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z_0-9]+)`", said)) - (set(STATUSES) - {"solved"})
+    config, dead = make_config(tmp_path), make_config(tmp_path, seed=1)
+    run(config)
+    store_failure(dead, "its process died")
+    for each in (config, dead):
+        path = tmp_path / "scratch" / "runs" / run_id(each) / "result.json"
+        found = {key for key in json.loads(path.read_text()) if not key.startswith("final_score.")}
+        assert found == named
+    said = show_run(tmp_path, run_id(dead))
+    assert "failed: its process died" in said
+    # As one of an earlier version, or from elsewhere.
+    old = {key: value for key, value in json.loads(path.read_text()).items() if value is not None and key != "sha256"}
+    write_sealed(path, old | {"environment": None})
+    write_frames(tmp_path / "scratch")
+    assert read_parquet(tmp_path / "scratch" / "results.parquet", RESULT_TYPES)["status"].tolist().count("failed") == 1
+    assert show_run(tmp_path, run_id(dead)) == said
+
+
+def test_a_run_whose_name_is_none_is_left_out(tmp_path: Path):
+    run(config := make_config(tmp_path))
+    path = tmp_path / "scratch" / "runs" / "<b>x"
+    (tmp_path / "scratch" / "runs" / run_id(config)).rename(path)
+    result = read_sealed(path / "result.json", 1 << 20, 1)
+    write_sealed(path / "result.json", result | {"run_id": "<b>x"})
+    assert read_runs(tmp_path / "scratch")[0] == []
 
 
 def test_a_process_that_dies_after_its_result_does_not_fail_the_run(tmp_path: Path):
