@@ -1,5 +1,6 @@
-"""Files of kilobytes that stand for gigabytes are refused before they take them."""
+"""Files of kilobytes that stand for gigabytes are refused before they take them; memory that runs out is told."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench import frames
+from bench.cli import _fail as end_command
 from bench.files import Damaged
 from bench.frames import CURVE_TYPES, read_parquet, with_types, write_parquet
 from bench.process import limited_memory
+from reports.__main__ import main as write_reports
 from tests.bench.faults import forked
 
 
@@ -84,3 +87,18 @@ def test_a_table_that_memory_does_not_suffice_for_is_not_called_damaged(tmp_path
     monkeypatch.setattr(frames, "read_table", fail)
     with pytest.raises(MemoryError):
         read_parquet(tmp_path / "curves.parquet", CURVE_TYPES)
+
+
+def test_memory_that_runs_out_is_told_in_a_line(monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("reports.report.load", fail)
+    monkeypatch.setattr(sys, "argv", ["reports", "results/quick"])
+    for command, code in ((write_reports, 2), (lambda: end_command(MemoryError()), 1)):
+        with pytest.raises(SystemExit) as ended:
+            command()
+        assert ended.value.code == code
+        said = capsys.readouterr().err
+        assert said.startswith("error: memory ran out (MemoryError); ")
+        assert said.count("\n") == 1
