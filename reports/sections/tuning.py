@@ -42,8 +42,9 @@ def selection(content: Content) -> str:
         if any(row["at the edge"] for row in rows)
         else ""
     )
+    names = text.escape(", ".join(s.rpartition(".")[2] for s in settings))
     said = (
-        f"For each cell and problem {text.escape(', '.join(s.rpartition('.')[2] for s in settings))} was selected among {budget} "
+        f"For each cell and problem {names} was selected among {budget} "
         f"settings on seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}, the same number for every cell; "
         f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the "
         "share of the budget that a run needed, or, of an unsolved one, between 1 and 2, 1.5 for a loss that needs no "
