@@ -49,9 +49,12 @@ class Outcomes:
     def of(cls, runs: pd.DataFrame) -> "Outcomes":
         """Take a contender's runs from results; of several at a seed the first."""
         runs = runs.drop_duplicates("seed").sort_values("seed")
-        numbers = (runs[name].astype("Float64").to_numpy(float, na_value=np.nan)
-                   for name in ("needed", "spent", "grid", "final_loss"))  # fmt: skip
-        return cls(runs["seed"].to_numpy(int), runs["solved"].to_numpy(bool), *numbers, str(runs["currency"].iloc[0]))
+        needed, spent, grid, loss = (
+            runs[name].astype("Float64").to_numpy(float, na_value=np.nan)
+            for name in ("needed", "spent", "grid", "final_loss")
+        )
+        seeds, solved = runs["seed"].to_numpy(int), runs["solved"].to_numpy(bool)
+        return cls(seeds, solved, needed, spent, grid, loss, str(runs["currency"].iloc[0]))
 
     @property
     def times(self) -> np.ndarray:

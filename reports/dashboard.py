@@ -65,7 +65,7 @@ def build(content: Content, entity: str, project: str) -> Dashboard:
         project: where the sweep's runs are.
 
     Raises:
-        LoadError: several sweeps, or no runs.
+        LoadError: several sweeps, no runs, or values that make no dashboard.
     """
     results = content.stored.results
     if results.empty:
@@ -73,7 +73,10 @@ def build(content: Content, entity: str, project: str) -> Dashboard:
     if len(content.stored.sweeps) > 1:
         raise LoadError("a dashboard is of one sweep; W&B compares several by its own filters")
     (sweep,) = content.stored.sweeps
-    return Dashboard(_workspace(content, sweep, entity, project), _report(content, sweep, entity, project))
+    try:
+        return Dashboard(_workspace(content, sweep, entity, project), _report(content, sweep, entity, project))
+    except Exception as error:  # as in a report's sections
+        raise LoadError(f"the stored values make no dashboard ({one_line(error)})") from error
 
 
 def _workspace(content: Content, sweep: str, entity: str, project: str) -> ws.Workspace:

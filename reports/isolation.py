@@ -21,7 +21,7 @@ def isolated() -> Iterator[None]:
     logger = logging.getLogger("matplotlib")
     level = logger.level
     with warnings.catch_warnings(), np.printoptions(legacy=False):
-        warnings.showwarning = _say
+        warnings.showwarning = _say  # type: ignore[assignment]
         logger.setLevel(logging.CRITICAL + 1)
         try:
             yield

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import pandas as pd
@@ -99,7 +100,7 @@ def _look(i: int) -> Look:
 def theme() -> Iterator[None]:
     """Apply the project's theme, over matplotlib's defaults whatever the user's are, to figures made and saved within;
     afterwards settings are as before."""
-    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
+    defaults: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
     with matplotlib.rc_context():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # some of its own settings

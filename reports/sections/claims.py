@@ -1,7 +1,6 @@
 """What was put to the test: the verdict on each claim, and what it is made of; or beside, what a paper printed."""
 
 import math
-import re
 
 import pandas as pd
 
@@ -10,7 +9,7 @@ from reports.claims import RATIOS, STATISTICS, Claim, Claims
 from reports.figures import inside as figures_inside
 from reports.figures import training as figures_training
 from reports.figures import verdicts as figures
-from reports.sections.content import Content, figure_section
+from reports.sections.content import Content, figure_section, names_a_file
 from reports.statistics import Evidence
 from reports.style import save
 from reports.verdicts import NOT_RUN, OPEN, REFUTED, SUPPORTED, runs_of, subject_of, times_of, verdict_of
@@ -77,7 +76,7 @@ def _section(content: Content, claim: Claim) -> str:
     ]
     name = f"claim_{claim.name}"
     figure = figures.forest(tests)
-    if figure is not None and re.fullmatch(r"\w+", claim.name):
+    if figure is not None and names_a_file(claim.name):
         save(figure, content.folder, name)
         parts.append(
             figure_section(

@@ -1,5 +1,6 @@
 """What sections are written from, and the forms that all of them use."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,11 @@ def figure_section(heading: str, name: str, sentence: str) -> str:
     alternative = name.replace("_", " ").capitalize()
     parts = [heading, f"![{alternative}]({name}.png)", f"{sentence} ([SVG]({name}.svg))"]
     return "\n\n".join(filter(None, parts))
+
+
+def names_a_file(name: str) -> bool:
+    """Tell whether what came with the data can be part of a figure's file name."""
+    return re.fullmatch(r"\w{1,60}", name, re.ASCII) is not None
 
 
 def plural(number: int, noun: str) -> str:

@@ -100,9 +100,7 @@ def _cost_in_words(timings: pd.DataFrame) -> str:
     for (_, task, steps, *_), rows in timings.groupby(["sweep", *POINT], sort=False, dropna=False):
         shares = [share.estimate for share in rows.loc[rows["cell"] == REFERENCE_CELL, "share"] if share is not None]
         said = [
-            split_in_words(
-                text.escape(row["label"]), row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares])
-            )
+            split_in_words(row["label"], row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares]))
             for _, row in rows.iterrows()
             if row["cell"] != REFERENCE_CELL and row["ratio"] is not None and math.isfinite(row["flop_ratio"])
         ]
@@ -120,7 +118,7 @@ def split_in_words(cell: str, ratio: Interval, flop_ratio: float, share: float) 
     or neither of the two cells is busy with arithmetic: the larger share that they reach of the machine's rate says
     whether they are."""
     rate = flop_ratio / ratio.estimate
-    said = f"{cell} {ratio.estimate:.2f}× = {flop_ratio:.2f}× the arithmetic at {rate:.2f}× the rate"
+    said = f"{text.escape(cell)} {ratio.estimate:.2f}× = {flop_ratio:.2f}× the arithmetic at {rate:.2f}× the rate"
     if ratio.low <= 1 <= ratio.high:
         return f"{said} (not distinguishable from 1)"
     if abs(math.log(ratio.estimate)) < math.log(HARDLY):

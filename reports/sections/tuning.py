@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports import text
 from reports.figures import comparison as figures
-from reports.sections.content import Content, figure_section, plural
+from reports.sections.content import Content, figure_section, names_a_file, plural
 from reports.selection import tuned
 from reports.style import save
 
@@ -42,8 +42,9 @@ def selection(content: Content) -> str:
         if any(row["at the edge"] for row in rows)
         else ""
     )
+    names = text.escape(", ".join(s.rpartition(".")[2] for s in settings))
     said = (
-        f"For each cell and problem {', '.join(s.rpartition('.')[2] for s in settings)} was selected among {budget} "
+        f"For each cell and problem {names} was selected among {budget} "
         f"settings on seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}, the same number for every cell; "
         f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the "
         "share of the budget that a run needed, or, of an unsolved one, between 1 and 2, 1.5 for a loss that needs no "
@@ -61,8 +62,9 @@ def selection(content: Content) -> str:
     parts = ["## Selected settings", said.strip(), text.table(rows), missing]
     for setting in settings:
         values = pd.to_numeric(trials[setting], errors="coerce")
-        if values.notna().all() and values.nunique() > 1 and (values > 0).all():
-            name = f"sensitivity_{setting.rpartition('.')[2]}"
+        key = setting.rpartition(".")[2]
+        if names_a_file(key) and values.notna().all() and values.nunique() > 1 and (values > 0).all():
+            name = f"sensitivity_{key}"
             save(figures.sensitivity(trials, setting), content.folder, name)
             parts.append(
                 figure_section(
