@@ -1,5 +1,6 @@
 """Settings that a command gives and that make no difference to what it runs: they are refused by name, since whoever
-gave them believes that they do. A sweep's file may have what only some of its parts use."""
+gave them believes that they do. A sweep's file may have what only some of its parts use, and a command what only some
+of its runs do: reports tell how to run one of them again by the whole command and a narrower choice."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -12,8 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from bench.config import Config
 from bench.errors import ConfigError
-from bench.targets import load_target
-from tasks import Task
 
 
 @dataclass(frozen=True)
@@ -23,11 +22,6 @@ class _Rule:
     otherwise: str
 
 
-def _can_be_lengthened(config: Config) -> bool:
-    kind = load_target(config.task["_target_"])
-    return not isinstance(kind, type) or getattr(kind, "lengthened", None) is not Task.lengthened
-
-
 RULES = (
     _Rule(
         r"tuning\.(trials|at_once)",
@@ -35,21 +29,9 @@ RULES = (
         "only a search within ranges, as {low: …, high: …}, has trials",
     ),
     _Rule(
-        r"tuning\.selection_seeds",
-        # Without a search, learning rates that the command sweeps are selected on seeds that it sweeps too.
-        lambda config: bool(config.tuning.search) or config.seed in config.tuning.selection_seeds,
-        "none of these seeds is run; give them in seed too, or set tuning.search",
-    ),
-    _Rule(
         r"diagnostics\.(every|sequences)",
         lambda config: bool(config.diagnostics.kinds),
         "nothing is looked at inside; add diagnostics=standard",
-    ),
-    _Rule(r"timing\.(?!enabled$).+", lambda config: config.timing.enabled, "no times are measured (timing.enabled)"),
-    _Rule(
-        r"tracking\.(project|entity|tags)",
-        lambda config: config.tracking.mode != "disabled",
-        "nothing is tracked (tracking.mode)",
     ),
     _Rule(
         r"training\.max_steps",
@@ -61,7 +43,6 @@ RULES = (
         lambda config: config.train,
         "nothing is trained (train=false)",
     ),
-    _Rule(r"lengthen", _can_be_lengthened, "none of the tasks can be made longer"),
 )
 OF_SWEEPS = r"part|parts|scale|scales|exclude|launch|tuning(\.(search|trials|at_once))?"
 AS_THEY_ARE = {"scale": Config.scale, "tuning": "none", "part": None}  # what single runs may be told all the same

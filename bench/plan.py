@@ -303,15 +303,11 @@ def _without_excluded(jobs: list[list[str]], master: DictConfig) -> list[list[st
         for each in (dict(combination).items() for combination in combinations)
     ]
 
-    def is_excluded(job: list[str], wanted: list[dict[str, set[str]]]) -> bool:
+    def is_excluded(job: list[str]) -> bool:
         values = dict(override.split("=", 1) for override in job if "=" in override)
         return any(all(values.get(key) in allowed for key, allowed in each.items()) for each in wanted)
 
-    if any(override.lstrip("+~").startswith("exclude=") for override in _given(master)):
-        for combination, each in zip(combinations, wanted, strict=True):  # a file may exclude more
-            if not any(is_excluded(job, [each]) for job in jobs):
-                raise ConfigError(f"exclude: {combination} leaves no run out")
-    left = [job for job in jobs if not is_excluded(job, wanted)]
+    left = [job for job in jobs if not is_excluded(job)]
     if not left:
         raise ConfigError("exclude: leaves out every run of this sweep")
     return left

@@ -48,7 +48,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_continue(tmp_path: Path, whole: 
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said, said
     assert "stopping: finishing the current steps and saving" in said
-    assert f"The same command continues:\n  python -m bench -m results_dir={tmp_path} name=k cell=lstm,gru" in said
+    assert f"The same command continues:\n  python -m bench results_dir={tmp_path} -m name=k cell=lstm,gru" in said
     assert workers_of(tmp_path) == []
     assert list((tmp_path / "k" / "claims").iterdir()) == []
     saved = list(tmp_path.glob("k/runs/*/checkpoint.pt"))
