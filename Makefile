@@ -21,10 +21,11 @@ bench: native  ## the main job: the quick sweep and its report
 test: native  ## all tests
 	$(BIN)/python -m pytest -n auto
 
-lint: $(VENV)/installed  ## style and types
+lint: $(VENV)/installed  ## style, types, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 report: $(VENV)/installed  ## the quick sweep's report again, from its stored files
 	$(BIN)/python -m reports results/quick

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 from hydra._internal.utils import get_args_parser
 
 from bench.catalogue import ROOT
-from bench.errors import ConfigError
+from bench.record.errors import ConfigError
 
 HYDRA_SETTINGS = r"hydra([./]launcher$|\.launcher\.[a-z]|\.sweeper\.params(\.|$)|\.mode$)"
 UNTYPED_MAPPINGS = ("training.optimizer_options",)  # null where there are none, and so none for the schema
@@ -80,7 +80,7 @@ def _adding(override: str, mappings: set[str]) -> str:
 def mapping_keys(schema: Any = None, path: str = "") -> Iterator[str]:
     """Yield the settings that are mappings with keys of the user's own choice."""
     if schema is None:
-        from bench.config import Config  # imports torch
+        from bench.spec.config import Config  # imports torch
 
         schema = Config
         yield from UNTYPED_MAPPINGS

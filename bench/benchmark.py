@@ -21,11 +21,11 @@ from time import perf_counter
 import torch
 
 from bench import plain
-from bench.config import Training, make_optimizer
-from bench.model import Model
-from bench.process import configure_process
-from bench.seeds import make_streams
-from bench.training import Trainer, train
+from bench.spec.config import Training, make_optimizer
+from bench.train.loop import Trainer, train
+from bench.train.model import Model
+from bench.train.process import configure_process
+from bench.train.streams import make_streams
 from cells import LSTM
 from tasks import Adding
 

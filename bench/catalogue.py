@@ -129,7 +129,7 @@ def settings_rows() -> list[tuple[str, str, str, str]]:
     Raises:
         KeyError: a setting that no file explains.
     """
-    from bench.config import Config
+    from bench.spec.config import Config
 
     rows = []
     for group, file in EXPLAINED_IN.items():
@@ -159,7 +159,7 @@ FLAGS: dict[str, Callable[[], str]] = {
 
 def options_of_group(group: str) -> list[tuple[Path, dict[str, Any]]]:
     """Return each file of "cell" or "task" with its options as they are where nothing else is given."""
-    from bench.config import register_with_hydra
+    from bench.spec.config import register_with_hydra
 
     register_with_hydra()
     found = []

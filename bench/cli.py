@@ -23,9 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from bench import __version__
 from bench.arguments import parse_arguments
 from bench.catalogue import FLAGS, describe_groups
-from bench.errors import ConfigError, explain, explain_memory, explain_os, one_line, printable
-from bench.launchers import lost_a_process
+from bench.execute.launchers import lost_a_process
+from bench.record.errors import ConfigError, explain_memory, explain_os, one_line, printable
 from bench.session import Again, NextRound, PastHydra, has_begun, runs_left, session, stop
+from bench.spec.explain import explain
 
 MOST_CHARACTERS = 700  # of an error
 MOST_FRUITLESS = 3  # passes in which no run is finished, before the command gives up
@@ -109,7 +110,7 @@ def _run_until_done() -> None:
     Raises:
         StuckError: again and again, no run gets finished.
     """
-    from bench.config import register_with_hydra
+    from bench.spec.config import register_with_hydra
 
     parse_arguments(sys.argv[1:])
     register_with_hydra()
@@ -206,7 +207,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
     """One job, wherever a launcher runs it. It returns how the run ended, whatever goes wrong."""
     from omegaconf import OmegaConf
 
-    from bench.worker import execute
+    from bench.execute.worker import execute
 
     container = OmegaConf.to_container(composed, resolve=True)
     return execute(container)  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ def _clear_dead() -> None:
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 ours = f"{VARIABLE}={folder}\0".encode() in (process / "environ").read_bytes()
-                if ours and b"bench.worker" not in (process / "cmdline").read_bytes():
+                if ours and b"bench.execute.worker" not in (process / "cmdline").read_bytes():
                     os.kill(int(process.name), signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,12 +7,14 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
-from bench.config import plain_values, register_with_hydra
-from bench.errors import ConfigError, explain
-from bench.identity import run_id
-from bench.plan import make_plan
-from bench.store import RunFolder
-from bench.worker import execute
+from bench.execute.plan import make_plan
+from bench.execute.worker import execute
+from bench.record.errors import ConfigError
+from bench.record.store import RunFolder
+from bench.spec.command import Command
+from bench.spec.config import plain_values, register_with_hydra
+from bench.spec.explain import explain
+from bench.spec.identity import run_id
 
 
 def run_single(*overrides: str) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def run_single(*overrides: str) -> dict[str, Any]:
             composed = compose("config", list(overrides), return_hydra_config=True)
             if composed.hydra.mode is not None and composed.hydra.mode.name == "MULTIRUN":
                 raise ConfigError("a sweep is for the command line; this runs a single configuration")
-            plan = make_plan(composed)
+            plan = make_plan(Command(composed))
             values = plain_values(composed)
     except HydraException as error:
         raise ConfigError(explain(error)) from error

@@ -102,7 +102,7 @@ class _Output(io.RawIOBase):
 
 def _show_warning(message: Any, category: type, filename: str, lineno: int, file: Any = None, line: Any = None) -> None:
     """Show a warning of a library as one line, without its source."""
-    from bench.errors import printable
+    from bench.record.errors import printable
 
     said = f"warning: {' '.join(str(message).split())} ({category.__name__}, {filename}:{lineno})"
     print(printable(said), file=file or sys.stderr)

@@ -13,24 +13,26 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from bench.asked import record_asked
-from bench.claims import Claim, ClaimLost, claimed
-from bench.config import RETRY
-from bench.errors import ConfigError, printable
-from bench.estimate import estimate
-from bench.files import Damaged
-from bench.frames import write_frames
-from bench.launchers import prepare_launcher
-from bench.plan import Plan, make_plan
-from bench.process import command_line, prepare_kernels
-from bench.progress import SweepProgress, console, describe, planning
-from bench.records import FAILED
-from bench.rules import RULES_FILE, fix_claims
+from bench.execute.estimate import estimate
+from bench.execute.launchers import prepare_launcher
+from bench.execute.leases import Claim, claimed
+from bench.execute.plan import Plan, make_plan
+from bench.execute.progress import SweepProgress, console, describe, planning
+from bench.execute.study import time_cells
+from bench.execute.worker import close_worker
+from bench.record.asked import record_asked
+from bench.record.errors import ConfigError, printable
+from bench.record.fence import ClaimLost
+from bench.record.files import Damaged
+from bench.record.frames import write_frames
+from bench.record.records import FAILED
+from bench.record.rules import RULES_FILE, fix_claims
+from bench.record.store import RunFolder, check_layout
 from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
-from bench.store import RunFolder, check_layout
-from bench.study import time_cells
-from bench.tracking import track_report
-from bench.worker import close_worker
+from bench.spec.command import Command
+from bench.spec.config import RETRY
+from bench.track.wandb import track_report
+from bench.train.process import command_line, prepare_kernels
 
 POLL_SECONDS = 1.0
 MOST_TOLD = 10  # failed runs that are named; the report has all
@@ -55,7 +57,7 @@ class SweepCallback(Callback):
 
     @_heard
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self.plan = make_plan(config, planning)
+        self.plan = make_plan(Command(config), planning)
         rules = _find_claims(self.plan.first.claims)
         if self.plan.first.dry_run:
             print(f"{_announce(self.plan)}\n{estimate(self.plan, config.hydra.launcher)}", flush=True)

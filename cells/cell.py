@@ -32,7 +32,7 @@ class Cell(nn.Module):
     what the kernel takes beside the weights (`native_vectors`).
 
     One layer, one direction. A deep network is a sequence of cells, each fed the outputs of the one
-    below; that belongs to whoever composes cells (`bench.model`), so no cell has to know its depth.
+    below; that belongs to whoever composes cells (`bench.train.model`), so no cell has to know its depth.
 
     Args:
         input_size: I, features of an input step.

@@ -20,8 +20,8 @@ def main() -> None:
     from bench.startup import prepare_process
 
     prepare_process()
-    from bench.errors import ConfigError, explain_memory, explain_os, printable
-    from bench.files import Damaged
+    from bench.record.errors import ConfigError, explain_memory, explain_os, printable
+    from bench.record.files import Damaged
     from reports.isolation import isolated
     from reports.load import LoadError
 
@@ -83,7 +83,7 @@ def _dashboard(words: Sequence[str]) -> str:
         ("--project", {"help": "the runs' project (default: theirs)"}),
         ("--entity", {"help": "whose project (default: theirs, or whose the key is)"}),
     )(words[1:])
-    from bench.errors import ConfigError
+    from bench.record.errors import ConfigError
     from reports.load import load
     from reports.report import summarize
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from bench.records import DECIDED
+from bench.record.records import DECIDED
 from reports.references import compared_pairs
 from reports.statistics import (
     ALPHA,

@@ -1,8 +1,8 @@
 """W&B dashboards of a sweep: a workspace and a report, made from what is stored here, created there or updated.
 
-What a panel shows comes from the runs that W&B has, as `bench.tracking` names it; which panels there are, and what they
-are grouped by, from the stored sweep. Intervals and tests are the markdown report's: W&B's bands are no such thing, and
-its panels say what they are."""
+What a panel shows comes from the runs that W&B has, by the names of `bench.record.tracked`; which panels there are, and
+what they are grouped by, from the stored sweep. Intervals and tests are the markdown report's: W&B's bands are no such
+thing, and its panels say what they are."""
 
 import contextlib
 import json
@@ -16,11 +16,10 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 from wandb_workspaces import expr
 
-from bench.config import Tracking
-from bench.errors import ConfigError, one_line, printable
-from bench.files import Damaged, parse_json, read_bytes, write_text_atomic
-from bench.store import JSON_BYTES, RunFolder
-from bench.tracking import CURVES, MOMENTS, step_time_name
+from bench.record.errors import ConfigError, one_line, printable
+from bench.record.files import Damaged, parse_json, read_bytes, write_text_atomic
+from bench.record.store import JSON_BYTES, RunFolder
+from bench.record.tracked import CURVES, MOMENTS, PROJECT, step_time_name
 from reports import text
 from reports.load import LoadError
 from reports.sections.content import Content
@@ -53,7 +52,7 @@ def tracked_as(folder: Path) -> tuple[str, str]:
             tracking = run.config.get("tracking") if run else None
             if isinstance(tracking, dict) and isinstance(tracking.get("project"), str):
                 return str(tracking.get("entity") or ""), tracking["project"]
-    return "", Tracking().project  # tables only, or older runs
+    return "", PROJECT  # tables only, or older runs
 
 
 def build(content: Content, entity: str, project: str) -> Dashboard:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from bench.errors import printable
+from bench.record.errors import printable
 
 
 @contextmanager

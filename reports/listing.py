@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.asked import read_asked
-from bench.errors import nearest, printable
-from bench.files import Damaged
-from bench.frames import RESULT_TYPES, read_parquet
-from bench.records import FAILED
-from bench.store import RunFolder, StoredRun
+from bench.record.asked import read_asked
+from bench.record.errors import nearest, printable
+from bench.record.files import Damaged
+from bench.record.frames import RESULT_TYPES, read_parquet
+from bench.record.records import FAILED
+from bench.record.store import RunFolder, StoredRun
 from reports import text
 from reports.load import LoadError
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.asked import Asked, read_asked
-from bench.errors import ConfigError, one_line
-from bench.files import Damaged
-from bench.frames import (
+from bench.record.asked import Asked, read_asked
+from bench.record.errors import ConfigError, one_line
+from bench.record.files import Damaged
+from bench.record.frames import (
     CURVE_TYPES,
     DIAGNOSTICS_TYPES,
     RESULT_TYPES,
@@ -19,9 +19,9 @@ from bench.frames import (
     read_parquet,
     results_frame,
 )
-from bench.records import DECIDED
-from bench.rules import RULES_FILE
-from bench.store import read_runs, unfinished_runs
+from bench.record.records import DECIDED
+from bench.record.rules import RULES_FILE
+from bench.record.store import read_runs, unfinished_runs
 from reports.claims import Claims, read_claims
 from reports.naming import with_names
 from reports.selection import select, tuned

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.files import digest
+from bench.record.files import digest
 from reports.selection import selected
 from reports.spending import BY_BUDGET, has_other_budget
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from bench.files import write_text_atomic
+from bench.record.files import write_text_atomic
 
 MOST_SVG_BYTES = 400_000  # of a figure; a larger one is shown as PNG
 FEWEST_ROWS = 8  # of a table that can be filtered

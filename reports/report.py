@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.errors import one_line
-from bench.files import write_text_atomic
-from bench.store import report_folder
+from bench.record.errors import one_line
+from bench.record.files import write_text_atomic
+from bench.record.store import report_folder
 from reports.comparisons import compare
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.fairness import selection_score
+from bench.record.fairness import selection_score
 
 
 def tuned(runs: pd.DataFrame) -> set[str]:
@@ -21,9 +21,9 @@ def selected(runs: pd.DataFrame) -> set[str]:
 def select(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split results into the runs that are reported and those by which their settings were selected.
 
-    For each problem and contender the settings with the lowest mean `bench.fairness.selection_score` over selection
-    seeds are taken; of others only selection runs are kept. Settings tried on fewer selection seeds than others are
-    not taken.
+    For each problem and contender the settings with the lowest mean `bench.record.fairness.selection_score` over
+    selection seeds are taken; of others only selection runs are kept. Settings tried on fewer selection seeds than
+    others are not taken.
 
     Returns:
         The reported runs, and the trials: runs on selection seeds, and new columns `score` and `chosen`.
@@ -47,7 +47,7 @@ def select(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def scores(runs: pd.DataFrame) -> list[float]:
-    """Return each run's `bench.fairness.selection_score`, of runs with what `reports.spending` adds."""
+    """Return each run's `bench.record.fairness.selection_score`, of runs with what `reports.spending` adds."""
     return [_score(row) for _, row in runs.iterrows()]
 
 

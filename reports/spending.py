@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from bench.fairness import NO_LIMIT
+from bench.record.fairness import NO_LIMIT
 
 BY_BUDGET = {"training.max_steps"}  # settings that follow from a budget in another currency
 

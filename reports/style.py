@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Text
 
-from bench.errors import printable
-from bench.files import write_atomic
+from bench.record.errors import printable
+from bench.record.files import write_atomic
 
 # Known cells keep their look in every report; others take what is left, in alphabetical order.
 _ORDER = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from bench.records import DECIDED
+from bench.record.records import DECIDED
 from reports.statistics import (
     Interval,
     geometric_mean_interval,

@@ -7,7 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.errors import printable
+from bench.record.errors import printable
 from reports.statistics import Interval
 
 NONE = "–"

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from bench.records import DECIDED
+from bench.record.records import DECIDED
 from reports.claims import RATIOS, Claim, Claims, Test
 from reports.comparisons import Outcomes, pair_runs
 from reports.conditions import select

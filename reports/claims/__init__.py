@@ -23,9 +23,9 @@ from typing import Any
 
 import yaml
 
-from bench.errors import ConfigError, nearest
-from bench.files import read_bytes
-from bench.rules import RULES_BYTES
+from bench.record.errors import ConfigError, nearest
+from bench.record.files import read_bytes
+from bench.record.rules import RULES_BYTES
 
 STATISTICS = {
     "share_solved": "share of runs solved",

@@ -1,6 +1,6 @@
 """Frames → figures."""
 
-from bench.errors import one_line
+from bench.record.errors import one_line
 from reports.isolation import isolated
 from reports.load import LoadError
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bench.records import DECIDED
+from bench.record.records import DECIDED
 from reports.figures.panels import contenders, log_plain, log_ticks, name_lines, order, panels_of
 from reports.style import TEXT, contender_looks
 

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from bench.records import DECIDED
+from bench.record.records import DECIDED
 from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of, thousands
 from reports.statistics import solve_curve
 from reports.style import BASELINE, contender_looks

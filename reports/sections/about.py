@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.records import FAILED
+from bench.record.records import FAILED
 from reports import text
 from reports.references import references_of, wanted_reference
 from reports.sections.content import Content, plural

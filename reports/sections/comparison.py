@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from bench.fairness import TOLERANCE
-from bench.files import write_text_atomic
-from bench.records import DECIDED
+from bench.record.fairness import TOLERANCE
+from bench.record.files import write_text_atomic
+from bench.record.records import DECIDED
 from reports import text
 from reports.claims import find_claims, parse_claims
 from reports.comparisons import between

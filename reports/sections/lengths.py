@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bench.records import DECIDED
+from bench.record.records import DECIDED
 from reports import text
 from reports.figures import lengths as figures
 from reports.naming import varying

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bench.config import Config, from_plain
+from bench.spec.config import Config, from_plain
 
 
 def make_config(results_dir: Path | str = "results", **changes: Any) -> Config:

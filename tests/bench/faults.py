@@ -17,10 +17,10 @@ import traceback
 from contextlib import redirect_stderr
 from pathlib import Path
 
-from bench.errors import explain_os
-from bench.frames import write_frames
-from bench.runner import run
-from bench.store import read_runs
+from bench.execute.run import run
+from bench.record.errors import explain_os
+from bench.record.frames import write_frames
+from bench.record.store import read_runs
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import StopAfter, stored
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from time import perf_counter
 from unittest import mock
 
-from bench.identity import run_id
-from bench.runner import run
-from bench.store import RunFolder
+from bench.execute.run import run
+from bench.record.store import RunFolder
+from bench.spec.identity import run_id
 from tests.bench.conftest import make_config
 
 CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn": "RNN", "peephole_lstm": "PeepholeLSTM"}
@@ -30,7 +30,7 @@ def make_store(results: Path, runs: int) -> Path:
     original = RunFolder(results / "likeness" / "scratch", run_id(likeness)).read()
     assert original is not None
     result = {key: value for key, value in original.result.items() if key not in ("format", "files")}
-    with mock.patch("bench.fence.force_to_disk"), mock.patch("bench.files.force_to_disk"):
+    with mock.patch("bench.record.fence.force_to_disk"), mock.patch("bench.record.files.force_to_disk"):
         for number in range(runs):
             name = list(CELLS)[number % len(CELLS)]
             cell = likeness.cell | {"_target_": f"cells.{CELLS[name]}", "name": name}

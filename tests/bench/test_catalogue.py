@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from bench import catalogue
-from bench.config import register_with_hydra
-from bench.errors import ConfigError
-from bench.targets import check_options
+from bench.record.errors import ConfigError
+from bench.spec.config import register_with_hydra
+from bench.spec.targets import check_options
 
 CONF = Path(__file__).parents[2] / "conf"
 

@@ -8,10 +8,10 @@ import torch
 from omegaconf import OmegaConf
 
 import conf
-from bench.config import Checkpoint, Config, Diagnostics, Timing, Tracking, Training, Tuning, from_plain
-from bench.errors import ConfigError
-from bench.identity import run_id
-from bench.model import make_model, make_task
+from bench.record.errors import ConfigError
+from bench.spec.config import Checkpoint, Config, Diagnostics, Timing, Tracking, Training, Tuning, from_plain
+from bench.spec.identity import run_id
+from bench.train.model import make_model, make_task
 from cells import LSTM
 from tasks import Adding, Task
 from tests.bench.conftest import make_config

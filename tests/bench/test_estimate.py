@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import estimate as module
-from bench.estimate import estimate
-from bench.plan import Plan
-from bench.training import budgeted_steps
+from bench.execute import estimate as module
+from bench.execute.estimate import estimate
+from bench.execute.plan import Plan
+from bench.train.loop import budgeted_steps
 from tests.bench.conftest import make_config
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import files
-from bench.asked import read_asked, record_asked
-from bench.files import Damaged
-from bench.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, read_parquet, write_frames, write_parquet
-from bench.runner import run
-from bench.store import RunFolder, read_runs
+from bench.execute.run import run
+from bench.record import files
+from bench.record.asked import read_asked, record_asked
+from bench.record.files import Damaged
+from bench.record.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, read_parquet, write_frames, write_parquet
+from bench.record.store import RunFolder, read_runs
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import folder_of, stored
 
@@ -164,7 +164,7 @@ def test_a_setting_that_is_a_number_here_and_a_text_there_becomes_text(tmp_path:
     run(make_config(tmp_path))
     run(make_config(tmp_path, cell={"_target_": "tests.bench.broken.Minimal", "name": "minimal", "scale": 2}))
     (stored_run, other), _ = read_runs(tmp_path / "scratch")
-    from bench.frames import results_frame
+    from bench.record.frames import results_frame
 
     other.config["cell"]["hidden_size"], stored_run.config["cell"]["odd"] = 4, "wide"
     other.config["cell"]["odd"] = 3

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from bench.claims import ClaimLost
-from bench.config import Config
-from bench.fence import Fence
-from bench.runner import run
-from bench.store import RunFolder, read_runs
+from bench.execute.run import run
+from bench.record.fence import ClaimLost, Fence
+from bench.record.store import RunFolder, read_runs
+from bench.spec.config import Config
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import StopAfter, folder_of, stored
 
@@ -70,7 +69,7 @@ def _hook() -> None:
 @pytest.fixture(autouse=True)
 def _announced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's claim is known to be lost, and appending is an event too."""
-    monkeypatch.setattr("bench.runner.Claim", NoClaim)
+    monkeypatch.setattr("bench.execute.run.Claim", NoClaim)
     append = RunFolder._append
 
     def announced(self: RunFolder, name: str, objects: list[dict[str, Any]]) -> None:

@@ -12,9 +12,9 @@ from torch.autograd import gradcheck
 
 import bench
 from bench.catalogue import ROOT
-from bench.process import configure_process
-from bench.runner import run
-from bench.timing import measure, peak_memory
+from bench.cost.timing import measure, peak_memory
+from bench.execute.run import run
+from bench.train.process import configure_process
 from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import CELLS as RUN_CELLS

@@ -10,14 +10,14 @@ import torch
 
 import cells
 import tasks
-from bench import neutral
-from bench.config import Config, Training, from_plain
-from bench.errors import ConfigError
-from bench.identity import as_stored, difference, run_id
-from bench.plan import stored_status
-from bench.runner import run
-from bench.store import RunFolder
-from bench.targets import constructor_defaults
+from bench.execute.plan import stored_status
+from bench.execute.run import run
+from bench.record.errors import ConfigError
+from bench.record.store import RunFolder
+from bench.spec import neutral
+from bench.spec.config import Config, Training, from_plain
+from bench.spec.identity import as_stored, difference, run_id
+from bench.spec.targets import constructor_defaults
 from tests.bench import broken
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import StopAfter

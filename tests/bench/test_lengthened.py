@@ -1,9 +1,9 @@
 """Models are evaluated, in the end, at longer distances than they were trained for."""
 
-from bench.frames import results_frame
-from bench.identity import run_id
-from bench.runner import run
-from bench.store import RunFolder
+from bench.execute.run import run
+from bench.record.frames import results_frame
+from bench.record.store import RunFolder
+from bench.spec.identity import run_id
 from tasks import Adding, CopyMemory
 from tests.bench.conftest import make_config
 

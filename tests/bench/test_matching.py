@@ -2,11 +2,11 @@
 
 import pytest
 
-from bench.errors import ConfigError
-from bench.fairness import NO_LIMIT, TOLERANCE
-from bench.flops import count_flops
-from bench.matching import check_matches, matched
-from bench.model import count_parameters, make_model, make_task
+from bench.cost.flops import count_flops
+from bench.execute.matching import check_matches, matched
+from bench.record.errors import ConfigError
+from bench.record.fairness import NO_LIMIT, TOLERANCE
+from bench.train.model import count_parameters, make_model, make_task
 from tests.bench.conftest import make_config
 
 CELLS = {"rnn": "RNN", "lstm": "LSTM", "peephole_lstm": "PeepholeLSTM", "gru": "GRU", "attention_lstm": "AttentionLSTM"}

@@ -12,9 +12,9 @@ import pytest
 
 from bench import frames
 from bench.cli import _fail as end_command
-from bench.files import Damaged
-from bench.frames import CURVE_TYPES, read_parquet, with_types, write_parquet
-from bench.process import limited_memory
+from bench.record.files import Damaged
+from bench.record.frames import CURVE_TYPES, read_parquet, with_types, write_parquet
+from bench.train.process import limited_memory
 from reports.__main__ import main as write_reports
 from tests.bench.faults import forked
 

@@ -13,19 +13,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 import conf
-from bench.config import from_hydra, register_with_hydra
-from bench.errors import ConfigError
-from bench.frames import settings_columns
-from bench.identity import run_id
-from bench.model import make_model, make_task
-from bench.plan import make_plan
-from bench.runner import run, store_failure
-from bench.store import RunFolder
+from bench.execute.plan import Plan, make_plan
+from bench.execute.run import run, store_failure
+from bench.record.errors import ConfigError
+from bench.record.frames import settings_columns
+from bench.record.store import RunFolder
+from bench.spec.command import Command
+from bench.spec.config import from_hydra, register_with_hydra
+from bench.spec.identity import run_id
+from bench.train.model import make_model, make_task
 from reports.claims import find_claims, parse_claims
 from reports.conditions import select
 from reports.verdicts import TIMES
 
 CONF = Path(conf.__file__).parent
+
+
+def plan_of(master) -> Plan:
+    return make_plan(Command(master))
 
 
 @pytest.fixture
@@ -70,33 +75,33 @@ def test_each_run_is_composed_as_hydra_composes_it(compose, overrides):
     (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     expected = [from_hydra(loader.load_sweep_config(master, job)) for job in jobs]
     assert len(expected) > 1
-    assert make_plan(master).configs == {run_id(config): config for config in expected}
+    assert plan_of(master).configs == {run_id(config): config for config in expected}
 
 
 def test_a_wrong_value_in_one_of_many_runs_is_found_before_any_begins(compose):
     with pytest.raises(ConfigError, match=r"training.learning_rate=-1"):
-        make_plan(compose("cell=lstm,gru", "training.learning_rate=0.1,-1"))
+        plan_of(compose("cell=lstm,gru", "training.learning_rate=0.1,-1"))
     with pytest.raises(ConfigError, match="nothing"):
-        make_plan(compose("cell=lstm,gru", "training.nothing=1,2"))
+        plan_of(compose("cell=lstm,gru", "training.nothing=1,2"))
     with pytest.raises(ConfigError, match="nothing"):
-        make_plan(compose("cell=lstm", "++training.nothing=1"))
+        plan_of(compose("cell=lstm", "++training.nothing=1"))
 
 
 def test_excluded_combinations_are_left_out(compose):
     sizes = ("cell=rnn,lstm,gru", "cell.hidden_size=4,8", "seed=0,1")
-    plan = make_plan(compose(*sizes, "exclude=[{cell: [rnn, gru], cell.hidden_size: 4}, {seed: 1, cell: lstm}]"))
+    plan = plan_of(compose(*sizes, "exclude=[{cell: [rnn, gru], cell.hidden_size: 4}, {seed: 1, cell: lstm}]"))
     kept = {(c.cell["name"], c.cell["hidden_size"], c.seed) for c in plan.configs.values()}
     assert kept == {("rnn", 8, 0), ("rnn", 8, 1), ("gru", 8, 0), ("gru", 8, 1), ("lstm", 4, 0), ("lstm", 8, 0)}
     with pytest.raises(ConfigError, match="exclude: leaves out every run"):
-        make_plan(compose("cell=lstm", "exclude=[{cell: lstm}]"))
+        plan_of(compose("cell=lstm", "exclude=[{cell: lstm}]"))
     with pytest.raises(ConfigError, match="exclude: must be"):
-        make_plan(compose("cell=lstm", "exclude=[lstm]"))
+        plan_of(compose("cell=lstm", "exclude=[lstm]"))
 
 
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
 def test_every_sweep_can_be_planned(compose, sweep):
     fewer = ["cell=lstm"] if sweep in ("standard", "tune", "lengths", "tasks") else []
-    plan = make_plan(compose(f"+sweep={sweep}", "seed=0", *fewer))
+    plan = plan_of(compose(f"+sweep={sweep}", "seed=0", *fewer))
     configs = [*plan.configs.values(), *plan.timed.values()]
     assert {config.name for config in configs} == {sweep}
     for config in configs:  # of a sweep that trains, each task's settings are its own
@@ -131,10 +136,10 @@ PARTS = (
 
 
 def test_a_sweep_is_the_union_of_its_parts(compose):
-    plan = make_plan(compose("task.length=5", "seed=0", PARTS))
+    plan = plan_of(compose("task.length=5", "seed=0", PARTS))
     found = {(c.cell["name"], c.task["length"], c.seed) for c in plan.configs.values()}
     assert found == {("lstm", 5, 0), ("gru", 5, 0)}  # what the command line says holds in all parts
-    plan = make_plan(compose("task=adding", PARTS))
+    plan = plan_of(compose("task=adding", PARTS))
     found = {(c.cell["name"], c.task["length"], c.seed) for c in plan.configs.values()}
     assert found == {("lstm", 100, 0), ("lstm", 100, 1), ("gru", 100, 0), ("gru", 100, 1), ("gru", 5, 0), ("gru", 6, 0)}
     assert [c.cell["name"] for c in plan.timed.values()] == ["rnn"]
@@ -142,29 +147,29 @@ def test_a_sweep_is_the_union_of_its_parts(compose):
 
 
 def test_parts_can_be_asked_for(compose):
-    assert {c.cell["name"] for c in make_plan(compose(PARTS, "part=two")).configs.values()} == {"gru"}
-    plan = make_plan(compose(PARTS, "part=times,one"))
+    assert {c.cell["name"] for c in plan_of(compose(PARTS, "part=two")).configs.values()} == {"gru"}
+    plan = plan_of(compose(PARTS, "part=times,one"))
     assert {c.cell["name"] for c in plan.configs.values()} == {"lstm", "gru"}
     assert len(plan.timed) == 1
     with pytest.raises(ConfigError, match="Did you mean 'two'"):
-        make_plan(compose(PARTS, "part=tow"))
+        plan_of(compose(PARTS, "part=tow"))
     with pytest.raises(ConfigError, match="It has no parts"):
-        make_plan(compose("cell=lstm", "part=two"))
+        plan_of(compose("cell=lstm", "part=two"))
     with pytest.raises(ConfigError, match=r"parts\.one: must be a mapping"):
-        make_plan(compose("cell=lstm", "++parts={one: 3}"))
+        plan_of(compose("cell=lstm", "++parts={one: 3}"))
 
 
 def test_a_scale_replaces_what_parts_sweep(compose):
     scales = "++scales={small: {two: {task.length: 3}}}"
-    plan = make_plan(compose(PARTS, scales, "scale=small", "part=two"))
+    plan = plan_of(compose(PARTS, scales, "scale=small", "part=two"))
     assert {c.task["length"] for c in plan.configs.values()} == {3}
     with pytest.raises(ConfigError, match="scale=tiny: this sweep has no such scale"):
-        make_plan(compose(PARTS, scales, "scale=tiny"))
+        plan_of(compose(PARTS, scales, "scale=tiny"))
 
 
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("paper_*.yaml")))
 def test_papers_have_a_small_scale_whose_runs_their_claims_speak_of(compose, sweep):
-    plan = make_plan(compose(f"+sweep={sweep}", "scale=small", "seed=0"))
+    plan = plan_of(compose(f"+sweep={sweep}", "scale=small", "seed=0"))
     results = pd.DataFrame([settings_columns(asdict(c)) | {"cell": c.cell["name"], "task": c.task["name"]}
                             for c in plan.configs.values()])  # fmt: skip
     claims = parse_claims(find_claims(plan.first.claims), sweep)
@@ -178,7 +183,7 @@ def test_papers_have_a_small_scale_whose_runs_their_claims_speak_of(compose, swe
 
 
 def test_initialisations_are_those_of_their_files(compose):
-    plan = make_plan(compose("+sweep=initialisation", "seed=0", "task=adding"))
+    plan = plan_of(compose("+sweep=initialisation", "seed=0", "task=adding"))
     found = {
         (c.cell["name"], c.cell["initialization"], c.cell.get("forget_bias"), c.cell.get("nonlinearity"))
         for c in plan.configs.values()
@@ -215,7 +220,7 @@ def test_initialisations_are_those_of_their_files(compose):
 )
 def test_what_makes_no_difference_is_refused(compose, overrides, says):
     with pytest.raises(ConfigError, match=re.escape(says)):
-        make_plan(compose(*overrides))
+        plan_of(compose(*overrides))
 
 
 @pytest.mark.parametrize(
@@ -229,17 +234,17 @@ def test_what_makes_no_difference_is_refused(compose, overrides, says):
     ],
 )
 def test_what_makes_a_difference_to_some_run_is_not(compose, overrides):
-    assert len(make_plan(compose(*overrides)).configs) > 1
+    assert len(plan_of(compose(*overrides)).configs) > 1
 
 
 def test_a_sweep_without_end_is_refused(compose):
     with pytest.raises(ConfigError, match="seed: makes this a sweep of more than 1,000,000 runs"):
-        make_plan(compose("seed=range(0,1000000000)"))
+        plan_of(compose("seed=range(0,1000000000)"))
 
 
 def test_planning_leaves_the_composed_configurations_apart(compose):
     """One that was derived from another must not change with it."""
-    configs = list(make_plan(compose("cell=lstm", "seed=0,1", "training.learning_rate=0.1,0.2")).configs.values())
+    configs = list(plan_of(compose("cell=lstm", "seed=0,1", "training.learning_rate=0.1,0.2")).configs.values())
     assert len({id(config.cell) for config in configs}) == 4
     assert [(config.seed, config.training.learning_rate) for config in configs] == [
         (0, 0.1), (0, 0.2), (1, 0.1), (1, 0.2),
@@ -248,17 +253,17 @@ def test_planning_leaves_the_composed_configurations_apart(compose):
 
 def test_retry_plans_what_ended_so_and_what_was_set_aside_for_it(compose, tmp_path):
     tiny = ("task.length=5", "training.max_steps=2", "training.evaluate_every=2", "tracking=none", "device=cpu")
-    plan = make_plan(compose("cell=lstm,gru", "seed=0,1", *tiny))
+    plan = plan_of(compose("cell=lstm,gru", "seed=0,1", *tiny))
     with pytest.raises(ConfigError, match="none of these runs has ended yet"):
-        make_plan(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
+        plan_of(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
     failed, stopped, unsolved, _ = plan.configs.values()
     for config in (failed, stopped):
         store_failure(config, "for the test")
     run(unsolved)
     RunFolder(plan.sweep, run_id(stopped)).set_aside()
-    again = make_plan(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
+    again = plan_of(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
     assert set(again.pending) == {run_id(failed), run_id(stopped)}
-    assert set(make_plan(compose("cell=lstm,gru", "seed=0,1", *tiny)).finished) == {run_id(failed), run_id(unsolved)}
+    assert set(plan_of(compose("cell=lstm,gru", "seed=0,1", *tiny)).finished) == {run_id(failed), run_id(unsolved)}
 
 
 def choices(group: str) -> list[str]:
@@ -267,7 +272,7 @@ def choices(group: str) -> list[str]:
 
 def test_every_cell_and_every_initialisation_can_be_built_for_every_task(compose):
     def planned(*overrides: str) -> list:
-        return list(make_plan(compose(*overrides, "cell.hidden_size=2", "device=cpu")).configs.values())
+        return list(plan_of(compose(*overrides, "cell.hidden_size=2", "device=cpu")).configs.values())
 
     tasks = planned("cell=lstm", "initialization=chrono", f"task={','.join(choices('task'))}")
     cells = planned(f"cell={','.join(choices('cell'))}", "task=adding")
@@ -290,11 +295,11 @@ def test_every_cell_and_every_initialisation_can_be_built_for_every_task(compose
 
 def test_chrono_of_the_shortest_tasks(compose):
     for task in ("task=copy task.delay=1", "task=adding task.length=2"):
-        plan = make_plan(compose("cell=lstm", "initialization=chrono", *task.split(), "device=cpu"))
+        plan = plan_of(compose("cell=lstm", "initialization=chrono", *task.split(), "device=cpu"))
         assert plan.first.cell["longest_memory"] == 3
 
 
 def test_a_task_that_cannot_be_is_what_chrono_complains_of(compose):
     for value, says in (("1", "^task=adding: length must be at least 2, not 1$"), ("abc", "^task.length: Value 'abc'")):
         with pytest.raises(ConfigError, match=says):
-            make_plan(compose("cell=lstm", "initialization=chrono", f"task.length={value}", "device=cpu"))
+            plan_of(compose("cell=lstm", "initialization=chrono", f"task.length={value}", "device=cpu"))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from bench import progress
-from bench.fairness import NO_LIMIT
-from bench.store import RunFolder
+from bench.execute import progress
+from bench.record.fairness import NO_LIMIT
+from bench.record.store import RunFolder
 from tests.bench.conftest import make_config
 
 CONFIG = make_config()

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from bench.checkpoint import Schedule, read_checkpoint, write_checkpoint
-from bench.config import Checkpoint, Config
-from bench.files import Damaged
-from bench.identity import run_id
-from bench.model import make_model, make_task
-from bench.runner import run
-from bench.seeds import make_streams
-from bench.store import RunFolder
-from bench.training import Trainer, train
+from bench.execute.run import run
+from bench.record.files import Damaged
+from bench.record.store import RunFolder
+from bench.spec.config import Checkpoint, Config
+from bench.spec.identity import run_id
+from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
+from bench.train.loop import Trainer, train
+from bench.train.model import make_model, make_task
+from bench.train.streams import make_streams
 from tests.bench.conftest import make_config
 
 TIMES = {"seconds", "step_ms", "seconds_to_solve", "files"}
@@ -226,7 +226,7 @@ class TestSchedule:
 
     def test_by_seconds_and_never_more_than_a_hundredth_of_the_time(self, monkeypatch):
         now = [0.0]
-        monkeypatch.setattr("bench.checkpoint.perf_counter", lambda: now[0])
+        monkeypatch.setattr("bench.train.checkpoint.perf_counter", lambda: now[0])
         schedule = Schedule(Checkpoint(seconds=2))
         saved = []
         for step in range(1, 1000):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from bench.model import make_model, make_task
-from bench.seeds import FIRST_FILLED_SEED, make_streams
-from bench.training import Trainer, train
+from bench.spec.neutral import FIRST_FILLED_SEED
+from bench.train.loop import Trainer, train
+from bench.train.model import make_model, make_task
+from bench.train.streams import make_streams
 from tests.bench.conftest import make_config
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.errors import ConfigError
+from bench.record.errors import ConfigError
 from reports import load
 
 TINY = (

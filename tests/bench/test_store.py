@@ -15,16 +15,16 @@ import pytest
 import yaml
 
 import bench
-from bench import process
-from bench.asked import read_asked, record_asked
-from bench.config import Config
-from bench.errors import ConfigError
-from bench.files import Damaged, read_bytes, read_sealed, write_sealed
-from bench.frames import RESULT_TYPES, read_parquet, write_frames
-from bench.identity import run_id
-from bench.records import FORMAT, STATUSES
-from bench.runner import run, store_failure
-from bench.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
+from bench.execute.run import run, store_failure
+from bench.record.asked import read_asked, record_asked
+from bench.record.errors import ConfigError
+from bench.record.files import Damaged, read_bytes, read_sealed, write_sealed
+from bench.record.frames import RESULT_TYPES, read_parquet, write_frames
+from bench.record.records import FORMAT, STATUSES
+from bench.record.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
+from bench.spec.config import Config
+from bench.spec.identity import run_id
+from bench.train import process
 from reports.listing import show_run
 from reports.report import write_report
 from tests.bench.conftest import make_config

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import cells
-from bench import timing
-from bench.flops import count_flops
-from bench.model import backend_of, make_model, make_task
-from bench.plan import Plan
-from bench.study import time_cells
-from bench.timing import Case, case_key, group_key, measure, peak_memory
+from bench.cost import timing
+from bench.cost.flops import count_flops
+from bench.cost.timing import Case, case_key, group_key, measure, peak_memory
+from bench.execute.plan import Plan
+from bench.execute.study import time_cells
+from bench.train.model import backend_of, make_model, make_task
 from cells import native
 from tests.bench.conftest import make_config
 

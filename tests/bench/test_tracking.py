@@ -11,8 +11,8 @@ import pytest
 import wandb
 from hydra import compose, initialize_config_module
 
-from bench.config import from_hydra, register_with_hydra
-from bench.runner import run
+from bench.execute.run import run
+from bench.spec.config import from_hydra, register_with_hydra
 from tests.bench.conftest import make_config
 
 ROOT = Path(__file__).parents[2]
@@ -96,7 +96,7 @@ def test_a_server_that_never_answers_is_said_once_and_runs_are_kept_offline(tmp_
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        monkeypatch.setattr("bench.tracking.INIT_SECONDS", 1)
+        monkeypatch.setattr("bench.track.wandb.INIT_SECONDS", 1)
         for seed in range(2):
             result = run(make_config(tmp_path, seed=seed, tracking={"mode": "online"}))
             assert result["status"] == "unsolved"

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.frames import results_frame
-from bench.model import Model, make_model, make_task
-from bench.runner import run as run_and_store
-from bench.seeds import make_streams
-from bench.store import read_runs
-from bench.training import Evaluation, Outcome, Trainer, train
+from bench.execute.run import run as run_and_store
+from bench.record.frames import results_frame
+from bench.record.store import read_runs
+from bench.train.loop import Evaluation, Outcome, Trainer, train
+from bench.train.model import Model, make_model, make_task
+from bench.train.streams import make_streams
 from tests.bench.conftest import make_config
 
 
@@ -169,7 +169,7 @@ def test_evaluations_cost_no_training_time(monkeypatch):
     def evaluate_slowly(_: Evaluation) -> None:
         now[0] += 1000
 
-    monkeypatch.setattr("bench.training.perf_counter", look)
+    monkeypatch.setattr("bench.train.loop.perf_counter", look)
     outcome, _ = run(evaluate_slowly)
     assert 0 < outcome.seconds < 100
     assert outcome.final.seconds <= outcome.seconds

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.config import Tuning
-from bench.errors import ConfigError
-from bench.fairness import WORST, selection_score
-from bench.frames import write_frames
-from bench.runner import run
-from bench.tuning import plan_round
+from bench.execute.run import run
+from bench.execute.tuning import plan_round
+from bench.record.errors import ConfigError
+from bench.record.fairness import WORST, selection_score
+from bench.record.frames import write_frames
+from bench.spec.config import Tuning
 from reports.load import load
 from reports.report import write_report
 from tests.bench.conftest import make_config

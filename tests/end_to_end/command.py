@@ -52,7 +52,10 @@ def workers_of(folder: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if b"bench.worker" in (process / "cmdline").read_bytes() and Path(os.readlink(process / "cwd")) == folder:
+            if (
+                b"bench.execute.worker" in (process / "cmdline").read_bytes()
+                and Path(os.readlink(process / "cwd")) == folder
+            ):
                 found.append(int(process.name))
         except OSError:
             continue

@@ -33,8 +33,9 @@ ROOT = Path(__file__).parents[2]
 
 def warm_up() -> None:
     """Import all that a command imports, so that forks need not."""
-    for module in ("bench.cli", "bench.runner", "bench.sweep", "bench.worker", "reports.report", "reports.__main__",
-                   "matplotlib.backends.backend_svg", "torch._dynamo", "torchrecurrent"):  # fmt: skip
+    for module in ("bench.cli", "bench.execute.run", "bench.sweep", "bench.execute.worker", "reports.report",
+                   "reports.__main__", "matplotlib.backends.backend_svg", "torch._dynamo",
+                   "torchrecurrent"):  # fmt: skip
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     torch.set_num_threads(1)
@@ -83,7 +84,7 @@ def in_a_fork(
 
 def _main(module: str, arguments: list[str]) -> int:
     """Run a module as `python -m` does, and its runs in this same process."""
-    from bench import worker
+    from bench.execute import worker
 
     def execute(composed: dict[str, Any]) -> dict[str, Any]:
         return worker._answer({"composed": composed}, worker.threading.Event())

@@ -15,9 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from bench import plain
-from bench.config import register_with_hydra
-from bench.model import make_task
-from bench.plan import make_plan
+from bench.execute.plan import make_plan
+from bench.spec.command import Command
+from bench.spec.config import register_with_hydra
+from bench.train.model import make_task
 from tests.end_to_end.forks import Forks
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def plan_of(tmp_path: Path):
         )  # fmt: skip
         if "-m" in words:
             composed.hydra.mode = RunMode.MULTIRUN
-        return make_plan(composed)
+        return make_plan(Command(composed))
 
     with initialize_config_module("conf", version_base="1.3"):
         yield plan

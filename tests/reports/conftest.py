@@ -12,7 +12,7 @@ CELLS = {"rnn": None, "lstm": 700, "gru": 350}
 
 
 def write_run(sweep: Path, cell: str, task: str, seed: int, steps_to_solve: int | None, **changes: Any) -> None:
-    """Store one run as bench.store does."""
+    """Store one run as bench.record.store does."""
     status = changes.pop("status", "unsolved" if steps_to_solve is None else "solved")
     settings = {"adding": {"length": 50}, "copy": {"delay": 10}}[task] | changes.pop("settings", {})
     training = {"learning_rate": 0.01, "batch_size": 64, "max_steps": 1500} | changes.pop("training", {})

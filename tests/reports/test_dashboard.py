@@ -14,7 +14,7 @@ import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 import yaml
 
-from bench.files import Damaged
+from bench.record.files import Damaged
 from reports import dashboard
 from reports.load import LoadError, load
 from reports.report import summarize

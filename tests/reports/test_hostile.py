@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from bench.frames import write_frames
+from bench.record.frames import write_frames
 from reports.load import LoadError, load
 from reports.report import write_report
 from reports.text import escape

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.frames import write_frames
-from bench.records import STATUSES
+from bench.record.frames import write_frames
+from bench.record.records import STATUSES
 from reports.listing import list_sweeps, show_run
 from reports.load import LoadError, load
 from tests.reports.conftest import write_run

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.asked import record_asked
-from bench.frames import write_frames
+from bench.record.asked import record_asked
+from bench.record.frames import write_frames
 from reports.load import count_once, load
 from reports.naming import with_names
 from reports.report import write_report
@@ -160,7 +160,7 @@ def test_runs_without_an_outcome_are_told(sweep: Path, planned: bool):
 
 
 def test_plans_are_joined_and_damage_is_no_plan(tmp_path: Path):
-    from bench.asked import read_asked
+    from bench.record.asked import read_asked
 
     record_asked(tmp_path, "a", runs={"x": ["lstm", "adding", 0]})
     record_asked(tmp_path, "b", runs={"y": ["gru", "adding", 1]})

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.frames import write_frames
+from bench.record.frames import write_frames
 from reports.load import LoadError, load
 from reports.report import write_report
 from reports.sections.cost import split_in_words

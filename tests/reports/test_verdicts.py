@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.errors import ConfigError
-from bench.rules import RULES_FILE, fix_claims
+from bench.record.errors import ConfigError
+from bench.record.rules import RULES_FILE, fix_claims
 from reports.claims import find_claims, parse_claims
 from reports.load import load
 from reports.report import write_report

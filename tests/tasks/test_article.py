@@ -10,9 +10,9 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bench.model import make_model
-from bench.seeds import make_streams
-from bench.training import Trainer
+from bench.train.loop import Trainer
+from bench.train.model import make_model
+from bench.train.streams import make_streams
 from tasks import RandomTargets
 from tests.bench.conftest import make_config
 

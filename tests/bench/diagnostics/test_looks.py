@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from bench.config import DIAGNOSTICS, Training, make_optimizer
-from bench.diagnostics import KINDS, Subject, look
-from bench.diagnostics.attention import attention
-from bench.diagnostics.gates import gates
-from bench.diagnostics.gradients import decay_rate, gradient_flow
-from bench.diagnostics.jacobian import jacobian, step_jacobians
-from bench.diagnostics.memory import explained, memory
-from bench.diagnostics.subject import unroll
-from bench.diagnostics.updates import updates
-from bench.model import Model
+from bench.probe import KINDS, Subject, look
+from bench.probe.attention import attention
+from bench.probe.gates import gates
+from bench.probe.gradients import decay_rate, gradient_flow
+from bench.probe.jacobian import jacobian, step_jacobians
+from bench.probe.memory import explained, memory
+from bench.probe.subject import unroll
+from bench.probe.updates import updates
+from bench.spec.config import DIAGNOSTICS, Training, make_optimizer
+from bench.train.model import Model
 from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM
 from tasks import Adding, Batch, CopyMemory, Task
 

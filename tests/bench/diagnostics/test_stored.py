@@ -5,15 +5,15 @@ import json
 import pandas as pd
 import pytest
 
-from bench.checkpoint import read_checkpoint, write_checkpoint
-from bench.config import Diagnostics
-from bench.errors import ConfigError
-from bench.files import Damaged
-from bench.frames import diagnostics_frame, write_frames
-from bench.identity import run_id
-from bench.runner import run
-from bench.store import RunFolder
-from bench.tracking import NoTracker
+from bench.execute.run import run
+from bench.record.errors import ConfigError
+from bench.record.files import Damaged
+from bench.record.frames import diagnostics_frame, write_frames
+from bench.record.store import RunFolder
+from bench.spec.config import Diagnostics
+from bench.spec.identity import run_id
+from bench.track.wandb import NoTracker
+from bench.train.checkpoint import read_checkpoint, write_checkpoint
 from reports.report import write_report
 from tests.bench.conftest import make_config
 
@@ -136,7 +136,7 @@ def test_damage_is_noticed(tmp_path):
     "changed", [{"x": [1.0]}, {"value": ["a"] * 3}, {"kind": "<b>"}, {"moment": "later"}, {"step": None}, {"y": None}]
 )
 def test_what_is_no_reading_is_refused(tmp_path, changed):
-    from bench.records import parse_readings
+    from bench.record.records import parse_readings
 
     good = {"step": 0, "moment": "start", "kind": "k", "part": "p", "x": [1, 2, 3], "y": [], "value": [1, 2, 3]}
     path = tmp_path / "diagnostics.jsonl"

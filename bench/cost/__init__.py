@@ -1,0 +1,1 @@
+"""What cells cost: times, FLOPs, and sizes at which they cost the same."""

@@ -1,0 +1,79 @@
+"""How many floating-point operations a training step takes, counted without running one."""
+
+import json
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.record.errors import ConfigError
+from bench.spec.config import Config
+from bench.train.model import Model, make_model, make_task
+
+COUNTED_LENGTHS = (3, 5, 7, 9)  # whose FLOPs are counted one by one
+
+
+def count_flops(config: Config) -> tuple[float, float] | None:
+    """Count the FLOPs of the matrix products in a forward pass and in a training step, by torch's own counter, on
+    tensors without storage. Point-wise operations are not counted. An attention over T steps is counted as computed,
+    T×T, without credit for its causal half.
+
+    Matrix products of a recurrence are a polynomial in T, of second degree with attention. Long sequences, whose
+    operations would take the counter minutes, are counted by the polynomial through three short ones, if a fourth
+    lies on it too.
+
+    Returns:
+        Both counts for a batch of the configured size, or None if the model cannot run without storage.
+    """
+    settings = [config.cell, config.task, config.training.batch_size, config.dtype, config.device_type]
+    key = json.dumps(settings, sort_keys=True, default=str)
+    if key not in _counted:
+        _counted[key] = _count_anew(config)
+    return _counted[key]
+
+
+_counted: dict[str, tuple[float, float] | None] = {}  # many runs of a process have the same
+
+
+def _count_anew(config: Config) -> tuple[float, float] | None:
+    try:
+        task = make_task(config)
+        model = make_model(config, task, device="meta")
+        batch, inputs, dtype = config.training.batch_size, task.input_size, config.torch_dtype
+
+        def count(steps: int) -> tuple[float, float]:
+            return _count(model, torch.zeros(steps, batch, inputs, device="meta", dtype=dtype))
+
+        if task.length <= COUNTED_LENGTHS[-1]:
+            return count(task.length)
+        counts = [count(length) for length in COUNTED_LENGTHS]
+        forward, training = (extrapolate(COUNTED_LENGTHS, column, task.length) for column in zip(*counts, strict=True))
+        return (forward, training) if forward is not None and training is not None else count(task.length)
+    except ConfigError:
+        raise
+    except Exception:  # whatever a user's cell makes of tensors without storage
+        return None
+
+
+def _count(model: Model, inputs: torch.Tensor) -> tuple[float, float]:
+    with FlopCounterMode(display=False) as counter:
+        outputs = model(inputs)
+        forward = counter.get_total_flops()
+        outputs.sum().backward()
+    return float(forward), float(counter.get_total_flops())
+
+
+def extrapolate(at: Sequence[int], values: Sequence[float], to: int) -> float | None:
+    """Return at `to` the polynomial of second degree through the first three points, if the others lie on it."""
+
+    def polynomial(x: int) -> Fraction:
+        total = Fraction(0)
+        for i in range(3):
+            others = [j for j in range(3) if j != i]
+            total += Fraction(values[i]) * math.prod(Fraction(x - at[j], at[i] - at[j]) for j in others)
+        return total
+
+    fits = all(polynomial(x) == value for x, value in zip(at, values, strict=True))
+    return float(polynomial(to)) if fits else None

@@ -1,0 +1,1 @@
+"""Who runs what, where: plans, workers, leases, progress, launchers."""

@@ -1,0 +1,126 @@
+"""What a plan will cost, before anything of it is run: `dry_run=true`."""
+
+import math
+import os
+import statistics
+from collections import defaultdict
+from typing import Any
+
+from tabulate import tabulate
+
+from bench.cost.timing import Case, case_key, seconds_of
+from bench.execute.plan import Plan
+from bench.execute.progress import counting, duration
+from bench.execute.worker import apart
+from bench.record.errors import one_line
+from bench.spec.config import Config
+from bench.train.loop import budgeted_steps
+from bench.train.process import configure_process, prepare_kernels
+from bench.train.streams import make_streams
+
+REPEATS = 3  # of a training step, whose median counts
+RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; the README has them
+
+
+def estimate(plan: Plan, launcher: Any) -> str:
+    """Return what the runs to do will cost at most: no run is longer than its budget, and many are solved before.
+
+    A training step of each case is taken here and now, and nothing else.
+
+    Args:
+        launcher: Hydra's settings of it.
+    """
+    runs: dict[str, list[Config]] = defaultdict(list)
+    for config in plan.pending.values():
+        runs[case_key(config)].append(config)
+    timed = {case_key(config): config for config in (plan.timed or plan.pending).values() if config.timing.enabled}
+    cases = {**{key: configs[0] for key, configs in runs.items()}, **timed}
+    rows, seconds, timing, failed = [], 0.0, 0.0, []
+    prepare_kernels(plan.first.device)
+    with counting("Measuring", len(cases)) as advance:
+        for key, config in cases.items():
+            try:
+                step, evaluation = _cost(config)
+            except Exception as error:  # a user's cell, or memory: its runs will end so too
+                failed.append(f"  {config.cell['name']} on {config.task['name']} cannot be run: {one_line(error)}")
+            else:
+                most = sum(_most_seconds(run, step, evaluation) for run in runs[key])
+                seconds += most
+                timing += _timing_seconds(config, step) if key in timed else 0.0
+                rows.append((config, len(runs[key]), step, most))
+            advance()
+    at_once, where = _at_once(launcher, plan.first)
+    lines = [
+        f"  time   at most {duration(seconds / at_once)} of training {where}; then about {duration(timing)} of timing",
+        f"  disk   about {_disk_mib(plan):,.0f} MiB",
+    ]
+    if plan.to_come:
+        lines[0] += f"; {plan.to_come} runs that follow are not counted"
+    if rows:
+        lines += ["", _table(rows)]
+    return "\n".join([*lines, *failed, "", "Nothing was run or stored; without dry_run=true it will be."])
+
+
+@apart
+def _cost(config: Config) -> tuple[float, float]:
+    """Return the seconds of a training step, its batch made too, and of an evaluation."""
+    configure_process(config.threads, config.allocator)
+    case = Case.build(config)
+    streams = make_streams(config.seed, config.device)
+
+    def step() -> None:
+        case.batch = case.task.sample(config.training.batch_size, streams.training).to(config.torch_dtype)
+        case.training_step()
+
+    step()
+    taken = statistics.median(seconds_of(step, config.device) for _ in range(REPEATS))
+    forward = statistics.median(seconds_of(case.forward, config.device) for _ in range(REPEATS))
+    return taken, forward * config.training.evaluation_size / config.training.batch_size
+
+
+def _most_seconds(config: Config, step: float, evaluation: float) -> float:
+    steps = budgeted_steps(config.training)
+    seconds = steps * step + math.ceil(steps / config.training.evaluate_every) * evaluation
+    return min(seconds, config.training.max_seconds or math.inf)
+
+
+def _at_once(launcher: Any, config: Config) -> tuple[int, str]:
+    """Return how many runs the launcher runs at once, and where that is."""
+    target, cores = str(launcher.get("_target_", "")), os.cpu_count() or 1
+    if "joblib" in target:
+        jobs = int(launcher.get("n_jobs") or -1)
+        jobs = cores if jobs < 0 else jobs
+        return jobs, f"on this machine, {jobs} run{'s' if jobs > 1 else ''} at once"
+    if "basic" in target:
+        return 1, "on this machine, one run after another"
+    return 1, f"in all, at the speed of this machine's cores, however many {target.rpartition('.')[2]} uses at once"
+
+
+def _timing_seconds(config: Config, step: float) -> float:
+    """Return what it takes to time a case: in each round a training step, a forward pass and some single steps, each
+    repeated if it is over in no time."""
+    timing = config.timing
+    once = max(timing.block_seconds, step) + max(timing.block_seconds, step / 3) + timing.block_seconds
+    return min(timing.rounds * once, timing.max_seconds or math.inf)
+
+
+def _disk_mib(plan: Plan) -> float:
+    kib = 0.0
+    for config in plan.pending.values():
+        evaluations = 1 + budgeted_steps(config.training) // config.training.evaluate_every
+        kib += RUN_KIB + EVALUATION_KIB * evaluations + (TRACKED_KIB if config.tracking.mode != "disabled" else 0.0)
+    return kib / 1024
+
+
+def _table(rows: list[tuple[Config, int, float, float]]) -> str:
+    """Return a line a cell and task: cases that differ otherwise go together, with the range of their steps."""
+    found: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
+    for config, runs, step, seconds in rows:
+        found[config.task["name"], config.cell["name"]].append((runs, 1000 * step, seconds))
+    lines = []
+    for (task, cell), parts in found.items():
+        steps = sorted(step for _, step, _ in parts)
+        shown = f"{steps[0]:.2g}" if len(steps) == 1 else f"{steps[0]:.2g} to {steps[-1]:.2g}"
+        lines.append((task, cell, f"{sum(p[0] for p in parts):,}", shown, duration(sum(p[2] for p in parts))))
+    headers = ("task", "cell", "runs", "a step, ms", "core time at most")
+    return tabulate(lines, headers, "simple", disable_numparse=True, colalign=("left", "left", *["right"] * 3))

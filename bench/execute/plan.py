@@ -1,0 +1,182 @@
+"""What a command is going to run: every configuration, checked, before the first one starts."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from bench.cost.timing import case_key
+from bench.execute.matching import check_matches, matched
+from bench.execute.tuning import plan_round
+from bench.execute.worker import WorkerDied, apart
+from bench.record.errors import ConfigError
+from bench.record.files import Damaged
+from bench.record.store import RunFolder
+from bench.spec.command import Command
+from bench.spec.config import RETRY, Config
+from bench.spec.identity import difference, run_id
+from bench.train.model import count_parameters, make_model, make_task
+from bench.train.process import memory_bytes
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a sweep, by run_id, in the order in which they will start.
+
+    Attributes:
+        sweep: the sweep's folder.
+        configs: all runs.
+        jobs: each run's overrides; of a single run, none.
+        finished: the ids of those whose result was stored before.
+        retried: the ids of those of them that are asked for again, by `retry`; None if it is not set.
+        to_come: how many further runs there will be, which depend on how these end.
+        timed: what is timed and not trained, by `bench.cost.timing.case_key`; if nothing is, all runs are timed.
+        keep: writes down what a search asked for, which planning does not; returns whether that is still so.
+    """
+
+    sweep: Path
+    configs: dict[str, Config]
+    jobs: dict[str, list[str]]
+    finished: frozenset[str]
+    retried: frozenset[str] | None = None
+    to_come: int = 0
+    timed: dict[str, Config] = field(default_factory=dict)
+    keep: Callable[[], bool] = lambda: True
+
+    @property
+    def pending(self) -> dict[str, Config]:
+        """The runs to do."""
+        if self.retried is not None:
+            return {key: self.configs[key] for key in self.configs if key in self.retried}
+        return {key: config for key, config in self.configs.items() if key not in self.finished}
+
+    @property
+    def first(self) -> Config:
+        return next(iter([*self.configs.values(), *self.timed.values()]))
+
+
+def make_plan(command: Command, watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter) -> Plan:
+    """Compose and check every run of a command.
+
+    Args:
+        command: a single run or a sweep.
+        watch: iterates over the runs' overrides, and may show how far it is.
+
+    Raises:
+        ConfigError: any of the runs cannot be run.
+    """
+    jobs, to_come, keep = _with_selection(command)
+    runs = [(job, command.config(job)) for job in watch(jobs)]
+    command.check_that_all_matter([config for _, config in runs])
+    check_matches(config for _, config in runs)
+    configs: dict[str, Config] = {}
+    timed: dict[str, Config] = {}
+    overrides: dict[str, list[str]] = {}
+    identified: list[tuple[list[str], str]] = []
+    buildable: set[tuple[str, int]] = set()
+    for job, requested in runs:
+        config = matched(requested)
+        if (case := (case_key(config), config.training.evaluation_size)) not in buildable:
+            _check_buildable(config)
+            buildable.add(case)
+        key = run_id(config) if config.train else case_key(config)
+        identified.append((job, key))
+        if config.train:
+            configs[key], overrides[key] = config, job
+        else:
+            timed[key] = config
+    command.check_axes(identified)
+    every = [*configs.values(), *timed.values()]
+    first = every[0]
+    if len({(config.name, config.results_dir) for config in every}) > 1:
+        raise ConfigError("name and results_dir must be the same for all runs of a sweep")
+    sweep = Path(first.results_dir) / first.name
+    command.check_directories(sweep)
+    statuses = {key: stored_status(RunFolder(sweep, key), config) for key, config in configs.items()}
+    retried = _retried(first.retry, sweep, statuses) if first.retry else None
+    finished = frozenset(key for key in configs if statuses[key])
+    if retried is not None and configs and not retried | finished:
+        raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
+    return Plan(sweep, configs, overrides, finished, retried, to_come, timed, keep)
+
+
+def stored_status(folder: RunFolder, config: Config) -> str | None:
+    """Return how a stored run ended; None if it did not, or if what is stored of it is damaged.
+
+    Raises:
+        ConfigError: it is another run than the configuration asks for, by a setting that its name does not tell.
+    """
+    try:
+        stored = folder.read()
+    except Damaged:
+        return None
+    if stored is not None and (setting := difference(config, stored.config)):
+        raise ConfigError(
+            f"{folder.path.name}: is stored with {setting}, which nobody set: the class's default has changed. Set it, "
+            "or use another name=…"
+        )
+    return stored.result["status"] if stored else None
+
+
+def _with_selection(command: Command) -> tuple[list[list[str]], int, Callable[[], bool]]:
+    """Return a command's jobs, how many will follow from them, and `keep` of a plan. Where settings are selected, the
+    jobs of that are among them, as far as they are known."""
+    jobs = command.jobs
+    if not command.selects:
+        return jobs, 0, Plan.keep
+    tuning = command.config(jobs[0]).tuning
+    known: dict[tuple[str, ...], Config] = {}
+
+    def config_of(job: list[str]) -> Config:
+        if tuple(job) not in known:
+            known[tuple(job)] = matched(command.config(job))
+        return known[tuple(job)]
+
+    found = plan_round(jobs, tuning, config_of, keep=False)
+
+    def keep() -> bool:
+        return plan_round(jobs, tuning, config_of).jobs == found.jobs
+
+    return found.jobs, 0 if found.is_last else found.total - len(found.jobs), keep
+
+
+def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:
+    """Return the runs whose outcome is asked for again, and those that were and did not get to one."""
+    return frozenset(
+        key
+        for key, status in statuses.items()
+        if status in RETRY[retry] or (status is None and RunFolder(sweep, key).was_set_aside())
+    )
+
+
+def _check_buildable(config: Config) -> None:
+    """Build the run's task and model without storage, so that what cannot be built is known now.
+
+    Raises:
+        ConfigError: the task or cell refuses its settings, or the run cannot fit into memory.
+    """
+    try:
+        need = _least_memory(config)
+    except ConfigError:
+        raise
+    except Exception as error:  # a user's class that needs storage to be built, or ends its process: its run will tell
+        if not config.train and isinstance(error, WorkerDied):  # times are measured in this process
+            raise ConfigError(f"{config.cell['name']} on {config.task['name']}: cannot be built ({error})") from error
+        return
+    if config.device == "cpu" and need > memory_bytes():
+        raise ConfigError(
+            f"{config.cell['name']} on {config.task['name']}: needs at least {need / 2**30:,.0f} GiB, this machine has "
+            f"{memory_bytes() / 2**30:,.0f}; make cell.hidden_size, the batch or the sequence smaller"
+        )
+
+
+@apart
+def _least_memory(config: Config) -> int:
+    """Return the bytes that a run needs at the least: parameters, gradients and Adam's two moments; inputs and outputs
+    of all steps."""
+    task = make_task(config)
+    model = make_model(config, task, device="meta")
+    rows = max(config.training.batch_size, config.training.evaluation_size)
+    steps = task.length * rows * (task.input_size + config.cell["hidden_size"])
+    return torch.finfo(config.torch_dtype).bits // 8 * (4 * count_parameters(model) + steps)

@@ -1,0 +1,360 @@
+"""One run, from a configuration to a stored result. Whatever goes wrong in it is a result too."""
+
+import math
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from secrets import token_hex
+from time import perf_counter
+from typing import Any
+
+from bench.cost.flops import count_flops
+from bench.execute.leases import Claim
+from bench.probe import Subject, look
+from bench.record.errors import explain_os, one_line
+from bench.record.fence import ClaimLost
+from bench.record.files import Damaged
+from bench.record.records import FORMAT
+from bench.record.store import METRICS, READINGS, RunFolder
+from bench.spec.config import Config
+from bench.spec.identity import as_stored, run_id
+from bench.track.wandb import open_tracker
+from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
+from bench.train.loop import Evaluation, Outcome, Trainer, evaluate, train
+from bench.train.model import Model, backend_of, count_parameters, make_model, make_task
+from bench.train.process import configure_process, environment, is_out_of_memory, limited_memory, memory_bytes
+from bench.train.streams import make_streams
+
+# No outcomes: somebody else has the run; it can be resumed; it is none of those that `retry` asks for.
+CLAIMED, INTERRUPTED, SKIPPED = "claimed", "interrupted", "skipped"
+
+
+def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """Train what the configuration says and store the result, unless a finished one is stored already. A run
+    that was interrupted goes on from its checkpoint.
+
+    Args:
+        config: of the run.
+        stopping: whether to save after the current step and end.
+
+    Returns:
+        The result, as in `result.json`; or just `run_id` and a status that is no outcome: "claimed" if another
+        process is at it, "interrupted" if it was stopped.
+
+    Raises:
+        OSError: the results folder cannot be written.
+    """
+    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
+    claim = Claim(sweep, identifier)
+    if not claim.acquire():
+        return {"run_id": identifier, "status": CLAIMED}
+    try:
+        return _Run(config, sweep, identifier, claim, stopping).result()
+    except ClaimLost:
+        return {"run_id": identifier, "status": CLAIMED}
+    finally:
+        claim.release()
+
+
+def store_failure(config: Config, reason: str) -> dict[str, Any]:
+    """Store that a run failed for a reason that it could not store itself, its process having died.
+
+    Raises:
+        OSError: the results folder cannot be written.
+    """
+    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
+    claim = Claim(sweep, identifier)
+    if not claim.acquire():
+        return {"run_id": identifier, "status": CLAIMED}
+    try:
+        allocator = configure_process(config.threads, config.allocator)
+        result = {"run_id": identifier, "status": "failed", "solved": False, "error": reason, "traceback": None}
+        result |= {"threads": config.threads, "allocator": allocator, "environment": environment(config.device)}
+        folder = RunFolder(sweep, identifier)
+        with folder.entered():
+            if folder.status() is not None:  # it died after it had stored the result
+                return folder.read_result() or result
+            folder.begin(as_stored(config))
+            folder.finish(as_stored(config), result)
+        return result
+    except ClaimLost:
+        return {"run_id": identifier, "status": CLAIMED}
+    finally:
+        claim.release()
+
+
+class _Run:
+    """A claimed run on its way to its result."""
+
+    def __init__(
+        self, config: Config, sweep: Path, identifier: str, claim: Claim, stopping: Callable[[], bool]
+    ) -> None:
+        self.config, self.sweep, self.identifier = config, sweep, identifier
+        self.claim, self.stopping = claim, stopping
+        self.folder = RunFolder(sweep, identifier)
+        self.schedule = Schedule(config.checkpoint)
+        self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
+        self.defaults = as_stored(config)["defaults"]
+        self.can_save = True
+        self.readings: list[dict[str, Any]] = []
+
+    def result(self) -> dict[str, Any]:
+        """Return the result that is stored, or that of running it."""
+        try:
+            stored = self.folder.read()
+        except Damaged:
+            pass  # it is looked at again, and set aside, once nobody else can write there
+        else:
+            if stored is not None:
+                self.folder.tidy()
+                return stored.result
+            if self.config.retry and not self.folder.was_set_aside():
+                return {"run_id": self.identifier, "status": SKIPPED}
+        with self.folder.entered():
+            return self._stored() or self._new_result()
+
+    def _new_result(self) -> dict[str, Any]:
+        config = self.config
+        allocator = configure_process(config.threads, config.allocator)
+        state, records = self._resume()
+        if state is None:
+            self.folder.begin(as_stored(config))
+        self.tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, records)
+        try:
+            found = self._attempt(state)
+        except Damaged as error:
+            self.tracker.pause()
+            self._set_aside(error)
+            return self.result()
+        if found["status"] == INTERRUPTED:
+            self.tracker.pause()
+            return {"run_id": self.identifier, "status": INTERRUPTED}
+        result = {
+            "run_id": self.identifier,
+            **found,
+            "threads": config.threads,
+            "allocator": allocator,
+            "environment": environment(config.device),
+        }
+        self.tracker.finish(result, self.readings)
+        self._check_claim()
+        self.folder.finish(as_stored(config), result)
+        return result
+
+    def _stored(self) -> dict[str, Any] | None:
+        """Return the result if there is one; what was damaged is set aside."""
+        try:
+            stored = self.folder.read()
+        except Damaged as error:
+            self._set_aside(error)
+            return None
+        return stored.result if stored is not None else None
+
+    def _set_aside(self, reason: Damaged) -> None:
+        print(f"{reason}; set aside as {self.folder.set_aside()}, the run starts over", file=sys.stderr)
+
+    def _resume(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """Return the state to go on from and the evaluations of before; None and none if there is no checkpoint."""
+        self.readings = []  # those of an attempt that was set aside are not this one's
+        try:
+            state = read_checkpoint(self.folder.checkpoint)
+            about = state["run"]
+            if (about["format"], about["run_id"]) != (FORMAT, self.identifier):
+                raise Damaged(f"{self.folder.checkpoint}: is not this run's")
+            if about.get("defaults", self.defaults) != self.defaults:
+                raise Damaged(f"{self.folder.checkpoint}: was made when defaults of its cell or task were others")
+            self.attempt = str(about["attempt"])
+            records, self.readings = self.folder.resume(as_stored(self.config), self._appended_before(about))
+            return state, records
+        except (FileNotFoundError, NotADirectoryError):
+            return None, []
+        except (Damaged, KeyError, TypeError) as error:
+            damage = error if isinstance(error, Damaged) else Damaged(f"{self.folder.checkpoint}: is damaged")
+            self._set_aside(damage)
+            return None, []
+
+    def _appended_before(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Return what a checkpoint says of the files that are appended to.
+
+        Raises:
+            Damaged: it says nothing of readings that there should be: earlier versions did not.
+        """
+        states = about["appended"] if "appended" in about else {METRICS: about["metrics"]}
+        if self.config.diagnostics.kinds and READINGS not in states:
+            raise Damaged(f"{self.folder.checkpoint}: has no checksum of {READINGS}, as those of earlier versions")
+        return dict(states)
+
+    def _attempt(self, state: dict[str, Any] | None) -> dict[str, Any]:
+        """Train, and return what came of it; an exception is returned as a status with its reason."""
+        facts: dict[str, Any] = {}
+        try:
+            with limited_memory(_memory(self.config)):
+                self._train(state, facts)
+        except (ClaimLost, StoreError, Damaged):
+            raise
+        except (Exception, SystemExit) as error:  # a cell may even try to leave
+            traceback.clear_frames(error.__traceback__)  # what they hold may be the memory that was missing
+            status = "out_of_memory" if is_out_of_memory(error) else "failed"
+            reason = one_line(error)
+            facts |= {"status": status, "solved": False, "error": reason, "traceback": traceback.format_exc()}
+        return facts
+
+    def _train(self, state: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+        """Train, and add to `facts` what becomes known."""
+        config = self.config
+        task = make_task(config)
+        facts["baseline_loss"] = task.baseline_loss
+        flops = count_flops(config)  # before the streams begin, of which a user's cell may draw in it
+        facts["flops_step"] = flops[1] if flops else None
+        streams = make_streams(config.seed, config.device)
+        streams.seed_globals()
+        model = make_model(config, task)
+        facts |= _describe(model)
+        trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
+        if state is not None:
+            self._restore(trainer, state)
+        elif config.diagnostics.kinds:
+            self._look(trainer, "start")
+            trainer.clock.set(0.0)
+        outcome = train(trainer, self._take_evaluation, self._after_step)
+        if outcome.status in ("solved", "unsolved") and config.diagnostics.kinds:
+            self._look(trainer, "end")
+        facts |= _summarize(outcome, config)
+        if outcome.status in ("solved", "unsolved"):
+            facts["lengthened"] = _evaluate_lengthened(trainer, config)
+
+    def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        try:
+            trainer.load_state_dict(state["trainer"])
+        except Exception as error:  # whatever a model makes of the state of another
+            if is_out_of_memory(error):
+                raise
+            raise Damaged(f"{self.folder.checkpoint}: does not fit this cell ({one_line(error)})") from error
+
+    def _look(self, trainer: Trainer, moment: str) -> None:
+        """Look inside the model and store what is found."""
+        settings = self.config.diagnostics
+        # The same sequences each time, whenever that is.
+        generator = make_streams(self.config.seed, self.config.device).diagnostics
+        batch = trainer.task.sample(settings.sequences, generator).to(trainer.dtype)
+        subject = Subject(trainer.model, trainer.task, batch, trainer.training, trainer.optimizer.state_dict())
+        found = look(subject, settings.kinds, self._say_not_looked)
+        readings = [{"step": trainer.step, "moment": moment, **asdict(reading)} for reading in found]
+        self.readings += readings
+        self._check_claim()
+        try:
+            self.folder.append_readings(readings)
+        except OSError as error:
+            raise StoreError(error) from error
+
+    def _say_not_looked(self, kind: str, error: Exception) -> None:
+        print(f"{self.identifier}: no {kind}: {one_line(error)}", file=sys.stderr)
+
+    def _take_evaluation(self, evaluation: Evaluation) -> None:
+        record = _record(evaluation)
+        self._check_claim()
+        try:
+            self.folder.append(record)
+        except OSError as error:
+            raise StoreError(error) from error
+        self.tracker.log(record)
+
+    def _after_step(self, trainer: Trainer) -> bool:
+        """Save where the run stands if it is time; returns whether to go on."""
+        every = self.config.diagnostics.every
+        if self.config.diagnostics.kinds and every is not None and trainer.step % every == 0:
+            self._look(trainer, "training")
+        stop = self.stopping()
+        if stop or self.schedule.is_due(trainer.step):
+            start = perf_counter()
+            self._save(trainer)
+            self.schedule.wrote(perf_counter() - start)
+        return not stop
+
+    def _save(self, trainer: Trainer) -> None:
+        self._check_claim()
+        about = {
+            "format": FORMAT, "run_id": self.identifier, "attempt": self.attempt, "defaults": self.defaults
+        }  # fmt: skip
+        try:
+            about["appended"] = self.folder.appended_state()
+            state = {"run": about, "trainer": trainer.state_dict()}
+            write_checkpoint(self.folder.checkpoint, state, self.folder.write)
+        except OSError as error:  # the run itself is none the worse
+            if self.can_save:
+                print(f"no checkpoint: {explain_os(error)}; the run goes on", file=sys.stderr)
+            self.can_save = False
+
+    def _check_claim(self) -> None:
+        if not self.claim.is_held():
+            raise ClaimLost
+
+
+class StoreError(OSError):
+    """The results folder cannot be written: not the run's fault, and nothing that could be stored as its outcome."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(*cause.args[:2], *([cause.filename] if cause.filename else []))
+
+
+def _memory(config: Config) -> float | None:
+    """Return the GiB that a run may have. A GPU's driver reserves far more addresses than it uses memory."""
+    return memory_bytes() / 2**30 if config.memory_gb is None and config.device == "cpu" else config.memory_gb
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    return {
+        "parameters": count_parameters(model),
+        "cell_parameters": count_parameters(model.cell),
+        "backend": backend_of(model.cell),
+    }
+
+
+def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[dict[str, Any]]:
+    """Return how a trained model does at longer distances than it was trained for, by factor; at 1, what it was
+    trained for, on the sequences held out in training."""
+    found = []
+    for factor in sorted({1, *config.lengthen}) if config.lengthen else ():
+        try:
+            task = trainer.task if factor == 1 else trainer.task.lengthened(factor)
+        except NotImplementedError:
+            break
+        streams = make_streams(config.seed, config.device)
+        try:
+            batch = task.held_out(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
+            loss, score = evaluate(trainer.model, task, batch)
+        except Exception as error:
+            if is_out_of_memory(error):  # of this length; the run itself is done
+                break
+            raise
+        # JSON has no infinity, and a model may well end there on what it never met.
+        loss_found = loss if math.isfinite(loss) else None
+        found.append({"factor": factor, "loss": loss_found, "baseline_loss": task.baseline_loss, "score": score})
+        found[-1]["solved"] = task.solved(score)
+    return found
+
+
+def _record(evaluation: Evaluation) -> dict[str, Any]:
+    """Return an evaluation as a line of metrics.jsonl."""
+    fields = asdict(evaluation)
+    score = fields.pop("score")
+    return fields | {f"score.{name}": value for name, value in score.items()}
+
+
+def _summarize(outcome: Outcome, config: Config) -> dict[str, Any]:
+    final, solved_at = outcome.final, outcome.solved_at
+    return {
+        "status": outcome.status,
+        "solved": outcome.status == "solved",
+        "steps_to_solve": solved_at.step if solved_at else None,
+        "seconds_to_solve": solved_at.seconds if solved_at else None,
+        "steps": outcome.steps,
+        "samples": outcome.steps * config.training.batch_size,
+        "seconds": outcome.seconds,
+        "step_ms": 1000 * outcome.seconds / outcome.steps if outcome.steps else None,
+        "final_loss": final.loss if outcome.status != "diverged" else None,  # that of before it diverged is not it
+        **{f"final_score.{name}": value for name, value in final.score.items()},
+        "error": outcome.error,
+    }

@@ -1,0 +1,118 @@
+"""The timing study of a plan: which cells must be measured together, and where the measurements are kept."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from json import loads
+from pathlib import Path
+
+import pandas as pd
+
+from bench.cost.timing import LEAST_ROUNDS, case_key, group_key, measure
+from bench.execute.plan import Plan
+from bench.execute.progress import console, counting
+from bench.record.errors import printable
+from bench.record.files import Damaged
+from bench.record.frames import TIMING_COLUMNS, TIMING_TYPES, read_parquet, with_types, write_parquet
+from bench.record.records import FAILED
+from bench.record.store import RunFolder
+from bench.spec.config import Config
+from bench.spec.targets import load_target
+from bench.train.model import make_model, make_task
+from cells import Cell
+
+
+def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: None) -> bool:
+    """Time the plan's cells and keep the measurements in timing.parquet.
+
+    A group of cells is measured together or not at all: if any of them lacks measurements, all of it is
+    measured again, with the cells that were there before.
+
+    Args:
+        plan: whose cells.
+        wait_for_quiet: called with the sweep's folder before anything is measured.
+
+    Returns:
+        Whether anything was measured.
+    """
+    path = plan.sweep / "timing.parquet"
+    stored = _read(path)
+    planned = _timeable(plan)
+    forms = [form for config in planned for form in _other_forms(config)]
+    todo = _unmeasured([*planned, *forms], stored)
+    if not todo:
+        return False
+    wait_for_quiet(plan.sweep)
+    failures: list[str] = []
+
+    def on_failure(config: Config, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        failures.append(f"not timed: {config.cell['name']} on {config.task['name']}: {reason}")
+
+    with counting("Timing", sum(configs[0].timing.rounds for configs in todo.values())) as advance:
+        for group, configs in todo.items():
+            before = stored[(stored["group"] == group) & (stored["form"] == "other")]["case"]
+            others = {*before, *map(case_key, forms)} - set(map(case_key, planned))
+            rows = measure(configs, advance, on_failure, others)
+            stored = pd.concat([stored[stored["group"] != group], pd.DataFrame(rows)], ignore_index=True)
+            write_parquet(path, with_types(stored, TIMING_TYPES))
+    for line in failures:
+        console.print(line, markup=False)
+    return True
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Return the stored measurements; none if there are none, or none that can be read."""
+    nothing = pd.DataFrame(columns=list(TIMING_COLUMNS))
+    try:
+        return read_parquet(path, TIMING_TYPES)
+    except FileNotFoundError:
+        return nothing
+    except Damaged as error:
+        console.print(f"{printable(str(error))}; the cells are timed again", markup=False)
+        return nothing
+
+
+def _timeable(plan: Plan) -> list[Config]:
+    """Return what is timed and not trained; if nothing is, the runs whose cells can be expected to run: all but
+    those that failed in training."""
+    if plan.timed:
+        return list(plan.timed.values())
+    return [config for key, config in plan.configs.items() if RunFolder(plan.sweep, key).status() not in FAILED]
+
+
+def _other_forms(config: Config) -> Iterator[Config]:
+    """Yield a configuration with every other implementation of its cell, if that is asked for."""
+    if config.timing.backends == "own":
+        return
+    kind = load_target(config.cell["_target_"])
+    if not (isinstance(kind, type) and issubclass(kind, Cell)):
+        return
+    cell = make_model(config, make_task(config)).cell
+    assert isinstance(cell, Cell)
+    for backend in cell.available_backends():
+        if backend != cell.active_backend and cell.can_use(backend):
+            yield replace(config, cell={**config.cell, "backend": backend})
+    if kind.has_published_layer() and find_spec("torchrecurrent"):
+        published = {"_target_": "cells.TorchRecurrent", "layer": kind.torchrecurrent_layer}
+        kept = {key: config.cell[key] for key in ("name", "hidden_size")}
+        yield replace(config, cell={**kept, **published})
+
+
+def _unmeasured(configs: Iterable[Config], stored: pd.DataFrame) -> dict[str, list[Config]]:
+    """Return the groups in which some case lacks rounds that are asked for, each with all its cases, old and new."""
+    groups: dict[str, dict[str, Config]] = defaultdict(dict)
+    for config in configs:
+        groups[group_key(config)][case_key(config)] = config
+    todo = {}
+    for group, cases in groups.items():
+        some = next(iter(cases.values()))
+        rounds = stored[stored["group"] == group].groupby("case")["round"].max() + 1
+        # A case that takes long may stop after its third round, where that is allowed.
+        wanted = some.timing.rounds if some.timing.max_seconds is None else min(some.timing.rounds, LEAST_ROUNDS)
+        measured = set(rounds.index)
+        if not set(cases) <= set(rounds.index[rounds >= wanted]):
+            before = [replace(some, cell=loads(case)["cell"]) for case in sorted(measured - set(cases))]
+            todo[group] = [*cases.values(), *before]
+    return todo

@@ -1,0 +1,83 @@
+"""What was asked of a sweep, beside its runs: the commands, the runs that they planned, and how to report them.
+
+A run's own configuration says how it was trained. What a report compares with what, and which seeds select
+hyperparameters, is the sweep's: it can be asked anew when all runs are finished, and the last word counts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.record.errors import ConfigError, printable
+from bench.record.files import Damaged, read_sealed, write_sealed
+from bench.record.records import FORMAT, UNSEALED_FORMAT, is_asked, is_planned
+
+COMMANDS_FILE, PLAN_FILE = "sweep.json", "plan.json"
+COMMANDS_BYTES, PLAN_BYTES = 8 << 20, 256 << 20  # a million runs with names of full length
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is known of a sweep besides its runs.
+
+    Attributes:
+        commands: that were given, oldest first.
+        report: `reference` (a mapping), `selection_seeds` and `search` (lists) as last asked; None where no command
+            said it for all its runs alike, as those of older versions: then each run's configuration says it.
+        runs: cell, task and seed of every run that any command planned, by run_id.
+    """
+
+    commands: list[str] = field(default_factory=list)
+    report: dict[str, Any] | None = None
+    runs: dict[str, list[Any]] = field(default_factory=dict)
+
+
+def record_asked(
+    sweep: Path, command: str, report: dict[str, Any] | None = None, runs: Mapping[str, list[Any]] | None = None
+) -> None:
+    """Remember a command that was given for this sweep, once, and what it asks for.
+
+    Args:
+        sweep: the sweep's folder.
+        command: as typed.
+        report: see `Asked`.
+        runs: see `Asked`; those of this command.
+
+    Raises:
+        ConfigError: the folder belongs to a newer version.
+        OSError: it cannot be written.
+    """
+    before = read_asked(sweep)
+    commands = before.commands if command in before.commands else [*before.commands, command]
+    if (commands, report) != (before.commands, before.report):
+        write_sealed(sweep / COMMANDS_FILE, {"format": FORMAT, "commands": commands, "report": report})
+    planned = {**before.runs, **(runs or {})}
+    if planned != before.runs:
+        write_sealed(sweep / PLAN_FILE, {"format": FORMAT, "runs": planned})
+
+
+def read_asked(sweep: Path) -> Asked:
+    """Return what was asked of a sweep; of a file that is not there or was damaged, nothing.
+
+    Raises:
+        ConfigError: the folder belongs to a newer version.
+    """
+    about, plan = _read(sweep / COMMANDS_FILE, COMMANDS_BYTES), _read(sweep / PLAN_FILE, PLAN_BYTES)
+    commands, report, runs = about.get("commands"), about.get("report"), plan.get("runs")
+    return Asked(
+        [" ".join(printable(str(each)).split()) for each in commands] if isinstance(commands, list) else [],
+        report if is_asked(report) else None,
+        dict(runs) if isinstance(runs, dict) and is_planned(runs) else {},
+    )
+
+
+def _read(path: Path, limit: int) -> dict[str, Any]:
+    try:
+        stored = read_sealed(path, limit, UNSEALED_FORMAT)
+    except (OSError, Damaged):
+        return {}
+    if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
+        raise ConfigError(
+            f"{path.parent}: has format {stored['format']}, written by a newer version; this one reads up to {FORMAT}"
+        )
+    return stored

@@ -1,0 +1,369 @@
+"""The files of a sweep: where each is, how it is written, and how it is read back. STORE.md documents the format.
+
+<results_dir>/<sweep>/
+  runs/<run_id>/config.yaml     the resolved configuration, for people
+  runs/<run_id>/metrics.jsonl   a record an evaluation, appended
+  runs/<run_id>/diagnostics.jsonl  what looks inside the model found, appended, if any were asked for
+  runs/<run_id>/result.json     the outcome, configuration and checksums; its presence means finished
+  runs/<run_id>/checkpoint.pt   only while unfinished
+  results.parquet               a row a run        (made from runs/, see bench.record.frames)
+  curves.parquet                a row an evaluation and metric
+  diagnostics.parquet           a row a point of what looks inside found
+  timing.parquet                a row a measurement of the timing study
+  sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.record.asked)
+  rules.yaml                    what is put to the test, and its rules, as they were before the runs
+  claims/                       who works on what just now
+  set_aside/                    folders of runs that were damaged, or that were asked for again
+  report/                       README.md and figures
+  tuning/                       Optuna's studies
+  wandb/                        offline runs
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench.record.errors import ConfigError
+from bench.record.fence import Appended, ClaimLost, Fence, left_by_writers
+from bench.record.files import (
+    Damaged,
+    digest,
+    move,
+    naming,
+    read_bytes,
+    read_sealed,
+    to_json,
+    write_sealed,
+    write_text_atomic,
+)
+from bench.record.records import (
+    FORMAT,
+    UNKNOWN,
+    UNSEALED_FORMAT,
+    check_config,
+    check_result,
+    parse_readings,
+    parse_records,
+    parse_yaml,
+)
+
+JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
+TABLES = ("results.parquet", "curves.parquet", "diagnostics.parquet", "timing.parquet")
+FILES = (*TABLES, "sweep.json", "plan.json", "rules.yaml", "report/README.md")
+FOLDERS = ("runs", "claims", "set_aside", "report", "tuning")
+METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A finished run as read from its folder."""
+
+    config: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    result: dict[str, Any]
+    readings: list[dict[str, Any]]
+
+
+class RunFolder:
+    """One run's folder. Writing order makes `result.json` the last file to appear, and a `Fence` has one process write
+    at a time."""
+
+    def __init__(self, sweep: Path, run_id: str) -> None:
+        self._sweep = sweep
+        self.path = sweep / "runs" / run_id
+        self.checkpoint = self.path / "checkpoint.pt"
+        self._fence = Fence(self.path)
+        self._appended: dict[str, Appended] = {}
+        self.write = self._fence.write  # has a file in this folder appear, as `write_atomic` does
+
+    def read_result(self) -> dict[str, Any] | None:
+        """Return the outcome of a finished run, None of any other, nothing but result.json looked at.
+
+        Raises:
+            Damaged: there is one, and it is not what was written; or the folder is a link that leads nowhere.
+        """
+        path = self.path / "result.json"
+        try:
+            result = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
+        except (FileNotFoundError, NotADirectoryError):
+            if self.path.is_symlink() and not self.path.exists():
+                raise Damaged(f"{self.path}: is a link to a folder that is not there") from None
+            return None
+        except OSError as error:
+            raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        if isinstance(result.get("format"), int) and result["format"] > FORMAT:
+            raise _newer(self._sweep, result["format"])
+        check_result(result, path)
+        return {**UNKNOWN, **result}
+
+    def read(self) -> StoredRun | None:
+        """Return a finished run, None if it is unfinished.
+
+        Raises:
+            Damaged: one of its files is missing or is not what was written.
+        """
+        result = self.read_result()
+        if result is None:
+            return None
+        config_path, metrics_path = self.path / "config.yaml", self.path / METRICS
+        config_text, metrics_text = _read(config_path, CONFIG_BYTES), _read(metrics_path, METRICS_BYTES)
+        if result["format"] == UNSEALED_FORMAT:
+            config = parse_yaml(config_text, config_path)
+        else:
+            config = result.pop("config")
+            for path, text in ((config_path, config_text), (metrics_path, metrics_text)):
+                if digest(text) != result["files"].get(path.name):
+                    raise Damaged(f"{path}: its checksum does not match")
+        check_config(config, config_path)
+        readings = self._read_readings(result.get("files") or {})
+        return StoredRun(config, parse_records(metrics_text, metrics_path), result, readings)
+
+    def _read_readings(self, digests: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return what looks inside found, if the result knows of any.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        if READINGS not in digests:
+            return []
+        path = self.path / READINGS
+        text = _read(path, METRICS_BYTES)
+        if digest(text) != digests[READINGS]:
+            raise Damaged(f"{path}: its checksum does not match")
+        return parse_readings(text, path)
+
+    def status(self) -> str | None:
+        """Return how the run ended; None if it did not, or if what is stored of it is damaged."""
+        try:
+            stored = self.read()
+        except Damaged:
+            return None
+        return stored.result["status"] if stored else None
+
+    def read_progress(self) -> dict[str, Any] | None:
+        """Return the newest evaluation of an unfinished run, or None."""
+        path = self.path / METRICS
+        try:
+            lines = read_bytes(path, METRICS_BYTES).splitlines()
+            return parse_records(lines[-1], path)[0] if lines else None
+        except (OSError, Damaged):
+            return None
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be the one process that writes in this folder, until another one enters it, or to the end of the block."""
+        try:
+            self._fence.enter()
+            yield
+        finally:
+            self._fence.leave()
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Make the folder, empty but for the configuration. What a run that did not finish left there goes; a link is
+        replaced by a folder, and what it leads to is left alone."""
+        if self.path.is_symlink():
+            self._fence.leave()
+            self.path.unlink()
+        if not self._fence.is_entered:
+            self._fence.enter()
+        for path in self.path.iterdir():
+            if path != self._fence.own:
+                self._fence.remove(path)
+        self._write_config(config)
+        self._appended = {METRICS: self._fence.append_to(self.path / METRICS)}
+
+    def resume(
+        self, config: dict[str, Any], states: dict[str, Any]
+    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Go back to the evaluations and readings that a checkpoint knows of, as `appended_state` returned them.
+
+        Returns:
+            These evaluations, and these readings.
+
+        Raises:
+            Damaged: they are not there.
+        """
+        texts = {name: self._before(name, states[name]) for name in APPENDED if name in states}
+        records = parse_records(texts[METRICS], self.path / METRICS)
+        readings = parse_readings(texts.get(READINGS, b""), self.path / READINGS)
+        try:
+            self._write_config(config)
+        except IsADirectoryError as error:
+            raise Damaged(f"{self.path / 'config.yaml'}: is no plain file") from error
+        for name in APPENDED:
+            if name not in texts:
+                self._fence.remove(self.path / name)
+        self._appended = {name: self._fence.append_to(self.path / name, text) for name, text in texts.items()}
+        return records, readings
+
+    def _before(self, name: str, state: dict[str, Any]) -> bytes:
+        """Return what was in a file when a checkpoint was written."""
+        path = self.path / name
+        text = _read(path, METRICS_BYTES)[: state["bytes"]]
+        if len(text) != state["bytes"] or digest(text) != state["sha256"]:
+            raise Damaged(f"{path}: is not what it was at the checkpoint")
+        return text
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Append one evaluation."""
+        self._append(METRICS, [record])
+
+    def append_readings(self, readings: list[dict[str, Any]]) -> None:
+        """Append what a look inside found."""
+        if READINGS not in self._appended:
+            self._appended[READINGS] = self._fence.append_to(self.path / READINGS)
+        self._append(READINGS, readings)
+
+    def _append(self, name: str, objects: list[dict[str, Any]]) -> None:
+        with self._fence.guarding(self.path / name):
+            self._appended[name].append("".join(to_json(each) + "\n" for each in objects).encode())
+
+    def appended_state(self) -> dict[str, Any]:
+        """Force to disk what was appended, and return each file's length and checksum, by which a checkpoint
+        recognises it."""
+        for name, file in self._appended.items():
+            with self._fence.guarding(self.path / name):
+                file.force_to_disk()
+        return {name: file.state() for name, file in self._appended.items()}
+
+    def finish(self, config: dict[str, Any], result: dict[str, Any]) -> None:
+        """Write the outcome, which makes the run a finished one."""
+        files = {name: state["sha256"] for name, state in self.appended_state().items()}
+        files["config.yaml"] = self._write_config(config)
+        sealed = {"format": FORMAT, **UNKNOWN, **result, "config": config, "files": dict(sorted(files.items()))}
+        write_sealed(self.path / "result.json", sealed, self.write)
+        with contextlib.suppress(OSError, ClaimLost):  # the run is finished; `tidy` removes it then
+            self._fence.remove(self.checkpoint)
+        self._fence.leave()
+
+    def tidy(self) -> None:
+        """Remove what a process left in a finished run's folder that ended just after it had written the result."""
+        with contextlib.suppress(OSError, ClaimLost):
+            if self.checkpoint.exists() or left_by_writers(self.path):
+                with self.entered():
+                    self._fence.remove(self.checkpoint)
+
+    def set_aside(self) -> Path:
+        """Move the folder out of the way, to set_aside/, and return where it is now.
+
+        Raises:
+            ClaimLost: another process has begun the run anew; that is left where it is.
+        """
+        if not self._fence.is_entered:
+            self._fence.enter()
+        folder = self._sweep / "set_aside"
+        folder.mkdir(exist_ok=True)
+        number = 1 + max(self._times_set_aside(), default=0)
+        own, target = self._fence.own.name, folder / f"{self.path.name}.{number}"
+        with naming(self.path):
+            move(self.path, target)
+        if not (target / own).is_dir():
+            move(target, self.path)
+            raise ClaimLost
+        shutil.rmtree(target / own, ignore_errors=True)
+        self._fence.leave()
+        return target
+
+    def was_set_aside(self) -> bool:
+        """Tell whether this run was set aside before."""
+        return bool(self._times_set_aside())
+
+    def _times_set_aside(self) -> list[int]:
+        names = [path.name.rpartition(".")[2] for path in (self._sweep / "set_aside").glob(f"{self.path.name}.*")]
+        return [int(name) for name in names if name.isdecimal()]
+
+    def _write_config(self, config: dict[str, Any]) -> str:
+        """Write the configuration for people to read; returns its checksum."""
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        write_text_atomic(self.path / "config.yaml", text, self.write)
+        return digest(text.encode())
+
+
+def check_layout(sweep: Path) -> None:
+    """Check, before anything is done, that all can be written in a sweep's folder that will have to be.
+
+    Raises:
+        ConfigError: something else is in the place of a file or a folder.
+    """
+    for name in FILES:
+        if (sweep / name).is_dir():
+            raise ConfigError(f"{sweep / name}: is a folder, and a file is to be written there; move it away")
+    for name in FOLDERS:
+        if os.path.lexists(sweep / name) and not (sweep / name).is_dir():
+            raise ConfigError(f"{sweep / name}: is no folder, and one has to be there; move it away")
+    report_folder(sweep)
+
+
+def report_folder(sweep: Path) -> Path:
+    """Return where a sweep's report is written.
+
+    Raises:
+        ConfigError: a link is there, through which some other folder's files would be overwritten.
+    """
+    path = sweep / "report"
+    if path.is_symlink():
+        raise ConfigError(
+            f"{path}: is a link, through which no report is written; remove it, or name another folder to "
+            f"python -m reports {sweep} --output"
+        )
+    return path
+
+
+def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
+    """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with those left out."""
+    folder = sweep / "runs"
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() or entry.is_dir())
+    except OSError as error:
+        if error.errno == errno.ENOENT and not folder.is_symlink():
+            return [], []
+        return [], [f"{folder}: cannot be read ({os.strerror(error.errno or 0)})"]
+    runs, wrong = [], []
+    for name in names:
+        try:
+            run = RunFolder(sweep, name).read()
+        except Damaged as error:
+            wrong.append(str(error))
+            continue
+        if run is not None:
+            runs.append(run)
+    return runs, wrong
+
+
+def unfinished_runs(sweep: Path) -> dict[str, list[Any]]:
+    """Return cell, task and seed of the runs that were begun and have no result, by run_id."""
+    found = {}
+    for folder in sweep.glob("runs/*/"):
+        path = folder / "config.yaml"
+        if (folder / "result.json").exists():
+            continue
+        try:
+            config = parse_yaml(_read(path, CONFIG_BYTES), path)
+            check_config(config, path)
+        except Damaged:
+            continue  # it was just being begun, or is no run's folder
+        found[folder.name] = [config["cell"]["name"], config["task"]["name"], config["seed"]]
+    return found
+
+
+def _read(path: Path, at_most: int) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+        Damaged: it is not there, cannot be read, or is larger than any that was written.
+    """
+    try:
+        return read_bytes(path, at_most)
+    except OSError as error:
+        raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
+def _newer(sweep: Path, found: int) -> ConfigError:
+    return ConfigError(f"{sweep}: has format {found}, written by a newer version; this one reads up to {FORMAT}")

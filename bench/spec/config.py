@@ -1,0 +1,330 @@
+"""The configuration of a run: its schema, and the check that turns what Hydra composed into a `Config`."""
+
+import inspect
+import math
+import os
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bench.record.errors import ConfigError, nearest
+from bench.record.fairness import selected_settings
+from bench.record.tracked import PROJECT
+from bench.spec.explain import explain
+from bench.spec.targets import GIVEN, check_options, longest_memory
+
+DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
+MATCHES = ("hidden", "parameters", "flops", "time")
+# What `retry` can ask for, and the outcomes that it means.
+RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
+
+
+@dataclass
+class Training:
+    """How a model is trained, and for how long. `conf/training/default.yaml` explains each key."""
+
+    optimizer: str = "Adam"
+    optimizer_options: Any = None  # a mapping; OmegaConf cannot merge into an absent one that is typed
+    learning_rate: float = 0.005
+    clip_norm: float | None = 1.0
+    batch_size: int = 64
+    max_steps: int = 2000
+    max_samples: int | None = None
+    max_flops: float | None = None
+    max_seconds: float | None = None
+    evaluate_every: int = 50
+    evaluation_size: int = 256
+    solved_evaluations: int = 3
+
+
+@dataclass
+class Timing:
+    """The timing study. `conf/timing/default.yaml` explains each key."""
+
+    enabled: bool = True
+    rounds: int = 15
+    inference_steps: int = 50
+    block_seconds: float = 0.01
+    max_seconds: float | None = None
+    backends: str = "own"
+
+
+@dataclass
+class Checkpoint:
+    """When unfinished runs save where they stand. `conf/checkpoint/default.yaml` explains each key."""
+
+    seconds: float | None = 2.0
+    steps: int | None = None
+
+
+@dataclass
+class Tuning:
+    """Which settings are selected, how and on which seeds. `conf/tuning/none.yaml` explains each key."""
+
+    selection_seeds: list[int] = field(default_factory=list)
+    search: dict[str, Any] = field(default_factory=dict)
+    trials: int = 16
+    at_once: int = 4
+
+    @property
+    def settings(self) -> list[str]:
+        """The settings that are selected."""
+        return selected_settings(self.selection_seeds, self.search)
+
+
+@dataclass
+class Diagnostics:
+    """What is looked at inside a model, and when. `conf/diagnostics/standard.yaml` explains each key."""
+
+    kinds: list[str] = field(default_factory=list)
+    every: int | None = None
+    sequences: int = 512
+
+
+@dataclass
+class Tracking:
+    """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
+
+    mode: str = "offline"
+    project: str = PROJECT
+    entity: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """All that determines a run, and where it goes. `conf/config.yaml` explains each key.
+
+    `cell` and `task` hold `_target_` (an importable class), `name` and that class's own options.
+    """
+
+    cell: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    training: Training = field(default_factory=Training)
+    timing: Timing = field(default_factory=Timing)
+    tracking: Tracking = field(default_factory=Tracking)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    tuning: Tuning = field(default_factory=Tuning)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
+    name: str = "scratch"
+    seed: int = 0
+    device: str = "auto"
+    dtype: str = "float32"
+    threads: int = 1
+    allocator: str = "tuned"
+    memory_gb: Any = None  # a number; Slurm takes whole ones only, and so what is given must not become a float
+    gpus: Any = 0
+    retry: str | None = None
+    train: bool = True
+    match: str = "hidden"
+    lengthen: list[int] = field(default_factory=list)
+    reference: dict[str, Any] = field(default_factory=dict)
+    exclude: list[Any] = field(default_factory=list)
+    parts: dict[str, Any] = field(default_factory=dict)
+    part: str | None = None
+    scale: str = "full"
+    scales: dict[str, Any] = field(default_factory=dict)
+    claims: str | None = None
+    horizon: int | None = None
+    dry_run: bool = False
+    results_dir: str = "results"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+    @property
+    def device_type(self) -> str:
+        return self.device.split(":")[0]
+
+
+SCHEMA = OmegaConf.structured(Config)
+
+
+def register_with_hydra() -> None:
+    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, the sweeper, and what files in
+    `conf/` can say of a task; and give `conf/tracking/wandb.yaml` what the environment says of W&B by the names that
+    `tracking.mode` has."""
+    mode = os.environ.pop("WANDB_MODE", "").lower()
+    if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
+        mode = "disabled"
+    if mode:
+        os.environ["WANDB_MODE"] = {"dryrun": "offline", "run": "online"}.get(mode, mode)
+    Plugins.instance()  # loads all plugins anew, and so comes before whatever imports one
+    from hydra_plugins.recurrent_bench.sweeper import register_sweeper
+
+    register_sweeper()
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("longest_memory", longest_memory, replace=True)
+
+
+def from_hydra(composed: DictConfig) -> Config:
+    """Check a composed configuration and return it typed, with `device` resolved.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of range, an unknown key or class.
+    """
+    return from_plain(plain_values(composed))
+
+
+def plain_values(composed: DictConfig) -> dict[str, Any]:
+    """Return the values of a composed configuration, references resolved, without Hydra's own part.
+
+    Raises:
+        ConfigError: a reference to nothing.
+    """
+    try:
+        if "hydra" in composed:
+            composed = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+        plain: Any = OmegaConf.to_container(composed, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    return {str(key): value for key, value in plain.items()}
+
+
+def from_plain(values: dict[str, Any]) -> Config:
+    """Check plain values and return them typed, as `from_hydra` does.
+
+    They are plain since a key that was forced into a typed node would pass unseen."""
+    try:
+        config: Any = OmegaConf.to_object(OmegaConf.merge(SCHEMA, values))
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    assert isinstance(config, Config)
+    _check_values(config)
+    config.device = resolve_device(config.device)
+    config.cell = check_options("cell", config.cell, given=GIVEN)
+    if "hidden_size" not in config.cell:
+        raise ConfigError(f"cell.hidden_size: {config.cell['name']} has none; the readout needs to know H")
+    config.task = check_options("task", config.task, given=set())
+    return config
+
+
+def resolve_device(device: str) -> str:
+    """Return the device that "auto" stands for, or check that the one asked for is there.
+
+    Raises:
+        ConfigError: no such device.
+    """
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ConfigError(f"device={device}: must be auto, cpu, cuda or cuda:N")
+    if device != "cpu":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise ConfigError(f"device={device}: torch {torch.__version__} finds no CUDA device; use device=cpu")
+        index = int(device.partition(":")[2] or 0)
+        if index >= count:
+            raise ConfigError(f"device={device}: this machine has {count} CUDA device(s), counted from 0")
+    return device
+
+
+def _check_values(config: Config) -> None:
+    training, timing, tracking = config.training, config.timing, config.tracking
+    _check_name("name", config.name)
+    if not config.results_dir.strip():
+        raise ConfigError("results_dir: is empty; name a folder, as results_dir=results")
+    for key, value, least in (
+        ("seed", config.seed, 0),
+        ("threads", config.threads, 1),
+        ("horizon", config.horizon, 1),
+        ("training.batch_size", training.batch_size, 1),
+        ("training.max_steps", training.max_steps, 1),
+        ("training.max_samples", training.max_samples, 1),
+        ("training.evaluate_every", training.evaluate_every, 1),
+        ("training.evaluation_size", training.evaluation_size, 1),
+        ("training.solved_evaluations", training.solved_evaluations, 1),
+        ("checkpoint.steps", config.checkpoint.steps, 1),
+        ("tuning.trials", config.tuning.trials, 1),
+        ("tuning.at_once", config.tuning.at_once, 1),
+        *(("tuning.selection_seeds", seed, 0) for seed in config.tuning.selection_seeds),
+        *(("lengthen", factor, 2) for factor in config.lengthen),
+        ("timing.rounds", timing.rounds, 1),
+        ("timing.inference_steps", timing.inference_steps, 1),
+        ("diagnostics.every", config.diagnostics.every, 1),
+        ("diagnostics.sequences", config.diagnostics.sequences, 2),
+    ):
+        if value is not None and not least <= value < 2**63:
+            raise ConfigError(f"{key}={value}: must be at least {least}" + (", below 2^63" if value > least else ""))
+    for key, number in (
+        ("training.learning_rate", training.learning_rate),
+        ("training.clip_norm", training.clip_norm),
+        ("training.max_flops", training.max_flops),
+        ("training.max_seconds", training.max_seconds),
+        ("checkpoint.seconds", config.checkpoint.seconds),
+        ("memory_gb", config.memory_gb),
+        ("gpus", config.gpus or None),
+        ("timing.block_seconds", timing.block_seconds),
+        ("timing.max_seconds", timing.max_seconds),
+    ):
+        real = isinstance(number, int | float) and not isinstance(number, bool)
+        if number is not None and not (real and math.isfinite(number) and number > 0):
+            raise ConfigError(f"{key}={number}: must be a finite number above 0")
+    for key, choice, choices in (
+        ("dtype", config.dtype, ("float32", "float64")),
+        ("allocator", config.allocator, ("tuned", "system")),
+        ("tracking.mode", tracking.mode, ("offline", "online", "disabled")),
+        ("timing.backends", timing.backends, ("own", "all")),
+        ("retry", config.retry, (None, *RETRY)),
+        ("match", config.match, MATCHES),
+        *(("diagnostics.kinds", kind, DIAGNOSTICS) for kind in config.diagnostics.kinds),
+    ):
+        if choice not in choices:
+            raise ConfigError(f"{key}={choice}: no such choice.{nearest(str(choice), filter(None, choices))}")
+    if config.tuning.search and not config.tuning.selection_seeds:
+        raise ConfigError("tuning.search: settings are selected on seeds of their own; set tuning.selection_seeds=[…]")
+    cores = os.cpu_count() or 1
+    if config.threads > cores:
+        raise ConfigError(f"threads={config.threads}: this machine has {cores} cores")
+    for group, options in (("cell", config.cell), ("task", config.task)):
+        if "_target_" not in options:
+            raise ConfigError(f"{group}: has no _target_; name a class, as the files in conf/{group} do")
+        _check_name(f"{group}.name", options.get("name"))
+    # To build any optimiser, torch imports its compiler, which takes seconds; the usual one cannot be wrong.
+    if training.optimizer != Training.optimizer or training.optimizer_options:
+        make_optimizer(training, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _check_name(key: str, name: Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ConfigError(
+            f"{key}={name}: must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
+        )
+
+
+def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer:
+    """Build the optimiser that the configuration names, a class of torch.optim.
+
+    Raises:
+        ConfigError: no such optimiser, or options that it does not take.
+    """
+    known: dict[str, Any] = {
+        name: value
+        for name, value in vars(torch.optim).items()
+        # LBFGS evaluates the loss several times a step, which a stream of fresh batches cannot offer.
+        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name not in ("Optimizer", "LBFGS")
+    }
+    name = training.optimizer
+    if name not in known:
+        raise ConfigError(f"training.optimizer={name}: no such optimiser.{nearest(name, known)}")
+    options = training.optimizer_options or {}
+    if not isinstance(options, dict):
+        raise ConfigError(f"training.optimizer_options={options}: must be a mapping, as {{weight_decay: 0.01}}")
+    # One kernel for all parameters, where the optimiser has it: torch's default costs more than a small cell.
+    fused = {} if set(options) & {"foreach", "fused", "differentiable"} else _fused(known[name])
+    try:
+        return known[name](parameters, lr=training.learning_rate, **fused, **options)
+    except (TypeError, ValueError) as error:
+        reason = str(error).removeprefix(f"{name}.__init__() ")
+        raise ConfigError(f"training.optimizer_options={options}: {name} {reason}") from error
+
+
+def _fused(optimizer: Any) -> dict[str, bool]:
+    return {"fused": True} if "fused" in inspect.signature(optimizer).parameters else {}

@@ -1,0 +1,101 @@
+"""What a run is called: a readable slug and a hash of everything that determines its result."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bench.spec import neutral
+from bench.spec.config import Config
+from bench.spec.targets import constructor_defaults, version_of
+
+CLASSES = ("cell", "task")  # groups that name a class
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Return what determines a run's result: cell, task, their versions, training, seed, device type and
+    dtype, the lengths at which it is evaluated in the end, and what is looked at inside.
+
+    Neutral values (`bench.spec.neutral`) are left out, so that a new option does not change the identity of old
+    runs, and so are first versions; and folders, tracking, launcher, threads and allocator.
+    """
+    parts: dict[str, Any] = {
+        **{group: _not_neutral(getattr(config, group)) for group in CLASSES},
+        "training": _without(asdict(config.training), neutral.TRAINING),
+        "seed": config.seed,
+        "device": config.device_type,
+    }
+    versions = {group: version_of(getattr(config, group)) for group in CLASSES}
+    if later := {group: version for group, version in versions.items() if version != 1}:
+        parts["versions"] = later
+    if config.seed >= neutral.FIRST_FILLED_SEED:  # streams of before began from 32 bits there too
+        parts["streams"] = 2
+    if config.dtype != neutral.DTYPE:
+        parts["dtype"] = config.dtype
+    if config.diagnostics.kinds:  # a run without them has nothing to show
+        parts["diagnostics"] = asdict(config.diagnostics)
+    if config.lengthen:
+        parts["lengthen"] = sorted(config.lengthen)
+    return parts
+
+
+def run_id(config: Config) -> str:
+    """Return e.g. "gru-copy-s0-1f2e3d4c5b": cell, task, seed, and ten hex digits of the identity's SHA-256."""
+    text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return f"{config.cell['name']}-{config.task['name']}-s{config.seed}-{digest}"
+
+
+def as_stored(config: Config) -> dict[str, Any]:
+    """Return a configuration as results keep it: with `defaults`, what nobody set and a class decided."""
+    return {**asdict(config), "defaults": {group: _defaults(getattr(config, group)) for group in CLASSES}}
+
+
+def difference(config: Config, stored: Mapping[str, Any]) -> str | None:
+    """Return a setting in which a stored configuration, as `as_stored` made it, is another one than this; None if
+    none is. A setting that was not stored had its neutral value; where that is not known, nothing is said of it.
+
+    A name alone does not tell: the default of a user's class may have changed since."""
+    asked, known = dict(_determining(as_stored(config))), dict(_determining(stored))
+    neutral_values = {
+        **{f"{group}.{key}": value for group in CLASSES for key, value in _frozen(getattr(config, group)).items()},
+        **{f"training.{key}": value for key, value in neutral.TRAINING.items()},
+    }
+    for key in sorted(set(asked) & (set(known) | set(neutral_values))):
+        before = known.get(key, neutral_values.get(key))
+        if before != asked[key]:
+            return f"{key}={before}, and {asked[key]} is asked for"
+    return None
+
+
+def _determining(stored: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the settings of a stored configuration that determine a run's result, by their full names, as JSON has
+    them."""
+    defaults = stored.get("defaults") or {}
+    groups = {group: {**(defaults.get(group) or {}), **stored[group]} for group in CLASSES}
+    for group, values in {**groups, "training": stored["training"]}.items():
+        for key, value in values.items():
+            yield f"{group}.{key}", json.loads(json.dumps(value, default=repr))
+    for key in ("seed", "dtype"):
+        yield key, stored[key]
+
+
+def _without(values: Mapping[str, Any], left_out: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in left_out or value != left_out[key]}
+
+
+def _not_neutral(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a class's options, set or not, that have no neutral value or another one."""
+    left_out = _frozen(options) or constructor_defaults(str(options["_target_"]))
+    return _without({**_defaults(options), **options}, left_out)
+
+
+def _frozen(options: Mapping[str, Any]) -> dict[str, Any]:
+    return neutral.CLASSES.get(str(options["_target_"]), {})
+
+
+def _defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a class decides of its options that are not set, as far as JSON can hold it."""
+    plain, decided = (bool, int, float, str, type(None)), constructor_defaults(str(options["_target_"]))
+    return {key: value for key, value in decided.items() if key not in options and isinstance(value, plain)}

@@ -1,0 +1,65 @@
+"""The values that a run's identity leaves out, so that an option added later does not rename the runs of before.
+
+Each is what a run did before the option existed, and stays as it is for ever, whatever the default becomes: a run with
+a changed default is another run. A new option is added here with the value that changes nothing. A user's own class
+has no entry; the defaults of its constructor are its neutral values, and what is stored tells if they have changed."""
+
+from typing import Any
+
+DTYPE = "float32"
+
+# Up to here a stream begins from a number, of which torch's generator for the CPU takes the lowest 32 bits. Below
+# 23,607 these are distinct for all seeds and streams; beyond, the stream of one seed can be another's. Later seeds fill
+# the generator's whole state instead. Earlier ones stay as they are, and with them the results stored under them.
+FIRST_FILLED_SEED = 20_000
+
+TRAINING: dict[str, Any] = {
+    "optimizer": "Adam",
+    "optimizer_options": None,
+    "learning_rate": 0.005,
+    "clip_norm": 1.0,
+    "batch_size": 64,
+    "max_steps": 2000,
+    "max_samples": None,
+    "max_flops": None,
+    "max_seconds": None,
+    "evaluate_every": 50,
+    "evaluation_size": 256,
+    "solved_evaluations": 3,
+}
+
+_CELL = {"backend": "auto", "bias": True, "initialization": "uniform"}
+_GATED = {**_CELL, "forget_bias": 1.0, "longest_memory": None}
+_ACCURACY = {"solved_accuracy": 0.99}
+_PARTS = dict.fromkeys(
+    ("input_gate", "forget_gate", "output_gate", "input_activation", "output_activation", "peepholes"), True
+)
+
+# By the `_target_` of cells and tasks.
+CLASSES: dict[str, dict[str, Any]] = {
+    "cells.RNN": {**_CELL, "nonlinearity": "tanh"},
+    "cells.LSTM": _GATED,
+    "cells.PeepholeLSTM": _GATED,
+    "cells.GRU": {**_GATED, "forget_bias": None},
+    "cells.AttentionLSTM": {**_GATED, "score": "general"},
+    "cells.AblatedLSTM": {**_GATED, **_PARTS, "coupled_gates": False},
+    "cells.GateRecurrentLSTM": _GATED,
+    "cells.TorchRecurrent": {},
+    "tasks.Adding": {"length": 100, "solved_mse": 0.01},
+    "tasks.AddingMissing": {
+        "length": 100,
+        "missing": 0.2,
+        "strategy": "zero",
+        "correlation": 0.0,
+        "solved_mse": 0.01,
+    },
+    "tasks.AssociativeRecall": {"pairs": 4, "keys": 8, "values": 8, "delay": 0, **_ACCURACY},
+    "tasks.CopyMemory": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
+    "tasks.Digits": {"permuted": False, "solved_accuracy": 0.9},
+    "tasks.NoisyRecall": {"length": 100, "cues": 3, "noise_variance": 0.2, "noisy_cues": False, **_ACCURACY},
+    "tasks.Parity": {"length": 20, **_ACCURACY},
+    "tasks.PreciseTiming": {"delay": 49, "intervals": 2, "onset": 10, **_ACCURACY},
+    "tasks.RandomTargets": {"sequences": 10, "length": 10, "data_seed": 0, "solved_mse": 0.01},
+    "tasks.SelectiveCopy": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
+    "tasks.TemporalOrder": {"length": 100, "symbols": 2, **_ACCURACY},
+}

@@ -1,0 +1,245 @@
+"""The training loop: a model, a task and a stream of fresh batches in, evaluations and an outcome out."""
+
+import math
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from bench.spec.config import Training, make_optimizer
+from bench.train.model import Model
+from bench.train.streams import Streams
+from tasks import Batch, Task
+
+NO_STEPS = (math.nan, math.nan)  # means over no training steps at all
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known after a number of steps.
+
+    Attributes:
+        step: optimiser steps taken.
+        samples: training sequences seen.
+        seconds: training time so far, without evaluations.
+        train_loss: mean loss of the batches since the last evaluation, NaN at step 0.
+        grad_norm: mean norm of the whole gradient before clipping over the same batches.
+        loss: on the held-out sequences.
+        score: on the held-out sequences, by name.
+        solved: what the task says of that score.
+    """
+
+    step: int
+    samples: int
+    seconds: float
+    train_loss: float
+    grad_norm: float
+    loss: float
+    score: dict[str, float]
+    solved: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How training ended.
+
+    Attributes:
+        status: "solved", "unsolved", "diverged", or "interrupted" if it was asked to stop before its end.
+        steps, seconds: spent, without evaluations.
+        final: the last evaluation.
+        solved_at: the first evaluation of the unbroken row of solved ones that ended the run, if any.
+        error: why it diverged, if it did.
+    """
+
+    status: str
+    steps: int
+    seconds: float
+    final: Evaluation
+    solved_at: Evaluation | None = None
+    error: str | None = None
+
+
+class _Clock:
+    """Seconds spent training, evaluations left out. On a GPU no synchronisation is needed: wherever the
+    clock is read, the loop has just read a loss back from the device."""
+
+    def __init__(self) -> None:
+        self.set(0.0)
+
+    def set(self, seconds: float) -> None:
+        self._start = perf_counter() - seconds
+
+    def read(self) -> float:
+        return perf_counter() - self._start
+
+    def leave_out(self, seconds: float) -> None:
+        self._start += seconds
+
+
+class Trainer:
+    """A model in training, and all that its further course depends on."""
+
+    def __init__(self, model: Model, task: Task, training: Training, streams: Streams, dtype: torch.dtype) -> None:
+        """Take a model on the device of the streams, in `dtype`, and draw the held-out sequences."""
+        self.model, self.task, self.training, self.streams, self.dtype = model, task, training, streams, dtype
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimizer = make_optimizer(training, self.parameters)
+        self.held_out = task.held_out(training.evaluation_size, streams.evaluation).to(dtype)
+        self.clock = _Clock()
+        self.step = 0
+        self.recent: list[tuple[float, float]] = []  # loss and gradient norm of each step since the last evaluation
+        self.latest: Evaluation | None = None
+        self.solved_row: list[Evaluation] = []  # the solved evaluations running up to the latest
+
+    def take_step(self) -> str | None:
+        """Train on a fresh batch. Returns what is wrong if the numbers are no longer finite; no step is taken then."""
+        self.step += 1
+        batch = self.task.sample(self.training.batch_size, self.streams.training).to(self.dtype)
+        loss, norm = _take_gradient(
+            self.model, self.task, batch, self.optimizer, self.parameters, self.training.clip_norm
+        )
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return f"loss {loss} and gradient norm {norm} at step {self.step}"
+        self.optimizer.step()
+        self.recent.append((loss, norm))
+        return None
+
+    def evaluate(self) -> Evaluation:
+        """Evaluate on the held-out sequences."""
+        seconds = self.clock.read()
+        loss, score = evaluate(self.model, self.task, self.held_out)
+        columns = zip(*self.recent, strict=True)
+        train_loss, grad_norm = (statistics.fmean(column) for column in columns) if self.recent else NO_STEPS
+        samples, solved = self.step * self.training.batch_size, self.task.solved(score)
+        evaluation = Evaluation(self.step, samples, seconds, train_loss, grad_norm, loss, score, solved)
+        self.recent.clear()
+        self.latest = evaluation
+        self.solved_row = [*self.solved_row, evaluation] if solved else []
+        return evaluation
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the further course depends on, as tensors and plain values."""
+        assert self.latest is not None
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "random": self.streams.state_dict(),
+            "step": self.step,
+            "seconds": self.clock.read(),
+            "recent": [list(pair) for pair in self.recent],
+            "latest": asdict(self.latest),
+            "solved_row": [asdict(evaluation) for evaluation in self.solved_row],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was taken.
+
+        Raises:
+            KeyError, RuntimeError, TypeError, ValueError: it is the state of something else.
+        """
+        self.latest = Evaluation(**state["latest"])
+        self.solved_row = [Evaluation(**evaluation) for evaluation in state["solved_row"]]
+        self.recent = [(loss, norm) for loss, norm in state["recent"]]
+        self.step = int(state["step"])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.streams.load_state_dict(state["random"])
+        self.clock.set(float(state["seconds"]))
+
+
+def train(
+    trainer: Trainer,
+    on_evaluation: Callable[[Evaluation], None],
+    after_step: Callable[[Trainer], bool] = lambda _: True,
+) -> Outcome:
+    """Train until the task is solved, a budget is spent or the numbers are no longer finite.
+
+    Args:
+        trainer: at its start, or wherever it was left.
+        on_evaluation: called with every evaluation, the first before any step.
+        after_step: called after every step and what follows from it; it may keep the trainer's state, and
+            returns whether to go on. What it takes is no training time.
+
+    Returns:
+        The outcome. "Solved" means that `training.solved_evaluations` evaluations running were.
+    """
+    training, clock = trainer.training, trainer.clock
+    last_step = budgeted_steps(training)
+
+    def outside(call: Callable[[], Any]) -> Any:
+        seconds = clock.read()
+        result = call()
+        clock.leave_out(clock.read() - seconds)
+        return result
+
+    def outcome(status: str, error: str | None = None) -> Outcome:
+        assert trainer.latest is not None
+        solved_at = trainer.solved_row[0] if status == "solved" else None
+        return Outcome(status, trainer.step, clock.read(), trainer.latest, solved_at, error)
+
+    def look() -> Evaluation:
+        evaluation = trainer.evaluate()
+        on_evaluation(evaluation)
+        return evaluation
+
+    def lost(evaluation: Evaluation) -> Outcome | None:
+        """Return the end of a run whose held-out loss is no number any more."""
+        if math.isfinite(evaluation.loss):
+            return None
+        return outcome("diverged", f"held-out loss {evaluation.loss} at step {trainer.step}")
+
+    start = outside(look) if trainer.latest is None else trainer.latest
+    if end := lost(start):
+        return end
+    while trainer.step < last_step:
+        if wrong := trainer.take_step():
+            return outcome("diverged", wrong)
+        spent = training.max_seconds is not None and clock.read() > training.max_seconds
+        if trainer.step % training.evaluate_every == 0 or trainer.step == last_step or spent:
+            evaluation = outside(look)
+            if end := lost(evaluation):
+                return end
+            if len(trainer.solved_row) == training.solved_evaluations:
+                return outcome("solved")
+            if spent:
+                break
+        if not outside(lambda: after_step(trainer)):
+            return outcome("interrupted")
+    return outcome("unsolved")
+
+
+def budgeted_steps(training: Training) -> int:
+    """Return the step at which the budget of steps or of samples is spent."""
+    if training.max_samples is None:
+        return training.max_steps
+    return min(training.max_steps, max(1, training.max_samples // training.batch_size))
+
+
+def _take_gradient(
+    model: Model,
+    task: Task,
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    clip_norm: float | None,
+) -> tuple[float, float]:
+    """Leave the clipped gradient of a batch's loss in the parameters; return loss and norm before clipping."""
+    optimizer.zero_grad()
+    loss = task.loss(model(batch.inputs), batch)
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
+    return loss.item(), norm.item()
+
+
+@torch.no_grad()
+def evaluate(model: Model, task: Task, batch: Batch) -> tuple[float, dict[str, float]]:
+    """Return a model's loss and scores on a batch."""
+    model.eval()
+    outputs = model(batch.inputs)
+    loss = task.loss(outputs, batch).item()
+    score = {name: value.item() for name, value in task.score(outputs, batch).items()}
+    model.train()
+    return loss, score
