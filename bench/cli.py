@@ -207,7 +207,7 @@ def _job(composed: DictConfig) -> dict[str, Any]:
     """One job, wherever a launcher runs it. It returns how the run ended, whatever goes wrong."""
     from omegaconf import OmegaConf
 
-    from bench.execute.worker import execute
+    from bench.execute.apart import execute
 
     container = OmegaConf.to_container(composed, resolve=True)
     return execute(container)  # type: ignore[arg-type]

@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 
+from bench.execute.apart import execute
 from bench.execute.plan import make_plan
-from bench.execute.worker import execute
 from bench.record.errors import ConfigError
 from bench.record.store import RunFolder
 from bench.spec.command import Command

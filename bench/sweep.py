@@ -13,13 +13,13 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from bench.execute.apart import close_worker
 from bench.execute.estimate import estimate
 from bench.execute.launchers import prepare_launcher
 from bench.execute.leases import Claim, claimed
 from bench.execute.plan import Plan, make_plan
 from bench.execute.progress import SweepProgress, console, describe, planning
 from bench.execute.study import time_cells
-from bench.execute.worker import close_worker
 from bench.record.asked import record_asked
 from bench.record.errors import ConfigError, printable
 from bench.record.fence import ClaimLost

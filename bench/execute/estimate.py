@@ -9,9 +9,9 @@ from typing import Any
 from tabulate import tabulate
 
 from bench.cost.timing import Case, case_key, seconds_of
+from bench.execute.apart import apart
 from bench.execute.plan import Plan
 from bench.execute.progress import counting, duration
-from bench.execute.worker import apart
 from bench.record.errors import one_line
 from bench.spec.config import Config
 from bench.train.loop import budgeted_steps

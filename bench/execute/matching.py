@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.cost.flops import count_flops, extrapolate
-from bench.execute.worker import WorkerDied, apart
+from bench.execute.apart import WorkerDied, apart
 from bench.record.errors import ConfigError
 from bench.record.fairness import NO_LIMIT, TOLERANCE
 from bench.spec.config import Config

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from bench.cost.timing import case_key
+from bench.execute.apart import WorkerDied, apart
 from bench.execute.matching import check_matches, matched
 from bench.execute.tuning import plan_round
-from bench.execute.worker import WorkerDied, apart
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
 from bench.record.store import RunFolder

@@ -84,12 +84,12 @@ def in_a_fork(
 
 def _main(module: str, arguments: list[str]) -> int:
     """Run a module as `python -m` does, and its runs in this same process."""
-    from bench.execute import worker
+    from bench.execute import apart, worker
 
     def execute(composed: dict[str, Any]) -> dict[str, Any]:
         return worker._answer({"composed": composed}, worker.threading.Event())
 
-    worker.execute = execute  # type: ignore[assignment]
+    apart.execute = execute  # type: ignore[assignment]
     sys.argv = [module, *arguments]
     sys.modules.pop(f"{module}.__main__", None)
     try:
