@@ -57,8 +57,11 @@ def _replaced(stream: Any, number: int) -> Any:
             getattr(stream.buffer, "raw", stream.buffer), _Output
         ):
             return stream  # a notebook's, or replaced before
+        try:
+            number = stream.fileno()
+        except io.UnsupportedOperation:
+            return stream  # it writes into memory
         stream.flush()
-        number = stream.fileno()
     unbuffered = getattr(stream, "write_through", False)
     output = _Output(number, stream)
     return io.TextIOWrapper(

@@ -49,7 +49,7 @@ def protocol(content: Content) -> str:
     rows = []
     for task, part in runs.groupby("task") if len(runs) else ():
         settings = {
-            column: _values(part[column]) for column in part.columns if column.startswith(("task.", "training."))
+            column: _values(part[column]) for column in part.columns if _is_setting(column, "task.", "training.")
         }
         known = {column: value for column, value in settings.items() if value}
         rows += [
@@ -57,9 +57,14 @@ def protocol(content: Content) -> str:
             {"": f"{task}: training", "settings": _join(known, "training.")},
         ]
     for cell, part in runs.groupby("cell") if len(runs) else ():
-        settings = {column: _values(part[column]) for column in part.columns if column.startswith("cell.")}
+        settings = {column: _values(part[column]) for column in part.columns if _is_setting(column, "cell.")}
         rows.append({"": f"{cell}", "settings": _join({k: v for k, v in settings.items() if v}, "cell.")})
     return f"## What was run\n\n{text.table(rows)}" if rows else ""
+
+
+def _is_setting(column: str, *groups: str) -> bool:
+    """Tell whether a column is a setting of one of the groups; a class is told where it tells contenders apart."""
+    return column.startswith(groups) and not column.endswith("._target_")
 
 
 def _values(column: pd.Series) -> str:

@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from bench.record.errors import ConfigError
 from bench.record.frames import write_frames
 from reports.load import LoadError, load
 from reports.report import write_report
@@ -199,7 +200,7 @@ def test_escaped_text_is_read_as_it_was(text: str):
 def test_a_report_is_not_written_where_a_link_leads(tmp_path: Path, sweep: Path):
     (tmp_path / "mine").mkdir()
     (sweep / "report").symlink_to(tmp_path / "mine")
-    with pytest.raises(LoadError, match="is a link"):
+    with pytest.raises(ConfigError, match="is a link"):
         write_report([sweep])
     assert not list((tmp_path / "mine").iterdir())
     assert write_report([sweep], tmp_path / "mine").path.exists()
