@@ -7,18 +7,20 @@ import torch
 from torch import Tensor
 
 from cells.arguments import check_flags
-from cells.lstm import LSTM, LSTMParts, LSTMState
+from cells.lstm import LSTM, LSTMState
+from cells.lstm_parts import LSTMParts
 from cells.peephole_lstm import PeepholeLSTM
 
 # The CPU's kernel for each single part whose absence has one; with several parts absent, the loop computes there.
+_WHOLE = LSTMParts()
 _KERNELS = {
-    frozenset(): "peephole_lstm",
-    frozenset({"input_gate"}): "lstm_without_input_gate",
-    frozenset({"forget_gate"}): "lstm_without_forget_gate",
-    frozenset({"output_gate"}): "lstm_without_output_gate",
-    frozenset({"input_activation"}): "lstm_without_input_activation",
-    frozenset({"output_activation"}): "lstm_without_output_activation",
-    frozenset({"coupled_gates"}): "lstm_with_coupled_gates",
+    _WHOLE: "peephole_lstm",
+    _WHOLE._replace(input_gate=False): "lstm_without_input_gate",
+    _WHOLE._replace(forget_gate=False): "lstm_without_forget_gate",
+    _WHOLE._replace(output_gate=False): "lstm_without_output_gate",
+    _WHOLE._replace(input_activation=False): "lstm_without_input_activation",
+    _WHOLE._replace(output_activation=False): "lstm_without_output_activation",
+    _WHOLE._replace(forget_gate=False, coupled_gates=True): "lstm_with_coupled_gates",
 }
 
 
@@ -51,7 +53,7 @@ class AblatedLSTM(LSTM):
     """
 
     torch_class = None
-    native_kernel = "peephole_lstm"  # and its variants: see `native_name`
+    native_kernel: str | None = "peephole_lstm"  # an instance has the one for its parts, or None
     triton_kernel = "LSTMRecurrence"
 
     def __init__(
@@ -78,18 +80,8 @@ class AblatedLSTM(LSTM):
         present = {"i": input_gate, "f": forget_gate and not coupled_gates, "g": True, "o": output_gate}
         self.gate_names = [name for name, there in present.items() if there]
         self.gates = len(self.gate_names)
-        self.removed = frozenset(
-            name
-            for name, away in {
-                "input_gate": not input_gate,
-                "forget_gate": not forget_gate,
-                "output_gate": not output_gate,
-                "input_activation": not input_activation,
-                "output_activation": not output_activation,
-                "coupled_gates": coupled_gates,
-            }.items()
-            if away
-        )
+        parts = self.parts()._replace(peepholes=True)  # without peepholes, theirs are zero: see `native_vectors`
+        self.native_kernel = "lstm" if parts == _WHOLE and not peepholes else _KERNELS.get(parts)
         super().__init__(input_size, hidden_size, backend, **options)
 
     def build_parameters(self, parameter: Callable[..., Any]) -> None:
@@ -105,7 +97,9 @@ class AblatedLSTM(LSTM):
     def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         h, c = state
         before = dict(zip(self.gate_names, (gates_x + h @ self.weight_hh.T).chunk(self.gates, dim=-1), strict=True))
-        seen = dict(zip((name for name in self.gate_names if name != "g"), self._peepholes(), strict=False))
+        # A cell may have no gates at all, and so none that see its state.
+        peepholes = () if self.weight_peephole is None else self.weight_peephole.chunk(max(1, self.gates - 1))
+        seen = dict(zip((name for name in self.gate_names if name != "g"), peepholes, strict=False))
 
         def gate(name: str, c: Tensor) -> Tensor:
             if name not in before:
@@ -121,23 +115,11 @@ class AblatedLSTM(LSTM):
         self.observe(i=i, f=f, o=o)
         return h, (h, c)
 
-    def _peepholes(self) -> tuple[Tensor, ...]:
-        # A cell may have no gates at all, and so none that see its state.
-        if self.weight_peephole is None or self.gates == 1:
-            return ()
-        return self.weight_peephole.chunk(self.gates - 1)
-
-    def can_use(self, backend: str) -> bool:
-        return super().can_use(backend) and (backend != "native" or self.removed in _KERNELS)
-
-    def native_name(self) -> str:
-        return "lstm" if not (self.removed or self.peepholes) else _KERNELS[self.removed]
-
     def native_vectors(self) -> Tensor:
         biases = super().native_vectors()
         if self.weight_peephole is not None:
             return torch.cat([biases, self.weight_peephole])
-        unseen = 0 if not self.removed else (self.gates - 1) * self.hidden_size
+        unseen = 0 if self.native_kernel == "lstm" else (self.gates - 1) * self.hidden_size
         return torch.cat([biases, biases.new_zeros(unseen)])
 
     def parts(self) -> LSTMParts:

@@ -109,8 +109,7 @@ class AttentionLSTM(LSTM):
         steps, known = len(hidden), len(memory)
         mask = None
         if known > steps:  # is_causal would align the first query with the first key, not the last
-            mask = torch.ones(steps, known, dtype=torch.bool, device=hidden.device)
-            mask = mask.tril(diagonal=known - steps)
+            mask = torch.ones(steps, known, dtype=torch.bool, device=hidden.device).tril(known - steps)
         # Luong's scores are not divided by √H, hence scale=1.
         context = F.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask, is_causal=mask is None, scale=1.0)
         return context.squeeze(1).transpose(0, 1)

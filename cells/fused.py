@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from cells.lstm import LSTMParts
+from cells.lstm_parts import LSTMParts
 
 
 class _Tiles(NamedTuple):

@@ -1,36 +1,15 @@
 """Long short-term memory."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from cells.cell import Cell
 from cells.gated import GatedCell
+from cells.lstm_parts import LSTMParts
 
 LSTMState = tuple[Tensor, Tensor]
-
-
-class LSTMParts(NamedTuple):
-    """What there is of an LSTM, for the kernel that computes all its forms (see `cells.ablated_lstm`): gates with
-    weights of their own, and the rest."""
-
-    input_gate: bool = True
-    forget_gate: bool = True
-    output_gate: bool = True
-    coupled_gates: bool = False
-    input_activation: bool = True
-    output_activation: bool = True
-    peepholes: bool = True
-
-    @property
-    def gates(self) -> int:
-        return 1 + self.input_gate + self.forget_gate + self.output_gate
-
-    @property
-    def bits(self) -> int:
-        return sum(1 << bit for bit, there in enumerate(self) if there)
 
 
 class LSTM(GatedCell):
@@ -54,7 +33,7 @@ class LSTM(GatedCell):
     gates = 4
     has_cell_state = True
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
-    native_kernel = "lstm"
+    native_kernel: str | None = "lstm"
     triton_kernel = "LSTMRecurrence"
 
     def __init__(
@@ -92,9 +71,9 @@ class LSTM(GatedCell):
         return LSTMParts(peepholes=False)
 
     def forward_triton(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        from cells.fused import LSTMRecurrence
+        from cells.fused import LSTMRecurrence  # which imports Triton
 
         peephole = getattr(self, "weight_peephole", None)
-        parameters = (self.weight_ih, self.weight_hh, Cell.native_vectors(self), peephole)
+        parameters = (self.weight_ih, self.weight_hh, LSTM.native_vectors(self), peephole)
         outputs, h, c = LSTMRecurrence.apply(inputs, *parameters, *state, self.parts())  # type: ignore[no-untyped-call]
         return outputs, (h, c)

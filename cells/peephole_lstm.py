@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from cells.lstm import LSTM, LSTMParts, LSTMState
+from cells.lstm import LSTM, LSTMState
+from cells.lstm_parts import LSTMParts
 
 
 class PeepholeLSTM(LSTM):

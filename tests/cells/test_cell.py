@@ -1,10 +1,14 @@
 """What all cells have in common: parameters, initialisation, refusals."""
 
 import math
+import runpy
+import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
+import cells
 from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent
 from cells.ablated_lstm import GateState
 from cells.attention_lstm import AttentionState
@@ -158,3 +162,12 @@ def test_the_peephole_lstm_has_no_torch_backend():
 def test_the_rnn_takes_two_nonlinearities():
     with pytest.raises(ValueError, match="nonlinearity"):
         RNN(1, 1, nonlinearity="sigmoid")
+
+
+@pytest.mark.parametrize("path", sorted(Path(cells.__file__).parent.glob("*.py")), ids=lambda path: path.stem)
+def test_an_import_leaves_filters_of_warnings_alone(path):
+    if path.stem == "fused":
+        pytest.importorskip("triton")
+    before = list(warnings.filters)
+    runpy.run_path(str(path))
+    assert warnings.filters == before

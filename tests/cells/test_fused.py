@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cells import LSTM, AblatedLSTM, PeepholeLSTM
-from cells.lstm import LSTMParts
+from cells.lstm_parts import LSTMParts
 from tests.cells.conftest import random_state
 from tests.cells.test_ablations import PARTS, SINGLE
 from tests.cells.test_backends import assert_equals_step
