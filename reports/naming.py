@@ -82,20 +82,28 @@ def _short(value: str) -> str:
 def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
     """Return a name for each run: `name`, and what its columns hold; words speak for themselves, and what is not
     set is not spoken of."""
-
-    def said(column: str, item: Any) -> str | None:
-        if item is None or pd.isna(item):
-            return None
-        key = column.rpartition(".")[2]
-        with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
-            item = float(item) if isinstance(item, str) else item
-        number = f"{item:g}" if isinstance(item, float) else _short(str(item))
-        return number if isinstance(item, str) and column != "sweep" else f"{key} {number}"
-
+    said = {column: _said(column, runs[column]) for column in columns}
     return [
-        ", ".join([name, *filter(None, (said(column, row[column]) for column in columns))])
+        ", ".join([name, *(said[column][row[column]] for column in columns if row[column] in said[column])])
         for _, row in runs.iterrows()
     ]
+
+
+def _said(column: str, values: "pd.Series[Any]") -> dict[Any, str]:
+    """Return how names have each value of a column: in a few digits, or in all of them where those are not enough."""
+    key = column.rpartition(".")[2]
+
+    def short(item: Any) -> str:
+        number = item
+        with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
+            number = float(item) if isinstance(item, str) else item
+        return f"{number:g}" if isinstance(number, float) else _short(str(item))
+
+    items = [item for item in values.unique() if not pd.isna(item)]
+    texts = [short(item) for item in items]
+    texts = [text if texts.count(text) == 1 else _short(str(item)) for item, text in zip(items, texts, strict=True)]
+    words = [isinstance(item, str) and column != "sweep" for item in items]
+    return {i: text if word else f"{key} {text}" for i, text, word in zip(items, texts, words, strict=True)}
 
 
 def _apart(results: pd.DataFrame) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from bench.session import is_command, is_stopping, mark_dead
 from bench.startup import module_path
 
 WORKER = "bench.execute.worker"  # the module that a worker runs
+ASKED_TO_END = 75  # the exit code of a worker that somebody asked to end; a run may end its process with 0
 ATTEMPTS = 2  # at a run whose process dies
 POLL_SECONDS = 1.0
 
@@ -50,7 +51,7 @@ def execute(composed: dict[str, Any]) -> dict[str, Any]:
             return _current_worker().ask(request)
         except WorkerDied as death:
             _forget_worker()
-            if death.code == 0:  # somebody asked it to end
+            if death.code == ASKED_TO_END:
                 return {"status": "interrupted"}
             request = {"composed": composed, "died": str(death)}
     try:

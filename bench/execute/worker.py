@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from typing import Any
 
+from bench.execute.apart import ASKED_TO_END
 from bench.session import give_up, happened, is_stopping, note, working
 from bench.startup import prepare_streams
 
@@ -98,7 +99,7 @@ def main() -> None:
     if wandb := sys.modules.get("wandb"):
         wandb.teardown()
     sys.stdout.flush()
-    os._exit(0)  # all is stored; Python would take a second to take torch apart, for which the command waits
+    os._exit(ASKED_TO_END)  # all is stored; Python would take a second to take torch apart, for which the command waits
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ gave them believes that they do. A sweep's file may have what only some of its p
 of its runs do: reports tell how to run one of them again by the whole command and a narrower choice."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -56,8 +57,16 @@ def check_that_all_matter(given: Sequence[Override], configs: Collection[Config]
         configs: of all runs.
         is_sweep: whether the command is a sweep.
     """
+    rates: dict[object, set[float]] = defaultdict(set)
+    for config in configs:
+        rates[config.cell["name"], config.task["name"]].add(config.training.learning_rate)
+    selects = any(config.tuning.search for config in configs) or any(len(each) > 1 for each in rates.values())
     for override in given:
         key = override.key_or_group
+        if key == "tuning.selection_seeds" and not selects:
+            raise ConfigError(
+                f"{_text(override)}: nothing is selected; sweep training.learning_rate or set tuning.search"
+            )
         value = None if override.is_delete() or override.is_sweep_override() else override.value()
         if not is_sweep and re.fullmatch(OF_SWEEPS, key) and (key not in AS_THEY_ARE or value != AS_THEY_ARE[key]):
             raise ConfigError(f"{_text(override)}: only sweeps have that; name one with +sweep=…, or add -m")

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench import frames
 from bench.cli import _fail as end_command
+from bench.record import frames
 from bench.record.files import Damaged
 from bench.record.frames import CURVE_TYPES, read_parquet, with_types, write_parquet
 from bench.train.process import limited_memory

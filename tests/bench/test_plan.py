@@ -214,6 +214,7 @@ def test_initialisations_are_those_of_their_files(compose):
         (("+sweep=timing", "part=length", "training.max_steps=9"), "nothing is trained"),
         (("+sweep=quick", "tuning.trials=3"), "tuning.trials=3: makes no difference; only a search within ranges"),
         (("+sweep=quick", "tuning=learning_rate", "tuning.at_once=3"), "only a search within ranges"),
+        (("+sweep=quick", "tuning.selection_seeds=[0]"), "nothing is selected"),
         (("+sweep=quick", "diagnostics.every=100"), "add diagnostics=standard"),
         (("match=time", "training.max_seconds=1", "training.max_steps=9"), "the budget is training.max_seconds"),
     ],
@@ -230,6 +231,7 @@ def test_what_makes_no_difference_is_refused(compose, overrides, says):
         ("cell=lstm,gru", "cell.hidden_size=75", "match=hidden,parameters"),  # the same for the LSTM alone
         ("task=adding", "horizon=5,6", "task.length=${horizon}"),
         ("+sweep=quick", "seed=0", "diagnostics=standard", "diagnostics.every=100"),
+        ("seed=0,1", "training.learning_rate=0.1,0.2", "tuning.selection_seeds=[1]"),
         ("seed=0,1", "cell=rnn,gru", "threads=1,2", "training.learning_rate=0.1,0.2", "cell=rnn", "threads=1"),
     ],
 )

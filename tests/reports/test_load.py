@@ -78,9 +78,9 @@ def test_no_seed_counts_twice_whatever_differs(data: st.DataObject):
     """Runs that differ in any of what a table tells of them: afterwards a contender has a seed once."""
     choices = {
         "sweep": ["a", "b"], "cell": ["lstm", "gru"], "task": ["adding", "copy"], "seed": [0, 1],
-        "device": ["cpu", "cuda:0"], "cell.hidden_size": [8, 16], "cell._target_": ["cells.LSTM", "mine.LSTM"],
-        "task.length": [5, 9],
-        "task.strategy": ["mask", "zero"], "training.learning_rate": [0.1, 0.2], "training.max_steps": [10, 20],
+        "device": ["cpu", "cuda:0"], "cell.hidden_size": [8, 16], "cell.note": ["1000", "1e3", None],
+        "cell._target_": ["cells.LSTM", "mine.LSTM"], "task.length": [5, 9], "task.strategy": ["mask", "zero"],
+        "training.learning_rate": [0.1, 0.2, 0.20000001], "training.max_steps": [10, 20],
         "training.max_flops": [None, 1e6], "flops_step": [1e3], "tuned": ["", "training.learning_rate"],
         "selection": [False, True], "status": ["solved", "failed"], "threads": [1, 2], "final_loss": [0.1, 0.2],
     }  # fmt: skip
@@ -97,6 +97,16 @@ def test_no_seed_counts_twice_whatever_differs(data: st.DataObject):
     # Of what training depends on, nothing is lost.
     trained = [c for c in frame if c.startswith(("cell", "task", "training", "seed", "sweep", "device"))]
     assert len(kept) >= len(frame.drop_duplicates(trained))
+
+
+def test_values_that_few_digits_do_not_tell_apart_are_contenders_of_their_own(tmp_path: Path):
+    sweep = tmp_path / "demo"
+    for seed, (rate, note) in product(range(2), ((0.001, "1000"), (0.0010000001, "1e3"))):
+        write_run(sweep, "lstm", "adding", seed, 700, training={"learning_rate": rate}, cell_options={"note": note})
+    stored = load(sweep)
+    assert (len(stored.results), stored.repeats) == (4, 0)
+    assert set(stored.results["problem"]) == {"adding, learning_rate 0.001", "adding, learning_rate 0.0010000001"}
+    assert set(stored.results["contender"]) == {"lstm, 1000", "lstm, 1e3"}
 
 
 def rates(sweep: Path) -> None:
