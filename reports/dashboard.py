@@ -232,7 +232,7 @@ def _figures(content: Content) -> list[str]:
 
 
 def _settings_of(results: pd.DataFrame) -> list[str]:
-    return [name for name in results if name.startswith(OF_SETTINGS) and not name.endswith("._target_")]
+    return [name for name in results if name.startswith(OF_SETTINGS) and "._" not in name]
 
 
 def _varying(results: pd.DataFrame) -> list[str]:

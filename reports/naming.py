@@ -34,10 +34,10 @@ def natural(name: str) -> list[object]:
 
 
 def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:
-    """Return the columns with one of the prefixes (or equal to one) that take more than one value; a class that older
-    tables do not tell is none."""
+    """Return the columns with one of the prefixes (or equal to one) that take more than one value; a class or
+    version that older tables do not tell is none."""
     columns = [column for column in frame.columns if column.startswith(tuple(prefixes))]
-    return [column for column in columns if frame[column].nunique(dropna=column.endswith("._target_")) > 1]
+    return [column for column in columns if frame[column].nunique(dropna="._" in column) > 1]
 
 
 def problems_of(results: pd.DataFrame) -> "pd.Series[str]":
@@ -91,7 +91,7 @@ def _describe(runs: pd.DataFrame, name: str, columns: list[str]) -> list[str]:
 
 def _said(column: str, values: "pd.Series[Any]") -> dict[Any, str]:
     """Return how names have each value of a column: in a few digits, or in all of them where those are not enough."""
-    key = column.rpartition(".")[2]
+    key = column.rpartition(".")[2].strip("_")
 
     def short(item: Any) -> str:
         number = item
@@ -102,7 +102,7 @@ def _said(column: str, values: "pd.Series[Any]") -> dict[Any, str]:
     items = [item for item in values.unique() if not pd.isna(item)]
     texts = [short(item) for item in items]
     texts = [text if texts.count(text) == 1 else _short(str(item)) for item, text in zip(items, texts, strict=True)]
-    words = [isinstance(item, str) and column != "sweep" for item in items]
+    words = [isinstance(item, str) and column != "sweep" and key != "version" for item in items]
     return {i: text if word else f"{key} {text}" for i, text, word in zip(items, texts, words, strict=True)}
 
 

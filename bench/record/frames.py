@@ -302,6 +302,7 @@ def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:
         "dtype": config["dtype"],
         "environment": json.dumps(result.get("environment") or {}),
         **{f"{group}._target_": config[group].get("_target_") for group in ("cell", "task")},
+        **{f"{group}._version": str((config.get("versions") or {}).get(group, 1)) for group in ("cell", "task")},
         **scores,
         **{
             f"at_{at['factor']}x.{name}": value

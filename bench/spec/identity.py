@@ -48,8 +48,13 @@ def run_id(config: Config) -> str:
 
 
 def as_stored(config: Config) -> dict[str, Any]:
-    """Return a configuration as results keep it: with `defaults`, what nobody set and a class decided."""
-    return {**asdict(config), "defaults": {group: _defaults(getattr(config, group)) for group in CLASSES}}
+    """Return a configuration as results keep it: with `versions` of cell and task, and with `defaults`, what nobody set
+    and a class decided."""
+    return {
+        **asdict(config),
+        "versions": {group: version_of(getattr(config, group)) for group in CLASSES},
+        "defaults": {group: _defaults(getattr(config, group)) for group in CLASSES},
+    }
 
 
 def difference(config: Config, stored: Mapping[str, Any]) -> str | None:

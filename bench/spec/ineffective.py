@@ -34,6 +34,12 @@ RULES = (
         lambda config: bool(config.diagnostics.kinds),
         "nothing is looked at inside; add diagnostics=standard",
     ),
+    _Rule(r"timing\.(?!enabled$).+", lambda config: config.timing.enabled, "no times are measured (timing.enabled)"),
+    _Rule(
+        r"tracking\.(project|entity|tags)",
+        lambda config: config.tracking.mode != "disabled",
+        "nothing is tracked (tracking.mode)",
+    ),
     _Rule(
         r"training\.max_steps",
         lambda config: config.match != "time",

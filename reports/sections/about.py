@@ -63,8 +63,8 @@ def protocol(content: Content) -> str:
 
 
 def _is_setting(column: str, *groups: str) -> bool:
-    """Tell whether a column is a setting of one of the groups; a class is told where it tells contenders apart."""
-    return column.startswith(groups) and not column.endswith("._target_")
+    """Tell whether a column is a setting of one of the groups; classes and versions are told in names, if they vary."""
+    return column.startswith(groups) and "._" not in column
 
 
 def _values(column: pd.Series) -> str:

@@ -215,6 +215,8 @@ def test_initialisations_are_those_of_their_files(compose):
         (("+sweep=quick", "tuning.trials=3"), "tuning.trials=3: makes no difference; only a search within ranges"),
         (("+sweep=quick", "tuning=learning_rate", "tuning.at_once=3"), "only a search within ranges"),
         (("+sweep=quick", "tuning.selection_seeds=[0]"), "nothing is selected"),
+        (("+sweep=quick", "timing=none", "timing.rounds=3"), "no times are measured"),
+        (("+sweep=quick", "tracking=none", "tracking.project=mine"), "nothing is tracked"),
         (("+sweep=quick", "diagnostics.every=100"), "add diagnostics=standard"),
         (("match=time", "training.max_seconds=1", "training.max_steps=9"), "the budget is training.max_seconds"),
     ],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -107,6 +108,21 @@ def test_values_that_few_digits_do_not_tell_apart_are_contenders_of_their_own(tm
     assert (len(stored.results), stored.repeats) == (4, 0)
     assert set(stored.results["problem"]) == {"adding, learning_rate 0.001", "adding, learning_rate 0.0010000001"}
     assert set(stored.results["contender"]) == {"lstm, 1000", "lstm, 1e3"}
+
+
+def test_versions_of_a_task_are_problems_of_their_own(tmp_path: Path):
+    """Runs of before a task's data changed are not counted with those after it."""
+    sweep = tmp_path / "demo"
+    for seed, version in product(range(2), (None, 2)):
+        versions = {"versions": {"cell": 1, "task": version}} if version else {}
+        write_run(sweep, "lstm", "adding", seed, 700, hidden_size=64 if version is None else 65)
+        path = next((sweep / "runs").glob(f"*-s{seed}-{64 if version is None else 65}-*/config.yaml"))
+        config = yaml.safe_load(path.read_text()) | versions
+        config["cell"]["hidden_size"] = 64
+        path.write_text(yaml.safe_dump(config))
+    stored = load(sweep)
+    assert set(stored.results["problem"]) == {"adding, version 1", "adding, version 2"}
+    assert stored.repeats == 0
 
 
 def rates(sweep: Path) -> None:
