@@ -1,1 +1,1 @@
-"""What cells cost: times, FLOPs, and sizes at which they cost the same."""
+"""What cells cost: times and FLOPs, measured side by side."""
