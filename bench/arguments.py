@@ -1,4 +1,4 @@
-"""The arguments of a command: which are refused, and what Hydra gets in place of those that it would misread."""
+"""Checks the arguments of a command, and rewrites those that Hydra would misread."""
 
 import re
 from argparse import ArgumentError, Namespace

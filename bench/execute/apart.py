@@ -1,7 +1,5 @@
-"""Running things in a process apart from the one that asks for them, so that whatever a run or a user's class does to
-its process, be it a crash or all memory, ends that process only. The process itself is in bench.execute.worker.
-
-Launchers import this, so nothing heavy is imported here."""
+"""Runs things in a separate process: a crash, a kill or a lack of memory in a run or a user's class ends that process
+only. `bench.execute.worker` is the process itself. Launchers import this module, so it imports nothing heavy."""
 
 import atexit
 import functools

@@ -46,16 +46,11 @@ def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[st
     Raises:
         OSError: the results folder cannot be written.
     """
-    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
-    claim = Claim(sweep, identifier)
-    if not claim.acquire():
-        return {"run_id": identifier, "status": CLAIMED}
-    try:
+
+    def work(sweep: Path, identifier: str, claim: Claim) -> dict[str, Any]:
         return _Run(config, sweep, identifier, claim, stopping).result()
-    except ClaimLost:
-        return {"run_id": identifier, "status": CLAIMED}
-    finally:
-        claim.release()
+
+    return _while_claimed(config, work)
 
 
 def store_failure(config: Config, reason: str) -> dict[str, Any]:
@@ -64,11 +59,8 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
     Raises:
         OSError: the results folder cannot be written.
     """
-    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
-    claim = Claim(sweep, identifier)
-    if not claim.acquire():
-        return {"run_id": identifier, "status": CLAIMED}
-    try:
+
+    def work(sweep: Path, identifier: str, _: Claim) -> dict[str, Any]:
         allocator = configure_process(config.threads, config.allocator)
         result = {"run_id": identifier, "status": "failed", "solved": False, "error": reason, "traceback": None}
         result |= {"threads": config.threads, "allocator": allocator, "environment": environment(config.device)}
@@ -79,6 +71,18 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
             folder.begin(as_stored(config))
             folder.finish(as_stored(config), result)
         return result
+
+    return _while_claimed(config, work)
+
+
+def _while_claimed(config: Config, work: Callable[[Path, str, Claim], dict[str, Any]]) -> dict[str, Any]:
+    """Do something with a run, given its sweep's folder, its id and the claim, unless another process is at it."""
+    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
+    claim = Claim(sweep, identifier)
+    if not claim.acquire():
+        return {"run_id": identifier, "status": CLAIMED}
+    try:
+        return work(sweep, identifier, claim)
     except ClaimLost:
         return {"run_id": identifier, "status": CLAIMED}
     finally:

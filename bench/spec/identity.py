@@ -26,8 +26,7 @@ def identity(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "device": config.device_type,
     }
-    versions = {group: version_of(getattr(config, group)) for group in CLASSES}
-    if later := {group: version for group, version in versions.items() if version != 1}:
+    if later := {group: version for group, version in _versions(config).items() if version != 1}:
         parts["versions"] = later
     if config.seed >= neutral.FIRST_FILLED_SEED:  # streams of before began from 32 bits there too
         parts["streams"] = 2
@@ -52,7 +51,7 @@ def as_stored(config: Config) -> dict[str, Any]:
     and a class decided."""
     return {
         **asdict(config),
-        "versions": {group: version_of(getattr(config, group)) for group in CLASSES},
+        "versions": _versions(config),
         "defaults": {group: _defaults(getattr(config, group)) for group in CLASSES},
     }
 
@@ -88,6 +87,10 @@ def _determining(stored: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _without(values: Mapping[str, Any], left_out: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key not in left_out or value != left_out[key]}
+
+
+def _versions(config: Config) -> dict[str, int | str]:
+    return {group: version_of(getattr(config, group)) for group in CLASSES}
 
 
 def _not_neutral(options: Mapping[str, Any]) -> dict[str, Any]:
