@@ -5,7 +5,10 @@ what they are grouped by, from the stored sweep. Intervals and tests are the mar
 thing, and its panels say what they are."""
 
 import contextlib
+import http.client
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -312,6 +315,7 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
     """
     import wandb
 
+    _reach(wandb.setup().settings.base_url)
     try:
         api = wandb.Api(timeout=20)
         entity = entity or str(api.default_entity)
@@ -340,6 +344,22 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
         raise ConfigError(f"W&B does not take the dashboard ({one_line(error)}){hint}") from error
     write_text_atomic(folder / SAVED, json.dumps(addresses, indent=2) + "\n")
     return list(addresses.values())
+
+
+def _reach(server: str) -> None:
+    """Ask whether a server answers, with anything.
+
+    W&B's own process tries again by itself and can keep a command from ending for minutes, so it isn't started in vain.
+
+    Raises:
+        ConfigError: it does not answer.
+    """
+    try:
+        urllib.request.urlopen(server, timeout=20).close()
+    except urllib.error.HTTPError as answer:
+        answer.close()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ConfigError(f"W&B cannot be reached at {server} ({one_line(error)})") from error
 
 
 def _saved(folder: Path) -> dict[str, str]:

@@ -1,9 +1,12 @@
 """The dashboard in W&B: what its panels ask for is what runs log, and its filters find the runs that they are to."""
 
+import http.server
 import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -194,6 +197,7 @@ def test_what_was_made_before_is_changed(tmp_path: Path, monkeypatch: pytest.Mon
 
         return found
 
+    monkeypatch.setattr(dashboard, "_reach", lambda server: None)
     monkeypatch.setattr(wandb, "Api", lambda **_: SimpleNamespace(default_entity="me"))
     monkeypatch.setattr(ws.Workspace, "save", saved("workspace", "name"))
     monkeypatch.setattr(wr.Report, "save", saved("report", "title"))
@@ -215,26 +219,40 @@ def test_times_alone_and_several_sweeps_are_no_dashboard(tmp_path: Path):
         dashboard.build(both, "", "p")
 
 
-@pytest.mark.parametrize(
-    ("words", "extra", "says"),
-    [
-        ([], {}, "error: no W&B key: `wandb login`"),
-        ([], {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}, "error: W&B cannot be reached"),
-        (["--dry-run", "--project", "other"], {}, ""),
-    ],
-)
-def test_the_command_says_what_is_missing(tmp_path: Path, words: list[str], extra: dict[str, str], says: str):
-    write_run(tmp_path / "mine", "lstm", "adding", 0, 500)
+@pytest.fixture
+def server() -> Iterator[str]:
+    """A server that answers, and knows nothing."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+def command(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "reports", "dashboard", str(tmp_path / "mine"), *words],
-        env=NO_KEY | {"HOME": str(tmp_path)} | extra, capture_output=True, text=True, check=False, timeout=300,
+        [sys.executable, "-m", "reports", "dashboard", str(folder / "mine"), *words],
+        env=NO_KEY | {"HOME": str(folder)} | environment, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
-    if says:
+    assert not (folder / "mine" / dashboard.SAVED).exists()
+    return done
+
+
+def test_the_command_says_what_is_missing(tmp_path: Path, server: str):
+    write_run(tmp_path / "mine", "lstm", "adding", 0, 500)
+    without_key = command(tmp_path, WANDB_BASE_URL=server)
+    without_server = command(tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40)
+    for done, says in (
+        (without_key, "no W&B key: `wandb login`"),
+        (without_server, "W&B cannot be reached at http://1"),
+    ):
         assert done.returncode == 2
-        assert done.stderr.startswith(says)
+        assert done.stderr.startswith(f"error: {says}")
         assert done.stderr.count("\n") == 1
-    else:
-        assert done.returncode == 0, done.stderr
-        assert "(whose the key is)/other" in done.stdout
-        assert "LinePlot" in done.stdout
-    assert not (tmp_path / "mine" / dashboard.SAVED).exists()
+
+
+def test_what_would_be_made_is_shown_without_a_key(tmp_path: Path):
+    write_run(tmp_path / "mine", "lstm", "adding", 0, 500)
+    done = command(tmp_path, "--dry-run", "--project", "other", WANDB_BASE_URL="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert "(whose the key is)/other" in done.stdout
+    assert "LinePlot" in done.stdout
