@@ -15,7 +15,7 @@ from bench.record.files import Damaged
 from bench.record.store import RunFolder
 from bench.spec.command import Command
 from bench.spec.config import RETRY, Config
-from bench.spec.identity import difference, run_id
+from bench.spec.identity import difference, run_ids
 from bench.train.model import count_parameters, make_model, make_task
 from bench.train.process import memory_bytes
 
@@ -68,26 +68,19 @@ def make_plan(command: Command, worker: Worker, watch: Callable[[list[list[str]]
         ConfigError: any of the runs cannot be run.
     """
     jobs, to_come, keep = _with_selection(command, worker)
-    runs = [(job, command.config(job)) for job in watch(jobs)]
-    command.check_that_all_matter([config for _, config in runs])
-    check_matches((config for _, config in runs), worker)
-    configs: dict[str, Config] = {}
-    timed: dict[str, Config] = {}
-    identified: list[tuple[list[str], str]] = []
+    requested = [command.config(job) for job in watch(jobs)]
+    command.check_that_all_matter(requested)
+    check_matches(requested, worker)
+    every = [matched(config, worker) for config in requested]
     buildable: set[tuple[str, int]] = set()
-    for job, requested in runs:
-        config = matched(requested, worker)
+    for config in every:
         if (case := (case_key(config), config.training.evaluation_size)) not in buildable:
             _check_buildable(config, worker)
             buildable.add(case)
-        key = run_id(config) if config.train else case_key(config)
-        identified.append((job, key))
-        if config.train:
-            configs[key] = config
-        else:
-            timed[key] = config
-    command.check_axes(identified)
-    every = [*configs.values(), *timed.values()]
+    keys = [name if config.train else case_key(config) for config, name in zip(every, run_ids(every), strict=True)]
+    command.check_axes(list(zip(jobs, keys, strict=True)))
+    configs = {key: config for key, config in zip(keys, every, strict=True) if config.train}
+    timed = {key: config for key, config in zip(keys, every, strict=True) if not config.train}
     first = every[0]
     if len({(config.name, config.results_dir) for config in every}) > 1:
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -20,16 +20,35 @@ def identity(config: Config) -> dict[str, Any]:
     Neutral values (`bench.spec.neutral`) are left out, so that a new option does not change the identity of old
     runs, and so are first versions; and folders, tracking, launcher, threads and allocator.
     """
+    return {**_of_all_seeds(config), **_of_seed(config.seed)}
+
+
+def run_id(config: Config) -> str:
+    """Return e.g. "gru-copy-s0-1f2e3d4c5b": cell, task, seed, and ten hex digits of the identity's SHA-256."""
+    return _named(config, identity(config))
+
+
+def run_ids(configs: Iterable[Config]) -> list[str]:
+    """Return the names of many runs; what differs in the seed alone is looked into once."""
+    known: dict[str, dict[str, Any]] = {}
+    names = []
+    for config in configs:
+        parts = (config.cell, config.task, config.training, config.diagnostics, config.lengthen)
+        alike = repr((*parts, config.device_type, config.dtype))
+        if alike not in known:
+            known[alike] = _of_all_seeds(config)
+        names.append(_named(config, {**known[alike], **_of_seed(config.seed)}))
+    return names
+
+
+def _of_all_seeds(config: Config) -> dict[str, Any]:
     parts: dict[str, Any] = {
         **{group: _not_neutral(getattr(config, group)) for group in CLASSES},
         "training": _without(asdict(config.training), neutral.TRAINING),
-        "seed": config.seed,
         "device": config.device_type,
     }
     if later := {group: version for group, version in _versions(config).items() if version != 1}:
         parts["versions"] = later
-    if config.seed >= neutral.FIRST_FILLED_SEED:  # streams of before began from 32 bits there too
-        parts["streams"] = 2
     if config.dtype != neutral.DTYPE:
         parts["dtype"] = config.dtype
     if config.diagnostics.kinds:  # a run without them has nothing to show
@@ -39,9 +58,13 @@ def identity(config: Config) -> dict[str, Any]:
     return parts
 
 
-def run_id(config: Config) -> str:
-    """Return e.g. "gru-copy-s0-1f2e3d4c5b": cell, task, seed, and ten hex digits of the identity's SHA-256."""
-    text = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+def _of_seed(seed: int) -> dict[str, Any]:
+    # Streams of before began from 32 bits beyond that seed too.
+    return {"seed": seed, **({"streams": 2} if seed >= neutral.FIRST_FILLED_SEED else {})}
+
+
+def _named(config: Config, parts: dict[str, Any]) -> str:
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     return f"{config.cell['name']}-{config.task['name']}-s{config.seed}-{digest}"
 

@@ -82,8 +82,8 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
     for key in sorted(choices - set(own)):
         if known[key][1] is inspect.Parameter.empty:
             raise ConfigError(f"{group}.{key}: {options['name']} needs it and nothing sets it")
-    typed = {key: known[key] for key in own if key in known}
-    return {**options, **_convert(group, own, typed)}
+    typed = {key: known[key] for key in own if key in known and not _has_type(own[key], known[key][0])}
+    return {**options, **_convert(group, own, typed)} if typed else dict(options)
 
 
 def constructor_defaults(path: str) -> dict[str, Any]:
@@ -148,6 +148,11 @@ def _convert(group: str, values: dict[str, Any], typed: dict[str, Option]) -> di
     converted = OmegaConf.to_container(merged)
     assert isinstance(converted, dict)
     return {str(key): value for key, value in converted.items()}
+
+
+def _has_type(value: Any, annotation: Any) -> bool:
+    """Tell whether a value is of exactly a plain type, or of one in a union of them."""
+    return annotation is Any or type(value) in (typing.get_args(annotation) or (annotation,))
 
 
 def _is_plain(annotation: Any) -> bool:
