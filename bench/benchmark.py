@@ -4,6 +4,7 @@
 - overhead: a step of its training loop over one of a bare loop
 - checkpoints: a run that saves where it stands, over one that does not
 - startup: seconds that a run costs beside its training
+- planning: milliseconds that it takes to plan a run
 - schedule: a run on each core, over one run at a time with all cores
 - quick: the quick sweep over the same runs as plain scripts, one after another
 """
@@ -21,7 +22,11 @@ from time import perf_counter
 import torch
 
 from bench import plain
-from bench.spec.config import Training, make_optimizer
+from bench.arguments import parse_arguments
+from bench.execute.apart import Worker
+from bench.execute.plan import make_plan
+from bench.spec.command import Command, compose
+from bench.spec.config import Training, make_optimizer, register_with_hydra
 from bench.train.loop import Trainer, train
 from bench.train.model import Model
 from bench.train.process import configure_process
@@ -98,6 +103,20 @@ def startup() -> None:
     print(f"seconds a run beside its training: {statistics.median(seconds):.2f} (of {sorted(seconds)})")
 
 
+def planning() -> None:
+    """Plan 10,000 runs: of 100 configurations with 100 seeds each, and of 10,000 configurations."""
+    register_with_hydra()
+    ways = {"100 configurations": "seed=range(0,100)", "10,000 configurations": "task.length=range(2,102)"}
+    with tempfile.TemporaryDirectory() as results:
+        for name, axis in ways.items():
+            given = ["-m", "cell=lstm", "training.batch_size=range(1,101)", axis, f"results_dir={results}"]
+            start = perf_counter()
+            with Worker() as worker:
+                plan = make_plan(Command(compose(parse_arguments(given))), worker)
+            milliseconds = 1000 * (perf_counter() - start) / len(plan.configs)
+            print(f"milliseconds to plan a run, {len(plan.configs):,} of {name}: {milliseconds:.2f}")
+
+
 def schedule() -> None:
     """Train four LSTMs in two ways: a process a core with one thread, or one after another with all cores."""
     cores = os.cpu_count() or 1
@@ -170,7 +189,14 @@ def _describe(ratios: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    known = {"overhead": overhead, "checkpoints": checkpoints, "startup": startup, "schedule": schedule, "quick": quick}
+    known = {
+        "overhead": overhead,
+        "checkpoints": checkpoints,
+        "startup": startup,
+        "planning": planning,
+        "schedule": schedule,
+        "quick": quick,
+    }
     for name in sys.argv[1:] or known:
         if name not in known:
             print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)

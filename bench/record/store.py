@@ -11,6 +11,7 @@
   diagnostics.parquet           a row a point of what looks inside found
   timing.parquet                a row a measurement of the timing study
   sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.record.asked)
+  plans/                        the specifications of a command's runs, from which its workers take them
   rules.yaml                    what is put to the test, and its rules, as they were before the runs
   claims/                       who works on what just now
   set_aside/                    folders of runs that were damaged, or that were asked for again
@@ -57,7 +58,7 @@ from bench.record.records import (
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
 TABLES = ("results.parquet", "curves.parquet", "diagnostics.parquet", "timing.parquet")
 FILES = (*TABLES, "sweep.json", "plan.json", "rules.yaml", "report/README.md")
-FOLDERS = ("runs", "claims", "set_aside", "report", "tuning")
+FOLDERS = ("runs", "plans", "claims", "set_aside", "report", "tuning")
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
 
 
