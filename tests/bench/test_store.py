@@ -17,9 +17,10 @@ import yaml
 import bench
 from bench.execute.run import run, store_failure
 from bench.record.asked import read_asked, record_asked
+from bench.record.columns import RESULT_TYPES
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged, read_bytes, read_sealed, write_sealed
-from bench.record.frames import RESULT_TYPES, read_parquet, write_frames
+from bench.record.frames import read_parquet, write_frames
 from bench.record.records import FORMAT, STATUSES
 from bench.record.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
 from bench.spec.config import Config
@@ -173,7 +174,7 @@ def test_a_process_that_dies_after_its_result_does_not_fail_the_run(tmp_path: Pa
     config = make_config(tmp_path)
     result = run(config)
     assert store_failure(config, "its process died")["status"] == "unsolved"
-    assert RunFolder(tmp_path / "scratch", run_id(config)).read_result()["seconds"] == result["seconds"]
+    assert RunFolder(tmp_path / "scratch", run_id(config)).read_result().seconds == result["seconds"]
 
 
 def test_a_retry_that_was_stopped_is_taken_up_again(tmp_path: Path):
@@ -255,7 +256,7 @@ class TestAFolderThatIsOnAnotherDisk:
         assert folder.status() == "unsolved"
         assert run(config)["seconds"] == seconds
         runs, wrong = read_runs(tmp_path / "scratch")
-        assert ([each.result["seconds"] for each in runs], wrong) == ([seconds], [])
+        assert ([each.result.seconds for each in runs], wrong) == ([seconds], [])
 
     def test_an_unfinished_run_goes_on_there(self, tmp_path: Path):
         config = make_config(tmp_path)
