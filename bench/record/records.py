@@ -56,40 +56,34 @@ Cell = Annotated[Name, said("name of the cell")]
 Task = Annotated[Name, said("name of the task")]
 Sweep = Annotated[str, said("name of the sweep")]
 RunId = Annotated[Name, said("readable slug and hash of what determines the result", tracked=False)]
-Step = Annotated[Count, said("optimiser steps taken")]
+Format = Annotated[Count, said("version of the store")]
 # Of what several records have.
-BACKEND, DEVICE, DTYPE = (
-    "implementation of the cell's recurrence",
-    "torch's name of the device",
-    "torch's name of the data type",
-)
-THREADS, HIDDEN_SIZE = "threads of the process", "hidden units"
+BACKEND, THREADS, HIDDEN_SIZE = "implementation of the cell's recurrence", "threads of the process", "hidden units"
+DEVICE, DTYPE = "torch's name of the device", "torch's name of the data type"
 HARDWARE = "versions, processor and commit; a JSON object in tables"
 
 
 class Evaluation(Struct):
     """A line of metrics.jsonl: what is known after a number of steps. NaN where nothing is known becomes null."""
 
-    step: Step
+    step: Annotated[Count, said("optimiser steps taken")]
     samples: Annotated[Count, said("training sequences seen")]
-    seconds: Annotated[Number, said("training time so far, without evaluations")]
-    train_loss: Annotated[Number | None, said("mean loss of the batches since the one before", column=False)] = None
-    grad_norm: Annotated[
-        Number | None, said("mean norm of the whole gradient before clipping, over the same batches", column=False)
-    ] = None
-    loss: Annotated[Number | None, said("on the held-out sequences", column=False)] = None
-    score: Annotated[Scores, said("on the held-out sequences, a field a score", prefix="score.")] = {}
-    solved: Annotated[bool, said("whether the task takes that score for solved", column=False)] = False
+    seconds: Annotated[Number, said("training time in seconds, without evaluations")]
+    train_loss: Annotated[Number | None, said("mean loss of batches since the last evaluation", column=False)] = None
+    grad_norm: Annotated[Number | None, said("mean norm of their whole gradients before clipping", column=False)] = None
+    loss: Annotated[Number | None, said("loss on the held-out sequences", column=False)] = None
+    score: Annotated[Scores, said("scores on the held-out sequences, a field a score", prefix="score.")] = {}
+    solved: Annotated[bool, said("whether the task counts these scores as solved", column=False)] = False
 
 
 class Reading(Struct):
     """What a probe measured: a curve, value over x, or a grid, value over x and y, a point an element."""
 
-    kind: Annotated[Name, said("probe, and which of its quantities")]
-    part: Annotated[Name, said("part of the model: `h`, `c`, the name of a gate or a parameter")]
-    x: Annotated[list[Number], said("where each point lies")]
-    value: Annotated[list[Number], said("at each point")]
-    y: Annotated[tuple[Number, ...], said("where each point lies; empty for a curve", before="value", empty=True)] = ()
+    kind: Annotated[Name, said("the probe, and the quantity that it measured")]
+    part: Annotated[Name, said("part of the model: `h`, `c`, a gate or a parameter")]
+    x: Annotated[list[Number], said("coordinate of each point")]
+    value: Annotated[list[Number], said("value at each point")]
+    y: Annotated[tuple[Number, ...], said("second coordinate, of a grid only", before="value", empty=True)] = ()
 
     def __post_init__(self) -> None:
         if not self.x or len(self.x) != len(self.value) or len(self.y) not in (0, len(self.x)):
@@ -100,17 +94,17 @@ class StoredReading(Reading, kw_only=True):
     """A line of diagnostics.jsonl, and a row a point of diagnostics.parquet."""
 
     step: Annotated[Count, said("optimiser steps taken", before="kind")]
-    moment: Annotated[Moment, said("of the run", before="kind")]
+    moment: Annotated[Moment, said("before, in or after training", before="kind")]
 
 
 class Lengthened(Struct):
     """How a trained model does at longer distances than it was trained for."""
 
-    factor: Annotated[Count, said("of the distance; 1: as trained")]
-    loss: Annotated[Number | None, said("on held-out sequences")] = None
-    baseline_loss: Annotated[Number | None, said("of the best answer without memory")] = None
-    score: Annotated[Scores, said("on held-out sequences, by name")] = {}
-    solved: Annotated[bool, said("whether the task takes that score for solved")] = False
+    factor: Annotated[Count, said("distance as a multiple of the distance in training")]
+    loss: Annotated[Number | None, said("loss on held-out sequences")] = None
+    baseline_loss: Annotated[Number | None, said("loss of the best answer without memory")] = None
+    score: Annotated[Scores, said("scores on held-out sequences, by name")] = {}
+    solved: Annotated[bool, said("whether the task counts these scores as solved")] = False
 
 
 # What an outcome cannot be without.
@@ -123,32 +117,25 @@ class Result(Struct, kw_only=True):
     run_id: RunId
     status: Annotated[Status, said("how the run ended")]
     solved: Annotated[bool, said("whether the status is `solved`")]
-    steps_to_solve: Annotated[Count | None, said("steps at the first of the solved evaluations that ended it")] = None
-    seconds_to_solve: Annotated[Number | None, said("seconds at that evaluation")] = None
+    steps_to_solve: Annotated[Count | None, said("steps at the first of the solved evaluations at its end")] = None
+    seconds_to_solve: Annotated[Number | None, said("training time in seconds at that evaluation")] = None
     steps: Annotated[Count | None, said("optimiser steps taken")] = None
     samples: Annotated[Count | None, said("training sequences seen")] = None
-    final_loss: Annotated[Number | None, said("on the held-out sequences at the end; null if it diverged")] = None
-    baseline_loss: Annotated[Number | None, said("of the best answer without memory")] = None
-    parameters: Annotated[Count | None, said("of the model")] = None
-    cell_parameters: Annotated[Count | None, said("of the cell")] = None
+    final_loss: Annotated[Number | None, said("held-out loss at the end; none if the run diverged")] = None
+    baseline_loss: Annotated[Number | None, said("loss of the best answer without memory")] = None
+    parameters: Annotated[Count | None, said("parameters of the model")] = None
+    cell_parameters: Annotated[Count | None, said("parameters of the cell")] = None
     flops_step: Annotated[Number | None, said("FLOPs of a training step's matrix products", later=True)] = None
     backend: Annotated[Name | None, said(BACKEND)] = None
     threads: Annotated[Count | None, said(THREADS)] = None
-    allocator: Annotated[Name | None, said("memory allocator's settings")] = None
-    seconds: Annotated[
-        Number | None, said("of training, without evaluations, over all parts of an interrupted run")
-    ] = None
-    step_ms: Annotated[Number | None, said("milliseconds of a training step, on average")] = None
-    error: Annotated[str | None, said("why it diverged or failed, in a line")] = None
+    allocator: Annotated[Name | None, said("settings of the memory allocator")] = None
+    seconds: Annotated[Number | None, said("training time over all parts of the run, without evaluations")] = None
+    step_ms: Annotated[Number | None, said("mean milliseconds of a training step")] = None
+    error: Annotated[str | None, said("why the run diverged or failed, in one line")] = None
     environment: Annotated[Environment | None, said(HARDWARE, tracked=False)] = None
-    traceback: Annotated[str | None, said("of the error", column=False, tracked=False)] = None
-    final_score: Annotated[
-        Scores, said("on the held-out sequences at the end, a field a score", prefix="final_score.")
-    ] = {}
-    lengthened: Annotated[
-        list[Lengthened] | None,
-        said("loss and scores at longer distances; columns `at_2x.loss`, `at_2x.solved`, …", tracked=False),
-    ] = None
+    traceback: Annotated[str | None, said("traceback of the error", column=False, tracked=False)] = None
+    final_score: Annotated[Scores, said("held-out scores at the end, a field a score", prefix="final_score.")] = {}
+    lengthened: Annotated[list[Lengthened] | None, said("the same at longer distances", tracked=False)] = None
 
     def __post_init__(self) -> None:
         if self.solved != (self.status == "solved"):
@@ -161,14 +148,9 @@ class Result(Struct, kw_only=True):
 class StoredResult(Result, kw_only=True):
     """A run's result.json."""
 
-    format: Annotated[Count, said("version of the store")] = FORMAT
-    config: Annotated[
-        dict[str, Any] | None, said("the resolved configuration, with what classes decided themselves", column=False)
-    ] = None
-    files: Annotated[
-        dict[str, str] | None,
-        said("SHA-256 of `config.yaml`, `metrics.jsonl` and any `diagnostics.jsonl`", column=False),
-    ] = None
+    format: Format = FORMAT
+    config: Annotated[dict[str, Any] | None, said("the resolved configuration; null in format 1")] = None
+    files: Annotated[dict[str, str] | None, said("SHA-256 of the other files, by name; null in format 1")] = None
 
     def __post_init__(self) -> None:
         Result.__post_init__(self)
@@ -183,7 +165,7 @@ class Who(Struct):
     run_id: RunId
     cell: Cell
     task: Task
-    seed: Annotated[Count, said("of the run")]
+    seed: Annotated[Count, said("seed of the run")]
 
 
 class Reported(Struct):
@@ -198,7 +180,7 @@ class Setup(Struct):
     """Settings that every report needs; all others are columns `cell.*`, `task.*` and `training.*`."""
 
     hidden_size: Annotated[Count | None, said(HIDDEN_SIZE, before="backend")]
-    learning_rate: Annotated[Number | None, said("of the optimiser", before="backend")]
+    learning_rate: Annotated[Number | None, said("learning rate", before="backend")]
     device: Annotated[Name, said(DEVICE, before="threads")]
     dtype: Annotated[Name, said(DTYPE, before="threads")]
 
@@ -207,7 +189,7 @@ class Point(Struct):
     """A value of an evaluation."""
 
     metric: Annotated[Name, said("`loss`, `train_loss`, `grad_norm` or `score.*`")]
-    value: Annotated[Number, said("its value")]
+    value: Annotated[Number, said("value of that metric")]
 
 
 class Timing(Struct, kw_only=True):
@@ -230,7 +212,7 @@ class Timing(Struct, kw_only=True):
     quantity: Annotated[Name, said("what was measured")]
     round: Annotated[Count | None, said("number of the round; empty for what is measured once")]
     value: Annotated[Number, said("the measurement")]
-    unit: Annotated[str, said("of the value")]
+    unit: Annotated[str, said("unit of the value")]
     environment: Annotated[Environment, said(HARDWARE)]
     gemm_size: Annotated[Count, said("size of the matrix product whose rate stands for the machine's", later=True)]
     settings: Annotated[dict[str, Any], said("of cell and task, columns `cell.*` and `task.*`", prefix="")] = {}
@@ -239,8 +221,8 @@ class Timing(Struct, kw_only=True):
 class Selection(Struct):
     """A configuration's group `tuning`, as far as readers rely on it."""
 
-    selection_seeds: list[Integer] | None = None
-    search: dict[str, Any] | list[str] | None = None
+    selection_seeds: Annotated[list[Integer] | None, said("the seeds that select hyperparameters")] = None
+    search: Annotated[dict[str, Any] | list[str] | None, said("the hyperparameters that are searched")] = None
 
 
 class Question(Selection, kw_only=True):
@@ -252,18 +234,16 @@ class Question(Selection, kw_only=True):
 class Commands(Struct):
     """sweep.json: what a sweep's commands were and ask for."""
 
-    commands: Annotated[list[str], said("that were given, oldest first")] = []
-    report: Annotated[
-        Question | None, said("reference, selection seeds and search as last asked; null: each run's own")
-    ] = None
-    format: Annotated[Count, said("version of the store")] = FORMAT
+    commands: Annotated[list[str], said("the commands that were given, oldest first")] = []
+    report: Annotated[Question | None, said("what a report compares and selects; null: what each run says")] = None
+    format: Format = FORMAT
 
 
 class Planned(Struct):
     """plan.json: what a sweep's commands planned."""
 
     runs: Annotated[Runs, said("cell, task and seed of each run, by run_id")] = {}
-    format: Annotated[Count, said("version of the store")] = FORMAT
+    format: Format = FORMAT
 
 
 Setting = str | Integer | Number | bool | list[Any] | dict[Any, Any] | None
