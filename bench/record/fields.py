@@ -30,7 +30,9 @@ def describe() -> str:
     for title, (first, *others) in FILES.items():
         for record in (first, *others):
             rows = [
-                (f"`{about['prefix']}*`" if "prefix" in about else f"`{name}`", _type(kind), meaning)
+                (f"`{about['prefix']}*`", _type(kind.value_type), meaning)
+                if "prefix" in about
+                else (f"`{name}`", _type(kind), meaning)
                 for name, (kind, meaning, about) in fields_of(record).items()
             ]
             parts.append(f"### {title}" if record is first else f"### {title}, `{record.__name__}`")

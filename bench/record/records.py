@@ -63,7 +63,7 @@ DEVICE, DTYPE = "torch's name of the device", "torch's name of the data type"
 HARDWARE = "versions, processor and commit; a JSON object in tables"
 
 
-class Evaluation(Struct):
+class Evaluation(Struct, frozen=True):
     """A line of metrics.jsonl: what is known after a number of steps. NaN where nothing is known becomes null."""
 
     step: Annotated[Count, said("optimiser steps taken")]
@@ -76,7 +76,7 @@ class Evaluation(Struct):
     solved: Annotated[bool, said("whether the task counts these scores as solved", column=False)] = False
 
 
-class Reading(Struct):
+class Reading(Struct, frozen=True):
     """What a probe measured: a curve, value over x, or a grid, value over x and y, a point an element."""
 
     kind: Annotated[Name, said("the probe, and the quantity that it measured")]
@@ -90,14 +90,14 @@ class Reading(Struct):
             raise ValueError("x, y and value are not of one length")
 
 
-class StoredReading(Reading, kw_only=True):
+class StoredReading(Reading, kw_only=True, frozen=True):
     """A line of diagnostics.jsonl, and a row a point of diagnostics.parquet."""
 
     step: Annotated[Count, said("optimiser steps taken", before="kind")]
     moment: Annotated[Moment, said("before, in or after training", before="kind")]
 
 
-class Lengthened(Struct):
+class Lengthened(Struct, frozen=True):
     """How a trained model does at longer distances than it was trained for."""
 
     factor: Annotated[Count, said("distance as a multiple of the distance in training")]
@@ -111,7 +111,7 @@ class Lengthened(Struct):
 KNOWN = {"solved": ("steps", "seconds", "steps_to_solve"), **dict.fromkeys(DECIDED[1:], ("steps", "seconds"))}
 
 
-class Result(Struct, kw_only=True):
+class Result(Struct, kw_only=True, frozen=True):
     """The outcome of a run. What is not known is null, or missing in results of earlier versions."""
 
     run_id: RunId
@@ -145,7 +145,7 @@ class Result(Struct, kw_only=True):
                 raise ValueError(f"{self.status} without {name}")
 
 
-class StoredResult(Result, kw_only=True):
+class StoredResult(Result, kw_only=True, frozen=True):
     """A run's result.json."""
 
     format: Format = FORMAT
@@ -246,16 +246,19 @@ class Planned(Struct):
     format: Format = FORMAT
 
 
-Setting = str | Integer | Number | bool | list[Any] | dict[Any, Any] | None
+Setting = str | Integer | float | bool | list[Any] | dict[Any, Any] | None
 
 
 class _Named(Struct):
     name: Name
+
+
+class _Cell(_Named):
     hidden_size: Count | None = None
 
 
 class _Training(Struct):
-    learning_rate: Number | None = None
+    learning_rate: float | None = None
 
 
 class Configuration(Struct):
@@ -265,7 +268,7 @@ class Configuration(Struct):
     seed: Count
     device: Name
     dtype: Name
-    cell: _Named
+    cell: _Cell
     task: _Named
     training: _Training
     tuning: Selection | None = None
@@ -295,10 +298,18 @@ def _prefix_of(kind: type[Struct]) -> tuple[str, str] | None:
 
 def flat(record: Struct) -> dict[str, Any]:
     """Return a record as it is stored: plain values by name."""
-    fields: dict[str, Any] = msgspec.to_builtins(record)
+    fields: dict[str, Any] = msgspec.to_builtins(record, enc_hook=_plain)
     if opened := _prefix_of(type(record)):
         fields |= {f"{opened[1]}{name}": value for name, value in fields.pop(opened[0]).items()}
     return fields
+
+
+def _plain(value: object) -> str | int | float:
+    """Return a value of a subclass, as numpy's float64 from a user's task, as one of the plain type."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"{type(value).__name__} is nothing that can be stored")
 
 
 def read_as(kind: type[R], fields: Mapping[str, Any], where: Path) -> R:

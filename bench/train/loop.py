@@ -219,6 +219,6 @@ def evaluate(model: Model, task: Task, batch: Batch) -> tuple[float, dict[str, f
     model.eval()
     outputs = model(batch.inputs)
     loss = task.loss(outputs, batch).item()
-    score = {name: value.item() for name, value in task.score(outputs, batch).items()}
+    score = {name: float(value) for name, value in task.score(outputs, batch).items()}
     model.train()
     return loss, score

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -22,7 +23,7 @@ from bench.record.columns import RESULT_TYPES
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged, read_bytes, read_sealed, write_sealed
 from bench.record.frames import read_parquet, write_frames
-from bench.record.records import FORMAT, Evaluation, StoredResult, fields_of, read_lines
+from bench.record.records import FORMAT, Evaluation, Result, StoredResult, fields_of, flat, read_lines
 from bench.record.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
 from bench.spec.config import Config
 from bench.spec.identity import run_id
@@ -169,6 +170,11 @@ def test_a_result_with_a_wrong_field_is_damaged_in_a_line_that_names_it(tmp_path
         folder.read()
     assert name.partition(".")[0] in str(damaged.value)
     assert "\n" not in str(damaged.value)
+
+
+def test_what_a_users_task_computes_with_numpy_is_stored_as_plain_numbers():
+    stored = flat(Result(run_id="a", status="failed", solved=False, baseline_loss=np.float64(0.5)))["baseline_loss"]
+    assert (stored, type(stored)) == (0.5, float)
 
 
 @pytest.mark.parametrize(
