@@ -25,14 +25,8 @@ from bench.record.records import (
 )
 
 # What pandas calls the columns that fields of these types become; of a list, a row an element.
-DTYPES: dict[type, str] = {
-    kinds.IntType: "Int64",
-    kinds.FloatType: "Float64",
-    kinds.BoolType: "boolean",
-    kinds.StrType: "string",
-    kinds.LiteralType: "string",
-    kinds.DictType: "string",
-}
+DTYPES: dict[type, str] = dict.fromkeys((kinds.StrType, kinds.LiteralType, kinds.DictType), "string")
+DTYPES |= {kinds.IntType: "Int64", kinds.FloatType: "Float64", kinds.BoolType: "boolean"}
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.record.asked import read_asked
-from bench.record.columns import (
-    CURVE_TYPES,
-    DIAGNOSTICS_TYPES,
-    RESULT_TYPES,
-    Column,
-    columns,
-    wrong_column,
-)
+from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, Column, columns, wrong_column
 from bench.record.errors import one_line, printable
 from bench.record.fairness import selected_settings
 from bench.record.files import Damaged, open_plain, write_atomic
