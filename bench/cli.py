@@ -3,33 +3,24 @@
 import contextlib
 import io
 import logging
-import math
 import os
 import shlex
 import signal
 import sys
 import threading
 from argparse import Namespace
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
-from hydra._internal.hydra import Hydra
 from hydra._internal.utils import _run_hydra, get_args_parser
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from bench import __version__
 from bench.arguments import parse_arguments
 from bench.catalogue import FLAGS, describe_groups
-from bench.execute.launchers import lost_a_process
-from bench.record.errors import ConfigError, explain_memory, explain_os, one_line, printable
-from bench.session import Again, NextRound, PastHydra, has_begun, runs_left, session, stop
+from bench.record.errors import ConfigError, explain_memory, explain_os, printable
+from bench.session import session, stop
 from bench.spec.explain import explain
 
 MOST_CHARACTERS = 700  # of an error
-MOST_FRUITLESS = 3  # passes in which no run is finished, before the command gives up
 
 HELP = """\
 Compare recurrent networks: train cells on tasks with several seeds, time them, write a report.
@@ -73,65 +64,46 @@ def main() -> None:
     with session():
         stopping = Stopping()
         try:
-            _run_until_done()
+            raise SystemExit(_run(sys.argv[1:]))
         except KeyboardInterrupt:
             stopping.leave()
-        except PastHydra as carrier:
-            _fail(carrier.error)
-        except Exception as error:
-            _fail(error)
 
 
-def _fail(error: Exception) -> NoReturn:
-    """Say in a line what went wrong, and end with the exit code for it; an error of this program is raised."""
-    if isinstance(error, ConfigError):
-        reason, code = str(error), 2
-    elif isinstance(error, MemoryError):
-        reason, code = f"{explain_memory(error)}; what was finished is kept", 1
-    elif isinstance(error, HydraException | OmegaConfBaseException) or not has_begun():
-        reason, code = explain(error), 2  # before it has begun, it is whatever Hydra makes of some command lines
-    elif isinstance(error, StuckError):
-        reason, code = f"{error}; what was finished is kept, and the same command continues", 1
-    elif isinstance(error, OSError):
-        reason, code = f"{explain_os(error)}; what was finished is kept", 1
-    else:
-        raise error
-    print(f"error: {printable(reason)[:MOST_CHARACTERS]}", file=sys.stderr)
-    raise SystemExit(code) from None
-
-
-class StuckError(RuntimeError):
-    """Runs are left, and none gets finished."""
-
-
-def _run_until_done() -> None:
-    """Run the command, and again as long as that leaves runs that nobody is at: a process died over them.
-
-    Raises:
-        StuckError: again and again, no run gets finished.
-    """
+def _run(given: list[str]) -> int:
+    """Do what a command's arguments say; returns its exit code."""
+    from bench.spec.command import Command, compose
     from bench.spec.config import register_with_hydra
+    from bench.sweep import StuckError, Sweep
 
-    parse_arguments(sys.argv[1:])
-    register_with_hydra()
-    left, fruitless = math.inf, 0
-    while True:
-        try:
-            return _run(parse_arguments(sys.argv[1:]))  # anew: Hydra adds to them
-        except NextRound:
-            left, fruitless = math.inf, 0
-            continue
-        except Again:
-            reason = "and nobody is at them"
-        except Exception as error:
-            if not lost_a_process(error):
-                raise
-            reason = f"the launcher fails: {one_line(error)}"
-        left, before = runs_left(), left
-        fruitless = 0 if left < before else fruitless + 1
-        if fruitless == MOST_FRUITLESS:
-            raise StuckError(f"{left} runs are left, {reason}, again and again")
-        print(f"{left} runs are left, {reason}; going on", file=sys.stderr)
+    try:
+        arguments = parse_arguments(given)
+        register_with_hydra()
+        if any((arguments.cfg, arguments.info, arguments.shell_completion, arguments.hydra_help, arguments.resolve)):
+            _show(arguments)
+            return 0
+        sweep = Sweep(Command(compose(arguments)))
+    except ConfigError as error:
+        return _tell(error, str(error), 2)
+    except Exception as error:  # whatever Hydra makes of some command lines is their fault
+        return _tell(error, explain(error), 2)
+    try:
+        return sweep.run()
+    except ConfigError as error:
+        return _tell(error, str(error), 2)
+    except StuckError as error:
+        return _tell(error, f"{error}; what was finished is kept, and the same command continues", 1)
+    except OSError as error:
+        return _tell(error, f"{explain_os(error)}; what was finished is kept", 1)
+    except MemoryError as error:
+        return _tell(error, "", 1)
+
+
+def _tell(error: Exception, reason: str, code: int) -> int:
+    """Say in a line what went wrong."""
+    if isinstance(error, MemoryError):
+        reason, code = f"{explain_memory(error)}; what was finished is kept", 1
+    print(f"error: {printable(reason)[:MOST_CHARACTERS]}", file=sys.stderr)
+    return code
 
 
 class Stopping:
@@ -175,39 +147,18 @@ class Stopping:
         raise SystemExit(self.code) from None
 
 
-def _run(arguments: Namespace) -> None:
-    """Have Hydra do what the arguments say.
+def _show(arguments: Namespace) -> None:
+    """Have Hydra show what its own flags ask for.
 
     Raises:
         ConfigError: it cannot show what is asked for.
     """
-    Hydra.get_mode = _mode  # type: ignore[method-assign, assignment]
-    options = {"args": arguments, "args_parser": get_args_parser(), "task_function": _job.__wrapped__}
     shows_part = arguments.cfg and arguments.package
     try:
         with contextlib.redirect_stderr(io.StringIO()) if shows_part else contextlib.nullcontext():
-            _run_hydra(**options, config_path="pkg://conf", config_name="config")
+            _run_hydra(arguments, get_args_parser(), _show, config_path="pkg://conf", config_name="config")
     except SystemExit as leave:
         if shows_part and leave.code == 1:
             raise ConfigError(f"--package {arguments.package}: the configuration has no such part") from None
-        raise
-
-
-def _mode(hydra_application: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-    """Return whether a command is a sweep. Hydra's own method takes one that it cannot compose for a single run, and
-    then complains of what only sweeps may have."""
-    composed = hydra_application.compose_config(
-        config_name, overrides, with_log_configuration=False, run_mode=RunMode.MULTIRUN, validate_sweep_overrides=False
-    )
-    return composed.hydra.mode
-
-
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-def _job(composed: DictConfig) -> dict[str, Any]:
-    """One job, wherever a launcher runs it. It returns how the run ended, whatever goes wrong."""
-    from omegaconf import OmegaConf
-
-    from bench.execute.apart import execute
-
-    container = OmegaConf.to_container(composed, resolve=True)
-    return execute(container)  # type: ignore[arg-type]
+        if leave.code:
+            raise

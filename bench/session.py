@@ -19,22 +19,6 @@ VARIABLE = "RECURRENT_BENCH_SESSION"
 PATIENCE_SECONDS = 120.0  # for the step under way and the checkpoint after it
 
 
-class Again(BaseException):  # no Exception: Hydra would warn of it and go on
-    """The command is to be run once more: runs are left that nobody is at."""
-
-
-class NextRound(BaseException):
-    """The command is to be run once more: what is to be run next depends on what was run now."""
-
-
-class PastHydra(BaseException):
-    """Carries an exception of a callback, `error`, to the command."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(error)
-        self.error = error
-
-
 @contextlib.contextmanager
 def session() -> Iterator[None]:
     """Hold a session, in the command's own process."""
@@ -52,19 +36,13 @@ def session() -> Iterator[None]:
 
 
 def _clear_dead() -> None:
-    """Remove what sessions left whose command was killed: their folders, and launchers' processes that wait for
-    it for ever. Workers of runs are not among these: they save and end by themselves."""
+    """Remove the folders of sessions whose command was killed."""
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             with (folder / "command").open("r+") as command:
                 fcntl.flock(command, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:  # its command lives, or it is somebody else's
             continue
-        for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                ours = f"{VARIABLE}={folder}\0".encode() in (process / "environ").read_bytes()
-                if ours and b"bench.execute.worker" not in (process / "cmdline").read_bytes():
-                    os.kill(int(process.name), signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -117,53 +95,22 @@ def mark_dead(pid: int) -> None:
         (folder / f"worker-{pid}").unlink(missing_ok=True)
 
 
-_noted: set[str] = set()  # by this process, which may belong to no session
-
-
-def note(event: str) -> None:
-    """Take note, for all processes of the command, that something happened."""
-    _noted.add(event)
+def note(event: str) -> bool:
+    """Take note, for all processes of the command, that something happened; returns whether it is the first time that
+    it did. Without a session, it always is."""
     if (folder := _folder()) is not None:
-        with contextlib.suppress(OSError):
-            (folder / f"happened-{event}").touch()
+        try:
+            (folder / f"happened-{event}").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        except OSError:
+            pass
+    return True
 
 
 def happened(event: str) -> bool:
     """Tell whether something happened that was taken note of."""
-    folder = _folder()
-    return event in _noted or (folder is not None and (folder / f"happened-{event}").exists())
-
-
-def give_up(name: str) -> None:
-    """Take note that a run could not be stored, so that it is not tried again and again."""
-    if (folder := _folder()) is not None:
-        with contextlib.suppress(OSError):
-            (folder / f"gave-up-{name}").touch()
-
-
-def given_up() -> frozenset[str]:
-    """Return the runs that could not be stored."""
-    folder = _folder()
-    names = (path.name for path in folder.glob("gave-up-*")) if folder else ()
-    return frozenset(name.removeprefix("gave-up-") for name in names)
-
-
-def note_left(runs: int) -> None:
-    """Take note of how many runs the command has yet to finish."""
-    if (folder := _folder()) is not None:
-        (folder / "left").write_text(str(runs))
-
-
-def has_begun() -> bool:
-    """Tell whether the command was found fit to be run."""
-    folder = _folder()
-    return folder is not None and (folder / "left").exists()
-
-
-def runs_left() -> int:
-    """Return how many runs the command had yet to finish when it last began."""
-    folder = _folder()
-    return int((folder / "left").read_text()) if folder else 0
+    return (folder := _folder()) is not None and (folder / f"happened-{event}").exists()
 
 
 def _workers(folder: Path) -> set[int]:

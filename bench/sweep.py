@@ -1,105 +1,148 @@
-"""A sweep from end to end, as a Hydra callback: plan before; timing, tables and report after."""
+"""A sweep from end to end: plan, have its runs taken, time its cells, write tables and report."""
 
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
-
-from bench.execute.apart import close_worker
+from bench.execute.apart import Worker
 from bench.execute.estimate import estimate
-from bench.execute.launchers import prepare_launcher
+from bench.execute.launchers import launch, lost_a_process, prepare_launcher
 from bench.execute.leases import Claim, claimed
 from bench.execute.plan import Plan, make_plan
 from bench.execute.progress import SweepProgress, console, describe, planning
 from bench.execute.study import time_cells
+from bench.execute.turn import Turn, write_planned
 from bench.record.asked import record_asked
-from bench.record.errors import ConfigError, printable
+from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import ClaimLost
 from bench.record.files import Damaged
 from bench.record.frames import write_frames
 from bench.record.records import FAILED
 from bench.record.rules import RULES_FILE, fix_claims
 from bench.record.store import RunFolder, check_layout
-from bench.session import Again, NextRound, PastHydra, given_up, is_stopping, note_left
+from bench.session import is_stopping
 from bench.spec.command import Command
 from bench.spec.config import RETRY
 from bench.track.wandb import track_report
 from bench.train.process import command_line, prepare_kernels
 
 POLL_SECONDS = 1.0
+MOST_FRUITLESS = 3  # launches in which no run is finished, before the command gives up
 MOST_TOLD = 10  # failed runs that are named; the report has all
 CONCLUSION = "conclusion"  # the claim on what follows the runs; no run is called so
 
 
-def _heard(method: Callable[..., None]) -> Callable[..., None]:
-    """Have a callback's exceptions reach the command: Hydra would warn of them and go on."""
-
-    @wraps(method)
-    def guarded(*arguments: Any, **options: Any) -> None:
-        try:
-            method(*arguments, **options)
-        except Exception as error:
-            raise PastHydra(error) from error
-
-    return guarded
+class StuckError(RuntimeError):
+    """Runs are left, and none gets finished."""
 
 
-class SweepCallback(Callback):
-    """Called by Hydra around a sweep, and around a single run, which is a sweep of one."""
+class Sweep:
+    """What a command asks for, a single run being a sweep of one. Settings that are selected take several rounds: what
+    is run next depends on how it ended.
 
-    @_heard
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        self.plan = make_plan(Command(config), planning)
-        rules = _find_claims(self.plan.first.claims)
+    Attributes:
+        plan: of the round under way.
+    """
+
+    def __init__(self, command: Command) -> None:
+        """Plan it, and check all that can be checked before anything is done.
+
+        Raises:
+            ConfigError: any of it cannot be run.
+        """
+        self._command = command
+        self.plan = self._planned()
+        self._rules = _find_claims(self.plan.first.claims)
+        if not self.plan.first.dry_run:
+            _check_writable(self.plan.sweep)
+            check_layout(self.plan.sweep)
+
+    def _planned(self) -> Plan:
+        with Worker() as worker:
+            plan = make_plan(self._command, worker, planning)
+        if plan.pending and self._command.is_sweep and not plan.first.dry_run:
+            prepare_launcher(self._command.master.hydra.launcher)
+        return plan
+
+    def run(self) -> int:
+        """Do it all, or say what it would cost.
+
+        Returns:
+            The exit code: 1 if any planned run failed or has no result, else 0.
+
+        Raises:
+            StuckError: again and again, no run gets finished.
+        """
         if self.plan.first.dry_run:
-            print(f"{_announce(self.plan)}\n{estimate(self.plan, config.hydra.launcher)}", flush=True)
-            raise SystemExit(0)
-        trains = bool(self.plan.pending)
-        if trains:
-            prepare_launcher(config.hydra.launcher)
-        _check_writable(self.plan.sweep)
-        check_layout(self.plan.sweep)
-        if not self.plan.keep():  # another command was faster
-            raise NextRound
-        note_left(len(self.plan.pending))
-        _record_asked(self.plan)
-        _fix_claims(self.plan, rules)
-        _set_aside_retried(self.plan)
-        print(_announce(self.plan), flush=True)
-        if reason := prepare_kernels(self.plan.first.device):
-            print(f"warning: no native kernels ({printable(reason)}); cells use their next backend", file=sys.stderr)
-        if not trains:
-            raise SystemExit(_conclude(self.plan))
-        self.progress = SweepProgress(self.plan)
+            with Worker() as worker:
+                said = estimate(self.plan, self._command.master.hydra.launcher, worker)
+            print(f"{_announce(self.plan)}\n{said}", flush=True)
+            return 0
+        while True:
+            if self.plan.keep():  # else another command was faster
+                trained, unstored = bool(self.plan.pending), self._round()
+                if unstored or not self.plan.to_come:  # what could not be stored decides nothing
+                    return _conclude(self.plan, trained)
+            self.plan = self._planned()
 
-    @_heard
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+    def _round(self) -> Collection[str]:
+        """Run what is planned; returns what could not be stored."""
+        plan = self.plan
+        _record_asked(plan)
+        _fix_claims(plan, self._rules)
+        _set_aside_retried(plan)
+        print(_announce(plan), flush=True)
+        if reason := prepare_kernels(plan.first.device):
+            print(f"warning: no native kernels ({printable(reason)}); cells use their next backend", file=sys.stderr)
+        if not plan.pending:
+            return ()
+        planned = write_planned(plan.sweep, {key: asdict(config) for key, config in plan.configs.items()})
+        # What is asked for again, or is damaged, has to be named; else it is whatever has no result.
+        special = plan.retried is not None or any(_has_result(plan.sweep, key) for key in plan.pending)
+        turn = Turn(planned, frozenset(plan.pending) if special else None)
+        progress = SweepProgress(plan)
         try:
+            return self._launch_until_done(turn)
+        finally:
+            progress.stop()
+
+    def _launch_until_done(self, turn: Turn) -> Collection[str]:
+        """Start workers, and again as long as runs are left that nobody is at: a process died over them.
+
+        Returns:
+            What could not be stored.
+
+        Raises:
+            StuckError: again and again, no run gets finished.
+        """
+        unstored: set[str] = set()
+        left, fruitless = set(self.plan.pending), 0
+        while True:
+            reason = "and nobody is at them"
+            try:
+                why = launch(self._command, turn, len(left), self.plan.example)
+            except Exception as error:
+                if not lost_a_process(error):
+                    raise
+                reason = f"the launcher fails: {one_line(error)}"
+            else:
+                for said in dict.fromkeys(why.values()):
+                    print(f"error: {printable(said)}", file=sys.stderr, flush=True)
+                unstored |= set(why)
             if is_stopping():
                 raise KeyboardInterrupt
-            _wait_for_others(self.plan)
-        finally:
-            self.progress.stop()
-        if self.plan.to_come and not given_up():  # what could not be stored decides nothing
-            raise NextRound
-        close_worker()
-        if code := _conclude(self.plan):
-            raise SystemExit(code)
-
-    def __reduce__(self) -> tuple[type[Callback], tuple[()]]:
-        """Become a callback that does nothing when a launcher sends this to a worker."""
-        return Callback, ()
-
-    on_run_start = on_multirun_start
-    on_run_end = on_multirun_end
+            before, left = len(left), _left_by_all(self.plan, left - unstored)
+            if not left:
+                return unstored
+            fruitless = 0 if len(left) < before else fruitless + 1
+            if fruitless == MOST_FRUITLESS:
+                raise StuckError(f"{len(left)} runs are left, {reason}, again and again")
+            print(f"{len(left)} runs are left, {reason}; going on", file=sys.stderr)
 
 
 def _record_asked(plan: Plan) -> None:
@@ -153,23 +196,24 @@ def _fix_claims(plan: Plan, text: str | None) -> None:
         )
 
 
-def _wait_for_others(plan: Plan) -> None:
-    """Return when all planned runs are finished, those too that another command is at.
-
-    Raises:
-        Again: runs are left that nobody is at.
-    """
-    claims = {key: Claim(plan.sweep, key) for key in plan.pending if key not in given_up()}
+def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
+    """Wait for runs that another command is at, and return those that have no result and that nobody is at."""
+    claims = {key: Claim(plan.sweep, key) for key in keys}
     said = False
-    while claims := {key: claim for key, claim in claims.items() if RunFolder(plan.sweep, key).status() is None}:
+    while claims := {key: claim for key, claim in claims.items() if not _has_result(plan.sweep, key)}:
         for claim in claims.values():
             if claim.acquire():
                 claim.release()
-                raise Again
+                return set(claims)
         if not said:
             console.print(f"waiting for {len(claims)} runs that another command is at", markup=False)
             said = True
         time.sleep(POLL_SECONDS)
+    return set()
+
+
+def _has_result(sweep: Path, key: str) -> bool:
+    return (sweep / "runs" / key / "result.json").exists()
 
 
 def _announce(plan: Plan) -> str:
@@ -211,8 +255,11 @@ def _check_writable(sweep: Path) -> None:
         ) from error
 
 
-def _conclude(plan: Plan) -> int:
+def _conclude(plan: Plan, trained: bool) -> int:
     """Time the cells, gather the tables, write the report and say where it is.
+
+    Args:
+        trained: whether any run was taken just now.
 
     Returns:
         The exit code: 1 if any planned run failed or has no result, else 0.
@@ -234,7 +281,7 @@ def _conclude(plan: Plan) -> int:
         except LoadError as error:
             console.print(f"no report: {printable(str(error))}", markup=False)
         else:
-            if plan.pending or timed:
+            if trained or timed:
                 track_report(plan.first, plan.sweep, report.headline, report.step_times)
     failures = _tell_failures(plan)
     if report is not None:

@@ -1,20 +1,17 @@
 """Runs things in a separate process: a crash, a kill or a lack of memory in a run or a user's class ends that process
 only. `bench.execute.worker` is the process itself. Launchers import this module, so it imports nothing heavy."""
 
-import atexit
-import functools
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from multiprocessing import Pipe
-from typing import Any
+from typing import Any, Self
 
 from bench.session import is_command, is_stopping, mark_dead
 from bench.startup import module_path
 
-WORKER = "bench.execute.worker"  # the module that a worker runs
 ASKED_TO_END = 75  # the exit code of a worker that somebody asked to end; a run may end its process with 0
 ATTEMPTS = 2  # at a run whose process dies
 POLL_SECONDS = 1.0
@@ -32,70 +29,85 @@ class WorkerDied(RuntimeError):
         self.code = code
 
 
-def execute(composed: dict[str, Any]) -> dict[str, Any]:
-    """Run what Hydra composed, in a worker. If that dies, another one goes on; if that dies too, the run failed.
+class Worker:
+    """A process that does one thing after another. It is started when it is first needed, and anew when it has died."""
 
-    Args:
-        composed: the configuration, resolved, without Hydra's own.
+    def __init__(self) -> None:
+        self._process: _Process | None = None
 
-    Returns:
-        As `bench.execute.run.run`, but of the result no more than says how it ended.
-    """
-    request: dict[str, Any] = {"composed": composed}
-    for _ in range(ATTEMPTS):
-        if is_stopping():
-            return {"status": "interrupted"}
-        try:
-            return _current_worker().ask(request)
-        except WorkerDied as death:
-            _forget_worker()
-            if death.code == ASKED_TO_END:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Run what settings say. If the process dies of it, another one goes on; if that dies too, the run failed.
+
+        Args:
+            settings: all of a run's, as `bench.spec.config.from_plain` takes them.
+
+        Returns:
+            `status` as of `bench.execute.run.run`, or "unstored"; with `error` if there is one to tell.
+        """
+        request: dict[str, Any] = {"settings": settings}
+        for _ in range(ATTEMPTS):
+            if is_stopping():
                 return {"status": "interrupted"}
-            request = {"composed": composed, "died": str(death)}
-    try:
-        return _current_worker().ask({**request, "give_up": True})
-    except WorkerDied as death:
-        return {"status": "failed", "error": str(death)}
+            try:
+                return self._ask(request)
+            except WorkerDied as death:
+                if death.code == ASKED_TO_END:
+                    return {"status": "interrupted"}
+                request = {"settings": settings, "died": str(death)}
+        try:
+            return self._ask({**request, "give_up": True})
+        except WorkerDied as death:
+            return {"status": "unstored", "error": str(death)}
 
+    def call(self, function: Callable[..., Any], config: Any, *arguments: Any) -> Any:
+        """Call a function of a configuration: in the process where the configuration names a user's class, which may do
+        anything to the process that builds it, and else here.
 
-def apart(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a function of a configuration be called in a worker where the configuration names a user's class, which may
-    do anything to its process, and else here.
-
-    Raises:
-        ConfigError: the function does.
-        WorkerDied: the worker does.
-        RuntimeError: the function raises anything else; the message says what.
-    """
-
-    @functools.wraps(function)
-    def called(config: Any, *arguments: Any) -> Any:
+        Raises:
+            ConfigError: the function does.
+            WorkerDied: the process does.
+            RuntimeError: the function raises anything else, over there; the message says what.
+        """
         from bench.spec.targets import is_built_in
 
-        if _is_worker() or all(is_built_in(str(group["_target_"])) for group in (config.cell, config.task)):
+        if all(is_built_in(str(group["_target_"])) for group in (config.cell, config.task)):
             return function(config, *arguments)
-        name = (function.__module__, function.__qualname__)
-        try:
-            answer = _current_worker().ask({"call": name, "arguments": (config, *arguments)})
-        except WorkerDied:
-            _forget_worker()
-            raise
+        answer = self._ask({"call": (function.__module__, function.__qualname__), "arguments": (config, *arguments)})
         if "error" in answer:
             raise answer["error"]
         return answer["value"]
 
-    return called
+    def close(self) -> None:
+        """Let the process go: it saves what is under way and ends. Returns when it has."""
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._process is None or not self._process.is_alive():
+            self._process = _Process()
+        try:
+            return self._process.ask(request)
+        except WorkerDied:
+            self._process = None
+            raise
 
 
-class _Worker:
-    """A process of its own, and the connection to it."""
+class _Process:
+    """A running `bench.execute.worker`, and the connection to it."""
 
     def __init__(self) -> None:
         self._connection, theirs = Pipe()
         # It must find the same modules as this process does, a user's own among them.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(module_path())}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", WORKER, str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "bench.execute.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             process_group=0,  # a terminal's Ctrl-C is for the command, which tells the worker
             env=environment,
@@ -125,42 +137,9 @@ class _Worker:
             raise WorkerDied(code) from error
 
     def close(self) -> None:
-        """Let it go: it saves what is under way and ends. Returns when it has."""
         self._connection.close()
         self._process.wait()
         mark_dead(self._process.pid)
-
-
-_worker: _Worker | None = None
-
-
-def _is_worker() -> bool:
-    """Tell whether this process is a worker itself."""
-    main = sys.modules["__main__"]
-    return getattr(getattr(main, "__spec__", None), "name", None) == WORKER
-
-
-def _current_worker() -> _Worker:
-    """Return this process's worker, which serves one run after another."""
-    global _worker
-    if _worker is None or not _worker.is_alive():
-        _worker = _Worker()
-        atexit.unregister(close_worker)
-        atexit.register(close_worker)
-    return _worker
-
-
-def _forget_worker() -> None:
-    global _worker
-    _worker = None
-
-
-def close_worker() -> None:
-    """End this process's worker, if it has one."""
-    worker = _worker
-    _forget_worker()
-    if worker is not None:
-        worker.close()
 
 
 def _how(code: int) -> str:

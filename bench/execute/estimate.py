@@ -1,7 +1,6 @@
 """What a plan will cost, before anything of it is run: `dry_run=true`."""
 
 import math
-import os
 import statistics
 from collections import defaultdict
 from typing import Any
@@ -9,7 +8,8 @@ from typing import Any
 from tabulate import tabulate
 
 from bench.cost.timing import Case, case_key, seconds_of
-from bench.execute.apart import apart
+from bench.execute.apart import Worker
+from bench.execute.launchers import room
 from bench.execute.plan import Plan
 from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
@@ -22,13 +22,14 @@ REPEATS = 3  # of a training step, whose median counts
 RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; the README has them
 
 
-def estimate(plan: Plan, launcher: Any) -> str:
+def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
     """Return what the runs to do will cost at most: no run is longer than its budget, and many are solved before.
 
     A training step of each case is taken here and now, and nothing else.
 
     Args:
         launcher: Hydra's settings of it.
+        worker: for what a user's class may do to its process.
     """
     runs: dict[str, list[Config]] = defaultdict(list)
     for config in plan.pending.values():
@@ -40,7 +41,7 @@ def estimate(plan: Plan, launcher: Any) -> str:
     with counting("Measuring", len(cases)) as advance:
         for key, config in cases.items():
             try:
-                step, evaluation = _cost(config)
+                step, evaluation = worker.call(cost_of, config)
             except Exception as error:  # a user's cell, or memory: its runs will end so too
                 failed.append(f"  {config.cell['name']} on {config.task['name']} cannot be run: {one_line(error)}")
             else:
@@ -49,7 +50,7 @@ def estimate(plan: Plan, launcher: Any) -> str:
                 timing += _timing_seconds(config, step) if key in timed else 0.0
                 rows.append((config, len(runs[key]), step, most))
             advance()
-    at_once, where = _at_once(launcher, plan.first)
+    at_once, where = _at_once(launcher)
     lines = [
         f"  time   at most {duration(seconds / at_once)} of training {where}; then about {duration(timing)} of timing",
         f"  disk   about {_disk_mib(plan):,.0f} MiB",
@@ -61,8 +62,7 @@ def estimate(plan: Plan, launcher: Any) -> str:
     return "\n".join([*lines, *failed, "", "Nothing was run or stored; without dry_run=true it will be."])
 
 
-@apart
-def _cost(config: Config) -> tuple[float, float]:
+def cost_of(config: Config) -> tuple[float, float]:
     """Return the seconds of a training step, its batch made too, and of an evaluation."""
     configure_process(config.threads, config.allocator)
     case = Case.build(config)
@@ -84,16 +84,14 @@ def _most_seconds(config: Config, step: float, evaluation: float) -> float:
     return min(seconds, config.training.max_seconds or math.inf)
 
 
-def _at_once(launcher: Any, config: Config) -> tuple[int, str]:
+def _at_once(launcher: Any) -> tuple[int, str]:
     """Return how many runs the launcher runs at once, and where that is."""
-    target, cores = str(launcher.get("_target_", "")), os.cpu_count() or 1
-    if "joblib" in target:
-        jobs = int(launcher.get("n_jobs") or -1)
-        jobs = cores if jobs < 0 else jobs
-        return jobs, f"on this machine, {jobs} run{'s' if jobs > 1 else ''} at once"
-    if "basic" in target:
+    kind, workers = str(launcher.get("_target_", "")).rpartition(".")[2], room(launcher)
+    if kind == "BasicLauncher":
         return 1, "on this machine, one run after another"
-    return 1, f"in all, at the speed of this machine's cores, however many {target.rpartition('.')[2]} uses at once"
+    if kind == "JoblibLauncher":
+        return workers, f"on this machine, {workers} run{'s' if workers > 1 else ''} at once"
+    return 1, f"in all, at the speed of this machine's cores, however many {kind} uses at once"
 
 
 def _timing_seconds(config: Config, step: float) -> float:

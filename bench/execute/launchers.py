@@ -1,22 +1,82 @@
-"""What Hydra's launchers need beyond their configuration in `conf/launch`, and how it is told when one is lost."""
+"""Hydra's launchers: what they need beyond their configuration in `conf/launch`, how many workers each has room for,
+and how it is told when one has lost a process."""
 
+import os
 import shutil
 import signal
 import socket
 from collections.abc import Iterable
 from typing import Any
 
+from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.execute.turn import Turn
 from bench.record.errors import ConfigError, one_line
+from bench.spec.command import Command, loader
 from bench.spec.explain import explain
 from bench.startup import ROOT
 
 # Packages whose exceptions say that a process of theirs was lost, and with it what it was asked to do.
 _PACKAGES = ("joblib", "ray", "submitit")
+MOST_WORKERS = 256  # of a launcher that does not say
+
+
+def launch(command: Command, turn: Turn, runs: int, example: list[str]) -> dict[str, str]:
+    """Have the launcher of a sweep start workers, and return when they have ended. A single run is taken here.
+
+    Args:
+        turn: what each worker does.
+        runs: that are to be taken; there are no more workers than that.
+        example: the overrides of one of them, which tell a launcher where their sweep is.
+
+    Returns:
+        Why runs could not be stored, by run_id.
+    """
+    if not command.is_sweep:
+        return turn()
+    setup_globals()
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=HydraContext(config_loader=loader(), callbacks=Callbacks()),
+        task_function=turn,
+        config=command.master,
+    )
+    workers = min(runs, room(command.master.hydra.launcher))
+    returned = launcher.launch([example] * workers, initial_job_idx=0)
+    return {run_id: reason for each in returned for run_id, reason in each.return_value.items()}
+
+
+def room(launcher: DictConfig) -> int:
+    """Return how many workers a launcher runs at once at the most; those that it would have wait find nothing to do."""
+    kind = _kind(launcher)
+    if kind == "BasicLauncher":
+        return 1
+    if kind == "JoblibLauncher":
+        at_once, cores = int(launcher.get("n_jobs") or -1), os.cpu_count() or 1
+        return at_once if at_once > 0 else max(1, cores + 1 + at_once)
+    if kind == "RayLauncher":
+        return _room_of_ray(launcher)
+    return int(launcher.get("array_parallelism") or MOST_WORKERS)
+
+
+def _room_of_ray(launcher: DictConfig) -> int:
+    """Return how many workers a Ray has the processors and GPUs for; one that grows when asked to, more."""
+    import ray
+
+    if launcher.ray.init.get("address") or not ray.is_initialized():
+        return MOST_WORKERS
+    has, needs = ray.cluster_resources(), launcher.ray.remote
+    shares = [has.get(name, 0) / need for name, need in (("CPU", needs.num_cpus), ("GPU", needs.num_gpus)) if need]
+    return max(1, int(min(shares, default=MOST_WORKERS)))
+
+
+def _kind(launcher: DictConfig) -> str:
+    return str(launcher.get("_target_")).rpartition(".")[2]
 
 
 def prepare_launcher(launcher: Any) -> None:
@@ -31,10 +91,9 @@ def prepare_launcher(launcher: Any) -> None:
         Plugins.instance()._instantiate(launcher)  # as Hydra does, but now
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(f"hydra.launcher: {explain(error)}") from error
-    kind = str(launcher.get("_target_")).rpartition(".")[2]
-    if kind == "SlurmLauncher" and shutil.which("srun") is None:
+    if _kind(launcher) == "SlurmLauncher" and shutil.which("srun") is None:
         raise ConfigError("+launch=slurm: there is no srun here; run this where Slurm is, or try +launch=submitit")
-    if kind == "RayLauncher":
+    if _kind(launcher) == "RayLauncher":
         _start_ray(launcher)
 
 

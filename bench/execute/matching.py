@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from bench.cost.flops import count_flops, extrapolate
-from bench.execute.apart import WorkerDied, apart
+from bench.execute.apart import Worker, WorkerDied
 from bench.record.errors import ConfigError
 from bench.record.fairness import NO_LIMIT, TOLERANCE
 from bench.spec.config import Config
@@ -17,7 +17,7 @@ LARGEST = 65_536  # hidden size that is tried
 SUGGESTED_WITHIN = 64  # of the hidden size asked for
 
 
-def matched(config: Config) -> Config:
+def matched(config: Config, worker: Worker) -> Config:
     """Return the configuration with what `match` and a budget in FLOPs settle.
 
     The reference of a match is the LSTM of `cell.hidden_size` units on the same task; the cell gets the hidden size
@@ -29,7 +29,7 @@ def matched(config: Config) -> Config:
     """
     training = config.training
     if config.match in TOLERANCE:
-        size, _ = _nearest_size(config)
+        size, _ = _nearest_size(config, worker)
         config = replace(config, cell={**config.cell, "hidden_size": size})
     elif config.match == "time":
         if training.max_seconds is None:
@@ -37,7 +37,7 @@ def matched(config: Config) -> Config:
         config = replace(config, training=replace(training, max_steps=NO_LIMIT))
     if training.max_flops is not None:
         try:
-            flops = _counted(config)
+            flops = worker.call(count_flops, config)
         except WorkerDied:
             flops = None
         if flops is None or not flops[1]:
@@ -47,12 +47,7 @@ def matched(config: Config) -> Config:
     return config
 
 
-@apart
-def _counted(config: Config) -> tuple[float, float] | None:
-    return count_flops(config)
-
-
-def check_matches(requested: Iterable[Config]) -> None:
+def check_matches(requested: Iterable[Config], worker: Worker) -> None:
     """Check that every cell of a sweep can be matched as closely as is promised.
 
     Args:
@@ -66,13 +61,13 @@ def check_matches(requested: Iterable[Config]) -> None:
     }
     configs = list(distinct.values())
     for config in configs:
-        size, off = _nearest_size(config)
+        size, off = _nearest_size(config, worker)
         if off > TOLERANCE[config.match]:
             asked = config.cell["hidden_size"]
             near = sorted(
                 range(max(1, asked - SUGGESTED_WITHIN), asked + SUGGESTED_WITHIN), key=lambda h: abs(h - asked)
             )
-            at = next((h for h in near if all(_fits(other, h) for other in configs)), None)
+            at = next((h for h in near if all(_fits(other, h, worker) for other in configs)), None)
             advice = f"cell.hidden_size={at} would do" if at else "try a larger cell.hidden_size"
             raise ConfigError(
                 f"match={config.match}: at {size} units {config.cell['name']} is {off:.1%} away from the LSTM of "
@@ -80,25 +75,25 @@ def check_matches(requested: Iterable[Config]) -> None:
             )
 
 
-def _fits(config: Config, hidden_size: int) -> bool:
+def _fits(config: Config, hidden_size: int, worker: Worker) -> bool:
     sized = replace(config, cell={**config.cell, "hidden_size": hidden_size})
-    return _nearest_size(sized)[1] <= TOLERANCE[config.match]
+    return _nearest_size(sized, worker)[1] <= TOLERANCE[config.match]
 
 
-def _nearest_size(config: Config) -> tuple[int, float]:
+def _nearest_size(config: Config, worker: Worker) -> tuple[int, float]:
     """Return the hidden size whose cost is nearest to the reference's, and how far from it, as a share of it.
 
     Raises:
         ConfigError: the cell cannot be built, or its FLOPs cannot be counted.
     """
     try:
-        return _search_size(config)
+        return worker.call(search_size, config)
     except RuntimeError as error:  # WorkerDied is one
         raise ConfigError(f"match={config.match}: {config.cell['name']} cannot be built ({error})") from error
 
 
-@apart
-def _search_size(config: Config) -> tuple[int, float]:
+def search_size(config: Config) -> tuple[int, float]:
+    """Do as `_nearest_size`, in this process."""
     costs: dict[str, Callable[[Config, int], float]] = {"parameters": _parameters, "flops": _flops}
     cost = costs[config.match]
     reference = replace(config, cell={**REFERENCE, "hidden_size": config.cell["hidden_size"]})

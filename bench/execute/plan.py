@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from bench.cost.timing import case_key
-from bench.execute.apart import WorkerDied, apart
+from bench.execute.apart import Worker, WorkerDied
 from bench.execute.matching import check_matches, matched
 from bench.execute.tuning import plan_round
 from bench.record.errors import ConfigError
@@ -27,7 +27,7 @@ class Plan:
     Attributes:
         sweep: the sweep's folder.
         configs: all runs.
-        jobs: each run's overrides; of a single run, none.
+        example: the overrides of one of them; of a single run, none.
         finished: the ids of those whose result was stored before.
         retried: the ids of those of them that are asked for again, by `retry`; None if it is not set.
         to_come: how many further runs there will be, which depend on how these end.
@@ -37,7 +37,7 @@ class Plan:
 
     sweep: Path
     configs: dict[str, Config]
-    jobs: dict[str, list[str]]
+    example: list[str]
     finished: frozenset[str]
     retried: frozenset[str] | None = None
     to_come: int = 0
@@ -56,34 +56,34 @@ class Plan:
         return next(iter([*self.configs.values(), *self.timed.values()]))
 
 
-def make_plan(command: Command, watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter) -> Plan:
+def make_plan(command: Command, worker: Worker, watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter) -> Plan:
     """Compose and check every run of a command.
 
     Args:
         command: a single run or a sweep.
+        worker: for what a user's class may do to its process.
         watch: iterates over the runs' overrides, and may show how far it is.
 
     Raises:
         ConfigError: any of the runs cannot be run.
     """
-    jobs, to_come, keep = _with_selection(command)
+    jobs, to_come, keep = _with_selection(command, worker)
     runs = [(job, command.config(job)) for job in watch(jobs)]
     command.check_that_all_matter([config for _, config in runs])
-    check_matches(config for _, config in runs)
+    check_matches((config for _, config in runs), worker)
     configs: dict[str, Config] = {}
     timed: dict[str, Config] = {}
-    overrides: dict[str, list[str]] = {}
     identified: list[tuple[list[str], str]] = []
     buildable: set[tuple[str, int]] = set()
     for job, requested in runs:
-        config = matched(requested)
+        config = matched(requested, worker)
         if (case := (case_key(config), config.training.evaluation_size)) not in buildable:
-            _check_buildable(config)
+            _check_buildable(config, worker)
             buildable.add(case)
         key = run_id(config) if config.train else case_key(config)
         identified.append((job, key))
         if config.train:
-            configs[key], overrides[key] = config, job
+            configs[key] = config
         else:
             timed[key] = config
     command.check_axes(identified)
@@ -98,7 +98,7 @@ def make_plan(command: Command, watch: Callable[[list[list[str]]], Iterable[list
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and configs and not retried | finished:
         raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
-    return Plan(sweep, configs, overrides, finished, retried, to_come, timed, keep)
+    return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, keep)
 
 
 def stored_status(folder: RunFolder, config: Config) -> str | None:
@@ -119,7 +119,7 @@ def stored_status(folder: RunFolder, config: Config) -> str | None:
     return stored.result.status if stored else None
 
 
-def _with_selection(command: Command) -> tuple[list[list[str]], int, Callable[[], bool]]:
+def _with_selection(command: Command, worker: Worker) -> tuple[list[list[str]], int, Callable[[], bool]]:
     """Return a command's jobs, how many will follow from them, and `keep` of a plan. Where settings are selected, the
     jobs of that are among them, as far as they are known."""
     jobs = command.jobs
@@ -130,7 +130,7 @@ def _with_selection(command: Command) -> tuple[list[list[str]], int, Callable[[]
 
     def config_of(job: list[str]) -> Config:
         if tuple(job) not in known:
-            known[tuple(job)] = matched(command.config(job))
+            known[tuple(job)] = matched(command.config(job), worker)
         return known[tuple(job)]
 
     found = plan_round(jobs, tuning, config_of, keep=False)
@@ -150,14 +150,14 @@ def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozen
     )
 
 
-def _check_buildable(config: Config) -> None:
+def _check_buildable(config: Config, worker: Worker) -> None:
     """Build the run's task and model without storage, so that what cannot be built is known now.
 
     Raises:
         ConfigError: the task or cell refuses its settings, or the run cannot fit into memory.
     """
     try:
-        need = _least_memory(config)
+        need = worker.call(least_memory, config)
     except ConfigError:
         raise
     except Exception as error:  # a user's class that needs storage to be built, or ends its process: its run will tell
@@ -171,8 +171,7 @@ def _check_buildable(config: Config) -> None:
         )
 
 
-@apart
-def _least_memory(config: Config) -> int:
+def least_memory(config: Config) -> int:
     """Return the bytes that a run needs at the least: parameters, gradients and Adam's two moments; inputs and outputs
     of all steps."""
     task = make_task(config)

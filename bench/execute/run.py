@@ -28,8 +28,7 @@ from bench.train.model import Model, backend_of, count_parameters, make_model, m
 from bench.train.process import configure_process, environment, is_out_of_memory, limited_memory, memory_bytes
 from bench.train.streams import make_streams
 
-# No outcomes: somebody else has the run; it can be resumed; it is none of those that `retry` asks for.
-CLAIMED, INTERRUPTED, SKIPPED = "claimed", "interrupted", "skipped"
+CLAIMED, INTERRUPTED = "claimed", "interrupted"  # no outcomes: somebody else has the run; it can be resumed
 
 
 def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
@@ -117,8 +116,6 @@ class _Run:
             if stored is not None:
                 self.folder.tidy()
                 return flat(stored.result)
-            if self.config.retry and not self.folder.was_set_aside():
-                return {"run_id": self.identifier, "status": SKIPPED}
         with self.folder.entered():
             return self._stored() or self._new_result()
 

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from bench.execute.apart import ASKED_TO_END
-from bench.session import give_up, happened, is_stopping, note, working
+from bench.session import is_stopping, working
 from bench.startup import prepare_streams
 
 GRACE_SECONDS = 120.0  # for the step under way when whoever asked for it is gone
@@ -61,33 +61,22 @@ def _call(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
-    """Do what is asked for; whatever goes wrong in it is an answer too."""
-    from bench.execute.matching import matched
+    """Run what is asked for; whatever goes wrong in it is an answer too."""
     from bench.execute.run import run, store_failure
     from bench.record.errors import explain_os, one_line
     from bench.spec.config import from_plain
-    from bench.spec.identity import run_id
 
-    config = None
     try:
         with working():
             if is_stopping():
                 return {"status": "interrupted"}
-            config = matched(from_plain(request["composed"]))
+            config = from_plain(request["settings"])
             result = store_failure(config, request["died"]) if request.get("give_up") else run(config, stop.is_set)
     except OSError as error:
-        reason, event = f"cannot store results: {explain_os(error)}", f"cannot-store-{error.errno}"
+        return {"status": "unstored", "error": f"cannot store results: {explain_os(error)}"}
     except Exception as error:
-        reason, event = one_line(error), None
-    else:
-        return {key: result[key] for key in ("run_id", "status", "error") if key in result}
-    if event is None or not happened(event):
-        print(f"error: {reason}", file=sys.stderr, flush=True)
-    if event is not None:  # a full disk is full for all runs
-        note(event)
-    if config is not None:
-        give_up(run_id(config))
-    return {"status": "failed", "error": reason}
+        return {"status": "unstored", "error": one_line(error)}
+    return {key: result[key] for key in ("run_id", "status", "error") if key in result}
 
 
 def main() -> None:

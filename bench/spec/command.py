@@ -1,13 +1,20 @@
-"""A command as Hydra composed it: the jobs of a sweep, and the configuration of each."""
+"""A command as Hydra composes it, once: the jobs of a sweep, and the configuration of each."""
 
 import copy
+import os
+import re
+from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
+from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -23,66 +30,90 @@ from bench.spec.ineffective import check_axes, check_horizon, check_that_all_mat
 MOST_RUNS = 1_000_000  # of a sweep
 
 
+def compose(arguments: Namespace) -> DictConfig:
+    """Have Hydra compose what a command's arguments say.
+
+    Raises:
+        ConfigError: there is no such folder of configurations, or a run and a sweep are asked for at once.
+        HydraException, OmegaConfBaseException, and whatever else Hydra makes of some command lines.
+    """
+    version.setbase("1.3")
+    search_path = create_config_search_path("pkg://conf")
+    if arguments.config_dir is not None:
+        folder = os.path.abspath(arguments.config_dir)
+        if not os.path.isdir(folder):
+            raise ConfigError(f"--config-dir: '{folder}' is no folder")
+        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    GlobalHydra.instance().clear()
+    hydra = Hydra.create_main_hydra2("recurrent-bench", search_path)
+
+    def composed(mode: RunMode, overrides: list[str], is_final: bool = True) -> DictConfig:
+        return hydra.compose_config(
+            arguments.config_name or "config", overrides, mode, validate_sweep_overrides=is_final
+        )
+
+    said = composed(RunMode.MULTIRUN, arguments.overrides, is_final=False).hydra.mode
+    if arguments.multirun and arguments.run:
+        raise ConfigError("--run and --multirun: only one of them can be asked for")
+    mode = said if said is not None and not arguments.multirun else RunMode[("RUN", "MULTIRUN")[arguments.multirun]]
+    return composed(mode, [*arguments.overrides, *([] if mode == said else [f"hydra.mode={mode.name}"])])
+
+
 class Command:
     """A composed command: its jobs, each the overrides of a run, and the configuration of each.
 
-    Jobs are composed as Hydra does it, but a choice of groups once: Hydra too sets single values after that.
+    Hydra composes a choice of groups once. Single values are set on what came of it, as Hydra too does after that;
+    where one is plain and nothing refers to it, on plain values, which takes no time.
 
     Attributes:
+        master: the command's own configuration, which is that of a single run.
         is_sweep: whether it is one; a single run has one job, without overrides.
-        jobs: of a sweep found as Hydra's own sweeper finds them.
+        jobs: of a sweep, those of all its parts.
         selects: whether jobs that select settings are to be added.
     """
 
     def __init__(self, master: DictConfig) -> None:
-        """Take what Hydra hands to a callback: one run, or the sweep's own configuration.
+        """Take what Hydra composed: one run, or a sweep's own configuration.
 
         Raises:
             ConfigError: it is no sweep that can be run.
         """
-        self._master = master
+        self.master = master
         self.is_sweep = master.hydra.mode == RunMode.MULTIRUN
-        self._loader = _loader() if self.is_sweep else None
+        self._loader = loader() if self.is_sweep else None
         self._parser = OverridesParser.create(config_loader=self._loader)
         self._given = self._parser.parse_overrides(_given(master))
         self._parsed: dict[str, Override] = {}
-        self._composed: dict[tuple[str, ...], DictConfig] = {}
-        self._checked: dict[str, Config] = {}
-        self._examples: dict[tuple[str, ...], tuple[str, ...]] = {}  # a job of each choice of groups
+        self._groups: dict[tuple[str, ...], DictConfig] = {}  # composed, by the groups that a job chooses
+        self._examples: dict[tuple[str, ...], DictConfig] = {}  # of these with more set on it, where references matter
+        self._plain: dict[tuple[str, ...], tuple[dict[str, Any], set[str]]] = {}
+        self._checked: dict[tuple[str, ...], tuple[Config, bool]] = {}
         self.jobs = _jobs(master, self._parser) if self.is_sweep else [[]]
         self.selects = self.is_sweep and bool(master.tuning.search)
 
     def config(self, job: list[str]) -> Config:
         """Return the configuration of a job, given its overrides; of jobs that differ in their seed alone, one is
-        checked.
+        composed and checked.
 
         Raises:
             ConfigError: Hydra cannot compose it, or it cannot be run.
         """
         if not self.is_sweep:
-            return from_hydra(self._master)
-        values = plain_values(self.compose(job))
-        key = repr({name: value for name, value in values.items() if name != "seed"})
-        seed = values.get("seed")
-        if key not in self._checked or type(seed) is not int or not 0 <= seed < 2**63:
-            self._checked[key] = from_plain(values)
-            return copy.deepcopy(self._checked[key])
-        return replace(copy.deepcopy(self._checked[key]), seed=seed)
-
-    def compose(self, job: list[str]) -> DictConfig:
-        """Return the configuration of a job, given its overrides, without Hydra's own part.
-
-        Raises:
-            ConfigError: Hydra cannot compose it.
-        """
-        try:
-            return self._compose(job)
-        except HydraException as error:
-            raise ConfigError(explain(error)) from error
+            return from_hydra(self.master)
+        subject = tuple(override for override in job if not override.startswith("seed="))
+        known = self._checked.get(subject)
+        if known is not None and known[1] and len(subject) == len(job) - 1:
+            seed = self._parse(next(override for override in job if override.startswith("seed="))).value()
+            if type(seed) is int and 0 <= seed < 2**63:
+                return replace(known[0], seed=seed)
+        values, is_free = self._values(job)
+        config = from_plain(values)
+        self._checked[subject] = config, is_free
+        return config
 
     def check_that_all_matter(self, configs: Collection[Config]) -> None:
         """Raise ConfigError for a setting given that matters to none of the runs, of which `configs` are all."""
-        examples = [self.compose(list(job)) for job in self._examples.values()] if self.is_sweep else [self._master]
+        examples = list({**self._groups, **self._examples}.values()) if self.is_sweep else [self.master]
         check_that_all_matter(self._given, configs, self.is_sweep)
         check_horizon(self._given, examples)
 
@@ -92,40 +123,110 @@ class Command:
 
     def check_directories(self, sweep: Path) -> None:
         """Raise ConfigError if Hydra was told to write elsewhere than the sweep's folder."""
-        hydra = self._master.hydra
-        found = {"hydra.sweep.dir": hydra.sweep.dir, "hydra.run.dir": hydra.run.dir}
-        for key, value in found.items():
+        hydra = self.master.hydra
+        told = {"hydra.sweep.dir": hydra.sweep.dir, "hydra.run.dir": hydra.run.dir}
+        for key, value in told.items():
             if Path(str(value)) != sweep:
                 raise ConfigError(f"{key}={value}: where results go is said by results_dir and name")
         if hydra.sweep.subdir != "runs" or hydra.output_subdir is not None or hydra.job.chdir:
             raise ConfigError("hydra.sweep.subdir, hydra.output_subdir and hydra.job.chdir cannot be set here")
 
-    def _compose(self, job: list[str]) -> DictConfig:
+    def _values(self, job: list[str]) -> tuple[dict[str, Any], bool]:
+        """Return a job's plain values, references resolved; and whether its seed is referred to by none."""
+        groups: list[str] = []
+        plain: list[Override] = []
+        others: list[Override] = []
         assert self._loader is not None
-        groups: list[Override] = []
-        values: list[Override] = []
         for override in map(self._parse, job):
-            group = override.is_hydra_override() or self._loader.repository.group_exists(override.key_or_group)
-            (groups if group else values).append(override)
-        chosen = tuple(str(override.input_line) for override in groups)
-        self._examples.setdefault(chosen, tuple(job))
-        composed = copy.deepcopy(self._compose_groups(chosen))
-        ConfigLoaderImpl._apply_overrides_to_config(values, composed)
-        return composed
+            if override.is_hydra_override() or self._loader.repository.group_exists(override.key_or_group):
+                groups.append(str(override.input_line))
+            else:
+                (plain if _is_plain(override) and not others else others).append(override)
+        try:
+            values, references = self._base((*groups,))
+            reached = [override for override in plain if not _can_be_set(values, override, references)]
+            if reached or others:
+                composed = copy.deepcopy(self._compose_groups((*groups,)))
+                ConfigLoaderImpl._apply_overrides_to_config([*plain, *others], composed)
+                self._examples[*groups,] = composed
+                return plain_values(composed), False
+        except HydraException as error:
+            raise ConfigError(explain(error)) from error
+        for override in plain:
+            values = _with(values, override.key_or_group.split("."), override.value())
+        return values, not _is_referred_to("seed", references)
+
+    def _base(self, groups: tuple[str, ...]) -> tuple[dict[str, Any], set[str]]:
+        """Return the plain values of a choice of groups, and what references in it name."""
+        if groups not in self._plain:
+            composed = self._compose_groups(groups)
+            references = {
+                name for text in _references(OmegaConf.to_container(composed)) for name in re.findall(r"[\w.]+", text)
+            }
+            self._plain[groups] = plain_values(composed), references
+        return self._plain[groups]
+
+    def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:
+        if groups not in self._groups:
+            assert self._loader is not None
+            composed = self._loader.load_sweep_config(self.master, list(groups))
+            with open_dict(composed):
+                del composed["hydra"]
+            self._groups[groups] = composed
+        return self._groups[groups]
 
     def _parse(self, text: str) -> Override:
         if text not in self._parsed:
             self._parsed[text] = self._parser.parse_override(text)
         return self._parsed[text]
 
-    def _compose_groups(self, groups: tuple[str, ...]) -> DictConfig:
-        if groups not in self._composed:
-            assert self._loader is not None
-            composed = self._loader.load_sweep_config(self._master, list(groups))
-            with open_dict(composed):
-                del composed["hydra"]
-            self._composed[groups] = composed
-        return self._composed[groups]
+
+def loader() -> ConfigLoaderImpl:
+    """Return what loads configurations in the Hydra application of this process."""
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None, "planned outside a Hydra application"
+    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
+    return hydra.config_loader
+
+
+def _is_plain(override: Override) -> bool:
+    """Tell whether an override sets a single value that refers to nothing."""
+    if override.is_delete() or override.is_sweep_override() or override.package is not None:
+        return False
+    value = override.value()
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "$" not in value)
+
+
+def _can_be_set(values: dict[str, Any], override: Override, references: set[str]) -> bool:
+    """Tell whether a setting is there, is no mapping, and is referred to by none."""
+    at: Any = values
+    for name in override.key_or_group.split("."):
+        if not (isinstance(at, dict) and name in at):
+            return False
+        at = at[name]
+    return not isinstance(at, dict | list) and not _is_referred_to(override.key_or_group, references)
+
+
+def _is_referred_to(key: str, references: set[str]) -> bool:
+    """Tell whether a reference names a setting, what it is in, or something relative to where the reference is."""
+    return any(
+        name.startswith(".") or f"{key}.".startswith(f"{name}.") or f"{name}.".startswith(f"{key}.")
+        for name in references
+    )
+
+
+def _references(value: Any) -> Iterator[str]:
+    """Yield all texts in nested values that refer to something."""
+    if isinstance(value, dict | list):
+        for child in value.values() if isinstance(value, dict) else value:
+            yield from _references(child)
+    elif isinstance(value, str) and "$" in value:
+        yield value
+
+
+def _with(values: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+    """Return nested values with another one at a path."""
+    return {**values, path[0]: _with(values[path[0]], path[1:], value) if len(path) > 1 else value}
 
 
 def _given(master: DictConfig) -> list[str]:
@@ -134,23 +235,23 @@ def _given(master: DictConfig) -> list[str]:
     return given
 
 
-def _loader() -> ConfigLoaderImpl:
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None, "planned outside a Hydra application"
-    assert isinstance(hydra.config_loader, ConfigLoaderImpl)
-    return hydra.config_loader
-
-
 def _jobs(master: DictConfig, parser: OverridesParser) -> list[list[str]]:
-    """Return the overrides of every job of a sweep."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-
-    jobs: list[list[str]] = []
+    """Return the overrides of every job of a sweep: of each of its parts, the product of all axes."""
+    jobs: dict[tuple[str, ...], None] = {}
     for params, given in _parts(master, parser):
-        overrides = parser.parse_overrides([f"{key}={value}" for key, value in params.items()]) + given
-        _check_number(overrides)
-        jobs += BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
-    return _without_excluded([list(job) for job in dict.fromkeys(map(tuple, jobs))], master)
+        overrides = {
+            override.get_key_element(): override
+            for override in [*parser.parse_overrides([f"{key}={value}" for key, value in params.items()]), *given]
+        }
+        _check_number(list(overrides.values()))
+        axes = [
+            [f"{key}={value}" for value in override.sweep_string_iterator()]
+            if override.is_sweep_override()
+            else [f"{key}={override.get_value_element_as_str()}"]
+            for key, override in overrides.items()
+        ]
+        jobs.update(dict.fromkeys(product(*axes)))
+    return _without_excluded([list(job) for job in jobs], master)
 
 
 def _check_number(overrides: list[Override]) -> None:
@@ -158,6 +259,8 @@ def _check_number(overrides: list[Override]) -> None:
     runs = 1
     for override in overrides:
         if override.is_sweep_override():
+            if not override.is_discrete_sweep():
+                raise ConfigError(f"{override.input_line}: has no end; give values, or a range")
             try:
                 runs *= sum(1 for _ in islice(override.sweep_iterator(), MOST_RUNS + 1))
             except (ValueError, TypeError) as error:

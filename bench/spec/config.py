@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from hydra.core.config_store import ConfigStore
-from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -148,18 +147,14 @@ SCHEMA = OmegaConf.structured(Config)
 
 
 def register_with_hydra() -> None:
-    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, the sweeper, and what files in
-    `conf/` can say of a task; and give `conf/tracking/wandb.yaml` what the environment says of W&B by the names that
+    """Make known to Hydra the schema, under the name that `conf/config.yaml` refers to, and what files in `conf/` can
+    say of a task; and give `conf/tracking/wandb.yaml` what the environment says of W&B by the names that
     `tracking.mode` has."""
     mode = os.environ.pop("WANDB_MODE", "").lower()
     if os.environ.get("WANDB_DISABLED", "").lower() in ("true", "1", "yes", "on"):
         mode = "disabled"
     if mode:
         os.environ["WANDB_MODE"] = {"dryrun": "offline", "run": "online"}.get(mode, mode)
-    Plugins.instance()  # loads all plugins anew, and so comes before whatever imports one
-    from hydra_plugins.recurrent_bench.sweeper import register_sweeper
-
-    register_sweeper()
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("longest_memory", longest_memory, replace=True)
 

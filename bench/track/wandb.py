@@ -254,6 +254,5 @@ def _warn(error: Exception) -> None:
 
 def _say(event: str, message: str) -> None:
     """Say something the first time that it happens to any process of a command."""
-    if not happened(event):
+    if note(event):
         print(message, file=sys.stderr, flush=True)
-    note(event)

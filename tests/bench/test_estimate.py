@@ -7,42 +7,48 @@ from pathlib import Path
 import pytest
 
 from bench.execute import estimate as module
+from bench.execute.apart import Worker
 from bench.execute.estimate import estimate
 from bench.execute.plan import Plan
 from bench.train.loop import budgeted_steps
 from tests.bench.conftest import make_config
 
+WORKER = Worker()  # has no process as long as no class is a user's
+SERIAL, PARALLEL = {"_target_": "BasicLauncher"}, {"_target_": "JoblibLauncher", "n_jobs": 2}
+
 
 def plan_of(configs, tmp_path: Path) -> Plan:
     named = {str(number): config for number, config in enumerate(configs)}
-    return Plan(tmp_path / "s", named, {key: [] for key in named}, frozenset())
+    return Plan(tmp_path / "s", named, [], frozenset())
 
 
 @pytest.fixture
 def a_second_a_step(monkeypatch):
-    monkeypatch.setattr(module, "_cost", lambda config: (1.0, 2.0))
+    monkeypatch.setattr(module, "cost_of", lambda config: (1.0, 2.0))
 
 
 def test_time_is_that_of_all_budgets_over_the_runs_at_once(a_second_a_step, tmp_path: Path):
     configs = [make_config(tmp_path, seed=seed) for seed in range(3)]
     steps = budgeted_steps(configs[0].training)
     assert (steps, configs[0].training.evaluate_every) == (20, 10)
-    said = estimate(plan_of(configs, tmp_path), {"_target_": "BasicLauncher"})
+    said = estimate(plan_of(configs, tmp_path), SERIAL, WORKER)
     assert "at most 1:12 of training" in said  # three runs of 20 steps and 2 evaluations
-    said = estimate(plan_of(configs, tmp_path), {"_target_": "joblib", "n_jobs": 2})
+    said = estimate(plan_of(configs, tmp_path), PARALLEL, WORKER)
     assert "at most 0:36 of training on this machine, 2 runs at once" in said
     short = [replace(config, training=replace(config.training, max_seconds=4.0)) for config in configs]
-    assert "at most 0:12 of training" in estimate(plan_of(short, tmp_path), {"_target_": "BasicLauncher"})
+    assert "at most 0:12 of training" in estimate(plan_of(short, tmp_path), SERIAL, WORKER)
     assert re.search(r"adding +lstm +3 +1e\+03 +1:12", said)
 
 
 def test_what_is_finished_costs_nothing(a_second_a_step, tmp_path: Path):
     plan = plan_of([make_config(tmp_path, seed=seed) for seed in range(3)], tmp_path)
-    said = estimate(replace(plan, finished=frozenset("01")), {"_target_": "BasicLauncher"})
+    said = estimate(replace(plan, finished=frozenset("01")), SERIAL, WORKER)
     assert "at most 0:24 of training" in said
 
 
 def test_what_cannot_be_run_is_said(tmp_path: Path):
     config = make_config(tmp_path, cell={"_target_": "tests.bench.broken.Leaving", "name": "leaving"})
     broken = replace(config, cell={**config.cell, "_target_": "tests.bench.broken.NoSuchCell"})
-    assert "leaving on adding cannot be run" in estimate(plan_of([broken], tmp_path), {"_target_": "BasicLauncher"})
+    with Worker() as worker:
+        said = estimate(plan_of([broken], tmp_path), SERIAL, worker)
+    assert "leaving on adding cannot be run" in said

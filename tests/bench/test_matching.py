@@ -3,11 +3,14 @@
 import pytest
 
 from bench.cost.flops import count_flops
+from bench.execute.apart import Worker
 from bench.execute.matching import check_matches, matched
 from bench.record.errors import ConfigError
 from bench.record.fairness import NO_LIMIT, TOLERANCE
 from bench.train.model import count_parameters, make_model, make_task
 from tests.bench.conftest import make_config
+
+WORKER = Worker()  # has no process as long as no class is a user's
 
 CELLS = {"rnn": "RNN", "lstm": "LSTM", "peephole_lstm": "PeepholeLSTM", "gru": "GRU", "attention_lstm": "AttentionLSTM"}
 I, O = 2, 1  # noqa: E741  # of the adding problem
@@ -27,7 +30,7 @@ def requested(tmp_path, cell: str, hidden_size: int, **changes):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_parameters_are_within_one_percent(tmp_path, cell):
-    config = matched(requested(tmp_path, cell, 75, match="parameters"))
+    config = matched(requested(tmp_path, cell, 75, match="parameters"), WORKER)
     model = make_model(config, make_task(config))
     own, target = count_parameters(model), parameters("lstm", 75)
     assert count_parameters(make_model(requested(tmp_path, "lstm", 75), make_task(config))) == target
@@ -43,7 +46,7 @@ def test_parameters_are_within_one_percent(tmp_path, cell):
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_flops_are_within_two_percent(tmp_path, cell):
-    config = matched(requested(tmp_path, cell, 64, match="flops"))
+    config = matched(requested(tmp_path, cell, 64, match="flops"), WORKER)
     own, target = count_flops(config), count_flops(requested(tmp_path, "lstm", 64))
     assert abs(own[1] / target[1] - 1) <= TOLERANCE["flops"] == 0.02
 
@@ -65,26 +68,26 @@ def test_flops_are_those_of_the_matrix_products(tmp_path):
 def test_what_cannot_be_matched_is_said_with_what_could(tmp_path):
     configs = [requested(tmp_path, cell, 16, match="parameters") for cell in ("gru", "lstm", "rnn")]
     with pytest.raises(ConfigError, match=r"cell.hidden_size=\d+ would do") as caught:
-        check_matches(configs)
+        check_matches(configs, WORKER)
     advised = int(str(caught.value).rpartition("cell.hidden_size=")[2].split()[0])
-    check_matches([requested(tmp_path, cell, advised, match="parameters") for cell in ("gru", "lstm", "rnn")])
+    check_matches([requested(tmp_path, cell, advised, match="parameters") for cell in ("gru", "lstm", "rnn")], WORKER)
 
 
 def test_equal_time_has_no_limit_of_steps(tmp_path):
     with pytest.raises(ConfigError, match=r"training.max_seconds"):
-        matched(requested(tmp_path, "gru", 8, match="time"))
-    config = matched(requested(tmp_path, "gru", 8, match="time", training={"max_seconds": 0.2}))
+        matched(requested(tmp_path, "gru", 8, match="time"), WORKER)
+    config = matched(requested(tmp_path, "gru", 8, match="time", training={"max_seconds": 0.2}), WORKER)
     assert config.training.max_steps == NO_LIMIT
     assert config.cell["hidden_size"] == 8
 
 
 def test_a_budget_in_flops_is_one_in_steps(tmp_path):
     flops = count_flops(requested(tmp_path, "gru", 8))[1]
-    config = matched(requested(tmp_path, "gru", 8, training={"max_flops": 7.9 * flops}))
+    config = matched(requested(tmp_path, "gru", 8, training={"max_flops": 7.9 * flops}), WORKER)
     assert config.training.max_steps == 7
-    assert matched(requested(tmp_path, "gru", 8, training={"max_flops": 1e3 * flops})).training.max_steps == 20
+    assert matched(requested(tmp_path, "gru", 8, training={"max_flops": 1e3 * flops}), WORKER).training.max_steps == 20
 
 
 def test_sizes_stay_where_nothing_is_matched(tmp_path):
     config = requested(tmp_path, "gru", 8)
-    assert matched(config) == config
+    assert matched(config, WORKER) == config

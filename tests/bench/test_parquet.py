@@ -9,8 +9,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
-from bench.cli import _fail as end_command
+from bench.cli import _run as run_command
 from bench.record import frames
 from bench.record.columns import CURVE_TYPES
 from bench.record.files import Damaged
@@ -90,16 +91,18 @@ def test_a_table_that_memory_does_not_suffice_for_is_not_called_damaged(tmp_path
         read_parquet(tmp_path / "curves.parquet", CURVE_TYPES)
 
 
-def test_memory_that_runs_out_is_told_in_a_line(monkeypatch, capsys):
+def test_memory_that_runs_out_is_told_in_a_line(tmp_path: Path, monkeypatch, capsys):
     def fail(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("reports.report.load", fail)
+    monkeypatch.setattr("bench.sweep.Sweep.run", fail)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["reports", "results/quick"])
-    for command, code in ((write_reports, 2), (lambda: end_command(MemoryError()), 1)):
-        with pytest.raises(SystemExit) as ended:
-            command()
-        assert ended.value.code == code
-        said = capsys.readouterr().err
-        assert said.startswith("error: memory ran out (MemoryError); ")
-        assert said.count("\n") == 1
+    with pytest.raises(SystemExit) as ended:
+        write_reports()
+    codes = ended.value.code, run_command(["cell=lstm", "seed=0"])
+    GlobalHydra.instance().clear()
+    assert codes == (2, 1)
+    for line in capsys.readouterr().err.splitlines():
+        assert line.startswith("error: memory ran out (MemoryError); ")

@@ -168,7 +168,7 @@ class TestStudy:
         configs = [
             make_config(folder, cell={"_target_": f"cells.{kind}", "name": kind.lower()}, train=False) for kind in kinds
         ]
-        return Plan(folder, {str(number): config for number, config in enumerate(configs)}, {}, frozenset())
+        return Plan(folder, {str(number): config for number, config in enumerate(configs)}, [], frozenset())
 
     def test_measured_cells_are_not_measured_again(self, tmp_path: Path):
         assert time_cells(self.plan(tmp_path, "LSTM", "GRU"))
@@ -189,7 +189,7 @@ class TestStudy:
     def test_more_rounds_are_measured_when_they_are_asked_for(self, tmp_path: Path):
         def plan(**timing) -> Plan:
             config = make_config(tmp_path, timing={"rounds": 3, "inference_steps": 1} | timing)
-            return Plan(tmp_path, {"1": config}, {}, frozenset())
+            return Plan(tmp_path, {"1": config}, [], frozenset())
 
         assert time_cells(plan())
         assert not time_cells(plan(rounds=2))
@@ -204,7 +204,7 @@ class TestStudy:
             tmp_path, cell={"_target_": "cells.PeepholeLSTM", "name": "peephole_lstm"}, timing=settings, train=False
         )
         lstm = make_config(tmp_path, timing=settings, train=False)
-        plan = Plan(tmp_path, {"1": config, "2": lstm}, {}, frozenset())
+        plan = Plan(tmp_path, {"1": config, "2": lstm}, [], frozenset())
         assert time_cells(plan)
         rows = pd.read_parquet(tmp_path / "timing.parquet").drop_duplicates("case")
         forms = {(row["cell"], row["backend"]): row["form"] for _, row in rows.iterrows()}

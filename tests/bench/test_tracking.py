@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import wandb
 from hydra import compose, initialize_config_module
 
 from bench.execute.run import run
+from bench.session import session
 from bench.spec.config import from_hydra, register_with_hydra
 from tests.bench.conftest import make_config
 
@@ -19,8 +21,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
-def _said_nothing_yet(monkeypatch):
-    monkeypatch.setattr("bench.session._noted", set())
+def _one_command() -> Iterator[None]:
+    with session():
+        yield
 
 
 def read_back(folder: Path) -> dict:

@@ -84,12 +84,15 @@ def in_a_fork(
 
 def _main(module: str, arguments: list[str]) -> int:
     """Run a module as `python -m` does, and its runs in this same process."""
-    from bench.execute import apart, worker
+    from bench.execute import apart, turn, worker
 
-    def execute(composed: dict[str, Any]) -> dict[str, Any]:
-        return worker._answer({"composed": composed}, worker.threading.Event())
+    class Here(apart.Worker):
+        """Does in this process what it is asked for."""
 
-    apart.execute = execute  # type: ignore[assignment]
+        def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
+            return worker._answer({"settings": settings}, threading.Event())
+
+    turn.Worker = Here  # type: ignore[misc]
     sys.argv = [module, *arguments]
     sys.modules.pop(f"{module}.__main__", None)
     try:

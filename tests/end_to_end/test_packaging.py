@@ -36,7 +36,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packaged(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
-    tops = ("bench", "cells", "tasks", "reports", "conf", "hydra_plugins")
+    tops = ("bench", "cells", "tasks", "reports", "conf")
     found = (path.relative_to(folder) for top in tops for path in (folder / top).rglob("*") if path.suffix in suffixes)
     return {str(path) for path in found if "gallery" not in path.parts and "__pycache__" not in path.parts}
 

@@ -15,6 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
 from bench import plain
+from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
 from bench.spec.command import Command
 from bench.spec.config import register_with_hydra
@@ -51,7 +52,8 @@ def plan_of(tmp_path: Path):
         )  # fmt: skip
         if "-m" in words:
             composed.hydra.mode = RunMode.MULTIRUN
-        return make_plan(Command(composed))
+        with Worker() as worker:
+            return make_plan(Command(composed), worker)
 
     with initialize_config_module("conf", version_base="1.3"):
         yield plan

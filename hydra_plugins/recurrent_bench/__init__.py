@@ -1,1 +1,0 @@
-"""What Hydra finds by itself, in the namespace where it looks for plugins."""
