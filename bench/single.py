@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
 from bench.record.errors import ConfigError
+from bench.record.records import flat
 from bench.record.store import RunFolder
 from bench.spec.command import Command
 from bench.spec.config import register_with_hydra
@@ -43,4 +44,4 @@ def run_single(*overrides: str) -> dict[str, Any]:
     result = folder.read_result()
     if result is None:
         raise RuntimeError(f"{run_id(config)}: {answer.get('error', answer['status'])}")
-    return {**result, "folder": str(folder.path)}
+    return {**flat(result), "folder": str(folder.path)}

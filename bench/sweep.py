@@ -151,7 +151,7 @@ def _record_asked(plan: Plan) -> None:
     asked = [(config.reference, config.tuning.selection_seeds, list(config.tuning.search)) for config in configs]
     alike = all(each == asked[0] for each in asked)  # else each run's configuration says it
     report = dict(zip(("reference", "selection_seeds", "search"), asked[0], strict=True)) if alike else None
-    runs = {key: [config.cell["name"], config.task["name"], config.seed] for key, config in plan.configs.items()}
+    runs = {key: (config.cell["name"], config.task["name"], config.seed) for key, config in plan.configs.items()}
     record_asked(plan.sweep, command_line(), report, runs)
 
 
@@ -331,7 +331,7 @@ def _tell_failures(plan: Plan) -> int:
             result = None
         if result is None:
             missing.append(f"no result: {key}")
-        elif result["status"] in FAILED:
+        elif result.status in FAILED:
             failed.append(printable(f"{describe(result)} (why: {plan.sweep}/runs/{key}/result.json)"))
     for lines, advice in ((failed, "retry=failed runs them again"), (missing, "the same command runs them again")):
         more = [f"… and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []

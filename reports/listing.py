@@ -7,10 +7,11 @@ import pandas as pd
 from tabulate import tabulate
 
 from bench.record.asked import read_asked
+from bench.record.columns import RESULT_TYPES
 from bench.record.errors import nearest, printable
 from bench.record.files import Damaged
-from bench.record.frames import RESULT_TYPES, read_parquet
-from bench.record.records import FAILED
+from bench.record.frames import read_parquet
+from bench.record.records import FAILED, flat
 from bench.record.store import RunFolder, StoredRun
 from reports import text
 from reports.load import LoadError
@@ -57,7 +58,7 @@ def show_run(results: Path, name: str) -> str:
     run = folder.read()
     if run is None:
         record = folder.read_progress()
-        at = f", at step {record['step']:,}" if record else ""
+        at = f", at step {record.step:,}" if record else ""
         return f"{found[0].name}: not finished{at}; its sweep's command continues it\n{folder.path}"
     return _describe(folder, run)
 
@@ -99,7 +100,7 @@ def _some(values: "pd.Series[Any]") -> str:
 
 
 def _describe(folder: RunFolder, run: StoredRun) -> str:
-    result, config = run.result, run.config
+    result, config = flat(run.result), run.config
     status = f"{result['status']}: {result['error']}" if result.get("error") else str(result["status"])
     # What failed before it trained has a status and little else.
     outcome = {
@@ -127,7 +128,7 @@ def _describe(folder: RunFolder, run: StoredRun) -> str:
             "loss": _number(record.get("loss")),
             **{key.partition(".")[2]: _number(value) for key, value in record.items() if key.startswith("score.")},
         }
-        for record in kept
+        for record in map(flat, kept)
     ]
     commands = [command for command in read_asked(folder.path.parents[1]).commands if "python -m bench" in command]
     narrowed = f" cell={config['cell']['name']} task={config['task']['name']} seed={config['seed']}"

@@ -7,18 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from bench.record.asked import Asked, read_asked
+from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, TIMING_TYPES, Column
 from bench.record.errors import ConfigError, one_line
 from bench.record.files import Damaged
-from bench.record.frames import (
-    CURVE_TYPES,
-    DIAGNOSTICS_TYPES,
-    RESULT_TYPES,
-    TIMING_TYPES,
-    curves_frame,
-    diagnostics_frame,
-    read_parquet,
-    results_frame,
-)
+from bench.record.frames import curves_frame, diagnostics_frame, read_parquet, results_frame
 from bench.record.records import DECIDED
 from bench.record.rules import RULES_FILE
 from bench.record.store import read_runs, unfinished_runs
@@ -165,7 +157,7 @@ def _missing(folder: Path, asked: Asked, results: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["cell", "task", "seed"])
 
 
-def _read_parquet(path: Path, types: dict[str, str], wrong: list[str]) -> pd.DataFrame:
+def _read_parquet(path: Path, types: dict[str, Column], wrong: list[str]) -> pd.DataFrame:
     """Return a stored table; an empty one if there is none, or none that can be read, which is added to `wrong`."""
     try:
         return read_parquet(path, types)

@@ -20,6 +20,7 @@ import torch
 
 from bench.cost.flops import count_flops
 from bench.record.frames import settings_columns
+from bench.record.records import Timing, flat
 from bench.spec.config import Config, make_optimizer
 from bench.train.model import Model, backend_of, make_model, make_task
 from bench.train.process import configure_process, environment
@@ -42,6 +43,7 @@ class Case:
     cost: dict[str, float] = field(default_factory=dict)
     repeats: dict[str, int] = field(default_factory=dict)
     spent: float = 0.0  # seconds in rounds so far
+    form: str = "own"
 
     @classmethod
     def build(cls, config: Config) -> "Case":
@@ -137,6 +139,7 @@ def measure(
     for config in {case_key(config): config for config in configs}.values():
         try:
             cases.append(_prepare(config))
+            cases[-1].form = "other" if case_key(config) in others else "own"
         except Exception as error:
             on_failure(config, error)
     for number in range(first.timing.rounds):
@@ -152,8 +155,6 @@ def measure(
     units = {"first_call": "ms", "peak_memory": "MiB"}
     for case in cases:
         rows += [_row(case, name, None, value, units.get(name, "FLOP")) for name, value in case.cost.items()]
-    for row in rows:
-        row["form"] = "other" if row["case"] in others else "own"
     return rows
 
 
@@ -188,28 +189,30 @@ def _repeat(work: Callable[[], object], times: int) -> None:
 
 def _row(case: Case, quantity: str, number: int | None, value: float, unit: str) -> dict[str, Any]:
     config = case.config
-    return {
-        "sweep": config.name,
-        "case": case_key(config),
-        "group": group_key(config),
-        "cell": config.cell["name"],
-        "task": config.task["name"],
-        "backend": backend_of(case.model.cell),
-        "device": config.device,
-        "dtype": config.dtype,
-        "threads": config.threads,
-        "gemm_size": GEMM_SIZES[config.device_type],
-        "time_steps": case.task.length,
-        "batch_size": config.training.batch_size,
-        "input_size": case.task.input_size,
-        "hidden_size": config.cell.get("hidden_size"),
-        **settings_columns(asdict(config), ["cell", "task"]),
-        "environment": json.dumps(environment(config.device)),
-        "quantity": quantity,
-        "round": number,
-        "value": value,
-        "unit": unit,
-    }
+    row = Timing(
+        sweep=config.name,
+        case=case_key(config),
+        group=group_key(config),
+        form=case.form,
+        cell=config.cell["name"],
+        task=config.task["name"],
+        backend=backend_of(case.model.cell),
+        device=config.device,
+        dtype=config.dtype,
+        threads=config.threads,
+        gemm_size=GEMM_SIZES[config.device_type],
+        time_steps=case.task.length,
+        batch_size=config.training.batch_size,
+        input_size=case.task.input_size,
+        hidden_size=config.cell["hidden_size"],
+        settings=settings_columns(asdict(config), ["cell", "task"]),
+        environment=environment(config.device),
+        quantity=quantity,
+        round=number,
+        value=value,
+        unit=unit,
+    )
+    return flat(row) | {"environment": json.dumps(row.environment)}
 
 
 # Time.

@@ -109,7 +109,7 @@ def stored_status(folder: RunFolder, config: Config) -> str | None:
             f"{folder.path.name}: is stored with {setting}, which nobody set: the class's default has changed. Set it, "
             "or use another name=…"
         )
-    return stored.result["status"] if stored else None
+    return stored.result.status if stored else None
 
 
 def _with_selection(command: Command, worker: Worker) -> tuple[list[list[str]], int, Callable[[], bool]]:

@@ -22,7 +22,7 @@ from bench.execute.plan import Plan
 from bench.record.errors import printable
 from bench.record.fairness import NO_LIMIT
 from bench.record.files import Damaged
-from bench.record.records import FAILED
+from bench.record.records import FAILED, Evaluation, Result
 from bench.record.store import RunFolder
 from bench.train.loop import budgeted_steps
 
@@ -49,13 +49,13 @@ class SweepProgress:
         self._kinds = {
             key: f"{case_key(config)} {budgeted_steps(config.training)}" for key, config in plan.pending.items()
         }
-        self._finished: dict[str, dict[str, Any]] = {}
+        self._finished: dict[str, Result] = {}
         self._to_do = Counter(self._kinds.values())
         self._took: dict[str, list[float]] = defaultdict(list)  # seconds of finished runs, by kind
         self._spent = 0.0  # seconds of these, by this command and those beside it
         self._earlier: dict[str, float] = {}  # seconds that runs to be resumed were at already
         self._start = monotonic()
-        self._earlier = {key: record["seconds"] for key, record in self._look().items()}
+        self._earlier = {key: record.seconds for key, record in self._look().items()}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -81,7 +81,7 @@ class SweepProgress:
 
     def _counts(self) -> Text:
         """Say how the runs of this command ended so far."""
-        ended = Counter(result["status"] for result in self._finished.values())
+        ended = Counter(result.status for result in self._finished.values())
         failed = sum(ended[status] for status in FAILED)
         said = [f"{ended['solved']:,} solved", f"{ended['unsolved']:,} unsolved"]
         said += [f"{ended['diverged']:,} diverged"] if ended["diverged"] else []
@@ -89,23 +89,21 @@ class SweepProgress:
         said += [f"{self._before:,} finished before"] if self._before else []
         return Text("  " + ", ".join(said), style="red" if failed else "dim")
 
-    def _table(self, running: dict[str, dict[str, Any]]) -> Table:
+    def _table(self, running: dict[str, Evaluation]) -> Table:
         """Show what each running run is at: its step, what it is worth by now, and how long it has yet, at most."""
         table = Table(box=None, padding=(0, 2), header_style="dim")
         table.add_column("running", no_wrap=True)
         for title in ("step", "of", "loss", "score", "left at most"):
             table.add_column(title, justify="right", no_wrap=True)
         for key, record in list(running.items())[:MOST_ROWS]:
-            step, most, share = record["step"], budgeted_steps(self._budgets[key]), self._share(key, record)
-            scores = [
-                f"{name.partition('.')[2]} {value:.3g}" for name, value in record.items() if _is_score(name, value)
-            ]
-            left = duration(record["seconds"] * (1 - share) / share) if share else ""
+            step, most, share = record.step, budgeted_steps(self._budgets[key]), self._share(key, record)
+            scores = [f"{name} {value:.3g}" for name, value in record.score.items() if value is not None]
+            left = duration(record.seconds * (1 - share) / share) if share else ""
             table.add_row(
                 printable(key.rpartition("-")[0]),
                 f"{step:,}",
                 f"{most:,}" if most < NO_LIMIT else "",
-                f"{record.get('loss', math.nan):.3g}",
+                f"{math.nan if record.loss is None else record.loss:.3g}",
                 ", ".join(scores),
                 left,
             )
@@ -113,7 +111,7 @@ class SweepProgress:
             table.add_row(f"… and {len(running) - MOST_ROWS} more")
         return table
 
-    def _look(self) -> dict[str, dict[str, Any]]:
+    def _look(self) -> dict[str, Evaluation]:
         """Take in newly finished runs; return the newest evaluation of each running one."""
         running, news = {}, []
         begun = self._runs.iterdir() if self._runs.is_dir() else ()
@@ -132,19 +130,19 @@ class SweepProgress:
         for number, result in enumerate(news, start=self._before + len(self._finished) - len(news) + 1):
             if not console.is_terminal:
                 console.print(f"[{number}/{self._total}] {describe(result)}  {left}", markup=False)
-            elif result["status"] in FAILED:
+            elif result.status in FAILED:
                 console.print(describe(result), markup=False)
         return running
 
-    def _share(self, key: str, record: dict[str, Any]) -> float:
+    def _share(self, key: str, record: Evaluation) -> float:
         """Return the share of its budget, of steps or of seconds, that a run has spent; 0 before its first step."""
         training = self._budgets[key]
-        by_time = record["seconds"] / training.max_seconds if training.max_seconds else 0.0
-        return min(1.0, max(record["step"] / budgeted_steps(training), by_time)) if record["step"] else 0.0
+        by_time = record.seconds / training.max_seconds if training.max_seconds else 0.0
+        return min(1.0, max(record.step / budgeted_steps(training), by_time)) if record.step else 0.0
 
-    def _count(self, key: str, result: dict[str, Any]) -> None:
+    def _count(self, key: str, result: Result) -> None:
         """Take in how a run ended, and what it took."""
-        seconds = result.get("seconds") or 0.0
+        seconds = result.seconds or 0.0
         self._finished[key] = result
         self._to_do[self._kinds[key]] -= 1
         self._took[self._kinds[key]].append(seconds)
@@ -153,10 +151,10 @@ class SweepProgress:
     def _since_start(self, key: str, seconds: float) -> float:
         return seconds - min(seconds, self._earlier.get(key, 0.0))
 
-    def _left(self, running: dict[str, dict[str, Any]]) -> str:
+    def _left(self, running: dict[str, Evaluation]) -> str:
         """Say how long the rest takes, with as many runs side by side as until now."""
-        spent = self._spent + sum(self._since_start(key, record["seconds"]) for key, record in running.items())
-        under_way = [(self._kinds[key], record["seconds"], self._share(key, record)) for key, record in running.items()]
+        spent = self._spent + sum(self._since_start(key, record.seconds) for key, record in running.items())
+        under_way = [(self._kinds[key], record.seconds, self._share(key, record)) for key, record in running.items()]
         left, unknown = run_seconds_left(self._to_do, self._took, under_way)
         if spent <= 0 or (left == 0 and unknown):
             return ""
@@ -189,14 +187,14 @@ def run_seconds_left(
     return left, sum(count for kind, count in to_do.items() if kind not in known)
 
 
-def describe(result: dict[str, Any]) -> str:
+def describe(result: Result) -> str:
     """Return a finished run as one line."""
-    name, status = printable(result["run_id"]), result["status"]
+    name, status = printable(result.run_id), result.status
     if status == "solved":
-        return f"{name}: solved after {result['steps_to_solve']:,} steps, {result['seconds']:.1f} s"
+        return f"{name}: solved after {result.steps_to_solve:,} steps, {result.seconds:.1f} s"
     if status == "unsolved":
-        return f"{name}: unsolved after {result['steps']:,} steps, {result['seconds']:.1f} s"
-    return f"{name}: {status}: {printable(str(result.get('error')))}"
+        return f"{name}: unsolved after {result.steps:,} steps, {result.seconds:.1f} s"
+    return f"{name}: {status}: {printable(str(result.error))}"
 
 
 @contextmanager
@@ -233,10 +231,6 @@ def _progress(disable: bool = False) -> Progress:
         TextColumn("{task.fields[note]}", style="dim"),
     )
     return Progress(*columns, console=console, disable=disable)
-
-
-def _is_score(name: str, value: object) -> bool:
-    return name.startswith("score.") and isinstance(value, float)
 
 
 def duration(seconds: float) -> str:

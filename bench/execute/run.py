@@ -4,11 +4,12 @@ import math
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from secrets import token_hex
 from time import perf_counter
 from typing import Any
+
+from msgspec import structs
 
 from bench.cost.flops import count_flops
 from bench.execute.leases import Claim
@@ -16,13 +17,13 @@ from bench.probe import Subject, look
 from bench.record.errors import explain_os, one_line
 from bench.record.fence import ClaimLost
 from bench.record.files import Damaged
-from bench.record.records import FORMAT
+from bench.record.records import FORMAT, Evaluation, Lengthened, Moment, Result, StoredReading, flat
 from bench.record.store import METRICS, READINGS, RunFolder
 from bench.spec.config import Config
 from bench.spec.identity import as_stored, run_id
 from bench.track.wandb import open_tracker
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
-from bench.train.loop import Evaluation, Outcome, Trainer, evaluate, train
+from bench.train.loop import Outcome, Trainer, evaluate, train
 from bench.train.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.train.process import configure_process, environment, is_out_of_memory, limited_memory, memory_bytes
 from bench.train.streams import make_streams
@@ -61,15 +62,17 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
 
     def work(sweep: Path, identifier: str, _: Claim) -> dict[str, Any]:
         allocator = configure_process(config.threads, config.allocator)
-        result = {"run_id": identifier, "status": "failed", "solved": False, "error": reason, "traceback": None}
-        result |= {"threads": config.threads, "allocator": allocator, "environment": environment(config.device)}
+        result = Result(
+            run_id=identifier, status="failed", solved=False, error=reason,
+            threads=config.threads, allocator=allocator, environment=environment(config.device),
+        )  # fmt: skip
         folder = RunFolder(sweep, identifier)
         with folder.entered():
             if folder.status() is not None:  # it died after it had stored the result
-                return folder.read_result() or result
+                return flat(folder.read_result() or result)
             folder.begin(as_stored(config))
             folder.finish(as_stored(config), result)
-        return result
+        return flat(result)
 
     return _while_claimed(config, work)
 
@@ -101,7 +104,7 @@ class _Run:
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
         self.defaults = as_stored(config)["defaults"]
         self.can_save = True
-        self.readings: list[dict[str, Any]] = []
+        self.readings: list[StoredReading] = []
 
     def result(self) -> dict[str, Any]:
         """Return the result that is stored, or that of running it."""
@@ -112,17 +115,17 @@ class _Run:
         else:
             if stored is not None:
                 self.folder.tidy()
-                return stored.result
+                return flat(stored.result)
         with self.folder.entered():
             return self._stored() or self._new_result()
 
     def _new_result(self) -> dict[str, Any]:
         config = self.config
         allocator = configure_process(config.threads, config.allocator)
-        state, records = self._resume()
+        state, evaluations = self._resume()
         if state is None:
             self.folder.begin(as_stored(config))
-        self.tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, records)
+        self.tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, evaluations)
         try:
             found = self._attempt(state)
         except Damaged as error:
@@ -132,17 +135,14 @@ class _Run:
         if found["status"] == INTERRUPTED:
             self.tracker.pause()
             return {"run_id": self.identifier, "status": INTERRUPTED}
-        result = {
-            "run_id": self.identifier,
-            **found,
-            "threads": config.threads,
-            "allocator": allocator,
-            "environment": environment(config.device),
-        }
+        result = Result(
+            run_id=self.identifier, **found,
+            threads=config.threads, allocator=allocator, environment=environment(config.device),
+        )  # fmt: skip
         self.tracker.finish(result, self.readings)
         self._check_claim()
         self.folder.finish(as_stored(config), result)
-        return result
+        return flat(result)
 
     def _stored(self) -> dict[str, Any] | None:
         """Return the result if there is one; what was damaged is set aside."""
@@ -151,12 +151,12 @@ class _Run:
         except Damaged as error:
             self._set_aside(error)
             return None
-        return stored.result if stored is not None else None
+        return flat(stored.result) if stored is not None else None
 
     def _set_aside(self, reason: Damaged) -> None:
         print(f"{reason}; set aside as {self.folder.set_aside()}, the run starts over", file=sys.stderr)
 
-    def _resume(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    def _resume(self) -> tuple[dict[str, Any] | None, list[Evaluation]]:
         """Return the state to go on from and the evaluations of before; None and none if there is no checkpoint."""
         self.readings = []  # those of an attempt that was set aside are not this one's
         try:
@@ -167,8 +167,8 @@ class _Run:
             if about.get("defaults", self.defaults) != self.defaults:
                 raise Damaged(f"{self.folder.checkpoint}: was made when defaults of its cell or task were others")
             self.attempt = str(about["attempt"])
-            records, self.readings = self.folder.resume(as_stored(self.config), self._appended_before(about))
-            return state, records
+            evaluations, self.readings = self.folder.resume(as_stored(self.config), self._appended_before(about))
+            return state, evaluations
         except (FileNotFoundError, NotADirectoryError):
             return None, []
         except (Damaged, KeyError, TypeError) as error:
@@ -234,7 +234,7 @@ class _Run:
                 raise
             raise Damaged(f"{self.folder.checkpoint}: does not fit this cell ({one_line(error)})") from error
 
-    def _look(self, trainer: Trainer, moment: str) -> None:
+    def _look(self, trainer: Trainer, moment: Moment) -> None:
         """Look inside the model and store what is found."""
         settings = self.config.diagnostics
         # The same sequences each time, whenever that is.
@@ -242,7 +242,7 @@ class _Run:
         batch = trainer.task.sample(settings.sequences, generator).to(trainer.dtype)
         subject = Subject(trainer.model, trainer.task, batch, trainer.training, trainer.optimizer.state_dict())
         found = look(subject, settings.kinds, self._say_not_looked)
-        readings = [{"step": trainer.step, "moment": moment, **asdict(reading)} for reading in found]
+        readings = [StoredReading(**structs.asdict(each), step=trainer.step, moment=moment) for each in found]
         self.readings += readings
         self._check_claim()
         try:
@@ -254,13 +254,12 @@ class _Run:
         print(f"{self.identifier}: no {kind}: {one_line(error)}", file=sys.stderr)
 
     def _take_evaluation(self, evaluation: Evaluation) -> None:
-        record = _record(evaluation)
         self._check_claim()
         try:
-            self.folder.append(record)
+            self.folder.append(evaluation)
         except OSError as error:
             raise StoreError(error) from error
-        self.tracker.log(record)
+        self.tracker.log(evaluation)
 
     def _after_step(self, trainer: Trainer) -> bool:
         """Save where the run stands if it is time; returns whether to go on."""
@@ -313,7 +312,7 @@ def _describe(model: Model) -> dict[str, Any]:
     }
 
 
-def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[dict[str, Any]]:
+def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[Lengthened]:
     """Return how a trained model does at longer distances than it was trained for, by factor; at 1, what it was
     trained for, on the sequences held out in training."""
     found = []
@@ -331,17 +330,9 @@ def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[dict[str, Any
                 break
             raise
         # JSON has no infinity, and a model may well end there on what it never met.
-        loss_found = loss if math.isfinite(loss) else None
-        found.append({"factor": factor, "loss": loss_found, "baseline_loss": task.baseline_loss, "score": score})
-        found[-1]["solved"] = task.solved(score)
+        known = loss if math.isfinite(loss) else None
+        found.append(Lengthened(factor, known, task.baseline_loss, score, task.solved(score)))
     return found
-
-
-def _record(evaluation: Evaluation) -> dict[str, Any]:
-    """Return an evaluation as a line of metrics.jsonl."""
-    fields = asdict(evaluation)
-    score = fields.pop("score")
-    return fields | {f"score.{name}": value for name, value in score.items()}
 
 
 def _summarize(outcome: Outcome, config: Config) -> dict[str, Any]:
@@ -356,6 +347,6 @@ def _summarize(outcome: Outcome, config: Config) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "step_ms": 1000 * outcome.seconds / outcome.steps if outcome.steps else None,
         "final_loss": final.loss if outcome.status != "diverged" else None,  # that of before it diverged is not it
-        **{f"final_score.{name}": value for name, value in final.score.items()},
+        "final_score": final.score,
         "error": outcome.error,
     }

@@ -12,9 +12,10 @@ import pandas as pd
 from bench.cost.timing import LEAST_ROUNDS, case_key, group_key, measure
 from bench.execute.plan import Plan
 from bench.execute.progress import console, counting
+from bench.record.columns import TIMING_TYPES
 from bench.record.errors import printable
 from bench.record.files import Damaged
-from bench.record.frames import TIMING_COLUMNS, TIMING_TYPES, read_parquet, with_types, write_parquet
+from bench.record.frames import read_parquet, with_types, write_parquet
 from bench.record.records import FAILED
 from bench.record.store import RunFolder
 from bench.spec.config import Config
@@ -64,7 +65,7 @@ def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: No
 
 def _read(path: Path) -> pd.DataFrame:
     """Return the stored measurements; none if there are none, or none that can be read."""
-    nothing = pd.DataFrame(columns=list(TIMING_COLUMNS))
+    nothing = pd.DataFrame(columns=list(TIMING_TYPES))
     try:
         return read_parquet(path, TIMING_TYPES)
     except FileNotFoundError:

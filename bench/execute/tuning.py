@@ -105,12 +105,11 @@ class _Trials:
             if result is None:
                 return None
             training = config.training
-            spent, budget = result.get("steps_to_solve"), float(training.max_steps)
+            spent: float | None = result.steps_to_solve
+            budget = float(training.max_steps)
             if config.match == "time":
-                spent, budget = result.get("seconds_to_solve"), training.max_seconds or math.inf
-            scores.append(
-                selection_score(result["status"], spent, budget, result.get("final_loss"), result.get("baseline_loss"))
-            )
+                spent, budget = result.seconds_to_solve, training.max_seconds or math.inf
+            scores.append(selection_score(result.status, spent, budget, result.final_loss, result.baseline_loss))
         return statistics.fmean(scores)
 
 

@@ -8,30 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.record.records import Reading as Reading
 from bench.spec.config import Training
 from bench.train.model import Model
 from cells import Cell
 from tasks import Batch, Task
 
 MOST_POINTS = 64  # of a curve or of a side of a grid
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Numbers that a look found: a curve, value over x, or a grid, value over x and y, a point an element.
-
-    Attributes:
-        kind: of look, and what of it: "gradient_flow", "gate_histogram", …
-        part: of the model: "h", "c", a gate's or a parameter's name.
-        x, value: of the same length.
-        y: of that length too, or empty.
-    """
-
-    kind: str
-    part: str
-    x: list[float]
-    value: list[float]
-    y: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

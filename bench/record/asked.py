@@ -3,14 +3,13 @@
 A run's own configuration says how it was trained. What a report compares with what, and which seeds select
 hyperparameters, is the sweep's: it can be asked anew when all runs are finished, and the last word counts."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.record.errors import ConfigError, printable
 from bench.record.files import Damaged, read_sealed, write_sealed
-from bench.record.records import FORMAT, UNSEALED_FORMAT, is_asked, is_planned
+from bench.record.records import FORMAT, UNSEALED_FORMAT, Commands, Planned, Question, R, Runs, flat, read_as
 
 COMMANDS_FILE, PLAN_FILE = "sweep.json", "plan.json"
 COMMANDS_BYTES, PLAN_BYTES = 8 << 20, 256 << 20  # a million runs with names of full length
@@ -29,11 +28,14 @@ class Asked:
 
     commands: list[str] = field(default_factory=list)
     report: dict[str, Any] | None = None
-    runs: dict[str, list[Any]] = field(default_factory=dict)
+    runs: Runs = field(default_factory=dict)
 
 
 def record_asked(
-    sweep: Path, command: str, report: dict[str, Any] | None = None, runs: Mapping[str, list[Any]] | None = None
+    sweep: Path,
+    command: str,
+    report: dict[str, Any] | None = None,
+    runs: Runs | None = None,
 ) -> None:
     """Remember a command that was given for this sweep, once, and what it asks for.
 
@@ -50,10 +52,11 @@ def record_asked(
     before = read_asked(sweep)
     commands = before.commands if command in before.commands else [*before.commands, command]
     if (commands, report) != (before.commands, before.report):
-        write_sealed(sweep / COMMANDS_FILE, {"format": FORMAT, "commands": commands, "report": report})
+        about = Commands(commands, Question(**report) if report else None)
+        write_sealed(sweep / COMMANDS_FILE, flat(about))
     planned = {**before.runs, **(runs or {})}
     if planned != before.runs:
-        write_sealed(sweep / PLAN_FILE, {"format": FORMAT, "runs": planned})
+        write_sealed(sweep / PLAN_FILE, flat(Planned(planned)))
 
 
 def read_asked(sweep: Path) -> Asked:
@@ -62,22 +65,19 @@ def read_asked(sweep: Path) -> Asked:
     Raises:
         ConfigError: the folder belongs to a newer version.
     """
-    about, plan = _read(sweep / COMMANDS_FILE, COMMANDS_BYTES), _read(sweep / PLAN_FILE, PLAN_BYTES)
-    commands, report, runs = about.get("commands"), about.get("report"), plan.get("runs")
-    return Asked(
-        [" ".join(printable(str(each)).split()) for each in commands] if isinstance(commands, list) else [],
-        report if is_asked(report) else None,
-        dict(runs) if isinstance(runs, dict) and is_planned(runs) else {},
-    )
+    about, plan = _read(sweep / COMMANDS_FILE, COMMANDS_BYTES, Commands), _read(sweep / PLAN_FILE, PLAN_BYTES, Planned)
+    commands = [" ".join(printable(command).split()) for command in about.commands]
+    return Asked(commands, flat(about.report) if about.report else None, plan.runs)
 
 
-def _read(path: Path, limit: int) -> dict[str, Any]:
+def _read(path: Path, limit: int, kind: type[R]) -> R:
     try:
         stored = read_sealed(path, limit, UNSEALED_FORMAT)
+        if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
+            raise ConfigError(
+                f"{path.parent}: has format {stored['format']}, written by a newer version; this one reads up to "
+                f"{FORMAT}"
+            )
+        return read_as(kind, stored, path)
     except (OSError, Damaged):
-        return {}
-    if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
-        raise ConfigError(
-            f"{path.parent}: has format {stored['format']}, written by a newer version; this one reads up to {FORMAT}"
-        )
-    return stored
+        return kind()

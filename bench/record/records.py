@@ -1,181 +1,367 @@
-"""What a run's files hold, and checks that they do: outcomes, configurations, evaluations, readings of looks inside.
+"""The records that a store keeps, each field once: its type, what it may be, and what it means.
 
-A file from elsewhere may hold anything; what passes these checks cannot mislead more than by wrong numbers."""
+All else follows from these classes: what JSON is written and accepted, the columns of tables and what they may hold
+(`bench.record.columns`), the tables of fields in STORE.md (`bench.record.fields`), and what W&B shows of a run. A file
+from elsewhere may hold anything; what passes these types cannot mislead more than by wrong numbers."""
 
+import functools
 import json
-import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
+import msgspec
+import msgspec.inspect
 import yaml
+from msgspec import Meta, Struct
+from msgspec.inspect import Metadata
 
-from bench.record.files import Damaged, parse_json
+from bench.record.errors import printable
+from bench.record.files import Damaged
 
 FORMAT = 2  # 1 had no checksums and no configuration in result.json; it is still read
 UNSEALED_FORMAT = 1
-DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
-FAILED = ("out_of_memory", "failed")
-STATUSES = DECIDED + FAILED
-MOMENTS = ("start", "training", "end")  # of a run, at which it looks inside
-NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}"
+Decided = Literal["solved", "unsolved", "diverged"]  # outcomes that say something of the architecture
+Failed = Literal["out_of_memory", "failed"]
+Status = Literal[Decided, Failed]
+Moment = Literal["start", "training", "end"]
+DECIDED, FAILED, STATUSES = get_args(Decided), get_args(Failed), get_args(Status)
+
+LARGEST, HUGE = 2**63 - 1, sys.float_info.max  # what a column of a table can hold
+Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+Integer = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
+Number = Annotated[float, Meta(ge=-HUGE, le=HUGE)]
+Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,199}\Z")]
+Scores = Mapping[str, Number | None]
+Runs = dict[Name, tuple[Name, Name, Count]]  # cell, task and seed, by run_id
+Environment = dict[str, str | Integer | Number | bool | None]
 
 
-def parse_records(text: bytes, path: Path) -> list[dict[str, Any]]:
-    """Return a JSON-lines file's records.
+def said(description: str, **about: Any) -> Meta:
+    """Describe a field.
+
+    Args:
+        description: what it means.
+        about: `later`: tables of earlier versions lack the column. `before`: a column of the same table that it stands
+            before, where the order is older than the order of the fields. `column=False`: it becomes no column.
+            `tracked=False`: W&B does not show it. `prefix`: its entries are stored beside the other fields, under names
+            that begin so.
+    """
+    return Meta(description=description, extra=about)
+
+
+Cell = Annotated[Name, said("name of the cell")]
+Task = Annotated[Name, said("name of the task")]
+Sweep = Annotated[str, said("name of the sweep")]
+RunId = Annotated[Name, said("readable slug and hash of what determines the result", tracked=False)]
+Format = Annotated[Count, said("version of the store")]
+# Of what several records have.
+BACKEND, THREADS, HIDDEN_SIZE = "implementation of the cell's recurrence", "threads of the process", "hidden units"
+DEVICE, DTYPE = "torch's name of the device", "torch's name of the data type"
+HARDWARE = "versions, processor and commit; a JSON object in tables"
+
+
+class Evaluation(Struct, frozen=True):
+    """A line of metrics.jsonl: what is known after a number of steps. NaN where nothing is known becomes null."""
+
+    step: Annotated[Count, said("optimiser steps taken")]
+    samples: Annotated[Count, said("training sequences seen")]
+    seconds: Annotated[Number, said("training time in seconds, without evaluations")]
+    train_loss: Annotated[Number | None, said("mean loss of batches since the last evaluation", column=False)] = None
+    grad_norm: Annotated[Number | None, said("mean norm of their whole gradients before clipping", column=False)] = None
+    loss: Annotated[Number | None, said("loss on the held-out sequences", column=False)] = None
+    score: Annotated[Scores, said("scores on the held-out sequences, a field a score", prefix="score.")] = {}
+    solved: Annotated[bool, said("whether the task counts these scores as solved", column=False)] = False
+
+
+class Reading(Struct, frozen=True):
+    """What a probe measured: a curve, value over x, or a grid, value over x and y, a point an element."""
+
+    kind: Annotated[Name, said("the probe, and the quantity that it measured")]
+    part: Annotated[Name, said("part of the model: `h`, `c`, a gate or a parameter")]
+    x: Annotated[list[Number], said("coordinate of each point")]
+    value: Annotated[list[Number], said("value at each point")]
+    y: Annotated[tuple[Number, ...], said("second coordinate, of a grid only", before="value", empty=True)] = ()
+
+    def __post_init__(self) -> None:
+        if not self.x or len(self.x) != len(self.value) or len(self.y) not in (0, len(self.x)):
+            raise ValueError("x, y and value are not of one length")
+
+
+class StoredReading(Reading, kw_only=True, frozen=True):
+    """A line of diagnostics.jsonl, and a row a point of diagnostics.parquet."""
+
+    step: Annotated[Count, said("optimiser steps taken", before="kind")]
+    moment: Annotated[Moment, said("before, in or after training", before="kind")]
+
+
+class Lengthened(Struct, frozen=True):
+    """How a trained model does at longer distances than it was trained for."""
+
+    factor: Annotated[Count, said("distance as a multiple of the distance in training")]
+    loss: Annotated[Number | None, said("loss on held-out sequences")] = None
+    baseline_loss: Annotated[Number | None, said("loss of the best answer without memory")] = None
+    score: Annotated[Scores, said("scores on held-out sequences, by name")] = {}
+    solved: Annotated[bool, said("whether the task counts these scores as solved")] = False
+
+
+# What an outcome cannot be without.
+KNOWN = {"solved": ("steps", "seconds", "steps_to_solve"), **dict.fromkeys(DECIDED[1:], ("steps", "seconds"))}
+
+
+class Result(Struct, kw_only=True, frozen=True):
+    """The outcome of a run. What is not known is null, or missing in results of earlier versions."""
+
+    run_id: RunId
+    status: Annotated[Status, said("how the run ended")]
+    solved: Annotated[bool, said("whether the status is `solved`")]
+    steps_to_solve: Annotated[Count | None, said("steps at the first of the solved evaluations at its end")] = None
+    seconds_to_solve: Annotated[Number | None, said("training time in seconds at that evaluation")] = None
+    steps: Annotated[Count | None, said("optimiser steps taken")] = None
+    samples: Annotated[Count | None, said("training sequences seen")] = None
+    final_loss: Annotated[Number | None, said("held-out loss at the end; none if the run diverged")] = None
+    baseline_loss: Annotated[Number | None, said("loss of the best answer without memory")] = None
+    parameters: Annotated[Count | None, said("parameters of the model")] = None
+    cell_parameters: Annotated[Count | None, said("parameters of the cell")] = None
+    flops_step: Annotated[Number | None, said("FLOPs of a training step's matrix products", later=True)] = None
+    backend: Annotated[Name | None, said(BACKEND)] = None
+    threads: Annotated[Count | None, said(THREADS)] = None
+    allocator: Annotated[Name | None, said("settings of the memory allocator")] = None
+    seconds: Annotated[Number | None, said("training time over all parts of the run, without evaluations")] = None
+    step_ms: Annotated[Number | None, said("mean milliseconds of a training step")] = None
+    error: Annotated[str | None, said("why the run diverged or failed, in one line")] = None
+    environment: Annotated[Environment | None, said(HARDWARE, tracked=False)] = None
+    traceback: Annotated[str | None, said("traceback of the error", column=False, tracked=False)] = None
+    final_score: Annotated[Scores, said("held-out scores at the end, a field a score", prefix="final_score.")] = {}
+    lengthened: Annotated[list[Lengthened] | None, said("the same at longer distances", tracked=False)] = None
+
+    def __post_init__(self) -> None:
+        if self.solved != (self.status == "solved"):
+            raise ValueError(f"solved does not go with the status {self.status}")
+        for name in KNOWN.get(self.status, ()):
+            if getattr(self, name) is None:
+                raise ValueError(f"{self.status} without {name}")
+
+
+class StoredResult(Result, kw_only=True, frozen=True):
+    """A run's result.json."""
+
+    format: Format = FORMAT
+    config: Annotated[dict[str, Any] | None, said("the resolved configuration; null in format 1")] = None
+    files: Annotated[dict[str, str] | None, said("SHA-256 of the other files, by name; null in format 1")] = None
+
+    def __post_init__(self) -> None:
+        Result.__post_init__(self)
+        if self.format != UNSEALED_FORMAT and (self.config is None or self.files is None):
+            raise ValueError("has no config, or no files")
+
+
+class Who(Struct):
+    """What the rows of a run have in common."""
+
+    sweep: Sweep
+    run_id: RunId
+    cell: Cell
+    task: Task
+    seed: Annotated[Count, said("seed of the run")]
+
+
+class Reported(Struct):
+    """What the sweep was last asked to select and compare."""
+
+    selection: Annotated[bool, said("whether the run's seed selects hyperparameters, and is not reported", later=True)]
+    tuned: Annotated[str, said("the hyperparameters that are selected, separated by commas", later=True)]
+    reference: Annotated[str, said("the columns that identify the reference contender, a JSON object", later=True)]
+
+
+class Setup(Struct):
+    """Settings that every report needs; all others are columns `cell.*`, `task.*` and `training.*`."""
+
+    hidden_size: Annotated[Count | None, said(HIDDEN_SIZE, before="backend")]
+    learning_rate: Annotated[Number | None, said("learning rate", before="backend")]
+    device: Annotated[Name, said(DEVICE, before="threads")]
+    dtype: Annotated[Name, said(DTYPE, before="threads")]
+
+
+class Point(Struct):
+    """A value of an evaluation."""
+
+    metric: Annotated[Name, said("`loss`, `train_loss`, `grad_norm` or `score.*`")]
+    value: Annotated[Number, said("value of that metric")]
+
+
+class Timing(Struct, kw_only=True):
+    """A row of timing.parquet: a measurement of one case in one round."""
+
+    sweep: Sweep
+    case: Annotated[str, said("the configuration that was timed, but for seed, learning rate and budgets, as JSON")]
+    group: Annotated[str, said("the same without the cell: cases of one group were measured side by side")]
+    form: Annotated[Name, said("`own` if a run trains it, `other` if it is another backend of such a cell")]
+    cell: Cell
+    task: Task
+    backend: Annotated[Name, said(BACKEND)]
+    device: Annotated[Name, said(DEVICE)]
+    dtype: Annotated[Name, said(DTYPE)]
+    threads: Annotated[Count, said(THREADS)]
+    time_steps: Annotated[Count, said("length of a sequence")]
+    batch_size: Annotated[Count, said("sequences in a batch")]
+    input_size: Annotated[Count, said("features of an input")]
+    hidden_size: Annotated[Count, said(HIDDEN_SIZE)]
+    quantity: Annotated[Name, said("what was measured")]
+    round: Annotated[Count | None, said("number of the round; empty for what is measured once")]
+    value: Annotated[Number, said("the measurement")]
+    unit: Annotated[str, said("unit of the value")]
+    environment: Annotated[Environment, said(HARDWARE)]
+    gemm_size: Annotated[Count, said("size of the matrix product whose rate stands for the machine's", later=True)]
+    settings: Annotated[dict[str, Any], said("of cell and task, columns `cell.*` and `task.*`", prefix="")] = {}
+
+
+class Selection(Struct):
+    """A configuration's group `tuning`, as far as readers rely on it."""
+
+    selection_seeds: Annotated[list[Integer] | None, said("the seeds that select hyperparameters")] = None
+    search: Annotated[dict[str, Any] | list[str] | None, said("the hyperparameters that are searched")] = None
+
+
+class Question(Selection, kw_only=True):
+    """What a command asks of a sweep's report."""
+
+    reference: Annotated[dict[str, Any], said("the columns that identify the reference contender")]
+
+
+class Commands(Struct):
+    """sweep.json: what a sweep's commands were and ask for."""
+
+    commands: Annotated[list[str], said("the commands that were given, oldest first")] = []
+    report: Annotated[Question | None, said("what a report compares and selects; null: what each run says")] = None
+    format: Format = FORMAT
+
+
+class Planned(Struct):
+    """plan.json: what a sweep's commands planned."""
+
+    runs: Annotated[Runs, said("cell, task and seed of each run, by run_id")] = {}
+    format: Format = FORMAT
+
+
+Setting = str | Integer | float | bool | list[Any] | dict[Any, Any] | None
+
+
+class _Named(Struct):
+    name: Name
+
+
+class _Cell(_Named):
+    hidden_size: Count | None = None
+
+
+class _Training(Struct):
+    learning_rate: float | None = None
+
+
+class Configuration(Struct):
+    """What every reader relies on in a run's configuration. Its groups hold more: see `check_config`."""
+
+    name: Name
+    seed: Count
+    device: Name
+    dtype: Name
+    cell: _Cell
+    task: _Named
+    training: _Training
+    tuning: Selection | None = None
+
+
+R = TypeVar("R", bound=Struct)
+
+
+@functools.cache
+def fields_of(kind: type[Struct]) -> dict[str, tuple[Any, str, dict[str, Any]]]:
+    """Return the fields of a record: the type, as msgspec.inspect has it, the description and what else was `said`."""
+    found = {}
+    about = msgspec.inspect.type_info(kind)
+    assert isinstance(about, msgspec.inspect.StructType)
+    for field in about.fields:
+        meta = field.type if isinstance(field.type, Metadata) else Metadata(field.type)
+        found[field.name] = meta.type, (meta.extra_json_schema or {}).get("description", ""), meta.extra or {}
+    return found
+
+
+@functools.cache
+def _prefix_of(kind: type[Struct]) -> tuple[str, str] | None:
+    """Return the field of a record whose entries are stored beside the others, and how their names begin."""
+    prefixes = ((name, about["prefix"]) for name, (_, _, about) in fields_of(kind).items() if "prefix" in about)
+    return next(prefixes, None)
+
+
+def flat(record: Struct) -> dict[str, Any]:
+    """Return a record as it is stored: plain values by name."""
+    fields: dict[str, Any] = msgspec.to_builtins(record, enc_hook=_plain)
+    if opened := _prefix_of(type(record)):
+        fields |= {f"{opened[1]}{name}": value for name, value in fields.pop(opened[0]).items()}
+    return fields
+
+
+def _plain(value: object) -> str | int | float:
+    """Return a value of a subclass, as numpy's float64 from a user's task, as one of the plain type."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    raise TypeError(f"{type(value).__name__} is nothing that can be stored")
+
+
+def read_as(kind: type[R], fields: Mapping[str, Any], where: Path) -> R:
+    """Return the record that fields are, as `flat` returns them; others than the record's are left out.
 
     Raises:
-        Damaged: a line is no record.
+        Damaged: they are not. The message names a field that is wrong.
     """
-    records = [parse_json(line, path) for line in text.splitlines()]
-    for record in records:
-        for key in ("step", "samples", "seconds"):
-            if not _is(record.get(key), int, float):
-                raise Damaged(f"{path}: a record has no {key}")
-        if not all(_is(value, int, float, bool, type(None)) for value in record.values()):
-            raise Damaged(f"{path}: a record has values that are no numbers")
-    return records
+    with _telling(where):
+        return _read_as(kind, fields)
 
 
-def parse_readings(text: bytes, path: Path) -> list[dict[str, Any]]:
-    """Return what looks inside found.
+def read_lines(kind: type[R], text: bytes, where: Path) -> list[R]:
+    """Return the records of a JSON-lines file.
 
     Raises:
-        Damaged: a line is no reading: a kind and a part by name, and curves or grids of finite numbers.
+        Damaged: a line is none.
     """
-    readings = [parse_json(line, path) for line in text.splitlines()]
-    for reading in readings:
-        numbers = [reading.get(key) for key in ("x", "y", "value")]
-        lengths = {len(column) for column in numbers if isinstance(column, list) and column}
-        if not (
-            all(isinstance(column, list) and all(_is(item, int, float) for item in column) for column in numbers)
-            and len(lengths) == 1
-            and len(numbers[0] or ()) == len(numbers[2] or ())
-            and reading.get("moment") in MOMENTS
-            and _is(reading.get("step"), int)
-            and all(isinstance(reading.get(key), str) and re.fullmatch(NAME, reading[key]) for key in ("kind", "part"))
-        ):
-            raise Damaged(f"{path}: holds a line that is no reading")
-    return readings
+    with _telling(where):
+        return [_read_as(kind, fields) for fields in _LINES.decode_lines(text)]
 
 
-# What a result must hold for tables and reports to be made of it.
-_NUMBER, _COUNT, _TEXT = (int, float, type(None)), (int, type(None)), (str, type(None))
-_RESULT = {
-    **dict.fromkeys(("steps_to_solve", "steps", "samples", "parameters", "cell_parameters", "threads"), _COUNT),
-    **dict.fromkeys(("seconds_to_solve", "seconds", "step_ms", "flops_step", "final_loss", "baseline_loss"), _NUMBER),
-    **dict.fromkeys(("error", "backend", "allocator", "traceback"), _TEXT),
-    "solved": (bool,),
-    "environment": (dict, type(None)),
-}
+_LINES = msgspec.json.Decoder(dict[str, Any])
 
 
-UNKNOWN: dict[str, Any] = dict.fromkeys((*_RESULT, "lengthened"))  # what a run does not know that came to nothing
+def _read_as(kind: type[R], fields: Mapping[str, Any]) -> R:
+    if opened := _prefix_of(kind):
+        name, prefix = opened
+        entries = {key[len(prefix) :]: value for key, value in fields.items() if key.startswith(prefix)}
+        fields = {**fields, name: entries}
+    return msgspec.convert(fields, kind)
 
 
-def check_result(result: dict[str, Any], path: Path) -> None:
-    """Check that an outcome has what every reader relies on.
+@contextmanager
+def _telling(where: Path) -> Iterator[None]:
+    """Have what is wrong with a file's values be `Damaged`, in a line."""
+    try:
+        yield
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Damaged(f"{where}: is not what was written ({printable(str(error))[:200]})") from error
+
+
+def check_config(config: Any, where: Path) -> None:
+    """Check that a configuration has what every reader relies on, and in its groups settings that make columns.
 
     Raises:
-        Damaged: it lacks something.
+        Damaged: it has not.
     """
-    wrong = [key for key, kinds in _RESULT.items() if not _is(result.get(key), *kinds)]
-    wrong += [key for key, value in result.items() if key.startswith("final_score.") and not _is(value, *_NUMBER)]
-    wrong += [] if _is_lengthened(result.get("lengthened")) else ["lengthened"]
-    names = {key: result.get(key) for key in ("backend", "allocator")}
-    wrong += [key for key, value in names.items() if isinstance(value, str) and not re.fullmatch(NAME, value)]
-    wrong += [] if result.get("status") in STATUSES else ["status"]
-    named = result.get("run_id") == path.parent.name and re.fullmatch(NAME, path.parent.name)
-    wrong += [] if named else ["run_id"]
-    if result.get("format") != UNSEALED_FORMAT:
-        wrong += [key for key in ("config", "files") if not isinstance(result.get(key), dict)]
-    if result.get("status") in DECIDED and not all(_is(result.get(key), int, float) for key in ("steps", "seconds")):
-        wrong += ["steps"]
-    if result.get("status") == "solved" and not _is(result.get("steps_to_solve"), int):
-        wrong += ["steps_to_solve"]
-    if wrong:
-        raise Damaged(f"{path}: holds no result of this run ({wrong[0]})")
-
-
-def _is_lengthened(found: Any) -> bool:
-    """Tell whether a value is what a run found at longer distances: nothing, or a list of losses and scores."""
-    return found is None or (
-        isinstance(found, list)
-        and all(
-            isinstance(at, dict)
-            and _is(at.get("factor"), int)
-            and _is(at.get("loss"), *_NUMBER)
-            and _is(at.get("solved"), bool)
-            and isinstance(at.get("score"), dict)
-            and all(isinstance(name, str) and _is(value, *_NUMBER) for name, value in at["score"].items())
-            for at in found
-        )
-    )
-
-
-def _is_tuning(found: Any) -> bool:
-    """Tell whether a value is a configuration's group `tuning`, as far as readers rely on it; results of before have
-    none."""
-    return found is None or (
-        isinstance(found, dict)
-        and isinstance(found.get("selection_seeds"), list | None)
-        and isinstance(found.get("search"), dict | list | None)
-        and all(_is(seed, int) for seed in found.get("selection_seeds") or [])
-        and all(isinstance(key, str) for key in found.get("search") or ())
-    )
-
-
-def is_asked(found: Any) -> bool:
-    """Tell whether a value is what a sweep's command asks of its report: a reference, and what selects settings."""
-    return _is_tuning(found) and isinstance(found, dict) and isinstance(found.get("reference"), dict)
-
-
-def is_planned(found: Any) -> bool:
-    """Tell whether a value holds planned runs: cell, task and seed of each, by run_id."""
-
-    def is_name(text: object) -> bool:
-        return isinstance(text, str) and re.fullmatch(NAME, text) is not None
-
-    return isinstance(found, dict) and all(
-        is_name(key)
-        and isinstance(about, list)
-        and len(about) == 3
-        and is_name(about[0])
-        and is_name(about[1])
-        and _is(about[2], int)
-        for key, about in found.items()
-    )
-
-
-def check_config(config: Any, path: Path) -> None:
-    """Check that a configuration has what every reader relies on.
-
-    Raises:
-        Damaged: it lacks something.
-    """
-    groups = [config.get(group) for group in ("cell", "task", "training")] if isinstance(config, dict) else [None]
-    if not all(isinstance(group, dict) and all(isinstance(key, str) for key in group) for group in groups):
-        raise Damaged(f"{path}: is no configuration")
-    names = [config.get("name"), config["cell"].get("name"), config["task"].get("name")]
-    plain = (str, int, float, bool, type(None), list, dict)
-    if not (
-        all(isinstance(name, str) and re.fullmatch(NAME, name) for name in names)
-        and all(_is(value, *plain) for group in groups if group for value in group.values())
-        and _is(config.get("seed"), int)
-        and _is_tuning(config.get("tuning"))
-        and _is(config["cell"].get("hidden_size"), *_COUNT)
-        and _is(config["training"].get("learning_rate"), *_NUMBER)
-        and all(isinstance(config.get(key), str) and re.fullmatch(NAME, config[key]) for key in ("device", "dtype"))
-    ):
-        raise Damaged(f"{path}: is no configuration of a run")
-
-
-def _is(value: object, *kinds: type) -> bool:
-    """Tell whether a value is of one of the kinds, a bool being no number and a number one that a table can hold."""
-    if isinstance(value, bool):
-        return bool in kinds
-    if isinstance(value, int):
-        return (int in kinds or float in kinds) and -(2**63) <= value < 2**63
-    return isinstance(value, kinds)
+    with _telling(where):
+        msgspec.convert(config, Configuration)
+        for group in ("cell", "task", "training"):
+            msgspec.convert(config[group], dict[str, Setting])
 
 
 class _PlainLoader(yaml.SafeLoader):

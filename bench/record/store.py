@@ -24,12 +24,13 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from msgspec import Struct, structs
 
 from bench.record.errors import ConfigError
 from bench.record.fence import Appended, ClaimLost, Fence, left_by_writers
@@ -46,13 +47,17 @@ from bench.record.files import (
 )
 from bench.record.records import (
     FORMAT,
-    UNKNOWN,
     UNSEALED_FORMAT,
+    Evaluation,
+    Result,
+    Runs,
+    StoredReading,
+    StoredResult,
     check_config,
-    check_result,
-    parse_readings,
-    parse_records,
+    flat,
     parse_yaml,
+    read_as,
+    read_lines,
 )
 
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
@@ -67,9 +72,9 @@ class StoredRun:
     """A finished run as read from its folder."""
 
     config: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    result: dict[str, Any]
-    readings: list[dict[str, Any]]
+    metrics: list[Evaluation]
+    result: StoredResult
+    readings: list[StoredReading]
 
 
 class RunFolder:
@@ -84,7 +89,7 @@ class RunFolder:
         self._appended: dict[str, Appended] = {}
         self.write = self._fence.write  # has a file in this folder appear, as `write_atomic` does
 
-    def read_result(self) -> dict[str, Any] | None:
+    def read_result(self) -> StoredResult | None:
         """Return the outcome of a finished run, None of any other, nothing but result.json looked at.
 
         Raises:
@@ -92,17 +97,19 @@ class RunFolder:
         """
         path = self.path / "result.json"
         try:
-            result = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
+            fields = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
         except (FileNotFoundError, NotADirectoryError):
             if self.path.is_symlink() and not self.path.exists():
                 raise Damaged(f"{self.path}: is a link to a folder that is not there") from None
             return None
         except OSError as error:
             raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
-        if isinstance(result.get("format"), int) and result["format"] > FORMAT:
-            raise _newer(self._sweep, result["format"])
-        check_result(result, path)
-        return {**UNKNOWN, **result}
+        if isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
+            raise _newer(self._sweep, fields["format"])
+        result = read_as(StoredResult, fields, path)
+        if result.run_id != self.path.name:
+            raise Damaged(f"{path}: is the result of another run")
+        return result
 
     def read(self) -> StoredRun | None:
         """Return a finished run, None if it is unfinished.
@@ -113,32 +120,18 @@ class RunFolder:
         result = self.read_result()
         if result is None:
             return None
-        config_path, metrics_path = self.path / "config.yaml", self.path / METRICS
-        config_text, metrics_text = _read(config_path, CONFIG_BYTES), _read(metrics_path, METRICS_BYTES)
-        if result["format"] == UNSEALED_FORMAT:
-            config = parse_yaml(config_text, config_path)
-        else:
-            config = result.pop("config")
-            for path, text in ((config_path, config_text), (metrics_path, metrics_text)):
-                if digest(text) != result["files"].get(path.name):
-                    raise Damaged(f"{path}: its checksum does not match")
+        config_path, metrics_path, readings_path = (self.path / name for name in ("config.yaml", METRICS, READINGS))
+        texts = {config_path: _read(config_path, CONFIG_BYTES), metrics_path: _read(metrics_path, METRICS_BYTES)}
+        if result.files and READINGS in result.files:
+            texts[readings_path] = _read(readings_path, METRICS_BYTES)
+        for path, text in texts.items():
+            if result.format != UNSEALED_FORMAT and digest(text) != (result.files or {}).get(path.name):
+                raise Damaged(f"{path}: its checksum does not match")
+        config = parse_yaml(texts[config_path], config_path) if result.config is None else result.config
         check_config(config, config_path)
-        readings = self._read_readings(result.get("files") or {})
-        return StoredRun(config, parse_records(metrics_text, metrics_path), result, readings)
-
-    def _read_readings(self, digests: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return what looks inside found, if the result knows of any.
-
-        Raises:
-            Damaged: it is not what was written.
-        """
-        if READINGS not in digests:
-            return []
-        path = self.path / READINGS
-        text = _read(path, METRICS_BYTES)
-        if digest(text) != digests[READINGS]:
-            raise Damaged(f"{path}: its checksum does not match")
-        return parse_readings(text, path)
+        evaluations = read_lines(Evaluation, texts[metrics_path], metrics_path)
+        readings = read_lines(StoredReading, texts.get(readings_path, b""), readings_path)
+        return StoredRun(config, evaluations, result, readings)
 
     def status(self) -> str | None:
         """Return how the run ended; None if it did not, or if what is stored of it is damaged."""
@@ -146,14 +139,14 @@ class RunFolder:
             stored = self.read()
         except Damaged:
             return None
-        return stored.result["status"] if stored else None
+        return stored.result.status if stored else None
 
-    def read_progress(self) -> dict[str, Any] | None:
+    def read_progress(self) -> Evaluation | None:
         """Return the newest evaluation of an unfinished run, or None."""
         path = self.path / METRICS
         try:
             lines = read_bytes(path, METRICS_BYTES).splitlines()
-            return parse_records(lines[-1], path)[0] if lines else None
+            return read_lines(Evaluation, lines[-1], path)[0] if lines else None
         except (OSError, Damaged):
             return None
 
@@ -180,9 +173,7 @@ class RunFolder:
         self._write_config(config)
         self._appended = {METRICS: self._fence.append_to(self.path / METRICS)}
 
-    def resume(
-        self, config: dict[str, Any], states: dict[str, Any]
-    ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    def resume(self, config: dict[str, Any], states: dict[str, Any]) -> tuple[list[Evaluation], list[StoredReading]]:
         """Go back to the evaluations and readings that a checkpoint knows of, as `appended_state` returned them.
 
         Returns:
@@ -192,8 +183,8 @@ class RunFolder:
             Damaged: they are not there.
         """
         texts = {name: self._before(name, states[name]) for name in APPENDED if name in states}
-        records = parse_records(texts[METRICS], self.path / METRICS)
-        readings = parse_readings(texts.get(READINGS, b""), self.path / READINGS)
+        evaluations = read_lines(Evaluation, texts[METRICS], self.path / METRICS)
+        readings = read_lines(StoredReading, texts.get(READINGS, b""), self.path / READINGS)
         try:
             self._write_config(config)
         except IsADirectoryError as error:
@@ -202,7 +193,7 @@ class RunFolder:
             if name not in texts:
                 self._fence.remove(self.path / name)
         self._appended = {name: self._fence.append_to(self.path / name, text) for name, text in texts.items()}
-        return records, readings
+        return evaluations, readings
 
     def _before(self, name: str, state: dict[str, Any]) -> bytes:
         """Return what was in a file when a checkpoint was written."""
@@ -212,19 +203,19 @@ class RunFolder:
             raise Damaged(f"{path}: is not what it was at the checkpoint")
         return text
 
-    def append(self, record: dict[str, Any]) -> None:
+    def append(self, evaluation: Evaluation) -> None:
         """Append one evaluation."""
-        self._append(METRICS, [record])
+        self._append(METRICS, [evaluation])
 
-    def append_readings(self, readings: list[dict[str, Any]]) -> None:
+    def append_readings(self, readings: Sequence[StoredReading]) -> None:
         """Append what a look inside found."""
         if READINGS not in self._appended:
             self._appended[READINGS] = self._fence.append_to(self.path / READINGS)
         self._append(READINGS, readings)
 
-    def _append(self, name: str, objects: list[dict[str, Any]]) -> None:
+    def _append(self, name: str, records: Sequence[Struct]) -> None:
         with self._fence.guarding(self.path / name):
-            self._appended[name].append("".join(to_json(each) + "\n" for each in objects).encode())
+            self._appended[name].append("".join(to_json(flat(each)) + "\n" for each in records).encode())
 
     def appended_state(self) -> dict[str, Any]:
         """Force to disk what was appended, and return each file's length and checksum, by which a checkpoint
@@ -234,12 +225,12 @@ class RunFolder:
                 file.force_to_disk()
         return {name: file.state() for name, file in self._appended.items()}
 
-    def finish(self, config: dict[str, Any], result: dict[str, Any]) -> None:
+    def finish(self, config: dict[str, Any], result: Result) -> None:
         """Write the outcome, which makes the run a finished one."""
         files = {name: state["sha256"] for name, state in self.appended_state().items()}
         files["config.yaml"] = self._write_config(config)
-        sealed = {"format": FORMAT, **UNKNOWN, **result, "config": config, "files": dict(sorted(files.items()))}
-        write_sealed(self.path / "result.json", sealed, self.write)
+        stored = StoredResult(**structs.asdict(result) | {"format": FORMAT, "config": config, "files": files})
+        write_sealed(self.path / "result.json", flat(stored), self.write)
         with contextlib.suppress(OSError, ClaimLost):  # the run is finished; `tidy` removes it then
             self._fence.remove(self.checkpoint)
         self._fence.leave()
@@ -338,9 +329,9 @@ def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
     return runs, wrong
 
 
-def unfinished_runs(sweep: Path) -> dict[str, list[Any]]:
+def unfinished_runs(sweep: Path) -> Runs:
     """Return cell, task and seed of the runs that were begun and have no result, by run_id."""
-    found = {}
+    found: Runs = {}
     for folder in sweep.glob("runs/*/"):
         path = folder / "config.yaml"
         if (folder / "result.json").exists():
@@ -350,7 +341,7 @@ def unfinished_runs(sweep: Path) -> dict[str, list[Any]]:
             check_config(config, path)
         except Damaged:
             continue  # it was just being begun, or is no run's folder
-        found[folder.name] = [config["cell"]["name"], config["task"]["name"], config["seed"]]
+        found[folder.name] = config["cell"]["name"], config["task"]["name"], config["seed"]
     return found
 
 

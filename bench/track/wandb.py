@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.record.errors import one_line
-from bench.record.records import FAILED
+from bench.record.records import FAILED, Evaluation, Result, StoredReading, fields_of, flat
 from bench.record.tracked import CURVES, MOMENTS, step_time_name
 from bench.session import happened, note
 from bench.spec.config import Config
@@ -31,10 +31,10 @@ INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer
 class Tracker(Protocol):
     """What a run reports its progress to."""
 
-    def log(self, record: dict[str, Any]) -> None:
-        """Take one evaluation; `record["step"]` is the axis."""
+    def log(self, evaluation: Evaluation) -> None:
+        """Take one evaluation; its step is the axis."""
 
-    def finish(self, result: dict[str, Any], readings: list[dict[str, Any]]) -> None:
+    def finish(self, result: Result, readings: list[StoredReading]) -> None:
         """Take the outcome and what was found by looking inside; nothing follows."""
 
     def pause(self) -> None:
@@ -44,9 +44,9 @@ class Tracker(Protocol):
 class NoTracker:
     """Takes everything and keeps nothing."""
 
-    def log(self, record: dict[str, Any]) -> None: ...
+    def log(self, evaluation: Evaluation) -> None: ...
 
-    def finish(self, result: dict[str, Any], readings: list[dict[str, Any]]) -> None: ...
+    def finish(self, result: Result, readings: list[StoredReading]) -> None: ...
 
     def pause(self) -> None: ...
 
@@ -75,25 +75,25 @@ class WandbTracker:
         self.broken = False
 
     @_harmless
-    def log(self, record: dict[str, Any]) -> None:
-        values = {_name(key): value for key, value in record.items() if value is not None}
-        self.run.log(values | {"solved": int(record["solved"])}, step=record["step"])
+    def log(self, evaluation: Evaluation) -> None:
+        values = {_name(key): value for key, value in flat(evaluation).items() if value is not None}
+        self.run.log(values | {"solved": int(evaluation.solved)}, step=evaluation.step)
 
     @_harmless
-    def finish(self, result: dict[str, Any], readings: list[dict[str, Any]]) -> None:
+    def finish(self, result: Result, readings: list[StoredReading]) -> None:
         for row in _curves(readings):
             self.run.log(row)
-        left_out = ("environment", "traceback", "run_id", "lengthened")
-        summary = {_name(key): value for key, value in result.items() if key not in left_out}
-        self.run.summary.update(summary | {"solved": int(result["solved"])} | _scalars(readings))
-        self.run.finish(exit_code=1 if result["status"] in FAILED else 0)
+        left_out = {name for name, (_, _, about) in fields_of(Result).items() if not about.get("tracked", True)}
+        summary = {_name(key): value for key, value in flat(result).items() if key not in left_out}
+        self.run.summary.update(summary | {"solved": int(result.solved)} | _scalars(readings))
+        self.run.finish(exit_code=1 if result.status in FAILED else 0)
 
     @_harmless
     def pause(self) -> None:
         self.run.finish(exit_code=1)
 
 
-def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, records: list[dict[str, Any]]) -> Tracker:
+def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, evaluations: list[Evaluation]) -> Tracker:
     """Start tracking a run: grouped by sweep, job type "run" (or "selection", of a seed by which settings are
     selected), named by its run_id.
 
@@ -102,7 +102,7 @@ def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, records
         run_id: the run's name.
         attempt: names this beginning of the run; resumed, it is the same W&B run.
         sweep: its folder; W&B writes below its `wandb/`.
-        records: the evaluations of before the run was resumed. Offline, where a run that stopped cannot be
+        evaluations: those of before the run was resumed. Offline, where a run that stopped cannot be
             continued, they are told again in place of what was; online W&B leaves out those that it has.
     """
     if config.tracking.mode == "disabled":
@@ -122,8 +122,8 @@ def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, records
         _warn(error)
         return NoTracker()
     tracker = WandbTracker(wandb_run)
-    for record in records:
-        tracker.log(record)
+    for evaluation in evaluations:
+        tracker.log(evaluation)
     return tracker
 
 
@@ -153,25 +153,25 @@ def run_settings(config: Config) -> dict[str, Any]:
     return {"seed": config.seed, "device": config.device, "dtype": config.dtype, **groups}
 
 
-def _curves(readings: list[dict[str, Any]]) -> list[dict[str, float]]:
+def _curves(readings: list[StoredReading]) -> list[dict[str, float]]:
     """Return a row a distance of each kind that is a curve: its axis, and what each part had there."""
     rows: dict[tuple[str, float], dict[str, float]] = {}
     for reading in readings:
-        kind, moment = reading["kind"], MOMENTS.get(reading["moment"])
+        kind, moment = reading.kind, MOMENTS.get(reading.moment)
         if kind not in CURVES or moment is None:
             continue
-        for x, value in zip(reading["x"], reading["value"], strict=True):
+        for x, value in zip(reading.x, reading.value, strict=True):
             row = rows.setdefault((kind, x), {CURVES[kind]: x})
-            row[f"{kind}/{reading['part']}_{moment}"] = value
+            row[f"{kind}/{reading.part}_{moment}"] = value
     return [rows[key] for key in sorted(rows)]
 
 
-def _scalars(readings: list[dict[str, Any]]) -> dict[str, float]:
+def _scalars(readings: list[StoredReading]) -> dict[str, float]:
     """Return the factor by which gradients shrink a step, before and after training."""
     return {
-        f"decay/{reading['part']}_{MOMENTS[reading['moment']]}": reading["value"][0]
+        f"decay/{reading.part}_{MOMENTS[reading.moment]}": reading.value[0]
         for reading in readings
-        if reading["kind"] == "decay" and reading["moment"] in MOMENTS
+        if reading.kind == "decay" and reading.moment in MOMENTS
     }
 
 

@@ -3,43 +3,20 @@
 import math
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
 import torch
+from msgspec.structs import asdict
 
+from bench.record.records import Evaluation
 from bench.spec.config import Training, make_optimizer
 from bench.train.model import Model
 from bench.train.streams import Streams
 from tasks import Batch, Task
 
 NO_STEPS = (math.nan, math.nan)  # means over no training steps at all
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What is known after a number of steps.
-
-    Attributes:
-        step: optimiser steps taken.
-        samples: training sequences seen.
-        seconds: training time so far, without evaluations.
-        train_loss: mean loss of the batches since the last evaluation, NaN at step 0.
-        grad_norm: mean norm of the whole gradient before clipping over the same batches.
-        loss: on the held-out sequences.
-        score: on the held-out sequences, by name.
-        solved: what the task says of that score.
-    """
-
-    step: int
-    samples: int
-    seconds: float
-    train_loss: float
-    grad_norm: float
-    loss: float
-    score: dict[str, float]
-    solved: bool
 
 
 @dataclass(frozen=True)
@@ -113,11 +90,13 @@ class Trainer:
         loss, score = evaluate(self.model, self.task, self.held_out)
         columns = zip(*self.recent, strict=True)
         train_loss, grad_norm = (statistics.fmean(column) for column in columns) if self.recent else NO_STEPS
-        samples, solved = self.step * self.training.batch_size, self.task.solved(score)
-        evaluation = Evaluation(self.step, samples, seconds, train_loss, grad_norm, loss, score, solved)
+        evaluation = Evaluation(
+            step=self.step, samples=self.step * self.training.batch_size, seconds=seconds, train_loss=train_loss,
+            grad_norm=grad_norm, loss=loss, score=score, solved=self.task.solved(score),
+        )  # fmt: skip
         self.recent.clear()
         self.latest = evaluation
-        self.solved_row = [*self.solved_row, evaluation] if solved else []
+        self.solved_row = [*self.solved_row, evaluation] if evaluation.solved else []
         return evaluation
 
     def state_dict(self) -> dict[str, Any]:
@@ -187,7 +166,7 @@ def train(
 
     def lost(evaluation: Evaluation) -> Outcome | None:
         """Return the end of a run whose held-out loss is no number any more."""
-        if math.isfinite(evaluation.loss):
+        if evaluation.loss is not None and math.isfinite(evaluation.loss):
             return None
         return outcome("diverged", f"held-out loss {evaluation.loss} at step {trainer.step}")
 
@@ -240,6 +219,6 @@ def evaluate(model: Model, task: Task, batch: Batch) -> tuple[float, dict[str, f
     model.eval()
     outputs = model(batch.inputs)
     loss = task.loss(outputs, batch).item()
-    score = {name: value.item() for name, value in task.score(outputs, batch).items()}
+    score = {name: float(value) for name, value in task.score(outputs, batch).items()}
     model.train()
     return loss, score

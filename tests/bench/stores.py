@@ -13,6 +13,8 @@ from pathlib import Path
 from time import perf_counter
 from unittest import mock
 
+from msgspec import structs
+
 from bench.execute.run import run
 from bench.record.store import RunFolder
 from bench.spec.identity import run_id
@@ -29,7 +31,6 @@ def make_store(results: Path, runs: int) -> Path:
     run(likeness)
     original = RunFolder(results / "likeness" / "scratch", run_id(likeness)).read()
     assert original is not None
-    result = {key: value for key, value in original.result.items() if key not in ("format", "files")}
     with mock.patch("bench.record.fence.force_to_disk"), mock.patch("bench.record.files.force_to_disk"):
         for number in range(runs):
             name = list(CELLS)[number % len(CELLS)]
@@ -39,7 +40,7 @@ def make_store(results: Path, runs: int) -> Path:
             folder.begin(asdict(config))
             for record in original.metrics:
                 folder.append(record)
-            folder.finish(asdict(config), result | {"run_id": run_id(config)})
+            folder.finish(asdict(config), structs.replace(original.result, run_id=run_id(config)))
     return results / "scratch"
 
 

@@ -13,8 +13,9 @@ import pytest
 from bench.execute.run import run
 from bench.record import files
 from bench.record.asked import read_asked, record_asked
+from bench.record.columns import CURVE_TYPES, RESULT_TYPES
 from bench.record.files import Damaged
-from bench.record.frames import CURVE_TYPES, RESULT_TYPES, curves_frame, read_parquet, write_frames, write_parquet
+from bench.record.frames import curves_frame, read_parquet, write_frames, write_parquet
 from bench.record.store import RunFolder, read_runs
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import folder_of, stored

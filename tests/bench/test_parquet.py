@@ -13,8 +13,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 from bench.cli import _run as run_command
 from bench.record import frames
+from bench.record.columns import CURVE_TYPES
 from bench.record.files import Damaged
-from bench.record.frames import CURVE_TYPES, read_parquet, with_types, write_parquet
+from bench.record.frames import read_parquet, with_types, write_parquet
 from bench.train.process import limited_memory
 from reports.__main__ import main as write_reports
 from tests.bench.faults import forked

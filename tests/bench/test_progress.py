@@ -12,20 +12,24 @@ from rich.console import Console
 
 from bench.execute import progress
 from bench.record.fairness import NO_LIMIT
+from bench.record.records import Evaluation, Result, Status
 from bench.record.store import RunFolder
 from tests.bench.conftest import make_config
 
 CONFIG = make_config()
-RESULT = {"run_id": "", "solved": False, "steps": 20, "seconds": 1.0, "steps_to_solve": None, "error": None}
+
+
+def ended(key: str, status: Status = "unsolved", **known: Any) -> Result:
+    known = {"steps": 20, "seconds": 1.0} | known
+    return Result(run_id=key, status=status, solved=status == "solved", **known)
 
 
 def begin(sweep: Path, key: str, steps: int) -> RunFolder:
     folder = RunFolder(sweep, key)
     folder.begin(asdict(CONFIG))
     for step in range(0, steps + 1, 10):
-        folder.append(
-            {"step": step, "samples": step, "seconds": step / 5, "loss": 0.5 / (step + 1), "score.accuracy": step / 100}
-        )
+        known = {"loss": 0.5 / (step + 1), "score": {"accuracy": step / 100}}
+        folder.append(Evaluation(step=step, samples=step, seconds=step / 5, **known))
     return folder
 
 
@@ -58,7 +62,7 @@ def test_a_terminal_shows_each_running_run_and_what_became_of_the_others(tmp_pat
     begin(tmp_path, keys[1], 0)
     for key, status in ((keys[2], "solved"), (keys[3], "failed")):
         reason = {"steps_to_solve": 10} if status == "solved" else {"error": "no such thing"}
-        begin(tmp_path, key, 20).finish(asdict(CONFIG), RESULT | {"run_id": key, "status": status} | reason)
+        begin(tmp_path, key, 20).finish(asdict(CONFIG), ended(key, status, **reason))
     said = watched(tmp_path, keys, monkeypatch, terminal=True, before=3)
     first, last = said.split("LAST")
     assert "5/8" in first
@@ -90,8 +94,7 @@ def test_many_running_runs_are_counted(tmp_path: Path, monkeypatch):
 def test_elsewhere_a_finished_run_is_a_line(tmp_path: Path, monkeypatch):
     keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(2)]
     begin(tmp_path, keys[0], 10)
-    result = RESULT | {"run_id": keys[1], "status": "unsolved"}
-    begin(tmp_path, keys[1], 20).finish(asdict(CONFIG), result)
+    begin(tmp_path, keys[1], 20).finish(asdict(CONFIG), ended(keys[1]))
     said = watched(tmp_path, keys, monkeypatch, terminal=False)
     assert said.splitlines()[0].startswith(f"[1/2] {keys[1]}: unsolved after 20 steps")
     assert len(said.splitlines()) == 1
@@ -118,7 +121,7 @@ def test_what_is_left_goes_by_runs_of_the_same_kind(to_do, took, running, left):
 def test_runs_of_which_nothing_is_known_are_said_not_to_be_counted(tmp_path: Path, monkeypatch):
     long = replace(CONFIG, training=replace(CONFIG.training, max_steps=2000))
     keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(5)]
-    begin(tmp_path, keys[0], 20).finish(asdict(CONFIG), RESULT | {"run_id": keys[0], "status": "unsolved"})
+    begin(tmp_path, keys[0], 20).finish(asdict(CONFIG), ended(keys[0]))
     pending = dict.fromkeys(keys[:2], CONFIG) | dict.fromkeys(keys[2:], long)
     look = progress.SweepProgress._look
     monkeypatch.setattr(progress.SweepProgress, "_look", lambda self: look(self) if hasattr(self, "_stop") else {})
@@ -135,8 +138,7 @@ def test_time_left_counts_runs_side_by_side_and_not_what_was_done_before(tmp_pat
     def look_and_finish(self: progress.SweepProgress) -> Any:
         seen = look(self)
         for key, seconds in ((keys[0], 6.0), (keys[1], 4.0)):
-            result = RESULT | {"run_id": key, "status": "unsolved", "seconds": seconds}
-            begin(tmp_path, key, 20).finish(asdict(CONFIG), result)
+            begin(tmp_path, key, 20).finish(asdict(CONFIG), ended(key, seconds=seconds))
         return seen
 
     monkeypatch.setattr(progress.SweepProgress, "_look", look_and_finish)

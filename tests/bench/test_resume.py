@@ -10,6 +10,7 @@ import torch
 
 from bench.execute.run import run
 from bench.record.files import Damaged
+from bench.record.records import flat
 from bench.record.store import RunFolder
 from bench.spec.config import Checkpoint, Config
 from bench.spec.identity import run_id
@@ -19,7 +20,7 @@ from bench.train.model import make_model, make_task
 from bench.train.streams import make_streams
 from tests.bench.conftest import make_config
 
-TIMES = {"seconds", "step_ms", "seconds_to_solve", "files"}
+TIMES = {"seconds", "step_ms", "seconds_to_solve", "files", "config"}
 CELLS: dict[str, dict[str, Any]] = {
     "lstm": {},
     "gru": {"_target_": "cells.GRU", "name": "gru"},
@@ -59,8 +60,8 @@ def stored(config: Config) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What a finished run left, without its times."""
     found = folder_of(config).read()
     assert found is not None
-    records = [{key: value for key, value in record.items() if key != "seconds"} for record in found.metrics]
-    return {key: value for key, value in found.result.items() if key not in TIMES}, records
+    records = [{key: value for key, value in flat(record).items() if key != "seconds"} for record in found.metrics]
+    return {key: value for key, value in flat(found.result).items() if key not in TIMES}, records
 
 
 @pytest.mark.parametrize("cell", CELLS)

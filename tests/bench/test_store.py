@@ -10,17 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 import bench
 from bench.execute.run import run, store_failure
+from bench.record import fields
 from bench.record.asked import read_asked, record_asked
+from bench.record.columns import RESULT_TYPES
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged, read_bytes, read_sealed, write_sealed
-from bench.record.frames import RESULT_TYPES, read_parquet, write_frames
-from bench.record.records import FORMAT, STATUSES
+from bench.record.frames import read_parquet, write_frames
+from bench.record.records import FORMAT, Evaluation, Result, StoredResult, fields_of, flat, read_lines
 from bench.record.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
 from bench.spec.config import Config
 from bench.spec.identity import run_id
@@ -140,9 +143,59 @@ def test_a_store_of_before_checksums_is_still_read_and_one_of_later_is_refused(t
         record_asked(sweep, "a")
 
 
-def test_a_result_has_what_the_documentation_says_and_null_for_what_is_not_known(tmp_path: Path):
-    said = (Path(bench.__file__).parent / "STORE.md").read_text().partition("## result.json\n")[2].partition("\n## ")[0]
-    named = set(re.findall(r"`([a-z_0-9]+)`", said)) - (set(STATUSES) - {"solved"})
+def test_the_documentation_lists_every_field_and_column():
+    """`python -m bench.record.fields` writes it anew."""
+    assert fields.STORE.read_text(encoding="utf-8").partition(fields.HEADING)[1:] == (
+        fields.HEADING,
+        fields.describe().removeprefix(fields.HEADING),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("steps", "20"), ("steps", 20.5), ("steps", True), ("steps", -1), ("samples", 2**63), ("seconds", None),
+        ("final_loss", "low"), ("backend", "<b>"), ("error", 1), ("environment", {"a": [1]}),
+        ("status", "done\n"), ("solved", True), ("final_score.mse", "good"), ("lengthened", [{"loss": 0.1}]),
+        ("files", None), ("config", {"name": "x"}),
+    ],
+)  # fmt: skip
+def test_a_result_with_a_wrong_field_is_damaged_in_a_line_that_names_it(tmp_path: Path, name: str, value: Any):
+    config = make_config(tmp_path)
+    run(config)
+    folder = RunFolder(tmp_path / "scratch", run_id(config))
+    path = folder.path / "result.json"
+    write_sealed(path, read_sealed(path, 1 << 20, 1) | {name: value})
+    with pytest.raises(Damaged) as damaged:
+        folder.read()
+    assert name.partition(".")[0] in str(damaged.value)
+    assert "\n" not in str(damaged.value)
+
+
+def test_what_a_users_task_computes_with_numpy_is_stored_as_plain_numbers():
+    stored = flat(Result(run_id="a", status="failed", solved=False, baseline_loss=np.float64(0.5)))["baseline_loss"]
+    assert (stored, type(stored)) == (0.5, float)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"step": 1, "samples": 1, "seconds": 1e999}', '{"step": 1, "samples": 1, "seconds": NaN}',
+        '{"step": 1, "samples": 1}',
+        '{"step": 1, "samples": 1, "seconds": 1, "loss": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"step": 1, "samples": 1, "seconds": 1, "score.mse": "\\ud800"}', '{"step": ' + "1" * 5000 + "}", "[1]", "{",
+    ],
+)  # fmt: skip
+def test_a_line_that_is_no_evaluation_is_damaged(tmp_path: Path, line: str):
+    good = b'{"step": 1, "samples": 4, "seconds": 2, "loss": null, "score.mse": 1}\n'
+    (found,) = read_lines(Evaluation, good, tmp_path)
+    assert (found.step, found.loss, found.score) == (1, None, {"mse": 1.0})
+    with pytest.raises(Damaged, match=f"^{re.escape(str(tmp_path))}: is not what was written .*$"):
+        read_lines(Evaluation, good + line.encode(), tmp_path)
+
+
+def test_a_result_has_every_field_and_null_for_what_is_not_known(tmp_path: Path):
+    named = {*fields_of(StoredResult), "sha256"} - {"final_score"}
     config, dead = make_config(tmp_path), make_config(tmp_path, seed=1)
     run(config)
     store_failure(dead, "its process died")
@@ -173,7 +226,7 @@ def test_a_process_that_dies_after_its_result_does_not_fail_the_run(tmp_path: Pa
     config = make_config(tmp_path)
     result = run(config)
     assert store_failure(config, "its process died")["status"] == "unsolved"
-    assert RunFolder(tmp_path / "scratch", run_id(config)).read_result()["seconds"] == result["seconds"]
+    assert RunFolder(tmp_path / "scratch", run_id(config)).read_result().seconds == result["seconds"]
 
 
 def test_a_retry_that_was_stopped_is_taken_up_again(tmp_path: Path):
@@ -255,7 +308,7 @@ class TestAFolderThatIsOnAnotherDisk:
         assert folder.status() == "unsolved"
         assert run(config)["seconds"] == seconds
         runs, wrong = read_runs(tmp_path / "scratch")
-        assert ([each.result["seconds"] for each in runs], wrong) == ([seconds], [])
+        assert ([each.result.seconds for each in runs], wrong) == ([seconds], [])
 
     def test_an_unfinished_run_goes_on_there(self, tmp_path: Path):
         config = make_config(tmp_path)

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from msgspec import structs
 
 from bench.execute.run import run as run_and_store
 from bench.record.frames import results_frame
+from bench.record.records import Evaluation
 from bench.record.store import read_runs
-from bench.train.loop import Evaluation, Outcome, Trainer, train
+from bench.train.loop import Outcome, Trainer, train
 from bench.train.model import Model, make_model, make_task
 from bench.train.streams import make_streams
 from tests.bench.conftest import make_config
@@ -116,7 +118,7 @@ def test_a_run_resumed_from_a_loss_that_is_no_number_ends_there():
     task = make_task(config)
     trainer = Trainer(make_model(config, task), task, config.training, make_streams(0, "cpu"), torch.float32)
     trainer.evaluate()
-    trainer.latest = replace(trainer.latest, loss=math.inf)
+    trainer.latest = structs.replace(trainer.latest, loss=math.inf)
     seen: list[Evaluation] = []
     outcome = train(trainer, seen.append)
     assert (outcome.status, outcome.steps, outcome.error, seen) == ("diverged", 0, "held-out loss inf at step 0", [])

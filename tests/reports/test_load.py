@@ -190,7 +190,7 @@ def test_plans_are_joined_and_damage_is_no_plan(tmp_path: Path):
 
     record_asked(tmp_path, "a", runs={"x": ["lstm", "adding", 0]})
     record_asked(tmp_path, "b", runs={"y": ["gru", "adding", 1]})
-    assert read_asked(tmp_path).runs == {"x": ["lstm", "adding", 0], "y": ["gru", "adding", 1]}
+    assert read_asked(tmp_path).runs == {"x": ("lstm", "adding", 0), "y": ("gru", "adding", 1)}
     path = tmp_path / "plan.json"
     path.write_bytes(path.read_bytes().replace(b"gru", b"grx"))
     assert read_asked(tmp_path).runs == {}

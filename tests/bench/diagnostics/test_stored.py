@@ -9,6 +9,7 @@ from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
 from bench.record.frames import diagnostics_frame, write_frames
+from bench.record.records import StoredReading, read_lines
 from bench.record.store import RunFolder
 from bench.spec.config import Diagnostics
 from bench.spec.identity import run_id
@@ -45,7 +46,7 @@ def test_the_run_is_the_same_with_and_without(tmp_path):
         result.pop("sha256", None)
     assert without_clocks(one) == without_clocks(two)
     readings = folder_of(looked).read().readings
-    moments = {(reading["moment"], reading["step"]) for reading in readings}
+    moments = {(reading.moment, reading.step) for reading in readings}
     assert moments == {("start", 0), ("end", 20), *(("training", step) for step in (5, 10, 15, 20))}
     assert folder_of(plain).read().readings == []
 
@@ -117,7 +118,7 @@ def test_a_run_begun_again_tells_its_own_looks_only(tmp_path, monkeypatch):
     told = []
     monkeypatch.setattr(NoTracker, "finish", lambda self, result, readings: told.extend(readings))
     assert run(config)["status"] == "unsolved"
-    assert json.loads(json.dumps(told)) == folder_of(config).read().readings
+    assert told == folder_of(config).read().readings
 
 
 def test_damage_is_noticed(tmp_path):
@@ -136,13 +137,11 @@ def test_damage_is_noticed(tmp_path):
     "changed", [{"x": [1.0]}, {"value": ["a"] * 3}, {"kind": "<b>"}, {"moment": "later"}, {"step": None}, {"y": None}]
 )
 def test_what_is_no_reading_is_refused(tmp_path, changed):
-    from bench.record.records import parse_readings
-
     good = {"step": 0, "moment": "start", "kind": "k", "part": "p", "x": [1, 2, 3], "y": [], "value": [1, 2, 3]}
     path = tmp_path / "diagnostics.jsonl"
-    assert parse_readings(json.dumps(good).encode(), path) == [good]
-    with pytest.raises(Damaged, match="no reading"):
-        parse_readings(json.dumps({**good, **changed}).encode(), path)
+    assert read_lines(StoredReading, json.dumps(good).encode(), path) == [StoredReading(**good | {"y": ()})]
+    with pytest.raises(Damaged, match=f"is not what was written .*{next(iter(changed))}"):
+        read_lines(StoredReading, json.dumps({**good, **changed}).encode(), path)
 
 
 def test_a_report_shows_what_was_found(tmp_path):
