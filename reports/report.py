@@ -10,13 +10,13 @@ from bench.record.errors import one_line
 from bench.record.files import write_text_atomic
 from bench.record.store import report_folder
 from reports.comparisons import compare
+from reports.figures.style import looks, theme
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
 from reports.naming import natural
 from reports.sections import about, claims, comparison, inside, lengths, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost
-from reports.style import looks, theme
 from reports.summary import step_times, summarize_results, summarize_timing
 from reports.verdicts import judge
 

@@ -22,8 +22,8 @@ from reports.figures.panels import (
     panels_of,
     thousands,
 )
+from reports.figures.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.statistics import performance_profile
-from reports.style import PANEL, TEXT, Look, contender_looks, looks
 from reports.text import amount
 
 LARGEST = 4.0  # the ratio at which colours end

@@ -7,8 +7,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.figures.panels import SEVERAL, log_plain, log_ticks, name_lines, name_ticks, new_figure, panels_of
+from reports.figures.style import PANEL, TEXT, Look, looks
 from reports.statistics import Interval
-from reports.style import PANEL, TEXT, Look, looks
 
 LONGEST_BAR = 28  # letters of a line of the name of a bar, which has numbers on its other side
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of
-from reports.style import GATES, PANEL, TEXT, contender_looks
+from reports.figures.style import GATES, PANEL, TEXT, contender_looks
 
 LEAST_NORM = 1e-20  # that is drawn
 WHEN = {"start": "before training", "end": "after training"}

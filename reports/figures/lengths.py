@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bench.record.records import DECIDED
 from reports.figures.panels import contenders, log_plain, log_ticks, name_lines, order, panels_of
-from reports.style import TEXT, contender_looks
+from reports.figures.style import TEXT, contender_looks
 
 
 def reach(results: pd.DataFrame, column: str) -> Figure:

@@ -22,8 +22,8 @@ from matplotlib.ticker import (
 )
 from scipy.optimize import isotonic_regression
 
+from reports.figures.style import PANEL, TEXT, Look, drawable
 from reports.naming import natural
-from reports.style import PANEL, TEXT, Look, drawable
 
 COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
 SEVERAL = 3  # points, at least, for a line over them

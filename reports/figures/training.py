@@ -7,8 +7,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.record.records import DECIDED
 from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of, thousands
+from reports.figures.style import BASELINE, contender_looks
 from reports.statistics import solve_curve
-from reports.style import BASELINE, contender_looks
 from reports.text import amount
 
 WITHOUT_MEMORY = "without memory"  # the name of the baseline

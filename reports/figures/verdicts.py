@@ -10,8 +10,8 @@ from matplotlib.ticker import FuncFormatter
 
 from reports.claims import RATIOS, STATISTICS
 from reports.figures.panels import log_plain, log_round, log_ticks, name_ticks, new_figure
+from reports.figures.style import PANEL, TEXT, palette
 from reports.statistics import Evidence
-from reports.style import PANEL, TEXT, palette
 from reports.verdicts import OPEN, REFUTED, SUPPORTED
 
 COLOURS = {SUPPORTED: "#0173b2", REFUTED: "#c44601", OPEN: "#666666"}

@@ -9,9 +9,8 @@ from reports.claims import RATIOS, STATISTICS, Claim, Claims
 from reports.figures import inside as figures_inside
 from reports.figures import training as figures_training
 from reports.figures import verdicts as figures
-from reports.sections.content import Content, figure_section, names_a_file
+from reports.sections.content import Content, names_a_file, paragraphs, wording
 from reports.statistics import Evidence
-from reports.style import save
 from reports.verdicts import NOT_RUN, OPEN, REFUTED, SUPPORTED, runs_of, subject_of, times_of, verdict_of
 
 MOST_PANELS = 6  # of solve curves
@@ -34,7 +33,7 @@ def verdicts(content: Content) -> str:
         }
         for claim in claims.claims
     ]
-    return "\n\n".join(["## Verdicts", text.table(rows), _about(claims, content.verdicts)])
+    return paragraphs("## Verdicts", text.table(rows), _about(claims, content.verdicts))
 
 
 def _counts(tests: pd.DataFrame, claim: Claim) -> str:
@@ -51,12 +50,7 @@ def _about(claims: Claims, tests: pd.DataFrame) -> str:
         claims.finished_before,
         f"Its rules were fixed after {claims.finished_before} runs had finished, and so knowing some results.",
     )
-    return (
-        f"{text.escape(claims.about)} P-values are corrected (Holm) over all {estimated} tests here that estimate "
-        "something, so that any false verdict among them is as rare as one in twenty. *Not decidable* means that these "
-        "runs are too few, or too different from each other, to say, and *not run* that there are none for it. "
-        f"{fixed} A verdict holds for these sizes, budgets and tasks."
-    )
+    return wording("verdicts", about=text.escape(claims.about), estimated=estimated, fixed=fixed)
 
 
 def each(content: Content) -> str:
@@ -64,7 +58,7 @@ def each(content: Content) -> str:
     claims = content.stored.claims
     if claims is None or claims.publication:
         return ""
-    return "\n\n".join(["## Claims", *(_section(content, claim) for claim in claims.claims)])
+    return paragraphs("## Claims", *(_section(content, claim) for claim in claims.claims))
 
 
 def _section(content: Content, claim: Claim) -> str:
@@ -77,17 +71,10 @@ def _section(content: Content, claim: Claim) -> str:
     name = f"claim_{claim.name}"
     figure = figures.forest(tests)
     if figure is not None and names_a_file(claim.name):
-        save(figure, content.folder, name)
-        parts.append(
-            figure_section(
-                "",
-                name,
-                "Estimates with 95 % intervals over what would support and refute the claim; filled marks are decided.",
-            )
-        )
+        parts.append(content.show(figure, name, caption="claim"))
         parts.append(_evidence_figure(content, claim, name))
     parts.append(_command(content, claim))
-    return "\n\n".join(filter(None, parts))
+    return paragraphs(*parts)
 
 
 def _rule(claim: Claim, tests: pd.DataFrame) -> str:
@@ -161,31 +148,25 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
     if runs.empty:
         return ""
     if statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS:
-        save(figures_training.solve_curves(runs), content.folder, f"{name}_runs")
-        return figure_section(
-            "", f"{name}_runs", "The runs behind it: share of runs solved by each training step, with 95 % intervals."
-        )
+        return content.show(figures_training.solve_curves(runs), f"{name}_runs", caption="claim_solved")
     readings = content.stored.readings
     looks = {
         "gradient_decay": (
             ("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h"),
-            "How strongly the last answer's error is felt so many steps back: medians, ranges.",
         ),
         "memory": (
             ("memory", "state"), ("steps since it was shown", "share explained (R²)"),
-            "How much of the cue a linear readout finds in the state so many steps later: medians, ranges.",
         ),
     }  # fmt: skip
     if len(statistics) == 1 and statistics <= set(looks) and len(readings):
-        (kind, part), labels, caption = looks[statistics.pop()]
+        statistic = statistics.pop()
+        (kind, part), labels = looks[statistic]
         names = runs[["run_id", "problem", "contender"]]
         found = readings[(readings["kind"] == kind) & (readings["part"] == part)]
         found = found.drop(columns=["problem", "contender"]).merge(names, on="run_id")
         if len(found):
-            save(
-                figures_inside.lines(found, runs, *labels, log=kind == "gradient_flow"), content.folder, f"{name}_runs"
-            )
-            return figure_section("", f"{name}_runs", caption)
+            figure = figures_inside.lines(found, runs, *labels, log=kind == "gradient_flow")
+            return content.show(figure, f"{name}_runs", caption=f"claim_{statistic}")
     return ""
 
 
@@ -196,8 +177,7 @@ def _growth_figure(content: Content, claim: Claim, name: str) -> str:
     fitted = {row["subject"]: row["evidence"].interval.estimate for _, row in tests.iterrows() if row["evidence"]}
     if set(fitted) != set(times):
         return ""
-    save(figures.power_laws(times, fitted), content.folder, name)
-    return figure_section("", name, "The times behind it: each round, and the power law fitted to them.")
+    return content.show(figures.power_laws(times, fitted), name, caption="claim_growth")
 
 
 def _command(content: Content, claim: Claim) -> str:
@@ -233,17 +213,14 @@ def beside_publication(content: Content) -> str:
     parts = [
         f"## Beside {text.escape(about.get('name', ''))}",
         text.table(rows) if rows else "None of the runs that its findings speak of is here.",
-        "*Agrees* and *disagrees* take a p of at most 0.05, uncorrected, by the rule of each finding (`rules.yaml`): "
-        "where a paper has a problem solved, or not, that more or fewer than half of the runs are; of changes, that "
-        "the ratio lies on the side that it says, or near 1. *Cannot tell*: too few seeds. *Unconfirmed* numbers could "
-        "not be checked in the publication's own text.",
+        wording("agreement"),
         *(
             f"{key.capitalize()}: {text.escape(about[key])}"
             for key in ("source", "protocol", "differences")
             if key in about
         ),
     ]
-    return "\n\n".join(parts)
+    return paragraphs(*parts)
 
 
 def _at_distance(problem: str, runs: pd.DataFrame) -> str:

@@ -12,10 +12,10 @@ from reports import text
 from reports.claims import find_claims, parse_claims
 from reports.comparisons import between
 from reports.figures import comparison as figures
+from reports.figures.style import contender_looks
 from reports.references import references_of
-from reports.sections.content import Content, figure_section
+from reports.sections.content import Content, paragraphs, wording
 from reports.statistics import interquartile_mean, probability_of_improvement
-from reports.style import contender_looks, save
 from reports.summary import REFERENCE_CELL, step_times
 
 MOST_ROWS = 40  # of the table of comparisons, unless these are all of the problems shown; the file beside it has all
@@ -41,14 +41,8 @@ def pairs(content: Content) -> str:
     drawn = [problem for problem in problems if names[problem] <= MOST_IN_MATRIX]
     if not found["problem"].isin(drawn).any():
         return f"## Differences\n\n{_table(shown, len(shown) < len(found))}"
-    save(figures.pairwise(found[found["problem"].isin(drawn)], content.stored.results), content.folder, "pairwise")
-    section = figure_section(
-        "## Differences",
-        "pairwise",
-        "How many times as much the cell of the row needed as that of the column, in pairs of the same seed. A star "
-        "and bold type mean that the difference is established at 5 %, over all comparisons of this report; all other "
-        "numbers may be chance. ≥ and ≤ are bounds, where unsolved runs count as their budget; ~ where both have some.",
-    )
+    figure = figures.pairwise(found[found["problem"].isin(drawn)], content.stored.results)
+    section = content.show(figure, "pairwise", "## Differences")
     return f"{section}\n\n{_table(shown, len(shown) < len(found))}"
 
 
@@ -56,18 +50,11 @@ def _against_reference(content: Content, problems: list[str], references: dict[s
     """Report each contender's difference from its reference, and beside it what was published on such a change."""
     found = content.comparisons
     shown = found[found["problem"].isin(problems)].head(MOST_ROWS_AT_ALL)
-    save(figures.against(shown, contender_looks(content.stored.results)), content.folder, "differences")
     names = " or ".join(dict.fromkeys(references.values()))
-    section = figure_section(
-        f"## Differences from {text.escape(names)}",
-        "differences",
-        "How many times as much each needed as its reference, in pairs of the same seed, with 95 % intervals. Filled "
-        "marks are differences established at 5 % over all comparisons of this report; hollow ones may be chance. "
-        "Arrow heads are bounds, where unsolved runs count as their budget; where both have some, there is no "
-        "interval.",
-    )
+    figure = figures.against(shown, contender_looks(content.stored.results))
+    section = content.show(figure, "differences", f"## Differences from {text.escape(names)}")
     published = _beside_publication(content, shown)
-    return "\n\n".join(filter(None, [section, published, _table(shown, len(shown) < len(found))]))
+    return paragraphs(section, published, _table(shown, len(shown) < len(found)))
 
 
 def _beside_publication(content: Content, found: pd.DataFrame) -> str:
@@ -147,17 +134,7 @@ def _could_find(ratio: float | None) -> str:
 
 
 def _notes(cut: bool) -> str:
-    more = (
-        "The rest is in [comparisons.csv](comparisons.csv). " if cut else "Also as [comparisons.csv](comparisons.csv). "
-    )
-    return (
-        f"{more}*ratio*: geometric mean over pairs, with a t-interval of the logarithms. *better*: probability that a "
-        "run of the cell named first needs less than one of the other, ties counted half. *p*: exact paired "
-        "permutation test, or *t*. "
-        "*corrected*: Holm over all comparisons. *log-rank*: unpaired, asymptotic, uncorrected, for comparison only. "
-        "*needed*: seeds that would find this ratio four times of five, if it is real and spreads as it does here; "
-        "*could find*: the ratio that these seeds would."
-    )
+    return wording("comparisons", file=f"{'The rest is in' if cut else 'Also as'} [comparisons.csv](comparisons.csv).")
 
 
 def _as_text(found: pd.DataFrame) -> str:
@@ -190,7 +167,7 @@ def together(content: Content) -> str:
     scores = _scores(runs) if len(runs) else {}
     if not scores or len(next(iter(scores.values()))) < 2:
         return ""
-    save(figures.profile(scores), content.folder, "profile")
+    section = content.show(figures.profile(scores), "profile", "## All problems together")
     reference = next((tasks for (cell, _), tasks in scores.items() if cell == REFERENCE_CELL), None)
     rows = []
     for (_, contender), tasks in scores.items():
@@ -204,21 +181,7 @@ def together(content: Content) -> str:
                 f"better than {REFERENCE_CELL}": text.percent(better),
             }
         )
-    section = figure_section(
-        "## All problems together",
-        "profile",
-        "Performance profile (Agarwal et al. 2021): the share of runs, problems weighing alike, that had solved their "
-        "problem within a share of its budget; bands are pointwise 95 % intervals by a bootstrap within problems. "
-        "Higher is better, and a line that lies above another everywhere is of the better cell on the whole.",
-    )
-    note = (
-        "*Budget left*: the share of its budget that a run did not need, 0 if it was not solved; the mean of the "
-        "middle half of all runs. *Better*: the probability that a run of the cell leaves more of it than one of "
-        f"{REFERENCE_CELL} on the same problem, ties counted half. Intervals are of a bootstrap within problems; "
-        f"with few "
-        "seeds they are too narrow, and these problems are no sample of all problems."
-    )
-    return "\n\n".join([section, text.table(rows), note])
+    return paragraphs(section, text.table(rows), wording("budget_left", reference=REFERENCE_CELL))
 
 
 def _scores(runs: pd.DataFrame) -> dict[tuple[str, str], list[np.ndarray]]:
@@ -240,14 +203,7 @@ def cost_against_result(content: Content) -> str:
         return ""
     summary = content.results[content.results["problem"].isin(_shown(content))]
     milliseconds = step_times(content.stored.results, content.timings)
-    save(figures.cost_quality(summary, milliseconds), content.folder, "cost_quality")
-    return figure_section(
-        "## Cost against result",
-        "cost_quality",
-        "What a cell costs, to the right, against what it needs to solve the problem, upwards: nearer the lower left "
-        "corner is better. Cells on the dashed line (Pareto front) are those that no other beats in both; hollow "
-        "marks were not solved in the median. Costs of a step are those of one training step.",
-    )
+    return content.show(figures.cost_quality(summary, milliseconds), "cost_quality", "## Cost against result")
 
 
 def matching(content: Content) -> str:
@@ -277,14 +233,14 @@ def matching(content: Content) -> str:
         if len(content.results) <= MOST_ROWS
         else [{"": "see results.parquet"}]
     )
-    what = (
-        f"Cells are matched by {', '.join(sorted(kinds))}: each list has the cells that agree with {REFERENCE_CELL} "
-        f"in that (parameters to {TOLERANCE['parameters']:.0%}, FLOPs to {TOLERANCE['flops']:.0%}), in the order of "
-        f"the share of "
-        "runs solved, then of the median needed. *=* joins neighbours whose difference is not established. Where "
-        "several ways of matching give several orders, a claim holds for the way it was made in."
+    what = wording(
+        "matching",
+        kinds=", ".join(sorted(kinds)),
+        reference=REFERENCE_CELL,
+        parameters=f"{TOLERANCE['parameters']:.0%}",
+        flops=f"{TOLERANCE['flops']:.0%}",
     )
-    return "\n\n".join(["## Matching", f"{said} {what}", text.table(rows), sizes])
+    return paragraphs("## Matching", f"{said} {what}", text.table(rows), sizes)
 
 
 def _matched(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:

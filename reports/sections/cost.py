@@ -7,9 +7,9 @@ import pandas as pd
 from reports import text
 from reports.figures import cost as figures
 from reports.figures.panels import SEVERAL
-from reports.sections.content import Content, figure_section, plural
+from reports.figures.style import looks
+from reports.sections.content import Content, paragraphs, plural, wording
 from reports.statistics import Interval, log_log_slope
-from reports.style import looks, save
 from reports.summary import REFERENCE_CELL
 
 OVERHEAD = 0.1  # of the machine's rate: where no cell reaches it, something else than arithmetic takes the time
@@ -24,15 +24,7 @@ def cost(content: Content) -> str:
     timings = content.timings[content.timings["form"] == "own"]
     points = timings.drop_duplicates(["sweep", *POINT])
     shown = timings if len(points) <= FEW_POINTS else timings[timings["first"]]
-    save(figures.timing_bars(shown), content.folder, "step_time")
-    bars = figure_section(
-        "",
-        "step_time",
-        f"Time of a training step: medians and intervals over rounds, with the ratio to {REFERENCE_CELL} in the same "
-        "rounds and the share of the machine's GEMM rate that the cell's matrix products reach. A bar is long for two "
-        "reasons that this share tells apart: more arithmetic, or a lower rate of doing it, by a slower kernel or by "
-        "work besides matrix products (gates' activations, peepholes), which is not counted.",
-    )
+    bars = content.show(figures.timing_bars(shown), "step_time", reference=REFERENCE_CELL)
     parts = [
         "## Cost",
         bars,
@@ -44,7 +36,7 @@ def cost(content: Content) -> str:
         _over_length(content, timings),
         _over_hidden_size(content),
     ]
-    return "\n\n".join(filter(None, parts))
+    return paragraphs(*parts)
 
 
 POINT = ["task", "time_steps", "batch_size", "point_size", "device", "threads"]
@@ -77,21 +69,15 @@ def _note(content: Content, timings: pd.DataFrame) -> str:
     rounds = int(content.stored.timing["round"].max()) + 1
     size = 1024 if pd.isna(where["gemm_size"]) else where["gemm_size"]  # tables that do not say it are of that
     faster = any(share is not None and share.estimate > 1 for share in timings["share"])
-    notes = [
-        f"All cells of a point were timed in one process with nothing else of the sweep running, in up to {rounds} "
-        f"interleaved rounds, on {where['device']}, {plural(int(where['threads']), 'thread')}. A training step is "
-        "forward, backward, clipping and optimiser at the run's batch size; *one step* is inference at batch 1. "
-        "*MFLOP* counts the matrix products of a training step; *of GEMM* is GFLOP/s over the rate of PyTorch's own "
-        f"{size}×{size}×{size} matrix product in the same round ({text.number(where['gemm'])} GFLOP/s).",
-        "A share above 100 % means that a kernel multiplies faster than PyTorch's matrix product does on this machine."
-        if faster
-        else "",
-        "*memory* is the most that a training step holds in tensors. Intervals are distribution-free, 95 % from six "
-        "rounds on. Times of rows in different tables or reports are not comparable; ratios are. The backend is what "
-        "ran: `native` is compiled for this machine, `torch` is torch.nn's kernel, `loop` is Python over time steps, "
-        "whose times say more about Python than about the cell.",
-    ]
-    return " ".join(filter(None, notes))
+    how = wording(
+        "how_timed",
+        rounds=rounds,
+        device=where["device"],
+        threads=plural(int(where["threads"]), "thread"),
+        size=size,
+        gemm=text.number(where["gemm"]),
+    )
+    return " ".join([how, *([wording("faster_than_gemm")] if faster else []), wording("how_to_read_times")])
 
 
 def _cost_in_words(timings: pd.DataFrame) -> str:
@@ -166,12 +152,7 @@ def _overview(timings: pd.DataFrame) -> str:
             for _, row in here.iterrows()
         }
         rows.append(point | {label: cells.get(label, text.NONE) for label in dict.fromkeys(shown["label"])})
-    said = (
-        "How many times as fast a training step is as the fastest form of the same cell in PyTorch (torch.nn, or the "
-        "loop where torch.nn has none), in the same rounds:"
-        if compared
-        else "Training step, ms:"
-    )
+    said = wording("over_torch") if compared else "Training step, ms:"
     published = [
         f"{row['label']} at T={row['time_steps']} B={row['batch_size']} H={row['hidden_size']}: "
         f"{text.number(row['over_torchrecurrent'])}×"
@@ -179,14 +160,13 @@ def _overview(timings: pd.DataFrame) -> str:
         if row["over_torchrecurrent"] is not None and row["first"]
     ]
     more = f"And as torchrecurrent's form of it: {text.escape('; '.join(published))}." if published else ""
-    return "\n\n".join(filter(None, ["### All points", said, text.table(rows), more]))
+    return paragraphs("### All points", said, text.table(rows), more)
 
 
 def _over_length(content: Content, timings: pd.DataFrame) -> str:
     figure = figures.scaling(timings)
     if figure is None:
         return ""
-    save(figure, content.folder, "scaling")
     slopes = []
     for label in dict.fromkeys(timings["label"]):
         rows = timings[timings["label"] == label]
@@ -200,25 +180,12 @@ def _over_length(content: Content, timings: pd.DataFrame) -> str:
             }
             where = {"task": task, "B": batch, "H": hidden, "cell": label}
             slopes.append(where | {name: text.number(value) for name, value in slope.items()})
-    section = figure_section(
-        "### Cost over length",
-        "scaling",
-        "Time (upper panel) and memory (lower) of a training step over sequence length; all axes are logarithmic, so a "
-        "straight line is a power of T and its slope the exponent: 1 is cost in proportion to length, 2 is quadratic. "
-        "Fixed costs weigh on the short sequences, so the slope over all lengths lies a little below the exponent.",
-    )
-    return "\n\n".join([section, text.table(slopes)]) if slopes else section
+    section = content.show(figure, "scaling", "### Cost over length")
+    return paragraphs(section, text.table(slopes)) if slopes else section
 
 
 def _over_hidden_size(content: Content) -> str:
     figure = figures.share_of_peak(content.timings)
     if figure is None:
         return ""
-    save(figure, content.folder, "share_of_peak")
-    return figure_section(
-        "### Share of the machine's rate over hidden size",
-        "share_of_peak",
-        "Share of the GEMM rate that a training step reaches, over hidden size: the implementation in use as a line "
-        "with marks, the fastest form in PyTorch as a thin line without. Cells whose lines lie together can be "
-        "compared by their times; where they lie apart, a comparison of times is one of kernels.",
-    )
+    return content.show(figure, "share_of_peak", "### Share of the machine's rate over hidden size")

@@ -4,9 +4,8 @@ import pandas as pd
 
 from reports import text
 from reports.figures import inside as figures
-from reports.sections.content import Content, figure_section
+from reports.sections.content import Content, paragraphs, wording
 from reports.statistics import Interval
-from reports.style import save
 
 MOST_PANELS = 8
 
@@ -18,15 +17,7 @@ def gradient_flow(content: Content) -> str:
         return ""
     results = content.stored.results
     figure = figures.lines(found, results, "steps back from the answer", "norm of ∂L/∂h", log=True)
-    save(figure, content.folder, "gradient_flow")
-    section = figure_section(
-        "## Gradient flow",
-        "gradient_flow",
-        "How strongly the last answer's error is felt at earlier steps, which is what a network can learn a long "
-        "dependency from: the norm of the gradient at the hidden state, so many steps back (median over seeds, and "
-        "their range). A straight line down is a gradient that vanishes, by the same factor every step; a flat one "
-        "reaches any distance.",
-    )
+    section = content.show(figure, "gradient_flow", "## Gradient flow")
     rows = []
     for problem, contender in _subjects(content, found):
         row = {"problem": problem, "cell": contender}
@@ -34,15 +25,7 @@ def gradient_flow(content: Content) -> str:
             for kind, part, name in (("decay", "h", "h"), ("decay", "c", "c"), ("at_rest", "h", "linearised")):
                 row[f"{name}, {when}"] = _median(content, problem, contender, kind, part, moment)
         rows.append(row)
-    note = (
-        "Factors a step, medians over seeds with their range: *h* and *c* as fitted to the norms at the hidden and "
-        "the cell state, *linearised* the spectral radius of the recurrence's Jacobian at zero state and input, which "
-        "is what theory has for a network that is hardly driven (of a plain network, that of W_hh). Below 1 gradients "
-        "vanish, above 1 they explode. Where what is fitted lies above what is linearised, states are driven to where "
-        "the recurrence keeps more; a fit over short distances also sees the first few steps, where other directions "
-        "than the slowest count."
-    )
-    return "\n\n".join([section, text.table(rows), note])
+    return paragraphs(section, text.table(rows), wording("decay"))
 
 
 def gates(content: Content) -> str:
@@ -50,14 +33,7 @@ def gates(content: Content) -> str:
     histograms = _of(content, "gate_histogram")
     if histograms.empty:
         return ""
-    save(figures.gate_histograms(_fewer(histograms)), content.folder, "gate_histograms")
-    section = figure_section(
-        "## Gates",
-        "gate_histograms",
-        "How often gates have which value, over all units, steps and sequences: dotted before training, solid after. A "
-        "gate near 0 is closed, near 1 open; a forget gate f (of a GRU: z) near 1 keeps what the unit remembers, an "
-        "input gate i near 0 lets nothing new in.",
-    )
+    section = content.show(figures.gate_histograms(_fewer(histograms)), "gate_histograms", "## Gates")
     rows = []
     saturation = _of(content, "gate_saturation")
     parts_of = dict(list(saturation.groupby(["problem", "contender", "part"], sort=False)))
@@ -76,17 +52,8 @@ def gates(content: Content) -> str:
     parts = [section, table]
     if len(keeping) and (keeping["moment"] == "end").any():
         chart = figures.maps(_fewer(keeping), "step", "unit", label="value of the gate")
-        save(chart, content.folder, "gate_maps")
-        parts.append(
-            figure_section(
-                "",
-                "gate_maps",
-                "The gate that keeps (f, of a GRU z) of some units while one sequence goes by, after training, lowest "
-                "seed: a bright row is a unit that remembers, a dark spot the moment at which it forgets; columns "
-                "that stand out are steps at which the input made a difference to many units.",
-            )
-        )
-    return "\n\n".join(parts)
+        parts.append(content.show(chart, "gate_maps"))
+    return paragraphs(*parts)
 
 
 def memory(content: Content) -> str:
@@ -95,16 +62,7 @@ def memory(content: Content) -> str:
     if found.empty:
         return ""
     figure = figures.lines(found, content.stored.results, "steps since it was shown", "share explained (R²)", log=False)
-    save(figure, content.folder, "memory")
-    return figure_section(
-        "## Memory in the state",
-        "memory",
-        "How well what the task first gives to be remembered (the first symbol, the first marked value) can be read "
-        "from the state by a linear decoder, so many steps later, on sequences that the decoder was not fitted to: 1 "
-        "is all of it, 0 none (median over seeds, and their range). A cell whose line falls has forgotten, or keeps "
-        "it in a form that is not linear; one that has learned to ignore what does not matter may let go of it after "
-        "it was used.",
-    )
+    return content.show(figure, "memory", "## Memory in the state")
 
 
 def attention(content: Content) -> str:
@@ -112,15 +70,8 @@ def attention(content: Content) -> str:
     found = _of(content, "attention")
     if found.empty or not (found["moment"] == "end").any():
         return ""
-    save(figures.maps(_fewer(found), "step that looks back", "step it looks at", label="weight"), content.folder,
-         "attention")  # fmt: skip
-    return figure_section(
-        "## Attention",
-        "attention",
-        "Which earlier steps (upwards) each step (to the right) attends to in one sequence, after training, lowest "
-        "seed. Bright rows are steps that all later ones look back at; an even shade is attention that chooses "
-        "nothing.",
-    )
+    figure = figures.maps(_fewer(found), "step that looks back", "step it looks at", label="weight")
+    return content.show(figure, "attention", "## Attention")
 
 
 def jacobian(content: Content) -> str:
@@ -128,15 +79,7 @@ def jacobian(content: Content) -> str:
     found = _of(content, "jacobian")
     if found.empty:
         return ""
-    save(figures.eigenvalues(_fewer(found)), content.folder, "jacobian")
-    return figure_section(
-        "## Recurrent Jacobian",
-        "jacobian",
-        "Eigenvalues of the map from one step's state to the next, in the middle of some sequences: each is a "
-        "direction of the state and the factor by which it is multiplied at that step. On the circle a direction is "
-        "kept, at the centre forgotten at once, beyond the circle it grows. Away from the real axis it turns, as in "
-        "counting.",
-    )
+    return content.show(figures.eigenvalues(_fewer(found)), "jacobian", "## Recurrent Jacobian")
 
 
 def updates(content: Content) -> str:
@@ -144,17 +87,9 @@ def updates(content: Content) -> str:
     found = _of(content, "updates", "all")
     if found.empty:
         return ""
-    parts = ["## Step sizes"]
+    section = "## Step sizes"
     if (found["moment"] == "training").any():
-        save(figures.step_sizes(found, content.stored.results), content.folder, "step_sizes")
-        parts = [
-            figure_section(
-                "## Step sizes",
-                "step_sizes",
-                "How far the optimiser's next step would move the parameters, as a share of their norm, over training: "
-                "medians over seeds.",
-            )
-        ]
+        section = content.show(figures.step_sizes(found, content.stored.results), "step_sizes", section)
     rows = [
         {
             "problem": problem,
@@ -166,12 +101,7 @@ def updates(content: Content) -> str:
         }
         for problem, contender in _subjects(content, found)
     ]
-    note = (
-        "‖Δw‖ / ‖w‖ of the next step, all parameters together, medians over seeds with their range. About 0.001 is "
-        "usual; at 0.1 a step changes what was learned, at 0.00001 nothing moves. diagnostics.parquet has each "
-        "parameter's."
-    )
-    return "\n\n".join([*parts, text.table(rows), note])
+    return paragraphs(section, text.table(rows), wording("updates"))
 
 
 def _subjects(content: Content, readings: pd.DataFrame) -> list[tuple[str, str]]:

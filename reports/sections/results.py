@@ -8,9 +8,8 @@ from reports import text
 from reports.comparisons import between
 from reports.figures import training as figures
 from reports.references import references_of
-from reports.sections.content import Content, figure_section, plural
+from reports.sections.content import Content, paragraphs, plural, wording
 from reports.statistics import ALPHA, fewest_pairs
-from reports.style import save
 from reports.summary import REFERENCE_CELL, scaled, step_time_ratios, step_times
 
 NEEDED = {"steps": "steps", "seconds": "s", "FLOPs": "FLOPs"}  # what solving takes, by currency
@@ -30,7 +29,7 @@ def answers(content: Content) -> str:
             lines.append(f"- On **{text.escape(str(problem))}**, {_sentence(content, str(problem), ordered)}.")
     if not lines:
         return ""
-    return "\n\n".join(["\n".join(lines), _about_tests(content)]).strip()
+    return paragraphs("\n".join(lines), _about_tests(content)).strip()
 
 
 def _sentences_on_references(
@@ -116,19 +115,11 @@ def _about_tests(content: Content) -> str:
         return ""
     pairs = int(content.comparisons["pairs"].min())
     fewest = fewest_pairs(family)
-    said = (
-        f"Ratios are geometric means over pairs of the same seed, each with its own 95 % interval; p-values are "
-        f"corrected (Holm) over all {plural(family, 'comparison')} of this report, so that a single false claim "
-        f"among them has a probability of {ALPHA:.0%} at most."
-    )
+    said = wording("about_tests", comparisons=plural(family, "comparison"), alpha=f"{ALPHA:.0%}")
     if pairs == 1:
         said += " With one seed nothing can be told apart."
     elif pairs < fewest:
-        said += (
-            f" For so many, {plural(pairs, 'seed')} are too few for an exact test, which needs {fewest}: with fewer, "
-            "differences are claimed only where all runs of at least five seeds solved the task, by a t-test, which "
-            "takes logarithms to be normal."
-        )
+        said += " " + wording("few_seeds", seeds=plural(pairs, "seed"), fewest=fewest)
     return said
 
 
@@ -143,7 +134,7 @@ def headline(content: Content) -> str:
         tables.append(
             f"### {text.escape(str(problem))}\n\n{text.table(part.drop(columns='problem').to_dict('records'))}"
         )
-    return "\n\n".join(["## Results", *tables, _reading_notes(content)])
+    return paragraphs("## Results", *tables, _reading_notes(content))
 
 
 def headline_rows(content: Content) -> list[dict[str, str]]:
@@ -174,19 +165,12 @@ def _reading_notes(content: Content) -> str:
     intervals = [row["needed"] for _, row in content.results.iterrows() if row["needed"] is not None]
     seeds = int(content.results["runs"].max())
     confidence = min((interval.confidence for interval in intervals), default=0.0)
-    notes = [
-        "*Solved*: runs that met the task's criterion at several evaluations running, of those that ended, with the "
-        "95 % interval of that share (Wilson). *To solve* counts to the first of these evaluations; the median over "
-        "seeds is Kaplan and Meier's, unsolved runs lying beyond what they spent, and its interval lies between two "
-        "of the values. *Final loss* is that on held-out sequences when a run ended, the geometric mean over seeds."
-    ]
+    notes = [wording("headline")]
     if seeds == 1:
         notes.append("One seed has no interval: how the next would do, nothing here says.")
     elif confidence < 0.95:
-        notes.append(
-            f"With {plural(seeds, 'seed')} the last two intervals are the range of all runs, which holds the true "
-            f"median with a probability of {confidence:.0%} only: read small differences as none. Six seeds give 95 %."
-        )
+        confident = f"{confidence:.0%}"
+        notes.append(wording("few_seeds_in_headline", seeds=plural(seeds, "seed"), confidence=confident))
     return " ".join(notes)
 
 
@@ -209,41 +193,19 @@ def cost_of_solving(content: Content) -> str:
                 "seconds": text.spent(scaled(row["steps"], None if time is None else time / 1000)),
             }
         )
-    return "\n\n".join(
-        [
-            "### What solving costs",
-            text.table(rows),
-            "Medians over seeds with their intervals, by Kaplan and Meier; *never* is a bound that no budget of "
-            "these runs reaches. *FLOPs* are those of the matrix products. *Seconds* are the median steps times the "
-            "time of a step that was measured side by side with the other cells', evaluations left out: a run's own "
-            "clock runs while other runs do.",
-        ]
-    )
+    return paragraphs("### What solving costs", text.table(rows), wording("cost_of_solving"))
 
 
 def learning(content: Content) -> str:
     """Show held-out loss against training steps."""
     if not len(content.stored.curves):
         return ""
-    save(figures.learning_curves(content.stored.curves, content.stored.results), content.folder, "learning_curves")
-    return figure_section(
-        "## Learning curves",
-        "learning_curves",
-        "Held-out loss while training, per cell: the line is the median over seeds, the band the range of all seeds; "
-        "a run that has ended keeps its last loss. A curve that stays at the dotted baseline has learned nothing that "
-        "needs memory.",
-    )
+    figure = figures.learning_curves(content.stored.curves, content.stored.results)
+    return content.show(figure, "learning_curves", "## Learning curves")
 
 
 def time_to_solve(content: Content) -> str:
     """Show the share of runs solved by each step."""
     if not len(content.results) or not content.results["runs"].sum():
         return ""
-    save(figures.solve_curves(content.stored.results), content.folder, "time_to_solve")
-    return figure_section(
-        "## Time to solve",
-        "time_to_solve",
-        "Share of runs solved within a budget (one minus the Kaplan–Meier estimate; marks are runs, bands "
-        "pointwise 95 % intervals; curves that coincide are set apart slightly). Further left and higher is better; a "
-        "line along the bottom is a cell that solved nothing within its budget.",
-    )
+    return content.show(figures.solve_curves(content.stored.results), "time_to_solve", "## Time to solve")

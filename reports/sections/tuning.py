@@ -7,9 +7,8 @@ import pandas as pd
 
 from reports import text
 from reports.figures import comparison as figures
-from reports.sections.content import Content, figure_section, names_a_file, plural
+from reports.sections.content import Content, names_a_file, paragraphs, plural, wording
 from reports.selection import tuned
-from reports.style import save
 
 FEWEST_TRIALS = 8  # runs, for importances
 
@@ -43,39 +42,27 @@ def selection(content: Content) -> str:
         else ""
     )
     names = text.escape(", ".join(s.rpartition(".")[2] for s in settings))
-    said = (
-        f"For each cell and problem {names} was selected among {budget} "
-        f"settings on seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}, the same number for every cell; "
-        f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the "
-        "share of the budget that a run needed, or, of an unsolved one, between 1 and 2, 1.5 for a loss that needs no "
-        f"memory; its mean over seeds was made small. {edges}"
+    said = wording(
+        "selection",
+        names=names,
+        tried=budget,
+        on=f"seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}",
+        runs=plural(len(trials), "run"),
+        edges=edges,
     )
     reported = content.stored.results
     done = set(zip(reported["problem"], reported["contender"], strict=True)) if len(reported) else set()
     lacking = [f"{row['cell']} on {row['problem']}" for row in rows if (row["problem"], row["cell"]) not in done]
-    missing = (
-        f"Not reported, since what was selected was not run on other seeds yet: {text.escape(', '.join(lacking))}. The "
-        "sweep's command continues."
-        if lacking
-        else ""
-    )
-    parts = ["## Selected settings", said.strip(), text.table(rows), missing]
+    missing = wording("not_reported", names=text.escape(", ".join(lacking))) if lacking else ""
+    parts = ["## Selected settings", said, text.table(rows), missing]
     for setting in settings:
         values = pd.to_numeric(trials[setting], errors="coerce")
         key = setting.rpartition(".")[2]
         if names_a_file(key) and values.notna().all() and values.nunique() > 1 and (values > 0).all():
-            name = f"sensitivity_{key}"
-            save(figures.sensitivity(trials, setting), content.folder, name)
-            parts.append(
-                figure_section(
-                    "",
-                    name,
-                    f"Score over {setting.rpartition('.')[2].replace('_', ' ')}, lower is better: points are runs on "
-                    "selection seeds, lines their means, a ring what was chosen. Below the dotted line runs were "
-                    "solved. A flat curve is a cell that forgives a bad choice.",
-                )
-            )
-    return "\n\n".join(filter(None, parts))
+            figure = figures.sensitivity(trials, setting)
+            words = key.replace("_", " ")
+            parts.append(content.show(figure, f"sensitivity_{key}", caption="sensitivity", setting=words))
+    return paragraphs(*parts)
 
 
 def _at_edge(runs: pd.DataFrame, chosen: pd.DataFrame, setting: str) -> bool:
@@ -106,9 +93,4 @@ def importance(content: Content) -> str:
         return ""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     filled = [{key: row.get(key, text.NONE) for key in columns} for row in rows]
-    return (
-        "### Which settings matter\n\n"
-        f"{text.table(filled)}\n\nShare of the variance of scores that a setting explains by itself (fANOVA, Hutter "
-        f"et al. "
-        "2014, by Optuna), over all runs stored of that cell and task, seed included: what the seed explains is chance."
-    )
+    return paragraphs("### Which settings matter", text.table(filled), wording("importance"))
