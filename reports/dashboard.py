@@ -27,7 +27,7 @@ from reports import text
 from reports.load import LoadError
 from reports.sections.content import Content
 from reports.sections.results import answers, headline_rows
-from reports.summary import step_times
+from reports.timings import step_times
 
 SAVED = "dashboard.json"  # where what was made is, so that the next time changes it
 WIDTH = 24  # of W&B's grid of panels

@@ -74,6 +74,14 @@ def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look])
             )  # fmt: skip
 
 
+def name_edge(axes: Axes, edge: float, at: float) -> None:
+    """Say below the upper edge what lies on it; `at`: how far to the right, as a share of the width."""
+    axes.annotate(
+        "not solved", (at, edge), xycoords=("axes fraction", "data"), xytext=(0, -11), textcoords="offset points",
+        fontsize=8,
+    )  # fmt: skip
+
+
 def apart(heights: dict[str, float], gap: float) -> dict[str, float]:
     """Return heights between 0 and 1 that are at least a gap apart and in the order of those given, as near to them as
     that allows in the sum of squares; where there is no room for all, they go beyond 1."""
@@ -123,7 +131,7 @@ def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[s
     return [(name, groups[name]) for name in styles if name in groups]
 
 
-def order(values: pd.Series) -> list[str]:
+def order(values: Iterable[object]) -> list[str]:
     """Return the distinct values, numbers in them counting as numbers."""
     return sorted({str(value) for value in values}, key=natural)
 
@@ -136,14 +144,12 @@ def log_plain(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
-    """Scale an axis logarithmically with ticks at the values that occur."""
-    ticks = sorted(set(values.astype(float)))
-    getattr(axes, f"set_{which}scale")("log")
-    axis = getattr(axes, f"{which}axis")
-    axis.set_ticks(ticks)
-    axis.set_major_formatter(FuncFormatter(thousands))
-    axis.set_minor_formatter(NullFormatter())
+def log_ticks(axes: Axes, values: Iterable[float]) -> None:
+    """Scale the horizontal axis logarithmically with ticks at the values that occur."""
+    axes.set_xscale("log")
+    axes.xaxis.set_ticks(sorted({float(value) for value in values}))
+    axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def log_powers(axes: Axes) -> None:

@@ -1,6 +1,8 @@
 """Which differences are real: every pair, all problems together, costs against results, and how cells were matched."""
 
-import math
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -10,13 +12,15 @@ from bench.record.files import write_text_atomic
 from bench.record.records import DECIDED
 from reports import text
 from reports.claims import find_claims, parse_claims
-from reports.comparisons import between
+from reports.comparisons import Comparison, Comparisons, as_table, between
 from reports.figures import comparison as figures
 from reports.figures.style import contender_looks
 from reports.references import references_of
+from reports.rows import grouped
 from reports.sections.content import Content, paragraphs, wording
-from reports.statistics import interquartile_mean, probability_of_improvement
-from reports.summary import REFERENCE_CELL, step_times
+from reports.statistics import Interval, interquartile_mean, probability_of_improvement
+from reports.summary import REFERENCE_CELL, Summary
+from reports.timings import step_times
 
 MOST_ROWS = 40  # of the table of comparisons, unless these are all of the problems shown; the file beside it has all
 MOST_ROWS_AT_ALL = 400
@@ -29,39 +33,32 @@ CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
 
 def pairs(content: Content) -> str:
     """Report every comparison of two cells: a matrix to look at, a table to quote, a file to compute with."""
-    found = content.comparisons
-    if found.empty:
+    found = list(content.comparisons.values())
+    if not found:
         return ""
-    write_text_atomic(content.folder / "comparisons.csv", _as_text(found))
+    write_text_atomic(content.folder / "comparisons.csv", _as_text(content.comparisons))
     problems = _shown(content)
+    shown = [row for row in found if row.problem in problems][:MOST_ROWS_AT_ALL]
     if references := references_of(content.stored.results):
-        return _against_reference(content, problems, references)
-    shown = found if len(found) <= MOST_ROWS else found[found["problem"].isin(problems)].head(MOST_ROWS_AT_ALL)
-    names = content.results.groupby("problem")["contender"].nunique()
-    drawn = [problem for problem in problems if names[problem] <= MOST_IN_MATRIX]
-    if not found["problem"].isin(drawn).any():
-        return f"## Differences\n\n{_table(shown, len(shown) < len(found))}"
-    figure = figures.pairwise(found[found["problem"].isin(drawn)], content.stored.results)
-    section = content.show(figure, "pairwise", "## Differences")
-    return f"{section}\n\n{_table(shown, len(shown) < len(found))}"
+        figure = figures.against(shown, contender_looks(content.stored.results))
+        names = " or ".join(dict.fromkeys(references.values()))
+        section = content.show(figure, "differences", f"## Differences from {text.escape(names)}")
+        return paragraphs(section, _beside_publication(content, shown), _table(shown, len(shown) < len(found)))
+    shown = found if len(found) <= MOST_ROWS else shown
+    contenders = Counter(row.problem for row in content.summaries)
+    drawn = [row for row in found if row.problem in problems and contenders[row.problem] <= MOST_IN_MATRIX]
+    section = "## Differences"
+    if drawn:
+        section = content.show(figures.pairwise(drawn, content.summaries), "pairwise", section)
+    return paragraphs(section, _table(shown, len(shown) < len(found)))
 
 
-def _against_reference(content: Content, problems: list[str], references: dict[str, str]) -> str:
-    """Report each contender's difference from its reference, and beside it what was published on such a change."""
-    found = content.comparisons
-    shown = found[found["problem"].isin(problems)].head(MOST_ROWS_AT_ALL)
-    names = " or ".join(dict.fromkeys(references.values()))
-    figure = figures.against(shown, contender_looks(content.stored.results))
-    section = content.show(figure, "differences", f"## Differences from {text.escape(names)}")
-    published = _beside_publication(content, shown)
-    return paragraphs(section, published, _table(shown, len(shown) < len(found)))
-
-
-def _beside_publication(content: Content, found: pd.DataFrame) -> str:
+def _beside_publication(content: Content, shown: list[Comparison]) -> str:
     """Tabulate differences beside what a publication printed of the same change to the same cell."""
     if content.stored.claims is not None:  # it has a section of its own
         return ""
-    cells = content.stored.results.drop_duplicates("contender").set_index("contender")
+    runs = content.stored.results.drop_duplicates("contender").set_index("contender")
+    cells, backends = runs["cell"], runs["backend"]
     publication = parse_claims(find_claims(CHANGES), CHANGES)
     printed = {
         (str(test.over["cell"]), str(test.of["cell"])): claim.in_print
@@ -69,96 +66,75 @@ def _beside_publication(content: Content, found: pd.DataFrame) -> str:
         for test in claim.tests
         if test.over is not None
     }
-    compared = {str(cells.loc[name, "cell"]) for name in found["first"]}
+    compared = {str(cells[row.first]) for row in shown}
     reference = compared.pop() if len(compared) == 1 else ""
-    said = {name: printed.get((reference, str(cells.loc[name, "cell"]))) for name in dict.fromkeys(found["second"])}
     rows = []
-    for name in (name for name in said if said[name]):
-        mine = found[found["second"] == name].set_index("problem")
-        rows.append(
-            {
-                "change": name,
-                "computed by": str(cells.loc[name, "backend"]),
-                **{
-                    problem: f"{text.times(mine.loc[problem, 'ratio'], mine.loc[problem, 'bound'])}"
-                    f"{' (established)' if mine.loc[problem, 'differs'] else ''}"
-                    if problem in mine.index else text.NONE
-                    for problem in dict.fromkeys(found["problem"])
-                },
-                publication.publication["name"]: said[name],
-            }
-        )  # fmt: skip
+    for name, mine in grouped(shown, lambda row: row.second).items():
+        said = printed.get((reference, str(cells[name])))
+        if said:
+            here = dict.fromkeys((row.problem for row in shown), text.NONE)
+            for row in mine:
+                established = " (established)" if row.differs else ""
+                here[row.problem] = f"{text.times(row.ratio, row.bound)}{established}"
+            about = {"change": name, "computed by": str(backends[name])}
+            rows.append(about | here | {publication.publication["name"]: said})
     if not rows:
         return ""
     return f"{text.table(rows)}\n\n{publication.publication['protocol']} Source: {publication.publication['source']}"
 
 
-def _table(shown: pd.DataFrame, cut: bool) -> str:
+def _table(shown: list[Comparison], cut: bool) -> str:
     """Tabulate comparisons; what is the same in all rows stands under the table once."""
-    rows = _rows(shown)
+    several = len({row.problem for row in shown}) > 1
+    rows = [({"problem": row.problem} if several else {}) | _row(row) for row in shown]
     common = {key: rows[0][key] for key in COMMON if len(rows) > 1 and len({row[key] for row in rows}) == 1}
     kept = [{key: value for key, value in row.items() if key not in common} for row in rows]
     said = f"In all rows: {', '.join(f'*{key}* {value}' for key, value in common.items())}. " if common else ""
-    return f"{text.table(kept)}\n\n{said}{_notes(cut)}"
+    file = f"{'The rest is in' if cut else 'Also as'} [comparisons.csv](comparisons.csv)."
+    return f"{text.table(kept)}\n\n{said}{wording('comparisons', file=file)}"
 
 
-def _rows(found: pd.DataFrame) -> list[dict[str, str]]:
-    several = found["problem"].nunique() > 1
-    rows = []
-    for _, row in found.iterrows():
-        needed = row["needed"]
-        rows.append(
-            {
-                **({"problem": row["problem"]} if several else {}),
-                "cells": f"{row['second']} / {row['first']}",
-                "of": "final loss" if row["quantity"] == "loss" else f"{row['quantity']} to solve",
-                "ratio": text.times(row["ratio"], row["bound"]),
-                "better": f"{1 - row['first_better']:.0%}",
-                "p": text.p_value(row["p"]).removeprefix("p").removeprefix("="),
-                "corrected": text.p_value(row["p_corrected"]).removeprefix("p").removeprefix("="),
-                "test": row["test"],
-                "log-rank": text.NONE if math.isnan(row["log_rank"])
-                else text.p_value(row["log_rank"]).removeprefix("p").removeprefix("="),
-                "seeds": str(row["pairs"]),
-                "needed": text.NONE if needed is None or pd.isna(needed) else f"{int(needed):,}",
-                "could find": _could_find(row["detectable"]),
-            }
-        )  # fmt: skip
-    return rows
+def _row(row: Comparison) -> dict[str, str]:
+    found = row.detectable
+    return {
+        "cells": f"{row.second} / {row.first}",
+        "of": "final loss" if row.quantity == "loss" else f"{row.quantity} to solve",
+        "ratio": text.times(row.ratio, row.bound),
+        "better": f"{1 - row.first_better:.0%}",
+        "p": text.p_number(row.p),
+        "corrected": text.p_number(row.p_corrected),
+        "test": row.test,
+        "log-rank": text.p_number(row.log_rank),
+        "seeds": str(row.pairs),
+        "needed": text.count(row.needed),
+        "could find": text.NONE if found is None else f"{found:.2g}×" if found < UNHEARD_OF else f">{UNHEARD_OF}×",
+    }
 
 
-def _could_find(ratio: float | None) -> str:
-    if ratio is None or pd.isna(ratio):
-        return text.NONE
-    return f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×"
-
-
-def _notes(cut: bool) -> str:
-    return wording("comparisons", file=f"{'The rest is in' if cut else 'Also as'} [comparisons.csv](comparisons.csv).")
-
-
-def _as_text(found: pd.DataFrame) -> str:
-    flat = found.assign(
-        ratio=[interval.estimate for interval in found["ratio"]],
-        ratio_low=[interval.low for interval in found["ratio"]],
-        ratio_high=[interval.high for interval in found["ratio"]],
+def _as_text(comparisons: Comparisons) -> str:
+    table = as_table(comparisons)
+    intervals: list[Interval] = list(table["ratio"])
+    flat = table.assign(
+        ratio=[interval.estimate for interval in intervals],
+        ratio_low=[interval.low for interval in intervals],
+        ratio_high=[interval.high for interval in intervals],
     )
     return flat.to_csv(index=False, float_format="%.6g")
 
 
 def _shown(content: Content) -> list[str]:
     """Return the problems that figures show: all, or of each task the hardest ones that some run solved."""
-    problems = list(dict.fromkeys(content.results["problem"]))
-    if len(problems) <= MOST_PANELS:
-        return problems
-    solved = content.results.groupby("problem", sort=False)["solved"].sum()
+    solved: dict[str, int] = Counter()
+    for row in content.summaries:
+        solved[row.problem] += row.solved
+    if len(solved) <= MOST_PANELS:
+        return list(solved)
     tasks = content.stored.results.groupby("problem", sort=False)["task"].first()
     each = max(1, MOST_PANELS // tasks.nunique())
     names = []
-    for task in dict.fromkeys(tasks):
-        mine = [problem for problem in problems if tasks[problem] == task]
+    for mine in grouped(solved, lambda problem: tasks[problem]).values():
         names += ([problem for problem in mine if solved[problem]] or mine)[-each:]
-    return [problem for problem in problems if problem in names]
+    return [problem for problem in solved if problem in names]
 
 
 def together(content: Content) -> str:
@@ -199,83 +175,81 @@ def _scores(runs: pd.DataFrame) -> dict[tuple[str, str], list[np.ndarray]]:
 
 def cost_against_result(content: Content) -> str:
     """Show what a step costs against how many it takes."""
-    if content.results.empty or not content.results["solved"].sum():
+    if not any(row.solved for row in content.summaries):
         return ""
-    summary = content.results[content.results["problem"].isin(_shown(content))]
-    milliseconds = step_times(content.stored.results, content.timings)
-    return content.show(figures.cost_quality(summary, milliseconds), "cost_quality", "## Cost against result")
+    problems = _shown(content)
+    shown = [row for row in content.summaries if row.problem in problems]
+    figure = figures.cost_quality(shown, step_times(content.stored.results, content.timings))
+    return content.show(figure, "cost_quality", "## Cost against result")
 
 
 def matching(content: Content) -> str:
     """Say how cells were matched, and how the order of cells changes where there are several ways."""
-    if content.results.empty:
+    if not content.summaries:
         return ""
-    budgets = sorted({str(currency) for currency in content.results["currency"]})
-    rows, kinds = [], set()
-    for problem, here in content.results.groupby("problem", sort=False):
-        for kind, cells in _matched(here).items():
-            kinds.add(kind)
-            rows.append({"problem": problem, "equal": kind, "from best to worst": " · ".join(_ranked(content, cells))})
-    said = f"Runs on a problem have the same budget of {' or '.join(budgets)}."
-    if not kinds:
+    rows = [
+        {"problem": problem, "equal": kind, "from best to worst": _ranked(content, matched)}
+        for problem, here in grouped(content.summaries, lambda row: row.problem).items()
+        for kind, matched in _matched(here).items()
+    ]
+    budgets = " or ".join(sorted({row.currency for row in content.summaries}))
+    said = f"Runs on a problem have the same budget of {budgets}."
+    if not rows:
         return f"## Matching\n\n{said} Cells have neither hidden size, nor parameters, nor FLOPs in common."
-    sizes = text.table(
-        [
-            {
-                "problem": row["problem"],
-                "cell": row["contender"],
-                "hidden size": text.count(row["hidden_size"]),
-                "parameters": text.count(row["parameters"]),
-                "FLOPs of a step": text.NONE if row["flops_step"] is None else text.amount(float(row["flops_step"])),
-            }
-            for _, row in content.results.iterrows()
-        ]
-        if len(content.results) <= MOST_ROWS
-        else [{"": "see results.parquet"}]
-    )
-    what = wording(
+    sizes = [
+        {
+            "problem": row.problem,
+            "cell": row.contender,
+            "hidden size": text.count(row.hidden_size),
+            "parameters": text.count(row.parameters),
+            "FLOPs of a step": text.NONE if row.flops_step is None else text.amount(row.flops_step),
+        }
+        for row in content.summaries
+    ]
+    how = wording(
         "matching",
-        kinds=", ".join(sorted(kinds)),
+        kinds=", ".join(sorted({row["equal"] for row in rows})),
         reference=REFERENCE_CELL,
-        parameters=f"{TOLERANCE['parameters']:.0%}",
-        flops=f"{TOLERANCE['flops']:.0%}",
+        **{name: f"{TOLERANCE[name]:.0%}" for name in ("parameters", "flops")},
     )
-    return paragraphs("## Matching", f"{said} {what}", text.table(rows), sizes)
+    sizes = sizes if len(sizes) <= MOST_ROWS else [{"": "see results.parquet"}]
+    return paragraphs("## Matching", f"{said} {how}", text.table(rows), text.table(sizes))
 
 
-def _matched(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the contenders on a problem that have something in common with the reference, by what that is."""
-    references = rows[rows["cell"] == REFERENCE_CELL]
+def _matched(rows: list[Summary]) -> dict[str, list[Summary]]:
+    """Return the contenders on a problem that have something in common with the reference, by what that is: of each
+    cell the nearest ones, where every cell has some that are near enough."""
+    references = [row for row in rows if row.cell == REFERENCE_CELL]
     if len(references) != 1 or len(rows) < 2:
         return {}
-    reference = references.iloc[0]
 
-    def near(column: str, tolerance: float) -> pd.DataFrame:
-        if reference[column] is None or pd.isna(reference[column]):
-            return rows.iloc[:0]
-        off = (pd.to_numeric(rows[column]).astype(float) / float(reference[column]) - 1).abs()
-        nearest = off.groupby(rows["cell"]).transform("min")
-        return rows[(off <= tolerance) & (off == nearest)]
+    def near(size: Callable[[Summary], float | None], tolerance: float) -> list[Summary]:
+        of_reference = size(references[0])
+        if not of_reference:
+            return []
+        off = {row.contender: abs(value / of_reference - 1) for row in rows if (value := size(row)) is not None}
+        matched = []
+        for mine in grouped((row for row in rows if row.contender in off), lambda row: row.cell).values():
+            nearest = min(off[row.contender] for row in mine)
+            matched += [row for row in mine if off[row.contender] == nearest <= tolerance]
+        return matched
 
     found = {
-        "hidden size": near("hidden_size", 0.0),
-        "parameters": near("parameters", TOLERANCE["parameters"]),
-        "FLOPs": near("flops_step", TOLERANCE["flops"]),
+        "hidden size": near(lambda row: row.hidden_size, 0.0),
+        "parameters": near(lambda row: row.parameters, TOLERANCE["parameters"]),
+        "FLOPs": near(lambda row: row.flops_step, TOLERANCE["flops"]),
     }
-    cells = rows["cell"].nunique()
-    return {kind: matched for kind, matched in found.items() if matched["cell"].nunique() == cells}
+    cells = {row.cell for row in rows}
+    return {kind: matched for kind, matched in found.items() if {row.cell for row in matched} == cells}
 
 
-def _ranked(content: Content, rows: pd.DataFrame) -> list[str]:
-    ran = [row for _, row in rows.iterrows() if row["runs"]]
-    ordered = sorted(
-        ran, key=lambda row: (-row["solved"] / row["runs"], row["needed"].estimate, row["final_loss"].estimate)
-    )
-    names = []
-    for before, row in zip([None, *ordered], ordered, strict=False):
-        found = None if before is None else between(
-            content.comparisons, row["problem"], before["contender"], row["contender"]
-        )  # fmt: skip
-        joined = found is not None and not found["differs"]
-        names.append(f"{'= ' if joined else ''}{row['contender']}")
-    return names
+def _ranked(content: Content, matched: list[Summary]) -> str:
+    """List contenders from best to worst, those joined whose difference from the one before is not established."""
+    ran = [row for row in matched if row.runs]
+    ordered = sorted(ran, key=lambda row: (-row.share_solved, row.median_needed, row.mean_loss))
+    names = [row.contender for row in ordered]
+    for i, (before, row) in enumerate(pairwise(ordered), start=1):
+        comparison = between(content.comparisons, row.problem, before.contender, row.contender)
+        if comparison is not None and not comparison.differs:
+            names[i] = f"= {names[i]}"
+    return " · ".join(names)

@@ -1,15 +1,18 @@
 """What sections are written from, and the forms that all of them use."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reports.comparisons import Comparisons
 from reports.figures.style import save
 from reports.load import Stored
+from reports.summary import Summary
+from reports.timings import TimedCase
+from reports.verdicts import Judgement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,14 +22,23 @@ TEXTS = Environment(loader=PackageLoader("reports", "sections"), undefined=Stric
 
 @dataclass(frozen=True)
 class Content:
-    """What sections are written from."""
+    """What sections are written from.
+
+    Attributes:
+        stored: the tables; `stored.results` has a row a run.
+        summaries: a row per problem and contender, in the order of tables and legends.
+        comparisons: of contenders; empty for claims, whose tests are their own.
+        timings: a row per timed case.
+        judgements: of each claim, by its name.
+        folder: where figures go.
+    """
 
     stored: Stored
-    results: pd.DataFrame  # summarize_results, or empty
-    comparisons: pd.DataFrame  # compare, or empty
-    timings: pd.DataFrame  # summarize_timing, or empty
-    folder: Path  # where figures go
-    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)  # judge, or empty
+    summaries: list[Summary]
+    comparisons: Comparisons
+    timings: list[TimedCase]
+    judgements: dict[str, list[Judgement]]
+    folder: Path
 
     def show(self, figure: "Figure", name: str, heading: str = "", caption: str = "", **insertions: str) -> str:
         """Write a figure beside the report, and return its section: a heading, the figure, and its caption.

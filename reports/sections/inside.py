@@ -107,8 +107,8 @@ def updates(content: Content) -> str:
 def _subjects(content: Content, readings: pd.DataFrame) -> list[tuple[str, str]]:
     """Return the problems and contenders of readings, in the order of the report's other tables."""
     there = set(zip(readings["problem"], readings["contender"], strict=True))
-    named = zip(content.results["problem"], content.results["contender"], strict=True)
-    return [(str(problem), str(contender)) for problem, contender in named if (problem, contender) in there]
+    named = [(row.problem, row.contender) for row in content.summaries]
+    return [subject for subject in named if subject in there]
 
 
 def _of(content: Content, kind: str, part: str | None = None) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from reports.statistics.comparison import (
     smallest_p,
     test_family,
 )
-from reports.statistics.evidence import Evidence, geometric_mean, growth, known, median, p_of_verdicts, share
+from reports.statistics.evidence import Evidence, Region, geometric_mean, growth, known, median, p_of_verdicts, share
 from reports.statistics.intervals import (
     CONFIDENCE,
     Interval,
@@ -33,6 +33,7 @@ __all__ = [
     "Evidence",
     "Interval",
     "Paired",
+    "Region",
     "SolveCurve",
     "Test",
     "detectable_ratio",

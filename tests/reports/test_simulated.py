@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.comparisons import between, compare
+from reports.comparisons import between, compare, compare_contenders
 from reports.load import load
 from reports.report import write_report
 from tests.reports.conftest import write_run
@@ -102,11 +102,11 @@ def test_where_nobody_solves_the_loss_is_compared(tmp_path: Path):
         for cell, loss in (("lstm", 0.10), ("gru", 0.15)):
             diverged = {"status": "diverged", "final_loss": None} if (cell, seed) == ("gru", 7) else {}
             write_run(tmp_path / "s", cell, "adding", seed, None, **{"final_loss": loss * 1.01**seed, **diverged})
-    found = between(compare(load(tmp_path / "s").results), "adding", "lstm", "gru")
-    assert (found["quantity"], found["bound"]) == ("loss", "≥")
-    assert found["ratio"].estimate == pytest.approx(1.5, rel=0.05)
-    assert found["first_better"] == 1
-    assert found["differs"]
+    found = between(compare_contenders(load(tmp_path / "s").results), "adding", "lstm", "gru")
+    assert (found.quantity, found.bound) == ("loss", "≥")
+    assert found.ratio.estimate == pytest.approx(1.5, rel=0.05)
+    assert found.first_better == 1
+    assert found.differs
     said = write_report([tmp_path / "s"]).path.read_text()
     assert "no run solved it; lstm ends at a loss of 0.1" in said
 
@@ -120,8 +120,8 @@ def test_budgets_in_other_currencies(tmp_path: Path):
     stored = load(tmp_path / "s")
     assert set(stored.results["problem"]) == {"adding"}
     assert set(stored.results["currency"]) == {"FLOPs"}
-    found = between(compare(stored.results), "adding", "gru", "lstm")
-    assert found["ratio"].estimate == pytest.approx(2.0)
+    found = between(compare_contenders(stored.results), "adding", "gru", "lstm")
+    assert found.ratio.estimate == pytest.approx(2.0)
     assert "FLOPs to solve" in write_report([tmp_path / "s"]).path.read_text()
 
 
