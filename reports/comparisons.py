@@ -18,8 +18,8 @@ from reports.statistics import (
     pair_up,
     ratio,
     seeds_needed,
+    significances,
     smallest_p,
-    test_family,
 )
 from reports.summary import LEAST_LOSS
 
@@ -158,11 +158,11 @@ def compare_contenders(results: pd.DataFrame) -> Comparisons:
         outcomes = {str(name): Outcomes.of(table) for name, table in runs.groupby("contender", sort=False)}
         for first, second in wanted:
             if first in outcomes and second in outcomes:
-                found = pair_runs(outcomes[first], outcomes[second])
-                if len(found.pairs):
-                    paired[str(problem), first, second] = found
+                pair = pair_runs(outcomes[first], outcomes[second])
+                if len(pair.pairs):
+                    paired[str(problem), first, second] = pair
     family = len(paired)
-    tests = test_family([runs.pairs for runs in paired.values()])
+    assessed = significances([runs.pairs for runs in paired.values()])
     return {
         (problem, first, second): Comparison(
             problem,
@@ -174,15 +174,15 @@ def compare_contenders(results: pd.DataFrame) -> Comparisons:
             bound=runs.bound,
             first_better=runs.first_better,
             ratio=ratio(runs.pairs),
-            test=test.kind,
-            p=test.p,
-            p_corrected=test.p_corrected,
-            differs=test.differs,
-            decidable=test.differs or test.kind == "t" or smallest_p(len(runs.pairs)) * family <= ALPHA,
+            test=significance.test,
+            p=significance.p,
+            p_corrected=significance.p_corrected,
+            differs=significance.differs,
+            decidable=significance.differs or significance.test == "t" or smallest_p(len(runs.pairs)) * family <= ALPHA,
             needed=seeds_needed(runs.pairs, family),
             detectable=detectable_ratio(runs.pairs, family),
         )
-        for ((problem, first, second), runs), test in zip(paired.items(), tests, strict=True)
+        for ((problem, first, second), runs), significance in zip(paired.items(), assessed, strict=True)
     }
 
 

@@ -45,20 +45,20 @@ def show_run(results: Path, name: str) -> str:
         Damaged: it is not what was written.
     """
     folders = [path for path in results.glob("*/runs/*") if path.is_dir() and not path.is_symlink()]
-    found = [path for path in folders if path.name == name] or [
+    matching = [path for path in folders if path.name == name] or [
         path for path in folders if path.name.startswith(name)
     ]  # fmt: skip
-    if not found:
+    if not matching:
         raise LoadError(f"{name}: no such run in {results}.{nearest(name, {path.name for path in folders})}")
-    if len(found) > 1:
-        some = ", ".join(str(path.relative_to(results)) for path in sorted(found)[:MOST_NAMED])
-        raise LoadError(f"{name}: {len(found)} runs begin so, as {some}; give more of the name")
-    folder = RunFolder(found[0].parents[1], found[0].name)
+    if len(matching) > 1:
+        some = ", ".join(str(path.relative_to(results)) for path in sorted(matching)[:MOST_NAMED])
+        raise LoadError(f"{name}: {len(matching)} runs begin so, as {some}; give more of the name")
+    folder = RunFolder(matching[0].parents[1], matching[0].name)
     run = folder.read()
     if run is None:
         record = folder.read_progress()
         at = f", at step {record['step']:,}" if record else ""
-        return f"{found[0].name}: not finished{at}; its sweep's command continues it\n{folder.path}"
+        return f"{matching[0].name}: not finished{at}; its sweep's command continues it\n{folder.path}"
     return _describe(folder, run)
 
 

@@ -14,7 +14,7 @@ from reports.figures.style import looks, theme
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
 from reports.naming import natural
-from reports.sections import about, claims, comparison, inside, lengths, results, tuning
+from reports.sections import about, claims, differences, lengths, probes, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost
 from reports.summary import summarize_results
@@ -34,20 +34,20 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     results.answers,
     results.headline,
     results.cost_of_solving,
-    comparison.pairs,
-    comparison.matching,
+    differences.pairs,
+    differences.matching,
     results.time_to_solve,
     results.learning,
     lengths.reach,
     lengths.beyond,
-    comparison.together,
-    comparison.cost_against_result,
-    inside.gradient_flow,
-    inside.gates,
-    inside.memory,
-    inside.attention,
-    inside.jacobian,
-    inside.updates,
+    differences.together,
+    differences.cost_against_result,
+    probes.gradient_flow,
+    probes.gates,
+    probes.memory,
+    probes.attention,
+    probes.jacobian,
+    probes.updates,
     tuning.selection,
     tuning.importance,
     *LAST,

@@ -68,7 +68,7 @@ def judge(stored: Stored) -> dict[str, list[Judgement]]:
     if stored.claims is None:
         return {}
     claims = stored.claims
-    found = [
+    tested = [
         (claim.name, test, finding)
         for claim in claims.claims
         for runs in [runs_of(stored, claim)]
@@ -77,16 +77,16 @@ def judge(stored: Stored) -> dict[str, list[Judgement]]:
     ]
     p_of_both = [
         p_of_verdicts(finding.evidence, test.supported, test.refuted) if finding.evidence else (1.0, 1.0)
-        for _, test, finding in found
+        for _, test, finding in tested
     ]
     corrected = [min(both) for both in p_of_both]
-    estimated = [i for i, (*_, finding) in enumerate(found) if finding.estimates]
+    estimated = [i for i, (*_, finding) in enumerate(tested) if finding.estimates]
     if estimated and not claims.publication:
         holm = multipletests([corrected[i] for i in estimated], ALPHA, method="holm")[1]
         for i, p in zip(estimated, holm, strict=True):
             corrected[i] = float(p)
     judged: dict[str, list[Judgement]] = {claim.name: [] for claim in claims.claims}
-    for (name, test, finding), (supports, refutes), p in zip(found, p_of_both, corrected, strict=True):
+    for (name, test, finding), (supports, refutes), p in zip(tested, p_of_both, corrected, strict=True):
         verdict = NOT_RUN if finding.why in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES) else OPEN
         if finding.evidence is not None and p <= ALPHA:
             verdict = SUPPORTED if supports <= refutes else REFUTED
@@ -109,8 +109,8 @@ def runs_of(stored: Stored, claim: Claim) -> pd.DataFrame:
     """Return the runs that a claim is judged by, named by what varies among them."""
     assert stored.claims is not None
     parts = [_selected(stored.results, stored.claims, test) for test in claim.tests if test.statistic not in TIMES]
-    found = pd.concat([part for pair in parts for part in pair]) if parts else stored.results.iloc[:0]
-    return _named(found[~found.index.duplicated()].sort_index())
+    runs = pd.concat([part for pair in parts for part in pair]) if parts else stored.results.iloc[:0]
+    return _named(runs[~runs.index.duplicated()].sort_index())
 
 
 def _selected(frame: pd.DataFrame, claims: Claims, test: Test) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -186,17 +186,17 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
         if len(paired.pairs) < 2:
             return None, "fewer than two pairs of one seed"
         return geometric_mean(paired.pairs, paired.bound), ""
-    return _inside(stored.readings, test, runs)
+    return _probed(stored.readings, test, runs)
 
 
-def _inside(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
-    """Return what looks inside say: a number a run, of memory the mean over all steps since the cue."""
+def _probed(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
+    """Return what probes say: a number a run, of memory the mean over all steps since the cue."""
     if readings.empty:
         return None, "no looks inside"
     kind, part = {"gradient_decay": ("decay", "h"), "memory": ("memory", "state")}[test.statistic]
     of_runs = readings["run_id"].isin(runs["run_id"]) & (readings["moment"] == test.moment)
-    found = readings[of_runs & (readings["kind"] == kind) & (readings["part"] == part)]
-    values = found["value"].astype(float).groupby(found["run_id"]).mean().to_numpy()
+    shown = readings[of_runs & (readings["kind"] == kind) & (readings["part"] == part)]
+    values = shown["value"].astype(float).groupby(shown["run_id"]).mean().to_numpy()
     if len(values) < 2:
         return None, "too few looks inside"
     return (geometric_mean(Paired(np.log(values))) if kind == "decay" else median(values)), ""

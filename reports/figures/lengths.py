@@ -76,5 +76,5 @@ def lengthened(results: pd.DataFrame, column: str) -> Figure:
 
 def factors_of(results: pd.DataFrame, column: str) -> list[int]:
     """Return by which factors lengths were multiplied to evaluate trained models."""
-    found = (re.fullmatch(rf"at_(\d+)x\.{re.escape(column)}", str(name)) for name in results)
-    return sorted(int(match[1]) for match in found if match and results[match[0]].notna().any())
+    matches = (re.fullmatch(rf"at_(\d+)x\.{re.escape(column)}", str(name)) for name in results)
+    return sorted(int(match[1]) for match in matches if match and results[match[0]].notna().any())

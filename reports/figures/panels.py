@@ -55,7 +55,7 @@ def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look])
     """Name the lines of each panel where they end, in order of height, each name joined to its line by a piece of it;
     above all panels instead, in one legend, where names are too many or too long to stand beside a panel."""
     lines = {title: _labelled(axes) for title, axes in panels.items()}
-    if any(len(found) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in found) for found in lines.values()):
+    if any(len(named) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in named) for named in lines.values()):
         legend(figure, panels, styles)
         return
     for title, axes in panels.items():
@@ -94,26 +94,26 @@ def apart(heights: dict[str, float], gap: float) -> dict[str, float]:
 def _labelled(axes: Axes) -> dict[str, Line2D]:
     """Return the lines that have a name, by it; of lines with bars of errors, the line."""
     handles, names = axes.get_legend_handles_labels()
-    found: list[Any] = [handle[0] if isinstance(handle, tuple) else handle for handle in handles]
-    return dict(zip(names, found, strict=True))
+    lines: list[Any] = [handle[0] if isinstance(handle, tuple) else handle for handle in handles]
+    return dict(zip(names, lines, strict=True))
 
 
 def _end(axes: Axes, line: Line2D) -> tuple[float, float]:
     """Return where a line ends in fractions of its axes."""
     axes.autoscale_view()
     points = (axes.transData + axes.transAxes.inverted()).transform(np.column_stack(line.get_data()).astype(float))
-    found = points[np.isfinite(points).all(axis=1)]
-    x, y = found[-1] if len(found) else (1.0, 0.0)
+    finite = points[np.isfinite(points).all(axis=1)]
+    x, y = finite[-1] if len(finite) else (1.0, 0.0)
     return float(np.clip(x, 0, 1)), float(np.clip(y, 0, 1))
 
 
 def legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> None:
     """Put one legend above all panels, entries in the order of the cells."""
-    found = {name: line for axes in panels.values() for name, line in _labelled(axes).items()}
-    labels = sorted(found, key=lambda name: (list(styles).index(_key(name, styles)), name))
+    lines = {name: line for axes in panels.values() for name, line in _labelled(axes).items()}
+    labels = sorted(lines, key=lambda name: (list(styles).index(_key(name, styles)), name))
     handles = []
     for label in labels:
-        look, joined = styles[_key(label, styles)], found[label].get_linestyle() != "None"
+        look, joined = styles[_key(label, styles)], lines[label].get_linestyle() != "None"
         handles.append(
             Line2D([], [], color=look.colour, ls=look.dash if joined else "", marker=look.marker, ms=5 if joined else 8)
         )

@@ -1,4 +1,4 @@
-"""How every figure looks: one colour, dash and marker per cell, and files that depend on the data alone."""
+"""The looks of figures: one colour, dash and marker per cell, and files that depend on the data alone."""
 
 import warnings
 from collections.abc import Collection, Iterable, Iterator

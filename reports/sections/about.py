@@ -115,19 +115,19 @@ def _unfinished(missing: pd.DataFrame) -> str:
 def environment(content: Content) -> str:
     """Say what runs and times were measured on."""
     frames = [frame for frame in (content.stored.results, content.stored.trials, content.stored.timing) if len(frame)]
-    found: dict[str, list[str]] = {}
+    values_of: dict[str, list[str]] = {}
     for text_form in dict.fromkeys(form for frame in frames for form in frame["environment"]):
         for key, value in loads(text_form).items():
-            found.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
-    notes = [] if "gpu" in found else ["Nothing here was measured on a GPU."]
+            values_of.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
+    notes = [] if "gpu" in values_of else ["Nothing here was measured on a GPU."]
     notes += [
         wording("no_native_kernels", reason=reason.removeprefix("none: "))
-        for reason in dict.fromkeys(found.get("native_kernels", []))
+        for reason in dict.fromkeys(values_of.get("native_kernels", []))
         if reason.startswith("none: ")
     ]
     for key in ("device", "dtype", "threads", "allocator"):
-        found[key] = [str(value) for frame in frames if key in frame for value in frame[key].dropna().unique()]
-    rows = [{"": key, "value": ", ".join(dict.fromkeys(values))} for key, values in found.items() if values]
+        values_of[key] = [str(value) for frame in frames if key in frame for value in frame[key].dropna().unique()]
+    rows = [{"": key, "value": ", ".join(dict.fromkeys(values))} for key, values in values_of.items() if values]
     return paragraphs("## Environment", text.table(rows), *map(text.escape, notes))
 
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from reports import text
 from reports.claims import RATIOS, STATISTICS, Claim, Claims, Test
-from reports.figures import inside as figures_inside
-from reports.figures import training as figures_training
-from reports.figures import verdicts as figures
+from reports.figures import claims as figures
+from reports.figures import probes as figures_of_probes
+from reports.figures import training as figures_of_training
 from reports.sections.content import Content, names_a_file, paragraphs, wording
 from reports.statistics import Evidence, Region
 from reports.verdicts import NOT_RUN, OPEN, REFUTED, SUPPORTED, Judgement, runs_of, subject_of, times_of, verdict_of
@@ -134,9 +134,9 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
     if runs.empty:
         return ""
     if statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS:
-        return content.show(figures_training.solve_curves(runs), f"{name}_runs", caption="claim_solved")
+        return content.show(figures_of_training.solve_curves(runs), f"{name}_runs", caption="claim_solved")
     readings = content.stored.readings
-    looks = {
+    probes = {
         "gradient_decay": (
             ("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h"),
         ),
@@ -144,14 +144,14 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
             ("memory", "state"), ("steps since it was shown", "share explained (R²)"),
         ),
     }  # fmt: skip
-    if len(statistics) == 1 and statistics <= set(looks) and len(readings):
+    if len(statistics) == 1 and statistics <= set(probes) and len(readings):
         statistic = statistics.pop()
-        (kind, part), labels = looks[statistic]
+        (kind, part), labels = probes[statistic]
         names = runs[["run_id", "problem", "contender"]]
-        found = readings[(readings["kind"] == kind) & (readings["part"] == part)]
-        found = found.drop(columns=["problem", "contender"]).merge(names, on="run_id")
-        if len(found):
-            figure = figures_inside.lines(found, runs, *labels, log=kind == "gradient_flow")
+        shown = readings[(readings["kind"] == kind) & (readings["part"] == part)]
+        shown = shown.drop(columns=["problem", "contender"]).merge(names, on="run_id")
+        if len(shown):
+            figure = figures_of_probes.lines(shown, runs, *labels, log=kind == "gradient_flow")
             return content.show(figure, f"{name}_runs", caption=f"claim_{statistic}")
     return ""
 
@@ -212,7 +212,7 @@ def _at_distance(problem: str, runs: pd.DataFrame) -> str:
     """Name a problem with the distance at which it was run, if its name does not say so."""
     here = runs[runs["problem"] == problem] if len(runs) else runs
     for column in (column for column in DISTANCES if column in here):
-        found = here[column].dropna().unique()
-        if len(found) == 1 and column.removeprefix("task.") not in problem:
-            return f"{problem}, {column.removeprefix('task.')} {found[0]:,}"
+        distances = here[column].dropna().unique()
+        if len(distances) == 1 and column.removeprefix("task.") not in problem:
+            return f"{problem}, {column.removeprefix('task.')} {distances[0]:,}"
     return problem

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from reports import text
-from reports.figures import comparison as figures
+from reports.figures import differences as figures
 from reports.sections.content import Content, names_a_file, paragraphs, plural, wording
 from reports.selection import tuned
 
@@ -85,10 +85,10 @@ def importance(content: Content) -> str:
         if importlib.util.find_spec("optuna") is None or importlib.util.find_spec("sklearn") is None:
             return ""
         for (problem, cell), part in runs.groupby(["task", "cell"], sort=False):
-            found = importances(part) if len(part) >= FEWEST_TRIALS else {}
+            shares = importances(part) if len(part) >= FEWEST_TRIALS else {}
             rows += [
-                {"task": problem, "cell": cell, **{k.rpartition(".")[2]: f"{v:.0%}" for k, v in found.items()}}
-            ] if len(found) > 1 else []  # fmt: skip
+                {"task": problem, "cell": cell, **{k.rpartition(".")[2]: f"{v:.0%}" for k, v in shares.items()}}
+            ] if len(shares) > 1 else []  # fmt: skip
     if not rows:
         return ""
     columns = list(dict.fromkeys(key for row in rows for key in row))

@@ -1,19 +1,6 @@
 """The mathematics of reports: pure functions on arrays. scipy and statsmodels do what they can."""
 
 from reports.statistics.aggregate import interquartile_mean, performance_profile, probability_of_improvement
-from reports.statistics.comparison import (
-    ALPHA,
-    Paired,
-    Test,
-    detectable_ratio,
-    fewest_pairs,
-    improvement,
-    pair_up,
-    ratio,
-    seeds_needed,
-    smallest_p,
-    test_family,
-)
 from reports.statistics.evidence import Evidence, Region, geometric_mean, growth, known, median, p_of_verdicts, share
 from reports.statistics.intervals import (
     CONFIDENCE,
@@ -25,6 +12,19 @@ from reports.statistics.intervals import (
     ratio_interval,
     solved_fraction,
 )
+from reports.statistics.paired import (
+    ALPHA,
+    Paired,
+    Significance,
+    detectable_ratio,
+    fewest_pairs,
+    improvement,
+    pair_up,
+    ratio,
+    seeds_needed,
+    significances,
+    smallest_p,
+)
 from reports.statistics.survival import SolveCurve, log_rank, median_time, solve_curve
 
 __all__ = [
@@ -34,8 +34,8 @@ __all__ = [
     "Interval",
     "Paired",
     "Region",
+    "Significance",
     "SolveCurve",
-    "Test",
     "detectable_ratio",
     "fewest_pairs",
     "geometric_mean",
@@ -58,8 +58,8 @@ __all__ = [
     "ratio_interval",
     "seeds_needed",
     "share",
+    "significances",
     "smallest_p",
     "solve_curve",
     "solved_fraction",
-    "test_family",
 ]

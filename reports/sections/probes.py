@@ -1,9 +1,9 @@
-"""What goes on inside models, for those who have not read the papers: a figure and a sentence for each kind of look."""
+"""What goes on inside models, for those who have not read the papers: a figure and a sentence for each probe."""
 
 import pandas as pd
 
 from reports import text
-from reports.figures import inside as figures
+from reports.figures import probes as figures
 from reports.sections.content import Content, paragraphs, wording
 from reports.statistics import Interval
 
@@ -12,14 +12,14 @@ MOST_PANELS = 8
 
 def gradient_flow(content: Content) -> str:
     """Show how much of the last answer's gradient arrives how far back, and at what rate it decays."""
-    found = _of(content, "gradient_flow", "h")
-    if found.empty:
+    norms = _of(content, "gradient_flow", "h")
+    if norms.empty:
         return ""
     results = content.stored.results
-    figure = figures.lines(found, results, "steps back from the answer", "norm of ∂L/∂h", log=True)
+    figure = figures.lines(norms, results, "steps back from the answer", "norm of ∂L/∂h", log=True)
     section = content.show(figure, "gradient_flow", "## Gradient flow")
     rows = []
-    for problem, contender in _subjects(content, found):
+    for problem, contender in _subjects(content, norms):
         row = {"problem": problem, "cell": contender}
         for moment, when in figures.WHEN.items():
             for kind, part, name in (("decay", "h", "h"), ("decay", "c", "c"), ("at_rest", "h", "linearised")):
@@ -58,38 +58,40 @@ def gates(content: Content) -> str:
 
 def memory(content: Content) -> str:
     """Show for how long what was shown can be read from the state."""
-    found = _of(content, "memory")
-    if found.empty:
+    shares = _of(content, "memory")
+    if shares.empty:
         return ""
-    figure = figures.lines(found, content.stored.results, "steps since it was shown", "share explained (R²)", log=False)
+    figure = figures.lines(
+        shares, content.stored.results, "steps since it was shown", "share explained (R²)", log=False
+    )
     return content.show(figure, "memory", "## Memory in the state")
 
 
 def attention(content: Content) -> str:
     """Show what attention looks back at."""
-    found = _of(content, "attention")
-    if found.empty or not (found["moment"] == "end").any():
+    weights = _of(content, "attention")
+    if weights.empty or not (weights["moment"] == "end").any():
         return ""
-    figure = figures.maps(_fewer(found), "step that looks back", "step it looks at", label="weight")
+    figure = figures.maps(_fewer(weights), "step that looks back", "step it looks at", label="weight")
     return content.show(figure, "attention", "## Attention")
 
 
 def jacobian(content: Content) -> str:
     """Show the eigenvalues of the recurrent Jacobian."""
-    found = _of(content, "jacobian")
-    if found.empty:
+    eigenvalues = _of(content, "jacobian")
+    if eigenvalues.empty:
         return ""
-    return content.show(figures.eigenvalues(_fewer(found)), "jacobian", "## Recurrent Jacobian")
+    return content.show(figures.eigenvalues(_fewer(eigenvalues)), "jacobian", "## Recurrent Jacobian")
 
 
 def updates(content: Content) -> str:
     """Show how far a step moves the parameters."""
-    found = _of(content, "updates", "all")
-    if found.empty:
+    sizes = _of(content, "updates", "all")
+    if sizes.empty:
         return ""
     section = "## Step sizes"
-    if (found["moment"] == "training").any():
-        section = content.show(figures.step_sizes(found, content.stored.results), "step_sizes", section)
+    if (sizes["moment"] == "training").any():
+        section = content.show(figures.step_sizes(sizes, content.stored.results), "step_sizes", section)
     rows = [
         {
             "problem": problem,
@@ -99,7 +101,7 @@ def updates(content: Content) -> str:
                 for moment, when in figures.WHEN.items()
             },
         }
-        for problem, contender in _subjects(content, found)
+        for problem, contender in _subjects(content, sizes)
     ]
     return paragraphs(section, text.table(rows), wording("updates"))
 
@@ -115,8 +117,8 @@ def _of(content: Content, kind: str, part: str | None = None) -> pd.DataFrame:
     readings = content.stored.readings
     if readings.empty:
         return readings
-    found = readings[readings["kind"] == kind]
-    return found if part is None else found[found["part"] == part]
+    of_kind = readings[readings["kind"] == kind]
+    return of_kind if part is None else of_kind[of_kind["part"] == part]
 
 
 def _fewer(readings: pd.DataFrame) -> pd.DataFrame:
@@ -133,9 +135,9 @@ def _has_maps(readings: pd.DataFrame) -> bool:
 
 def _median(content: Content, problem: str, contender: str, kind: str, part: str, moment: str) -> str:
     """Return the median over seeds of a single number, and the range of all."""
-    found = _of(content, kind, part)
-    here = (found["problem"] == problem) & (found["contender"] == contender) & (found["moment"] == moment)
-    values = found[here]["value"].astype(float)
+    readings = _of(content, kind, part)
+    here = (readings["problem"] == problem) & (readings["contender"] == contender) & (readings["moment"] == moment)
+    values = readings[here]["value"].astype(float)
     if values.empty:
         return text.NONE
     return text.number(Interval(values.median(), values.min(), values.max(), 0.0))

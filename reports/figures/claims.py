@@ -77,11 +77,11 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
     test = rows[0].test
     logarithmic = test.statistic in RATIOS
     evidence = [row.finding.evidence for row in rows if row.finding.evidence is not None]
-    for place, (row, found) in enumerate(zip(rows, evidence, strict=True)):
-        interval, colour = found.interval, COLOURS[row.verdict]
-        if found.bound == "" and math.isfinite(interval.high) and (interval.low > 0 or not logarithmic):
+    for place, (row, of_row) in enumerate(zip(rows, evidence, strict=True)):
+        interval, colour = of_row.interval, COLOURS[row.verdict]
+        if of_row.bound == "" and math.isfinite(interval.high) and (interval.low > 0 or not logarithmic):
             axes.plot([interval.low, interval.high], [place, place], color=colour, lw=1.8)
-        marker = {"≥": ">", "≤": "<"}.get(found.bound, MARKERS[row.verdict])
+        marker = {"≥": ">", "≤": "<"}.get(of_row.bound, MARKERS[row.verdict])
         filled = "white" if row.verdict == OPEN else colour
         axes.plot(interval.estimate, place, ls="", marker=marker, ms=8, color=colour, mfc=filled)
     _set_range(axes, evidence, test, logarithmic)
@@ -94,8 +94,8 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
             transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color=COLOURS[verdict],
         )  # fmt: skip
     names = [
-        found.subject if found.problem in ("–", found.subject) else f"{found.problem}: {found.subject}"
-        for found in (row.finding for row in rows)
+        finding.subject if finding.problem in ("–", finding.subject) else f"{finding.problem}: {finding.subject}"
+        for finding in (row.finding for row in rows)
     ]
     name_ticks(axes.yaxis, names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -105,7 +105,7 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
 def _set_range(axes: Axes, evidence: list[Evidence], test: Test, logarithmic: bool) -> None:
     """Have an axis show all estimates, the ends of their intervals where they are near, and the rule's bounds."""
     ends = [bound for bound in (*test.supported, *(test.refuted or ())) if math.isfinite(bound)]
-    for interval, bound in ((found.interval, found.bound) for found in evidence):
+    for interval, bound in ((each.interval, each.bound) for each in evidence):
         ends.append(interval.estimate)
         near = (interval.estimate / 20, interval.estimate * 20) if logarithmic else (-math.inf, math.inf)
         ends += [] if bound else [float(np.clip(end, *near)) for end in (interval.low, interval.high)]

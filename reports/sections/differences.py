@@ -13,7 +13,7 @@ from bench.record.records import DECIDED
 from reports import text
 from reports.claims import find_claims, parse_claims
 from reports.comparisons import Comparison, Comparisons, as_table, between
-from reports.figures import comparison as figures
+from reports.figures import differences as figures
 from reports.figures.style import contender_looks
 from reports.references import references_of
 from reports.rows import grouped
@@ -33,24 +33,24 @@ CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
 
 def pairs(content: Content) -> str:
     """Report every comparison of two cells: a matrix to look at, a table to quote, a file to compute with."""
-    found = list(content.comparisons.values())
-    if not found:
+    compared = list(content.comparisons.values())
+    if not compared:
         return ""
     write_text_atomic(content.folder / "comparisons.csv", _as_text(content.comparisons))
     problems = _shown(content)
-    shown = [row for row in found if row.problem in problems][:MOST_ROWS_AT_ALL]
+    shown = [row for row in compared if row.problem in problems][:MOST_ROWS_AT_ALL]
     if references := references_of(content.stored.results):
         figure = figures.against(shown, contender_looks(content.stored.results))
         names = " or ".join(dict.fromkeys(references.values()))
         section = content.show(figure, "differences", f"## Differences from {text.escape(names)}")
-        return paragraphs(section, _beside_publication(content, shown), _table(shown, len(shown) < len(found)))
-    shown = found if len(found) <= MOST_ROWS else shown
+        return paragraphs(section, _beside_publication(content, shown), _table(shown, len(shown) < len(compared)))
+    shown = compared if len(compared) <= MOST_ROWS else shown
     contenders = Counter(row.problem for row in content.summaries)
-    drawn = [row for row in found if row.problem in problems and contenders[row.problem] <= MOST_IN_MATRIX]
+    drawn = [row for row in compared if row.problem in problems and contenders[row.problem] <= MOST_IN_MATRIX]
     section = "## Differences"
     if drawn:
         section = content.show(figures.pairwise(drawn, content.summaries), "pairwise", section)
-    return paragraphs(section, _table(shown, len(shown) < len(found)))
+    return paragraphs(section, _table(shown, len(shown) < len(compared)))
 
 
 def _beside_publication(content: Content, shown: list[Comparison]) -> str:
@@ -95,7 +95,7 @@ def _table(shown: list[Comparison], cut: bool) -> str:
 
 
 def _row(row: Comparison) -> dict[str, str]:
-    found = row.detectable
+    ratio = row.detectable
     return {
         "cells": f"{row.second} / {row.first}",
         "of": "final loss" if row.quantity == "loss" else f"{row.quantity} to solve",
@@ -107,7 +107,7 @@ def _row(row: Comparison) -> dict[str, str]:
         "log-rank": text.p_number(row.log_rank),
         "seeds": str(row.pairs),
         "needed": text.count(row.needed),
-        "could find": text.NONE if found is None else f"{found:.2g}×" if found < UNHEARD_OF else f">{UNHEARD_OF}×",
+        "could find": text.NONE if ratio is None else f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×",
     }
 
 
@@ -234,13 +234,13 @@ def _matched(rows: list[Summary]) -> dict[str, list[Summary]]:
             matched += [row for row in mine if off[row.contender] == nearest <= tolerance]
         return matched
 
-    found = {
+    matched_by = {
         "hidden size": near(lambda row: row.hidden_size, 0.0),
         "parameters": near(lambda row: row.parameters, TOLERANCE["parameters"]),
         "FLOPs": near(lambda row: row.flops_step, TOLERANCE["flops"]),
     }
     cells = {row.cell for row in rows}
-    return {kind: matched for kind, matched in found.items() if {row.cell for row in matched} == cells}
+    return {kind: matched for kind, matched in matched_by.items() if {row.cell for row in matched} == cells}
 
 
 def _ranked(content: Content, matched: list[Summary]) -> str:
