@@ -68,28 +68,21 @@ def _is_sweep(folder: Path) -> bool:
 
 def _sweep(folder: Path) -> dict[str, str]:
     begun = sum(path.is_dir() for path in folder.glob("runs/*"))
-    report = folder / "report" / "README.md"
     unfinished = begun - sum(1 for _ in folder.glob("runs/*/result.json"))
-    row = {
-        "sweep": printable(folder.name),
-        "runs": f"{begun:,}",
-        "solved": "",
-        "failed": "",
-        "unfinished": f"{unfinished or ''}",
-    }
+    report = folder / "report" / "README.md"
     try:
         runs = read_parquet(folder / "results.parquet", RESULT_TYPES)
     except (FileNotFoundError, Damaged):
         runs = pd.DataFrame(columns=[*RESULT_TYPES])
-    if len(runs):
-        failed = int(runs["status"].isin(FAILED).sum())
-        row |= {
-            "runs": f"{max(begun, len(runs)):,}",
-            "solved": f"{int(runs['solved'].sum()):,}",
-            "failed": f"{failed or ''}",
-        }
-    named = {column + "s": _some(runs[column]) if len(runs) else "" for column in ("cell", "task", "seed")}
-    return row | named | {"report": str(report) if report.exists() else ""}
+    return {
+        "sweep": printable(folder.name),
+        "runs": f"{max(begun, len(runs)):,}",
+        "solved": f"{int(runs['solved'].sum()):,}" if len(runs) else "",
+        "failed": f"{int(runs['status'].isin(FAILED).sum()) or ''}",
+        "unfinished": f"{unfinished or ''}",
+        **{f"{column}s": _some(runs[column]) for column in ("cell", "task", "seed")},
+        "report": str(report) if report.exists() else "",
+    }
 
 
 def _some(values: "pd.Series[Any]") -> str:

@@ -125,6 +125,12 @@ def _key(name: str, styles: dict[str, Look]) -> str:
     return name if name in styles else name.split(",")[0].split(" ")[0]
 
 
+def draw_band(axes: Axes, table: pd.DataFrame, look: Look, label: str, alpha: float = 0.1) -> None:
+    """Draw the median of each row of a table over its index as a line, and the range of its values as a band."""
+    axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=look.colour, alpha=alpha, lw=0)
+    axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=label)
+
+
 def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[str, pd.DataFrame]]:
     """Return each contender and its rows, in the order of the styles."""
     groups = {str(contender): runs for contender, runs in frame.groupby("contender")}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of
+from reports.figures.panels import contenders, draw_band, log_powers, name_lines, order, panels_of
 from reports.figures.style import GATES, PANEL, TEXT, contender_looks
 
 LEAST_NORM = 1e-20  # that is drawn
@@ -37,9 +37,7 @@ def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: st
                 table = own.pivot_table(index="x", columns=["sweep", "seed"], values="value").astype(float)
                 if log:
                     table = table.clip(lower=LEAST_NORM)
-                look = styles[contender]
-                axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=look.colour, alpha=0.1, lw=0)
-                axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=contender)
+                draw_band(axes, table, styles[contender], contender)
             axes.set(title=f"{problem}: {WHEN[moment]}", xlabel=xlabel, ylabel=ylabel)
             if log:
                 log_powers(axes)
