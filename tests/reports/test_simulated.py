@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.comparisons import between, compare, compare_contenders
+from reports import compare
+from reports.comparisons import between, compare_contenders
 from reports.load import load
 from reports.report import write_report
 from tests.reports.conftest import write_run
