@@ -1,6 +1,7 @@
 """Frames in, comparisons of every two contenders on a problem out."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from reports.statistics import (
     pair_up,
     ratio,
     seeds_needed,
+    significances,
     smallest_p,
-    test_family,
 )
 from reports.summary import LEAST_LOSS
 
@@ -62,6 +63,73 @@ class Outcomes:
         return np.where(np.isnan(self.needed), self.spent, self.needed)
 
 
+@dataclass(frozen=True)
+class PairedRuns:
+    """Two contenders' runs on a problem, paired by seed.
+
+    Attributes:
+        pairs: differences of the logarithms of `quantity`, second over first.
+        quantity: "steps", "FLOPs" or "seconds" to solve the problem, or "loss".
+        bound: of a ratio: "" if it is exact, "≥" or "≤" if unsolved runs of one make it a bound, "~" if both have some.
+        first_better: probability that a run of the first needs less than one of the second.
+        log_rank: p-value of that test, uncorrected, unpaired.
+    """
+
+    pairs: Paired
+    quantity: str
+    bound: str
+    first_better: float
+    log_rank: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two contenders on a problem, in a family of comparisons over which p-values are corrected.
+
+    Attributes:
+        pairs: how many.
+        log_rank, quantity, bound, first_better: see `PairedRuns`.
+        ratio: second over first.
+        test: "exact" or "t".
+        decidable: whether so many pairs could show anything.
+        needed: seeds to find a difference of this size; None if that is not known, or too many.
+        detectable: the ratio that these seeds would find; None if that is not known.
+    """
+
+    problem: str
+    first: str
+    second: str
+    pairs: int
+    log_rank: float
+    quantity: str
+    bound: str
+    first_better: float
+    ratio: Interval
+    test: str
+    p: float
+    p_corrected: float
+    differs: bool
+    decidable: bool
+    needed: int | None
+    detectable: float | None
+
+    @property
+    def inverted(self) -> "Comparison":
+        """The same, seen from the other side."""
+        low, high = (1 / bound if bound > 0 else math.inf for bound in (self.ratio.high, self.ratio.low))
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            ratio=Interval(1 / self.ratio.estimate, low, high, self.ratio.confidence),
+            bound={"≥": "≤", "≤": "≥"}.get(self.bound, self.bound),
+            first_better=1 - self.first_better,
+        )
+
+
+Comparisons = dict[tuple[str, str, str], Comparison]  # by problem, first and second
+
+
 def compare(results: pd.DataFrame) -> pd.DataFrame:
     """Compare every two contenders on each problem, or each with its reference, in pairs of the same seed.
 
@@ -72,98 +140,88 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
         results: a row a run, of `reports.load.load`.
 
     Returns:
-        A row a comparison: problem, first, second, `quantity` ("steps", "FLOPs", "seconds" or "loss"), pairs, `ratio`
-        (an `Interval` of second over first), `bound` ("" if that is exact, "≥" or "≤" if unsolved runs of one
-        make it a bound, "~" if both have some), `first_better` (the probability that a run of the first needs less than
-        one of the second), `test` ("exact" or "t"), p, p_corrected, `differs`, `decidable` (whether so many pairs could
-        show anything), `log_rank` (p, uncorrected, unpaired), `needed` (seeds to find a difference of this size),
-        `detectable` (the ratio that these seeds would find).
+        A row a comparison, with the fields of `Comparison` as columns.
     """
-    rows, pairs = [], []
+    return as_table(compare_contenders(results))
+
+
+def as_table(comparisons: Comparisons) -> pd.DataFrame:
+    """Return comparisons as a table, a row each."""
+    return pd.DataFrame([vars(comparison) for comparison in comparisons.values()])
+
+
+def compare_contenders(results: pd.DataFrame) -> Comparisons:
+    """Return what `compare` does, as typed rows."""
+    paired: dict[tuple[str, str, str], PairedRuns] = {}
     wanted = compared_pairs(results)
     for problem, runs in results[results["status"].isin(DECIDED)].groupby("problem", sort=False):
         outcomes = {str(name): Outcomes.of(table) for name, table in runs.groupby("contender", sort=False)}
         for first, second in wanted:
-            if first not in outcomes or second not in outcomes:
-                continue
-            row, paired = pair_runs(outcomes[first], outcomes[second])
-            if len(paired):
-                rows.append({"problem": problem, "first": first, "second": second, "pairs": len(paired), **row})
-                pairs.append(paired)
-    tests = test_family(pairs)
-    for row, paired, test in zip(rows, pairs, tests, strict=True):
-        family = len(pairs)
-        row |= {
-            "ratio": ratio(paired),
-            "test": test.kind,
-            "p": test.p,
-            "p_corrected": test.p_corrected,
-            "differs": test.differs,
-            "decidable": test.differs or test.kind == "t" or smallest_p(len(paired)) * family <= ALPHA,
-            "needed": seeds_needed(paired, family),
-            "detectable": detectable_ratio(paired, family),
-        }
-    return pd.DataFrame(rows)
+            if first in outcomes and second in outcomes:
+                pair = pair_runs(outcomes[first], outcomes[second])
+                if len(pair.pairs):
+                    paired[str(problem), first, second] = pair
+    family = len(paired)
+    assessed = significances([runs.pairs for runs in paired.values()])
+    return {
+        (problem, first, second): Comparison(
+            problem,
+            first,
+            second,
+            pairs=len(runs.pairs),
+            log_rank=runs.log_rank,
+            quantity=runs.quantity,
+            bound=runs.bound,
+            first_better=runs.first_better,
+            ratio=ratio(runs.pairs),
+            test=significance.test,
+            p=significance.p,
+            p_corrected=significance.p_corrected,
+            differs=significance.differs,
+            decidable=significance.differs or significance.test == "t" or smallest_p(len(runs.pairs)) * family <= ALPHA,
+            needed=seeds_needed(runs.pairs, family),
+            detectable=detectable_ratio(runs.pairs, family),
+        )
+        for ((problem, first, second), runs), significance in zip(paired.items(), assessed, strict=True)
+    }
 
 
-def pair_runs(first: Outcomes, second: Outcomes, by: str = "") -> tuple[dict[str, object], Paired]:
-    """Return what two contenders' runs are compared by, and their paired differences, second over first.
+def between(comparisons: Comparisons, problem: str, first: str, second: str) -> Comparison | None:
+    """Return the comparison of two contenders, second over first; None if there is none."""
+    if (problem, second, first) in comparisons:
+        return comparisons[problem, second, first].inverted
+    return comparisons.get((problem, first, second))
+
+
+def pair_runs(first: Outcomes, second: Outcomes, by: str = "") -> PairedRuns:
+    """Return two contenders' runs in pairs of the same seed.
 
     Args:
         by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
     """
-    both = np.intersect1d(first.seeds, second.seeds, assume_unique=True)
-    at = [np.isin(outcomes.seeds, both) for outcomes in (first, second)]
-    row: dict[str, object] = {
-        "log_rank": log_rank(*(array for each in (first, second)
-                               for array in (np.where(each.solved, each.needed, each.spent), each.solved))),
-    }  # fmt: skip
+    both = (first, second)
+    seeds = np.intersect1d(first.seeds, second.seeds, assume_unique=True)
+    at = [np.isin(outcomes.seeds, seeds) for outcomes in both]
+    times = [array for each in both for array in (np.where(each.solved, each.needed, each.spent), each.solved)]
+    grid = 0.0
     if by != "loss" and (first.solved.any() or second.solved.any()):
-        a, b = (np.maximum(each.times[here], 1e-9) for each, here in zip((first, second), at, strict=True))
-        cut_off = [bool(not each.solved[here].all()) for each, here in zip((first, second), at, strict=True)]
-        grid = max(float(each.grid[here].max(initial=0.0)) for each, here in zip((first, second), at, strict=True))
-        quantity, paired = first.currency, pair_up(b, a, grid=grid, complete=not any(cut_off))
-        never = [np.nan_to_num(each.needed, nan=np.inf) for each in (first, second)]
+        quantity = first.currency
+        values = [np.maximum(each.times[here], 1e-9) for each, here in zip(both, at, strict=True)]
+        cut_off = [bool(not each.solved[here].all()) for each, here in zip(both, at, strict=True)]
+        grid = max(float(each.grid[here].max(initial=0.0)) for each, here in zip(both, at, strict=True))
+        never = [np.nan_to_num(each.needed, nan=np.inf) for each in both]
     else:
+        quantity = "loss"
         worst = np.nanmax(np.concatenate([first.loss, second.loss, [-np.inf]]))
         worst = worst if np.isfinite(worst) else 1.0
-        a, b = (
-            np.maximum(np.nan_to_num(each.loss[here], nan=worst), LEAST_LOSS)
-            for each, here in zip((first, second), at, strict=True)
-        )
-        cut_off = [bool(np.isnan(each.loss[here]).any()) for each, here in zip((first, second), at, strict=True)]
-        quantity, paired = "loss", pair_up(b, a, complete=not any(cut_off))
-        never = [np.nan_to_num(each.loss, nan=np.inf) for each in (first, second)]
-    bound = {(False, False): "", (False, True): "≥", (True, False): "≤", (True, True): "~"}[cut_off[0], cut_off[1]]
-    return row | {"quantity": quantity, "bound": bound, "first_better": improvement(*never)}, paired
-
-
-def inverted(comparison: pd.Series) -> pd.Series:
-    """Return a comparison seen from the other side."""
-    found, swapped = comparison["ratio"], {"≥": "≤", "≤": "≥"}
-    return pd.Series(
-        {
-            **comparison.to_dict(),
-            "first": comparison["second"],
-            "second": comparison["first"],
-            "ratio": Interval(1 / found.estimate, _reciprocal(found.high), _reciprocal(found.low), found.confidence),
-            "bound": swapped.get(comparison["bound"], comparison["bound"]),
-            "first_better": 1 - comparison["first_better"],
-        }
+        losses = [each.loss[here] for each, here in zip(both, at, strict=True)]
+        values = [np.maximum(np.nan_to_num(loss, nan=worst), LEAST_LOSS) for loss in losses]
+        cut_off = [bool(np.isnan(loss).any()) for loss in losses]
+        never = [np.nan_to_num(each.loss, nan=np.inf) for each in both]
+    return PairedRuns(
+        pairs=pair_up(values[1], values[0], grid=grid, complete=not any(cut_off)),
+        quantity=quantity,
+        bound={(False, False): "", (False, True): "≥", (True, False): "≤", (True, True): "~"}[cut_off[0], cut_off[1]],
+        first_better=improvement(*never),
+        log_rank=log_rank(*times),
     )
-
-
-def _reciprocal(value: float) -> float:
-    return 1 / value if value > 0 else np.inf
-
-
-def between(comparisons: pd.DataFrame, problem: str, first: str, second: str) -> pd.Series | None:
-    """Return the comparison of two contenders, second over first; None if there is none."""
-    if comparisons.empty:
-        return None
-    here = comparisons[comparisons["problem"] == problem]
-    for one, other, turn in ((first, second, False), (second, first, True)):
-        found = here[(here["first"] == one) & (here["second"] == other)]
-        if len(found):
-            return inverted(found.iloc[0]) if turn else found.iloc[0]
-    return None

@@ -7,15 +7,15 @@ import pandas as pd
 
 def holds(frame: pd.DataFrame, column: str, values: Sequence[object]) -> "pd.Series[bool]":
     """Return which rows have one of the values in a column, 1, 1.0 and "1.0" being equal; none without it."""
-    found = pd.Series(False, index=frame.index)
+    held = pd.Series(False, index=frame.index)
     if column not in frame:
-        return found
+        return held
     texts = frame[column].astype("string")
     for value in values:
-        found |= (texts == str(value)).fillna(False).astype(bool)
+        held |= (texts == str(value)).fillna(False).astype(bool)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            found |= (pd.to_numeric(frame[column], errors="coerce") == value).fillna(False).astype(bool)
-    return found
+            held |= (pd.to_numeric(frame[column], errors="coerce") == value).fillna(False).astype(bool)
+    return held
 
 
 def select(

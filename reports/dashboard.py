@@ -27,7 +27,7 @@ from reports import text
 from reports.load import LoadError
 from reports.sections.content import Content
 from reports.sections.results import answers, headline_rows
-from reports.summary import step_times
+from reports.timings import step_times
 
 SAVED = "dashboard.json"  # where what was made is, so that the next time changes it
 WIDTH = 24  # of W&B's grid of panels
@@ -48,8 +48,8 @@ class Dashboard:
 
 def tracked_as(folder: Path) -> tuple[str, str]:
     """Return the entity (empty: whose the key is) and the project that a sweep's newest run was tracked under."""
-    found = sorted(folder.glob("runs/*/result.json"), key=lambda path: path.lstat().st_mtime, reverse=True)
-    for path in found:
+    newest = sorted(folder.glob("runs/*/result.json"), key=lambda path: path.lstat().st_mtime, reverse=True)
+    for path in newest:
         with contextlib.suppress(Damaged):
             run = RunFolder(folder, path.parent.name).read()
             tracking = run.config.get("tracking") if run else None
@@ -99,7 +99,7 @@ def _workspace(content: Content, sweep: str, entity: str, project: str) -> ws.Wo
         project=project,
         name=f"{sweep}: recurrent-bench",
         sections=[
-            ws.Section(name=name, panels=_laid_out(found), is_open=True) for name, found in panels.items() if found
+            ws.Section(name=name, panels=_laid_out(shown), is_open=True) for name, shown in panels.items() if shown
         ],
         settings=ws.WorkspaceSettings(max_runs=MOST_LINES),
         runset_settings=ws.RunsetSettings(
@@ -203,9 +203,9 @@ def _inside(readings: pd.DataFrame) -> list[Any]:
         return []
     panels: list[Any] = []
     for kind, title in (("gradient_flow", "Gradient over distance"), ("memory", "Share remembered over distance")):
-        found = readings[(readings["kind"] == kind) & readings["moment"].isin(list(MOMENTS))]
-        looks = found[["part", "moment"]].drop_duplicates().itertuples(index=False)
-        pairs = sorted((str(part), MOMENTS[moment]) for part, moment in looks)
+        of_kind = readings[(readings["kind"] == kind) & readings["moment"].isin(list(MOMENTS))]
+        kinds = of_kind[["part", "moment"]].drop_duplicates().itertuples(index=False)
+        pairs = sorted((str(part), MOMENTS[moment]) for part, moment in kinds)
         panels += [
             wr.LinePlot(
                 title=f"{title}, {part}, {moment} training", x=CURVES[kind], y=[f"{kind}/{part}_{moment}"],
@@ -365,7 +365,7 @@ def _reach(server: str) -> None:
 def _saved(folder: Path) -> dict[str, str]:
     """Return where the dashboard is that was made before, if one was."""
     try:
-        found = parse_json(read_bytes(folder / SAVED, JSON_BYTES), folder / SAVED)
+        addresses = parse_json(read_bytes(folder / SAVED, JSON_BYTES), folder / SAVED)
     except (FileNotFoundError, Damaged):
         return {}
-    return {name: address for name, address in found.items() if isinstance(address, str)}
+    return {name: address for name, address in addresses.items() if isinstance(address, str)}

@@ -46,20 +46,20 @@ def show_run(results: Path, name: str) -> str:
         Damaged: it is not what was written.
     """
     folders = [path for path in results.glob("*/runs/*") if path.is_dir() and not path.is_symlink()]
-    found = [path for path in folders if path.name == name] or [
+    matching = [path for path in folders if path.name == name] or [
         path for path in folders if path.name.startswith(name)
     ]  # fmt: skip
-    if not found:
+    if not matching:
         raise LoadError(f"{name}: no such run in {results}.{nearest(name, {path.name for path in folders})}")
-    if len(found) > 1:
-        some = ", ".join(str(path.relative_to(results)) for path in sorted(found)[:MOST_NAMED])
-        raise LoadError(f"{name}: {len(found)} runs begin so, as {some}; give more of the name")
-    folder = RunFolder(found[0].parents[1], found[0].name)
+    if len(matching) > 1:
+        some = ", ".join(str(path.relative_to(results)) for path in sorted(matching)[:MOST_NAMED])
+        raise LoadError(f"{name}: {len(matching)} runs begin so, as {some}; give more of the name")
+    folder = RunFolder(matching[0].parents[1], matching[0].name)
     run = folder.read()
     if run is None:
         record = folder.read_progress()
         at = f", at step {record.step:,}" if record else ""
-        return f"{found[0].name}: not finished{at}; its sweep's command continues it\n{folder.path}"
+        return f"{matching[0].name}: not finished{at}; its sweep's command continues it\n{folder.path}"
     return _describe(folder, run)
 
 
@@ -69,28 +69,21 @@ def _is_sweep(folder: Path) -> bool:
 
 def _sweep(folder: Path) -> dict[str, str]:
     begun = sum(path.is_dir() for path in folder.glob("runs/*"))
-    report = folder / "report" / "README.md"
     unfinished = begun - sum(1 for _ in folder.glob("runs/*/result.json"))
-    row = {
-        "sweep": printable(folder.name),
-        "runs": f"{begun:,}",
-        "solved": "",
-        "failed": "",
-        "unfinished": f"{unfinished or ''}",
-    }
+    report = folder / "report" / "README.md"
     try:
         runs = read_parquet(folder / "results.parquet", RESULT_TYPES)
     except (FileNotFoundError, Damaged):
         runs = pd.DataFrame(columns=[*RESULT_TYPES])
-    if len(runs):
-        failed = int(runs["status"].isin(FAILED).sum())
-        row |= {
-            "runs": f"{max(begun, len(runs)):,}",
-            "solved": f"{int(runs['solved'].sum()):,}",
-            "failed": f"{failed or ''}",
-        }
-    named = {column + "s": _some(runs[column]) if len(runs) else "" for column in ("cell", "task", "seed")}
-    return row | named | {"report": str(report) if report.exists() else ""}
+    return {
+        "sweep": printable(folder.name),
+        "runs": f"{max(begun, len(runs)):,}",
+        "solved": f"{int(runs['solved'].sum()):,}" if len(runs) else "",
+        "failed": f"{int(runs['status'].isin(FAILED).sum()) or ''}",
+        "unfinished": f"{unfinished or ''}",
+        **{f"{column}s": _some(runs[column]) for column in ("cell", "task", "seed")},
+        "report": str(report) if report.exists() else "",
+    }
 
 
 def _some(values: "pd.Series[Any]") -> str:

@@ -16,7 +16,7 @@ from bench.record.rules import RULES_FILE
 from bench.record.store import read_runs, unfinished_runs
 from reports.claims import Claims, read_claims
 from reports.naming import with_names
-from reports.selection import select, tuned
+from reports.selection import split_trials, tuned
 from reports.spending import add_spending
 
 
@@ -26,7 +26,7 @@ class LoadError(ValueError):
 
 @dataclass(frozen=True)
 class Stored:
-    """What one or several sweeps found.
+    """The stored tables of one or several sweeps.
 
     Attributes:
         results: a row a run that is reported, with more columns. `problem` names task and conditions, `contender`
@@ -36,7 +36,7 @@ class Stored:
             empty if none were.
         curves: a row an evaluation and metric of a reported run, with `problem` and `contender`.
         timing: a row a measurement; empty if nothing was timed.
-        readings: a row a point of what looks inside reported runs found, with `problem` and `contender`.
+        readings: a row a point of what probes of reported runs read, with `problem` and `contender`.
         commands: that were given, in order.
         wrong: what is damaged, and so left out.
         claims: what the sweep puts to the test, of the first one that does.
@@ -85,7 +85,7 @@ def load(*folders: Path | str) -> Stored:
     repeats = 0
     if len(results):
         results, repeats = count_once(with_names(results), set(readings["run_id"]) if len(readings) else set())
-        results, trials = select(add_spending(results))
+        results, trials = split_trials(add_spending(results))
         # A curve's run is what the results say of it: two tables from elsewhere may not agree.
         names = results[["sweep", "run_id", "cell", "task", "seed", "problem", "contender"]]
         curves, readings = (
@@ -168,16 +168,16 @@ def _read_parquet(path: Path, types: dict[str, Column], wrong: list[str]) -> pd.
         return pd.DataFrame()
 
 
-def count_once(results: pd.DataFrame, looked_into: Collection[str]) -> tuple[pd.DataFrame, int]:
+def count_once(results: pd.DataFrame, probed: Collection[str]) -> tuple[pd.DataFrame, int]:
     """Keep one of the runs that repeat each other: same problem, contender, selected settings and seed.
 
     They differ in what does not change training, such as diagnostics or the lengths evaluated in the end, and count
     once in every statistic. A run that says something of the architecture is kept before one that failed, one that
-    was looked into before one that was not; what another found at greater lengths is added to it.
+    was probed before one that was not; what another has at greater lengths is added to it.
 
     Args:
         results: named runs.
-        looked_into: run_ids with readings.
+        probed: run_ids with readings.
 
     Returns:
         The results without repeats, and how many these were.
@@ -186,14 +186,14 @@ def count_once(results: pd.DataFrame, looked_into: Collection[str]) -> tuple[pd.
     if not results.duplicated(subject).any():
         return results, 0
     ranked = results.assign(
-        _failed=~results["status"].isin(DECIDED), _unseen=~results["run_id"].isin(list(looked_into))
-    ).sort_values(["_failed", "_unseen", "run_id"], kind="stable")
-    kept = ranked.drop_duplicates(subject).drop(columns=["_failed", "_unseen"]).sort_index()
+        _failed=~results["status"].isin(DECIDED), _unprobed=~results["run_id"].isin(list(probed))
+    ).sort_values(["_failed", "_unprobed", "run_id"], kind="stable")
+    kept = ranked.drop_duplicates(subject).drop(columns=["_failed", "_unprobed"]).sort_index()
     lengthened = [column for column in results if column.startswith("at_")]
     if lengthened:
         # Of one training, told by its loss to the last bit: another machine's may have ended elsewhere.
         alike = [*subject, "final_loss"]
-        found = ranked.groupby(alike, dropna=False, sort=False)[lengthened].first()
+        longer = ranked.groupby(alike, dropna=False, sort=False)[lengthened].first()
         rows = pd.MultiIndex.from_frame(kept[alike])
-        kept[lengthened] = found.reindex(rows).to_numpy()
+        kept[lengthened] = longer.reindex(rows).to_numpy()
     return kept, len(results) - len(kept)

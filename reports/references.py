@@ -28,11 +28,11 @@ def references_of(results: pd.DataFrame) -> dict[str, str]:
         return {}
     matching = pd.Series(results.index.isin(select(results, {}, wanted).index), index=results.index)
     cells = results.drop_duplicates("contender").set_index("contender")["cell"]
-    found = [name for name in cells.index if matching[results["contender"] == name].all()]
+    suitable = [name for name in cells.index if matching[results["contender"] == name].all()]
     chosen: dict[str, str] = {}
     for name, cell in cells.items():
-        own = [reference for reference in found if cells[reference] == cell]
-        candidates = [str(name)] if name in found else own or found
+        own = [reference for reference in suitable if cells[reference] == cell]
+        candidates = [str(name)] if name in suitable else own or suitable
         if len(candidates) == 1:
             chosen[str(name)] = candidates[0]
     return chosen
@@ -41,5 +41,5 @@ def references_of(results: pd.DataFrame) -> dict[str, str]:
 def wanted_reference(results: pd.DataFrame) -> dict[str, object]:
     """Return what the sweeps name as reference; nothing if they do not agree."""
     texts = set(results["reference"].dropna()) - {"", "{}"} if "reference" in results else set()
-    found = json.loads(texts.pop()) if len(texts) == 1 else {}
-    return found if isinstance(found, dict) else {}
+    conditions = json.loads(texts.pop()) if len(texts) == 1 else {}
+    return conditions if isinstance(conditions, dict) else {}

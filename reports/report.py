@@ -9,15 +9,16 @@ import pandas as pd
 from bench.record.errors import one_line
 from bench.record.files import write_text_atomic
 from bench.record.store import report_folder
-from reports.comparisons import compare
+from reports.comparisons import compare_contenders
+from reports.figures.style import looks, theme
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
 from reports.naming import natural
-from reports.sections import about, claims, comparison, inside, lengths, results, tuning
+from reports.sections import about, claims, differences, lengths, probes, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost
-from reports.style import looks, theme
-from reports.summary import step_times, summarize_results, summarize_timing
+from reports.summary import summarize_results
+from reports.timings import TimedCase, step_times, summarize_timing
 from reports.verdicts import judge
 
 LAST: tuple[Callable[[Content], str], ...] = (
@@ -33,20 +34,20 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     results.answers,
     results.headline,
     results.cost_of_solving,
-    comparison.pairs,
-    comparison.matching,
+    differences.pairs,
+    differences.matching,
     results.time_to_solve,
     results.learning,
     lengths.reach,
     lengths.beyond,
-    comparison.together,
-    comparison.cost_against_result,
-    inside.gradient_flow,
-    inside.gates,
-    inside.memory,
-    inside.attention,
-    inside.jacobian,
-    inside.updates,
+    differences.together,
+    differences.cost_against_result,
+    probes.gradient_flow,
+    probes.gates,
+    probes.memory,
+    probes.attention,
+    probes.jacobian,
+    probes.updates,
     tuning.selection,
     tuning.importance,
     *LAST,
@@ -117,18 +118,21 @@ def summarize(stored: Stored, folder: Path) -> Content:
     """
     _refuse_too_many(stored)
     try:
-        ordered = [_in_order(frame) if len(frame) else frame for frame in (stored.results, stored.trials)]
-        stored = replace(stored, results=ordered[0], trials=ordered[1])
-        summary = _in_order(summarize_results(stored.results)) if len(stored.results) else pd.DataFrame()
-        compared = len(stored.results) and not _tests_claims(stored)
-        comparisons = compare(stored.results) if compared else pd.DataFrame()
-        timings = _in_order(summarize_timing(stored.timing)) if len(stored.timing) else pd.DataFrame()
-        verdicts = judge(stored) if stored.claims is not None else pd.DataFrame()
+        results, trials = (_in_order(runs) if len(runs) else runs for runs in (stored.results, stored.trials))
+        stored = replace(stored, results=results, trials=trials)
+        compared = len(results) and not _tests_claims(stored)
+        return Content(
+            stored,
+            summarize_results(results),
+            compare_contenders(results) if compared else {},
+            _timed_in_order(summarize_timing(stored.timing)),
+            judge(stored),
+            folder,
+        )
     except MemoryError:
         raise
     except Exception as error:
         raise LoadError(f"the stored values cannot be summarized ({one_line(error)})") from error
-    return Content(stored, summary, comparisons, timings, folder, verdicts)
 
 
 def _refuse_too_many(stored: Stored) -> None:
@@ -159,18 +163,22 @@ def _write_section(section: Callable[[Content], str], content: Content) -> str:
         raise LoadError(f"the stored values make no section on {section.__name__} ({one_line(error)})") from error
 
 
-def _in_order(summary: pd.DataFrame) -> pd.DataFrame:
-    """Sort rows by cell within each problem, as figures do."""
-    order = list(looks(summary["cell"]))
-    timed = "time_steps" in summary
-    first = [column for column in (("sweep", "task") if timed else ("problem",)) if column in summary]
-    ranks = {
-        column: {value: i for i, value in enumerate(sorted(set(summary[column]), key=natural))}
-        for column in [*first, *([] if timed else ["contender"])]
-    }
-    keys = [summary[column].map(ranks[column]) for column in first]
-    keys += [summary[column] for column in ("time_steps", "batch_size", "point_size")] if timed else []
-    keys.append(summary["cell"].map(order.index))
-    keys += [] if timed else [summary["contender"].map(ranks["contender"])]
-    ranked = pd.concat(keys, axis=1, keys=range(len(keys)))
-    return summary.loc[ranked.sort_values(list(ranked.columns), kind="stable").index].reset_index(drop=True)
+def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """Sort runs by problem, by cell as figures do, and by contender."""
+    cells = list(looks(runs["cell"]))
+    problems, contenders = (sorted(set(runs[name]), key=natural) for name in ("problem", "contender"))
+    order = {"problem": problems, "cell": cells, "contender": contenders}
+    ranks = pd.DataFrame({name: runs[name].map(values.index) for name, values in order.items()})
+    return runs.loc[ranks.sort_values(list(order), kind="stable").index].reset_index(drop=True)
+
+
+def _timed_in_order(cases: list[TimedCase]) -> list[TimedCase]:
+    """Sort timed cases by sweep, task and point, and by cell as figures do."""
+    cells = list(looks(case.cell for case in cases))
+    return sorted(
+        cases,
+        key=lambda case: (
+            natural(case.sweep), natural(case.task), case.time_steps, case.batch_size, case.point_size,
+            cells.index(case.cell),
+        ),
+    )  # fmt: skip

@@ -18,7 +18,7 @@ def selected(runs: pd.DataFrame) -> set[str]:
     return settings if settings and runs["selection"].fillna(False).any() else set()
 
 
-def select(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_trials(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Split results into the runs that are reported and those by which their settings were selected.
 
     For each problem and contender the settings with the lowest mean `bench.record.fairness.selection_score` over

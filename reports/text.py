@@ -42,7 +42,7 @@ def code(lines: Iterable[str]) -> str:
     return f"{fence}\n{said}\n{fence}"
 
 
-def count(value: object) -> str:
+def count(value: int | None) -> str:
     """Return a whole number with separators."""
     return NONE if value is None else f"{value:,}"
 
@@ -111,7 +111,15 @@ def _factor(value: float) -> str:
 
 def p_value(p: float) -> str:
     """Return e.g. "p=0.012", or "p<0.001"."""
-    return "p<0.001" if p < 0.001 else f"p={p:.{decimals(p, 2)}f}" if p < 0.995 else "p=1"
+    number = p_number(p)
+    return f"p{number}" if number.startswith("<") else f"p={number}"
+
+
+def p_number(p: float) -> str:
+    """Return e.g. "0.012", or "<0.001"."""
+    if math.isnan(p):
+        return NONE
+    return "<0.001" if p < 0.001 else f"{p:.{decimals(p, 2)}f}" if p < 0.995 else "1"
 
 
 def decimals(value: float, digits: int) -> int:

@@ -1,5 +1,7 @@
 """Claims and frames in, verdicts out: what the data say of each test of each claim, by the rules fixed for it."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,66 +21,96 @@ NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES = "no such runs", "no such runs of what 
 TIMES = ("step_time", "time_growth")
 
 
-def judge(stored: Stored) -> pd.DataFrame:
-    """Judge every test of the claims that a sweep keeps.
+@dataclass(frozen=True)
+class Finding:
+    """What the data say of a test on a problem, before it is judged.
+
+    Attributes:
+        subject: what the test is of, e.g. "gru / lstm".
+        evidence: None if there is none, and `why` there is not.
+    """
+
+    problem: str
+    subject: str
+    evidence: Evidence | None = None
+    why: str = ""
+
+    @property
+    def estimates(self) -> bool:
+        """Whether something is estimated, and not just known."""
+        return self.evidence is not None and not self.evidence.fixed
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a test on a problem.
+
+    Attributes:
+        p: the smaller one of those of its two verdicts; 1 without evidence.
+        p_corrected: over all tests of the report.
+        verdict: SUPPORTED, REFUTED, OPEN or NOT_RUN.
+    """
+
+    test: Test
+    finding: Finding
+    p: float
+    p_corrected: float
+    verdict: str
+
+
+def judge(stored: Stored) -> dict[str, list[Judgement]]:
+    """Judge every test of the claims that a sweep keeps, and return the judgements of each claim, by its name.
 
     The p-value of a test is the smaller one of its two verdicts, of whose null hypotheses at most one is true. P-values
     are corrected over all tests of the report that estimate something (Holm 1979), so that any false verdict among them
     is as rare as one in twenty; those of a publication are not, since nothing new is claimed there.
-
-    Returns:
-        A row a test and problem: claim (its name), problem, subject (what over what), `statistic`, `supported_if` and
-        `refuted_if` (regions), `evidence` (None if there is none, and `why`), p, p_corrected (NaN if nothing is
-        estimated), `verdict`.
     """
-    assert stored.claims is not None
-    rows = [
-        {
-            "claim": claim.name,
-            "statistic": test.statistic,
-            "supported_if": test.supported,
-            "refuted_if": test.refuted,
-            **row,
-        }
-        for claim in stored.claims.claims
+    if stored.claims is None:
+        return {}
+    claims = stored.claims
+    tested = [
+        (claim.name, test, finding)
+        for claim in claims.claims
         for runs in [runs_of(stored, claim)]
         for test in claim.tests
-        for row in _rows(stored, stored.claims, test, runs)
-    ]  # fmt: skip
-    estimated = [row for row in rows if row["evidence"] is not None and not row["evidence"].fixed]
-    for row in rows:
-        evidence: Evidence | None = row["evidence"]
-        pair = (1.0, 1.0) if evidence is None else p_of_verdicts(evidence, row["supported_if"], row["refuted_if"])
-        row |= {"p": min(pair), "p_corrected": min(pair), "leans": SUPPORTED if pair[0] <= pair[1] else REFUTED}
-    if estimated and not stored.claims.publication:
-        corrected = multipletests([row["p"] for row in estimated], ALPHA, method="holm")[1]
-        for row, p in zip(estimated, corrected, strict=True):
-            row["p_corrected"] = float(p)
-    for row in rows:
-        decided = row["evidence"] is not None and row["p_corrected"] <= ALPHA
-        otherwise = NOT_RUN if row["why"] in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES) else OPEN
-        row["verdict"] = row.pop("leans") if decided else otherwise
-    return pd.DataFrame(rows)
+        for finding in _findings(stored, claims, test, runs)
+    ]
+    p_of_both = [
+        p_of_verdicts(finding.evidence, test.supported, test.refuted) if finding.evidence else (1.0, 1.0)
+        for _, test, finding in tested
+    ]
+    corrected = [min(both) for both in p_of_both]
+    estimated = [i for i, (*_, finding) in enumerate(tested) if finding.estimates]
+    if estimated and not claims.publication:
+        holm = multipletests([corrected[i] for i in estimated], ALPHA, method="holm")[1]
+        for i, p in zip(estimated, holm, strict=True):
+            corrected[i] = float(p)
+    judged: dict[str, list[Judgement]] = {claim.name: [] for claim in claims.claims}
+    for (name, test, finding), (supports, refutes), p in zip(tested, p_of_both, corrected, strict=True):
+        verdict = NOT_RUN if finding.why in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES) else OPEN
+        if finding.evidence is not None and p <= ALPHA:
+            verdict = SUPPORTED if supports <= refutes else REFUTED
+        judged[name].append(Judgement(test, finding, min(supports, refutes), p, verdict))
+    return judged
 
 
-def verdict_of(claim: Claim, tests: pd.DataFrame) -> str:
-    """Return a claim's verdict: with `needs: all`, supported if all of its tests are and refuted if one is; with
-    `any`, supported if one is and refuted if all are. It is not run if none of them is."""
-    verdicts = list(tests.loc[tests["claim"] == claim.name, "verdict"]) if len(tests) else []
+def verdict_of(claim: Claim, verdicts: Collection[str]) -> str:
+    """Return a claim's verdict from those of its tests: with `needs: all`, supported if all of them are and refuted if
+    one is; with `any`, supported if one is and refuted if all are. It is not run if none of them is."""
     if set(verdicts) <= {NOT_RUN}:
         return NOT_RUN
     one, every = (REFUTED, SUPPORTED) if claim.needs == "all" else (SUPPORTED, REFUTED)
     if one in verdicts:
         return one
-    return every if verdicts and set(verdicts) == {every} else OPEN
+    return every if set(verdicts) == {every} else OPEN
 
 
 def runs_of(stored: Stored, claim: Claim) -> pd.DataFrame:
     """Return the runs that a claim is judged by, named by what varies among them."""
     assert stored.claims is not None
     parts = [_selected(stored.results, stored.claims, test) for test in claim.tests if test.statistic not in TIMES]
-    found = pd.concat([part for pair in parts for part in pair]) if parts else stored.results.iloc[:0]
-    return _named(found[~found.index.duplicated()].sort_index())
+    runs = pd.concat([part for pair in parts for part in pair]) if parts else stored.results.iloc[:0]
+    return _named(runs[~runs.index.duplicated()].sort_index())
 
 
 def _selected(frame: pd.DataFrame, claims: Claims, test: Test) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -94,31 +126,32 @@ def _named(runs: pd.DataFrame) -> pd.DataFrame:
     return with_names(runs) if len(runs) else runs
 
 
-def _rows(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFrame) -> list[dict[str, Any]]:
+def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFrame) -> list[Finding]:
+    """Return what the data say of a test, on each problem that it is about."""
     if test.statistic in TIMES:
-        return _rows_of_times(stored.timing, claims, test)
+        return _findings_on_times(stored.timing, claims, test)
     of, over = _selected(stored.results, claims, test)
     of, over = (part[part["status"].isin(DECIDED)] if len(part) else part for part in (of, over))
     named = _named(pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
     if len(named):  # contenders as the claim's other tests have them, who differ in more than this one's
         named = named.assign(contender=runs_of_claim["contender"].reindex(named.index))
     of, over = (named.loc[part.index] for part in (of, over))
-    said = subject_of(test)
     if of.empty or (test.over is not None and over.empty):
-        return [{"problem": "–", "subject": said, "evidence": None, "why": NO_RUNS}]
-    rows = []
+        return [Finding("–", subject_of(test), why=NO_RUNS)]
+    findings = []
     for problem, runs in of.groupby("problem", sort=False):
         others = over[over["problem"] == problem] if len(over) else over
-        names = [str(part["contender"].iloc[0]) for part in (runs, others) if len(part)]
-        row: dict[str, Any] = {"problem": str(problem), "subject": " / ".join(names), "evidence": None, "why": ""}
-        if any(part["seed"].duplicated().any() for part in (runs, others) if len(part)):
-            row["why"] = "several settings meet its conditions"
+        parts = [part for part in (runs, others) if len(part)]
+        evidence: Evidence | None = None
+        if any(part["seed"].duplicated().any() for part in parts):
+            why = "several settings meet its conditions"
         elif test.over is not None and others.empty:
-            row["why"] = NOTHING_TO_DIVIDE_BY
+            why = NOTHING_TO_DIVIDE_BY
         else:
-            row["evidence"], row["why"] = _evidence(stored, test, runs, others)
-        rows.append(row)
-    return rows
+            evidence, why = _evidence(stored, test, runs, others)
+        names = " / ".join(str(part["contender"].iloc[0]) for part in parts)
+        findings.append(Finding(str(problem), names, evidence, why))
+    return findings
 
 
 def subject_of(test: Test) -> str:
@@ -149,42 +182,39 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
         quantity = "loss" if test.statistic == "final_loss" else "steps"
         if quantity == "steps" and not (of.solved.any() or over.solved.any()):
             return None, "no run of either was solved"
-        facts, pairs = pair_runs(over, of, quantity)
-        if len(pairs) < 2:
+        paired = pair_runs(over, of, quantity)
+        if len(paired.pairs) < 2:
             return None, "fewer than two pairs of one seed"
-        return geometric_mean(pairs, str(facts["bound"])), ""
-    return _inside(stored.readings, test, runs)
+        return geometric_mean(paired.pairs, paired.bound), ""
+    return _probed(stored.readings, test, runs)
 
 
-def _inside(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
-    """Return what looks inside say: a number a run, of memory the mean over all steps since the cue."""
+def _probed(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
+    """Return what probes say: a number a run, of memory the mean over all steps since the cue."""
     if readings.empty:
         return None, "no looks inside"
     kind, part = {"gradient_decay": ("decay", "h"), "memory": ("memory", "state")}[test.statistic]
     of_runs = readings["run_id"].isin(runs["run_id"]) & (readings["moment"] == test.moment)
-    found = readings[of_runs & (readings["kind"] == kind) & (readings["part"] == part)]
-    values = found["value"].astype(float).groupby(found["run_id"]).mean().to_numpy()
+    shown = readings[of_runs & (readings["kind"] == kind) & (readings["part"] == part)]
+    values = shown["value"].astype(float).groupby(shown["run_id"]).mean().to_numpy()
     if len(values) < 2:
         return None, "too few looks inside"
     return (geometric_mean(Paired(np.log(values))) if kind == "decay" else median(values)), ""
 
 
-def _rows_of_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[dict[str, Any]]:
-    said = subject_of(test)
-    row: dict[str, Any] = {"problem": "–", "subject": said, "evidence": None, "why": NO_TIMES}
-    if timing.empty:
-        return [row]
+def _findings_on_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[Finding]:
+    subject = subject_of(test)
+    none = [Finding("–", subject, why=NO_TIMES)]
     if test.statistic == "step_time":
-        return _step_times(*_selected(_steps(timing), claims, test), said) or [row]
+        return _findings_on_step_time(*_selected(_steps(timing), claims, test), subject) or none
     times = times_of(timing, claims, test)
     if times.empty:
-        return [row]
-    lengths = sorted(times["time_steps"].unique())
-    row["problem"] = f"T = {', '.join(f'{length:,}' for length in lengths)}"
+        return none
+    problem = f"T = {', '.join(f'{length:,}' for length in sorted(times['time_steps'].unique()))}"
     if (times["value"] <= 0).any():
-        return [row | {"why": "a difference of times is not positive"}]
+        return [Finding(problem, subject, why="a difference of times is not positive")]
     evidence = growth(times["time_steps"].astype(float), times["value"])
-    return [row | {"evidence": evidence, "why": "" if evidence else "fewer than three lengths"}]
+    return [Finding(problem, subject, evidence, "" if evidence else "fewer than three lengths")]
 
 
 def times_of(timing: pd.DataFrame, claims: Claims, test: Test) -> pd.DataFrame:
@@ -205,17 +235,15 @@ def _steps(timing: pd.DataFrame) -> pd.DataFrame:
     return timing[(timing["quantity"] == "training_step") & (timing["form"] == "own")] if len(timing) else timing
 
 
-def _step_times(of: pd.DataFrame, over: pd.DataFrame, said: str) -> list[dict[str, Any]]:
-    """Return a row for each group of cells timed side by side: the ratio in each round."""
+def _findings_on_step_time(of: pd.DataFrame, over: pd.DataFrame, subject: str) -> list[Finding]:
+    """Return for each group of cells timed side by side what the ratio in each round says."""
     if of.empty or over.empty:
         return []
-    rows = []
+    findings = []
     for (_, group), here in of.groupby(["sweep", "group"], sort=False):
         both = here.merge(over[over["group"] == group], on=["sweep", "group", "round"], suffixes=("", "_over"))
         logs = np.log(both["value"].astype(float) / both["value_over"].astype(float))
         problem = f"{here['task'].iloc[0]}, T = {here['time_steps'].iloc[0]:,}, B = {here['batch_size'].iloc[0]}"
-        row: dict[str, Any] = {"problem": problem, "subject": said, "evidence": None, "why": "too few rounds"}
-        if len(logs) > 1:
-            row |= {"evidence": geometric_mean(Paired(logs.to_numpy())), "why": ""}
-        rows.append(row)
-    return rows
+        evidence = geometric_mean(Paired(logs.to_numpy())) if len(logs) > 1 else None
+        findings.append(Finding(problem, subject, evidence, "" if evidence else "too few rounds"))
+    return findings

@@ -9,7 +9,7 @@ A file has `claims`, by name, each with
   times `less`), on what (`where`), and its rule: `above` and `refuted_below`, `below` and `refuted_above`, or `within`.
 
 `of`, `over` and `where` give values of columns of results.parquet (timing.parquet for times). Several values of a
-column in `of` are a test each; in `where`, they are the problems that are looked at, a test each. What all other
+column in `of` are a test each; in `where`, they are the problems, a test each. What all other
 columns have, `otherwise` says.
 
 The file of a publication has `publication` (name, source, protocol, differences) too; its claims are what it printed
@@ -49,9 +49,9 @@ class Test:
 
     Attributes:
         statistic: a key of `STATISTICS`.
-        of, over, less: conditions on what is looked at, what it is divided by, and what is taken off.
+        of, over, less: conditions on what it is of, what that is divided by, and what is taken off.
         where: conditions on both, several values each.
-        moment: of looks inside: start or end.
+        moment: of probes: start or end.
         supported, refuted: the values that say so, as (low, high); refuted None: those outside of `supported`.
     """
 
@@ -143,31 +143,37 @@ def parse_claims(text: str, where: str) -> Claims:
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # a few of them can mean gigabytes
             raise ConfigError(f"{where}: must not have YAML aliases")
-        found = yaml.safe_load(text)
+        written = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: no YAML ({' '.join(str(error).split())[:200]})") from error
-    if not isinstance(found, dict) or not isinstance(found.get("claims"), dict) or not found["claims"]:
+    if not isinstance(written, dict) or not isinstance(written.get("claims"), dict) or not written["claims"]:
         raise ConfigError(f"{where}: has no mapping `claims`")
     try:
         return Claims(
-            str(found.get("about", "")),
-            [_claim(str(name), claim) for name, claim in found["claims"].items()],
-            dict(found.get("otherwise") or {}),
-            {str(key): str(value) for key, value in dict(found.get("publication") or {}).items()},
-            found.get("finished_before") if isinstance(found.get("finished_before"), int) else None,
+            str(written.get("about", "")),
+            [_claim(str(name), claim) for name, claim in written["claims"].items()],
+            dict(written.get("otherwise") or {}),
+            {str(key): str(value) for key, value in dict(written.get("publication") or {}).items()},
+            written.get("finished_before") if isinstance(written.get("finished_before"), int) else None,
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ConfigError(f"{where}: {' '.join(reason.split())[:300]}") from error
 
 
-def _claim(name: str, found: dict[str, Any]) -> Claim:
+def _claim(name: str, written: dict[str, Any]) -> Claim:
     try:
-        tests = [test for each in found["tests"] for test in _tests(each)]
+        tests = [test for each in written["tests"] for test in _tests(each)]
+        texts = {key: str(written.get(key, "")) for key in ("source", "part", "printed")}
+        confirmed = written.get("confirmed", True) is True
         claim = Claim(
-            name, str(found["claim"]), str(found.get("source", "")), str(found.get("part", "")),
-            str(found.get("needs", "all")), tests, str(found.get("printed", "")), found.get("confirmed", True) is True,
-        )  # fmt: skip
+            name,
+            str(written["claim"]),
+            needs=str(written.get("needs", "all")),
+            tests=tests,
+            confirmed=confirmed,
+            **texts,
+        )
     except KeyError as error:
         raise ValueError(f"{name}: lacks {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
@@ -179,47 +185,47 @@ def _claim(name: str, found: dict[str, Any]) -> Claim:
     return claim
 
 
-def _tests(found: dict[str, Any]) -> list[Test]:
+def _tests(written: dict[str, Any]) -> list[Test]:
     """Return a test for each choice among the values of `of`."""
-    unknown = set(found) - {"statistic", "of", "over", "less", "where", "moment"}.union(*RULES)
+    unknown = set(written) - {"statistic", "of", "over", "less", "where", "moment"}.union(*RULES)
     if unknown:
         raise ValueError(f"{min(unknown)}: no such key of a test")
-    statistic = found["statistic"]
+    statistic = written["statistic"]
     if statistic not in STATISTICS:
         raise ValueError(f"statistic {statistic}: no such.{nearest(str(statistic), STATISTICS)}")
-    if (statistic in RATIOS) != ("over" in found):
+    if (statistic in RATIOS) != ("over" in written):
         raise ValueError(
             f"{statistic} {'is a ratio: it needs' if statistic in RATIOS else 'is no ratio: it has no'} over"
         )
-    supported, refuted = _rule(found)
-    of = {str(key): value if isinstance(value, list) else [value] for key, value in found["of"].items()}
-    where = {str(key): value if isinstance(value, list) else [value] for key, value in found.get("where", {}).items()}
+    supported, refuted = _rule(written)
+    of = {str(key): value if isinstance(value, list) else [value] for key, value in written["of"].items()}
+    where = {str(key): value if isinstance(value, list) else [value] for key, value in written.get("where", {}).items()}
     return [
         Test(
             statistic, dict(zip(of, values, strict=True)), where, supported, refuted,
-            dict(found["over"]) if "over" in found else None, dict(found["less"]) if "less" in found else None,
-            str(found.get("moment", "start")),
+            dict(written["over"]) if "over" in written else None, dict(written["less"]) if "less" in written else None,
+            str(written.get("moment", "start")),
         )
         for values in product(*of.values())
     ]  # fmt: skip
 
 
-def _rule(found: dict[str, Any]) -> tuple[tuple[float, float], tuple[float, float] | None]:
-    given = set(found).intersection(set().union(*RULES))
+def _rule(written: dict[str, Any]) -> tuple[tuple[float, float], tuple[float, float] | None]:
+    given = set(written).intersection(set().union(*RULES))
     if given not in RULES:
         raise ValueError("its rule must be above and refuted_below, below and refuted_above, or within")
     if "within" in given:
-        low, high = map(float, found["within"])
+        low, high = map(float, written["within"])
         if not low < high:
             raise ValueError(f"within [{low}, {high}]: is no range")
         return (low, high), None
     infinite = float("inf")
     if "above" in given:
-        above, below = float(found["above"]), float(found["refuted_below"])
+        above, below = float(written["above"]), float(written["refuted_below"])
         if below < above:
             raise ValueError("refuted_below must not be less than above: what lies between would be neither")
         return (above, infinite), (-infinite, below)
-    below, above = float(found["below"]), float(found["refuted_above"])
+    below, above = float(written["below"]), float(written["refuted_above"])
     if above > below:
         raise ValueError("refuted_above must not be more than below: what lies between would be neither")
     return (-infinite, below), (above, infinite)

@@ -1,65 +1,68 @@
 """Figures of times and costs."""
 
+from collections.abc import Callable
+
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.figures.panels import SEVERAL, log_plain, log_ticks, name_lines, name_ticks, new_figure, panels_of
+from reports.figures.style import PANEL, TEXT, Look, looks
+from reports.rows import grouped
 from reports.statistics import Interval
-from reports.style import PANEL, TEXT, Look, looks
+from reports.timings import TimedCase
 
 LONGEST_BAR = 28  # letters of a line of the name of a bar, which has numbers on its other side
 
 
-def timing_bars(timings: pd.DataFrame) -> Figure:
+def timing_bars(timings: list[TimedCase]) -> Figure:
     """Draw the time of a training step, a panel per timed group and a bar per cell: median and interval
     over rounds, and beside it the ratio to the LSTM and the share of the GEMM rate."""
     groups = _timed_groups(timings)
     figure, panels = panels_of(list(groups), height=2.6)
-    styles = looks(timings["cell"])
-    order = list(styles)
+    styles = looks(case.cell for case in timings)
     for label, axes in panels.items():
-        rows = groups[label].sort_values("cell", key=lambda cells: cells.map(order.index), kind="stable")
-        names = _bar_names(rows)
-        highest = max(interval.high for interval in rows["training_step"])
-        for place, (_, row) in enumerate(rows.iterrows()):
-            time = row["training_step"]
-            axes.barh(place, time.estimate, color=styles[row["cell"]].colour, alpha=0.85, height=0.65)
+        cases = sorted(groups[label], key=lambda case: list(styles).index(case.cell))
+        for place, case in enumerate(cases):
+            time = case.training_step
+            axes.barh(place, time.estimate, color=styles[case.cell].colour, alpha=0.85, height=0.65)
             reach = [[time.estimate - time.low], [time.high - time.estimate]]
             axes.errorbar(time.estimate, place, xerr=reach, color=TEXT, capsize=3, lw=1)
-            note = [] if row["ratio"] is None else [f"{row['ratio'].estimate:.2f}×"]
-            note += [] if row["share"] is None else [f"{row['share'].estimate:.0%} of GEMM"]
+            note = [] if case.ratio is None else [f"{case.ratio.estimate:.2f}×"]
+            note += [] if case.share is None else [f"{case.share.estimate:.0%} of GEMM"]
             axes.annotate(
                 " · ".join(note), (time.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
             )
-        name_ticks(axes.yaxis, names, LONGEST_BAR)
+        name_ticks(axes.yaxis, _bar_names(cases), LONGEST_BAR)
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
+        highest = max(case.training_step.high for case in cases)
         axes.set(title=label, xlabel="training step, ms", xlim=(0, 1.8 * highest))
     return figure
 
 
-def scaling(timings: pd.DataFrame) -> Figure | None:
+def over_length(timings: list[TimedCase]) -> dict[tuple[str, int, int], list[TimedCase]]:
+    """Return the cases of each task, batch and hidden size that was timed at several lengths."""
+    points = grouped(timings, lambda case: (case.task, case.batch_size, case.point_size))
+    return {key: points[key] for key in sorted(points) if len({case.time_steps for case in points[key]}) >= SEVERAL}
+
+
+def scaling(timings: list[TimedCase]) -> Figure | None:
     """Draw time and memory of a training step against sequence length, all logarithmic, two panels per batch and
     hidden size; None unless some cell was timed at several lengths."""
-    groups = {
-        f"{task}: B={batch} H={hidden}": rows
-        for (task, batch, hidden), rows in timings.groupby(["task", "batch_size", "point_size"], sort=True)
-        if rows["time_steps"].nunique() >= SEVERAL
-    }
+    groups = {f"{task}: B={batch} H={hidden}": cases for (task, batch, hidden), cases in over_length(timings).items()}
     if not groups:
         return None
     figure = new_figure(max(1.5, len(groups)) * PANEL[0], 2 * PANEL[1])
     grid = figure.subplots(2, len(groups), squeeze=False)
-    styles = looks(timings["cell"])
+    styles = looks(case.cell for case in timings)
     panels: dict[str, Axes] = {}
-    for (label, rows), (upper, lower) in zip(groups.items(), grid.T, strict=True):
-        _lines(upper, rows, "time_steps", "training_step", styles)
-        _lines(lower, rows, "time_steps", "peak_memory", styles)
+    for (label, cases), (upper, lower) in zip(groups.items(), grid.T, strict=True):
+        _lines(upper, cases, lambda case: case.time_steps, lambda case: case.training_step, styles)
+        _lines(lower, cases, lambda case: case.time_steps, lambda case: case.peak_memory, styles)
         for axes, what in ((upper, "training step, ms"), (lower, "memory, MiB")):
-            log_ticks(axes, "x", rows["time_steps"])
+            log_ticks(axes, [case.time_steps for case in cases])
             log_plain(axes)
             axes.set(xlabel="sequence length T, steps", ylabel=what)
         upper.set_title(label)
@@ -68,73 +71,79 @@ def scaling(timings: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def share_of_peak(timings: pd.DataFrame) -> Figure | None:
+def share_of_peak(timings: list[TimedCase]) -> Figure | None:
     """Draw the share of the GEMM rate against hidden size, a panel per length and batch: the form in use of each cell,
     and thin the fastest one in torch; None unless some cell was timed at several sizes."""
-    own = timings[timings["form"] == "own"]
+    with_share = [case for case in timings if case.share is not None]
+    points = grouped(with_share, lambda case: (case.task, case.time_steps, case.batch_size))
     groups = {
-        f"{task}: T={steps} B={batch}": rows
-        for (task, steps, batch), rows in timings[timings["share"].notna()].groupby(
-            ["task", "time_steps", "batch_size"], sort=True
-        )
-        if rows["point_size"].nunique() >= SEVERAL
+        f"{task}: T={steps} B={batch}": points[task, steps, batch]
+        for task, steps, batch in sorted(points)
+        if len({case.point_size for case in points[task, steps, batch]}) >= SEVERAL
     }
-    if own.empty or not groups:
+    if not groups or all(case.form != "own" for case in timings):
         return None
     figure, panels = panels_of(list(groups), height=1.4 * PANEL[1])
-    styles = looks(timings["cell"])
+    styles = looks(case.cell for case in timings)
     for label, axes in panels.items():
-        rows = groups[label]
-        _lines(axes, rows[rows["form"] == "own"], "hidden_size", "share", styles)
-        in_torch = rows[(rows["form"] == "other") & rows["backend"].isin(["torch", "loop"])]
-        for cell, forms in in_torch.groupby("cell"):
-            best = (
-                forms.assign(share=[share.estimate for share in forms["share"]]).groupby("hidden_size")["share"].max()
-            )
-            axes.plot(best.index, best, color=styles[str(cell)].colour, ls=styles[str(cell)].dash, lw=0.9)
+        own = [case for case in groups[label] if case.form == "own"]
+        _lines(axes, own, lambda case: case.hidden_size, lambda case: case.share, styles)
+        in_torch = [case for case in groups[label] if case.form == "other" and case.backend in ("torch", "loop")]
+        for cell, forms in sorted(grouped(in_torch, lambda case: case.cell).items()):
+            best: dict[int, float] = {}
+            for case in sorted(forms, key=lambda case: case.hidden_size):
+                if case.share is not None:
+                    best[case.hidden_size] = max(case.share.estimate, best.get(case.hidden_size, 0.0))
+            axes.plot(list(best), list(best.values()), color=styles[cell].colour, ls=styles[cell].dash, lw=0.9)
         axes.axhline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-        log_ticks(axes, "x", rows["hidden_size"])
+        log_ticks(axes, [case.hidden_size for case in groups[label]])
         axes.set(title=label, xlabel="hidden size H", ylabel="share of the GEMM rate", ylim=(0, None))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     name_lines(figure, panels, styles)
     return figure
 
 
-def _lines(axes: Axes, rows: pd.DataFrame, x: str, y: str, styles: dict[str, Look]) -> None:
+def _lines(
+    axes: Axes,
+    cases: list[TimedCase],
+    x: Callable[[TimedCase], float],
+    y: Callable[[TimedCase], Interval | float | None],
+    styles: dict[str, Look],
+) -> None:
     """Draw a line per cell, with its intervals if `y` has them."""
-    for cell, look in styles.items():
-        mine = rows[rows["cell"] == cell].sort_values(x)
-        for label, part in mine.groupby("label", sort=False):
-            values = list(part[y])
-            bounds = [(v.estimate, v.low, v.high) if isinstance(v, Interval) else (v, v, v) for v in values]
-            middle, low, high = (np.array(column, dtype=float) for column in zip(*bounds, strict=True))
-            axes.errorbar(
-                part[x],
-                middle,
-                yerr=[middle - low, high - middle],
-                color=look.colour,
-                ls=look.dash,
-                marker=look.marker,
-                ms=5,
-                capsize=2,
-                label=str(label),
-            )
+    ordered = sorted(cases, key=lambda case: (list(styles).index(case.cell), x(case)))
+    for (cell, label), mine in grouped(ordered, lambda case: (case.cell, case.label)).items():
+        bounds = [(v.estimate, v.low, v.high) if isinstance(v, Interval) else (v, v, v) for v in map(y, mine)]
+        middle, low, high = np.array(bounds, dtype=float).T
+        look = styles[cell]
+        axes.errorbar(
+            [x(case) for case in mine], middle, yerr=[middle - low, high - middle], color=look.colour, ls=look.dash,
+            marker=look.marker, ms=5, capsize=2, label=label,
+        )  # fmt: skip
 
 
-def _timed_groups(timings: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    several = timings["sweep"].nunique() > 1
-    keys = ["sweep", "task", "time_steps", "batch_size", "point_size", "device", "threads"]
-    shown = [key for key in ("device", "threads") if timings[key].nunique() > 1]
-    groups = {}
-    for values, rows in timings.groupby(keys, dropna=False):
-        named = dict(zip(keys, values, strict=True))
-        label = f"{named['task']}: T={named['time_steps']} B={named['batch_size']} H={named['point_size']}"
-        label = ", ".join([label, *(f"{key} {named[key]}" for key in shown)])
-        groups[f"{named['sweep']}, {label}" if several else label] = rows
-    return groups
+def _timed_groups(timings: list[TimedCase]) -> dict[str, list[TimedCase]]:
+    several, devices, threads = (
+        len({getattr(case, name) for case in timings}) > 1 for name in ("sweep", "device", "threads")
+    )
+
+    def label(case: TimedCase) -> str:
+        parts = [f"{case.sweep}"] if several else []
+        parts.append(f"{case.task}: T={case.time_steps} B={case.batch_size} H={case.point_size}")
+        parts += [f"device {case.device}"] if devices else []
+        parts += [f"threads {case.threads}"] if threads else []
+        return ", ".join(parts)
+
+    ordered = sorted(
+        timings,
+        key=lambda case: (
+            case.sweep, case.task, case.time_steps, case.batch_size, case.point_size, case.device, case.threads,
+        ),
+    )  # fmt: skip
+    return grouped(ordered, label)
 
 
-def _bar_names(rows: pd.DataFrame) -> list[str]:
+def _bar_names(cases: list[TimedCase]) -> list[str]:
     """Name bars by cell and backend; a number sets equal ones apart."""
-    names = [f"{row['label']}\n({row['backend']})" for _, row in rows.iterrows()]
+    names = [f"{case.label}\n({case.backend})" for case in cases]
     return [name if names.count(name) == 1 else f"{name} {i + 1}" for i, name in enumerate(names)]

@@ -9,8 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bench.record.records import DECIDED
-from reports.figures.panels import contenders, log_plain, log_ticks, name_lines, order, panels_of
-from reports.style import TEXT, contender_looks
+from reports.figures.panels import contenders, log_plain, log_ticks, name_edge, name_lines, order, panels_of
+from reports.figures.style import TEXT, contender_looks
 
 
 def reach(results: pd.DataFrame, column: str) -> Figure:
@@ -38,19 +38,12 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
             axes.plot(at[~solved] * spread, np.full((~solved).sum(), edge), mfc="none", **dots)
             medians = pd.Series(needed).groupby(at).median().clip(upper=edge)
             axes.plot(medians.index * spread, medians, color=look.colour, ls=look.dash, label=contender)
-        log_ticks(axes, "x", here[column])
+        log_ticks(axes, here[column])
         log_plain(axes)
         axes.set(title=title, xlabel=f"{name}, steps", ylabel=f"{here['currency'].iloc[0]} to solve")
         axes.set_ylim(top=1.3 * edge)
         axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-        axes.annotate(
-            "not solved",
-            (0.01, edge),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, -11),
-            textcoords="offset points",
-            fontsize=8,
-        )
+        name_edge(axes, edge, 0.01)
     name_lines(figure, panels, styles)
     return figure
 
@@ -75,7 +68,7 @@ def lengthened(results: pd.DataFrame, column: str) -> Figure:
             axes.plot(
                 factors, table.median(), color=look.colour, ls=look.dash, marker=look.marker, ms=5, label=contender
             )
-        log_ticks(axes, "x", pd.Series(factors))
+        log_ticks(axes, factors)
         axes.set(title=problem, xlabel="times the length trained for", ylabel=column, ylim=(-0.05, 1.05))
     name_lines(figure, panels, styles)
     return figure
@@ -83,5 +76,5 @@ def lengthened(results: pd.DataFrame, column: str) -> Figure:
 
 def factors_of(results: pd.DataFrame, column: str) -> list[int]:
     """Return by which factors lengths were multiplied to evaluate trained models."""
-    found = (re.fullmatch(rf"at_(\d+)x\.{re.escape(column)}", str(name)) for name in results)
-    return sorted(int(match[1]) for match in found if match and results[match[0]].notna().any())
+    matches = (re.fullmatch(rf"at_(\d+)x\.{re.escape(column)}", str(name)) for name in results)
+    return sorted(int(match[1]) for match in matches if match and results[match[0]].notna().any())

@@ -22,8 +22,8 @@ from matplotlib.ticker import (
 )
 from scipy.optimize import isotonic_regression
 
+from reports.figures.style import PANEL, TEXT, Look, drawable
 from reports.naming import natural
-from reports.style import PANEL, TEXT, Look, drawable
 
 COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
 SEVERAL = 3  # points, at least, for a line over them
@@ -55,7 +55,7 @@ def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look])
     """Name the lines of each panel where they end, in order of height, each name joined to its line by a piece of it;
     above all panels instead, in one legend, where names are too many or too long to stand beside a panel."""
     lines = {title: _labelled(axes) for title, axes in panels.items()}
-    if any(len(found) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in found) for found in lines.values()):
+    if any(len(named) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in named) for named in lines.values()):
         legend(figure, panels, styles)
         return
     for title, axes in panels.items():
@@ -74,6 +74,14 @@ def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look])
             )  # fmt: skip
 
 
+def name_edge(axes: Axes, edge: float, at: float) -> None:
+    """Say below the upper edge what lies on it; `at`: how far to the right, as a share of the width."""
+    axes.annotate(
+        "not solved", (at, edge), xycoords=("axes fraction", "data"), xytext=(0, -11), textcoords="offset points",
+        fontsize=8,
+    )  # fmt: skip
+
+
 def apart(heights: dict[str, float], gap: float) -> dict[str, float]:
     """Return heights between 0 and 1 that are at least a gap apart and in the order of those given, as near to them as
     that allows in the sum of squares; where there is no room for all, they go beyond 1."""
@@ -86,26 +94,26 @@ def apart(heights: dict[str, float], gap: float) -> dict[str, float]:
 def _labelled(axes: Axes) -> dict[str, Line2D]:
     """Return the lines that have a name, by it; of lines with bars of errors, the line."""
     handles, names = axes.get_legend_handles_labels()
-    found: list[Any] = [handle[0] if isinstance(handle, tuple) else handle for handle in handles]
-    return dict(zip(names, found, strict=True))
+    lines: list[Any] = [handle[0] if isinstance(handle, tuple) else handle for handle in handles]
+    return dict(zip(names, lines, strict=True))
 
 
 def _end(axes: Axes, line: Line2D) -> tuple[float, float]:
     """Return where a line ends in fractions of its axes."""
     axes.autoscale_view()
     points = (axes.transData + axes.transAxes.inverted()).transform(np.column_stack(line.get_data()).astype(float))
-    found = points[np.isfinite(points).all(axis=1)]
-    x, y = found[-1] if len(found) else (1.0, 0.0)
+    finite = points[np.isfinite(points).all(axis=1)]
+    x, y = finite[-1] if len(finite) else (1.0, 0.0)
     return float(np.clip(x, 0, 1)), float(np.clip(y, 0, 1))
 
 
 def legend(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look]) -> None:
     """Put one legend above all panels, entries in the order of the cells."""
-    found = {name: line for axes in panels.values() for name, line in _labelled(axes).items()}
-    labels = sorted(found, key=lambda name: (list(styles).index(_key(name, styles)), name))
+    lines = {name: line for axes in panels.values() for name, line in _labelled(axes).items()}
+    labels = sorted(lines, key=lambda name: (list(styles).index(_key(name, styles)), name))
     handles = []
     for label in labels:
-        look, joined = styles[_key(label, styles)], found[label].get_linestyle() != "None"
+        look, joined = styles[_key(label, styles)], lines[label].get_linestyle() != "None"
         handles.append(
             Line2D([], [], color=look.colour, ls=look.dash if joined else "", marker=look.marker, ms=5 if joined else 8)
         )
@@ -117,13 +125,19 @@ def _key(name: str, styles: dict[str, Look]) -> str:
     return name if name in styles else name.split(",")[0].split(" ")[0]
 
 
+def draw_band(axes: Axes, table: pd.DataFrame, look: Look, label: str, alpha: float = 0.1) -> None:
+    """Draw the median of each row of a table over its index as a line, and the range of its values as a band."""
+    axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=look.colour, alpha=alpha, lw=0)
+    axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=label)
+
+
 def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[str, pd.DataFrame]]:
     """Return each contender and its rows, in the order of the styles."""
     groups = {str(contender): runs for contender, runs in frame.groupby("contender")}
     return [(name, groups[name]) for name in styles if name in groups]
 
 
-def order(values: pd.Series) -> list[str]:
+def order(values: Iterable[object]) -> list[str]:
     """Return the distinct values, numbers in them counting as numbers."""
     return sorted({str(value) for value in values}, key=natural)
 
@@ -136,14 +150,12 @@ def log_plain(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def log_ticks(axes: Axes, which: str, values: pd.Series) -> None:
-    """Scale an axis logarithmically with ticks at the values that occur."""
-    ticks = sorted(set(values.astype(float)))
-    getattr(axes, f"set_{which}scale")("log")
-    axis = getattr(axes, f"{which}axis")
-    axis.set_ticks(ticks)
-    axis.set_major_formatter(FuncFormatter(thousands))
-    axis.set_minor_formatter(NullFormatter())
+def log_ticks(axes: Axes, values: Iterable[float]) -> None:
+    """Scale the horizontal axis logarithmically with ticks at the values that occur."""
+    axes.set_xscale("log")
+    axes.xaxis.set_ticks(sorted({float(value) for value in values}))
+    axes.xaxis.set_major_formatter(FuncFormatter(thousands))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def log_powers(axes: Axes) -> None:

@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bench.record.records import DECIDED
-from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of, thousands
+from reports.figures.panels import contenders, draw_band, log_powers, name_lines, order, panels_of, thousands
+from reports.figures.style import BASELINE, contender_looks
 from reports.statistics import solve_curve
-from reports.style import BASELINE, contender_looks
 from reports.text import amount
 
 WITHOUT_MEMORY = "without memory"  # the name of the baseline
@@ -25,9 +25,7 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
         for contender, runs in contenders(losses[losses["problem"] == problem], styles):
             table = runs.pivot_table(index="step", columns=["sweep", "seed"], values="value").sort_index()
             table = table.ffill().astype(float)
-            look = styles[contender]
-            axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=look.colour, alpha=0.15, lw=0)
-            axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=contender)
+            draw_band(axes, table, styles[contender], contender, alpha=0.15)
         baseline = results.loc[results["problem"] == problem, "baseline_loss"].dropna()
         if len(baseline):
             axes.axhline(float(baseline.iloc[0]), color=BASELINE.colour, lw=1, ls=BASELINE.dash, label=WITHOUT_MEMORY)
@@ -60,14 +58,8 @@ def solve_curves(results: pd.DataFrame) -> Figure:
             share, low, high = (np.append(values, values[-1]) for values in (curve.share, curve.low, curve.high))
             axes.fill_between(at, low, high, step="post", color=look.colour, alpha=0.08, lw=0)
             axes.step(at, share + lift, where="post", color=look.colour, ls=look.dash, lw=1.8, label=contender)
-            axes.plot(
-                times[solved],
-                np.interp(times[solved], at, share) + lift,
-                ls="",
-                marker=look.marker,
-                ms=5,
-                color=look.colour,
-            )
+            marks = np.interp(times[solved], at, share) + lift
+            axes.plot(times[solved], marks, ls="", marker=look.marker, ms=5, color=look.colour)
         spent = {"steps": "training steps", "seconds": "seconds of training", "FLOPs": "FLOPs of training"}
         axes.set(title=problem, xlabel=spent[here["currency"].iloc[0]], ylabel="share of runs solved")
         axes.set_ylim(-0.06, 1.06)

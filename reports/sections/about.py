@@ -9,7 +9,7 @@ import pandas as pd
 from bench.record.records import FAILED
 from reports import text
 from reports.references import references_of, wanted_reference
-from reports.sections.content import Content, plural
+from reports.sections.content import Content, paragraphs, plural, wording
 
 MOST_LINES, MOST_SEEDS = 20, 12  # of runs without an outcome
 
@@ -36,11 +36,8 @@ def title(content: Content) -> str:
             )
     if len(missing):
         planned = len(missing) + len(runs) + len(content.stored.trials)
-        lines.append(
-            f"**Incomplete: {len(missing)} of {planned} planned runs have no outcome yet** (listed under Failures). "
-            "Runs that solve their task end first. Until all have ended, shares solved are too high, times too short."
-        )
-    return "\n\n".join(lines)
+        lines.append(wording("incomplete", missing=len(missing), planned=planned))
+    return paragraphs(*lines)
 
 
 def protocol(content: Content) -> str:
@@ -95,11 +92,8 @@ def failures(content: Content) -> str:
     if len(content.stored.missing):
         parts.append(_unfinished(content.stored.missing))
     if repeats := content.stored.repeats:
-        parts.append(
-            f"{plural(repeats, 'run')} left out: each repeats another one's cell, task, training and seed and differs "
-            "only in what does not change training, such as diagnostics. A seed counts once."
-        )
-    return "\n\n".join(["## Failures", *parts]) if parts else ""
+        parts.append(wording("repeats", runs=plural(repeats, "run")))
+    return paragraphs("## Failures", *parts) if parts else ""
 
 
 def _unfinished(missing: pd.DataFrame) -> str:
@@ -121,21 +115,20 @@ def _unfinished(missing: pd.DataFrame) -> str:
 def environment(content: Content) -> str:
     """Say what runs and times were measured on."""
     frames = [frame for frame in (content.stored.results, content.stored.trials, content.stored.timing) if len(frame)]
-    found: dict[str, list[str]] = {}
+    values_of: dict[str, list[str]] = {}
     for text_form in dict.fromkeys(form for frame in frames for form in frame["environment"]):
         for key, value in loads(text_form).items():
-            found.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
-    notes = [] if "gpu" in found else ["Nothing here was measured on a GPU."]
+            values_of.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
+    notes = [] if "gpu" in values_of else ["Nothing here was measured on a GPU."]
     notes += [
-        f"Native kernels could not be had ({reason.removeprefix('none: ')}): cells ran on their next backend, named "
-        "with each result, and their times compare kernels of different quality."
-        for reason in dict.fromkeys(found.get("native_kernels", []))
+        wording("no_native_kernels", reason=reason.removeprefix("none: "))
+        for reason in dict.fromkeys(values_of.get("native_kernels", []))
         if reason.startswith("none: ")
     ]
     for key in ("device", "dtype", "threads", "allocator"):
-        found[key] = [str(value) for frame in frames if key in frame for value in frame[key].dropna().unique()]
-    rows = [{"": key, "value": ", ".join(dict.fromkeys(values))} for key, values in found.items() if values]
-    return "\n\n".join(["## Environment", text.table(rows), *map(text.escape, notes)])
+        values_of[key] = [str(value) for frame in frames if key in frame for value in frame[key].dropna().unique()]
+    rows = [{"": key, "value": ", ".join(dict.fromkeys(values))} for key, values in values_of.items() if values]
+    return paragraphs("## Environment", text.table(rows), *map(text.escape, notes))
 
 
 def reproduce(content: Content) -> str:
@@ -153,7 +146,7 @@ def reproduce(content: Content) -> str:
         "The tables and figures again, from the stored files:",
         text.code([f"python -m reports {_folders(content)}"]),
     ]
-    return "\n\n".join(parts)
+    return paragraphs(*parts)
 
 
 def _folders(content: Content) -> str:

@@ -5,14 +5,13 @@ import math
 import pandas as pd
 
 from reports import text
-from reports.claims import RATIOS, STATISTICS, Claim, Claims
-from reports.figures import inside as figures_inside
-from reports.figures import training as figures_training
-from reports.figures import verdicts as figures
-from reports.sections.content import Content, figure_section, names_a_file
-from reports.statistics import Evidence
-from reports.style import save
-from reports.verdicts import NOT_RUN, OPEN, REFUTED, SUPPORTED, runs_of, subject_of, times_of, verdict_of
+from reports.claims import RATIOS, STATISTICS, Claim, Claims, Test
+from reports.figures import claims as figures
+from reports.figures import probes as figures_of_probes
+from reports.figures import training as figures_of_training
+from reports.sections.content import Content, names_a_file, paragraphs, wording
+from reports.statistics import Evidence, Region
+from reports.verdicts import NOT_RUN, OPEN, REFUTED, SUPPORTED, Judgement, runs_of, subject_of, times_of, verdict_of
 
 MOST_PANELS = 6  # of solve curves
 ABOUT = ("source", "protocol", "differences")
@@ -25,25 +24,23 @@ def verdicts(content: Content) -> str:
     claims = content.stored.claims
     if claims is None or claims.publication:
         return ""
-    rows = [
-        {
-            "claim": claim.claim,
-            "verdict": verdict_of(claim, content.verdicts),
-            "tests supported, refuted, open, not run": _counts(content.verdicts, claim),
-            "said by": claim.source,
-        }
-        for claim in claims.claims
-    ]
-    return "\n\n".join(["## Verdicts", text.table(rows), _about(claims, content.verdicts)])
+    rows = []
+    for claim in claims.claims:
+        verdicts = [row.verdict for row in content.judgements[claim.name]]
+        counts = [str(verdicts.count(verdict)) for verdict in (SUPPORTED, REFUTED, OPEN, NOT_RUN)]
+        rows.append(
+            {
+                "claim": claim.claim,
+                "verdict": verdict_of(claim, verdicts),
+                "tests supported, refuted, open, not run": ", ".join(counts),
+                "said by": claim.source,
+            }
+        )
+    return paragraphs("## Verdicts", text.table(rows), _about(claims, content.judgements))
 
 
-def _counts(tests: pd.DataFrame, claim: Claim) -> str:
-    found = list(tests.loc[tests["claim"] == claim.name, "verdict"])
-    return ", ".join(str(found.count(verdict)) for verdict in (SUPPORTED, REFUTED, OPEN, NOT_RUN))
-
-
-def _about(claims: Claims, tests: pd.DataFrame) -> str:
-    estimated = sum(evidence is not None and not evidence.fixed for evidence in tests["evidence"])
+def _about(claims: Claims, judgements: dict[str, list[Judgement]]) -> str:
+    estimated = sum(row.finding.estimates for rows in judgements.values() for row in rows)
     fixed = {
         None: "When its rules were fixed is not known.",
         0: "Its rules were fixed before the first run (`rules.yaml`, beside them).",
@@ -51,12 +48,7 @@ def _about(claims: Claims, tests: pd.DataFrame) -> str:
         claims.finished_before,
         f"Its rules were fixed after {claims.finished_before} runs had finished, and so knowing some results.",
     )
-    return (
-        f"{text.escape(claims.about)} P-values are corrected (Holm) over all {estimated} tests here that estimate "
-        "something, so that any false verdict among them is as rare as one in twenty. *Not decidable* means that these "
-        "runs are too few, or too different from each other, to say, and *not run* that there are none for it. "
-        f"{fixed} A verdict holds for these sizes, budgets and tasks."
-    )
+    return wording("verdicts", about=text.escape(claims.about), estimated=estimated, fixed=fixed)
 
 
 def each(content: Content) -> str:
@@ -64,83 +56,64 @@ def each(content: Content) -> str:
     claims = content.stored.claims
     if claims is None or claims.publication:
         return ""
-    return "\n\n".join(["## Claims", *(_section(content, claim) for claim in claims.claims)])
+    return paragraphs("## Claims", *(_section(content, claim) for claim in claims.claims))
 
 
 def _section(content: Content, claim: Claim) -> str:
-    tests = content.verdicts[content.verdicts["claim"] == claim.name]
+    judgements = content.judgements[claim.name]
+    verdict = verdict_of(claim, [row.verdict for row in judgements]).capitalize()
     parts = [
         f"### {text.escape(claim.claim)}",
-        f"**{verdict_of(claim, tests).capitalize()}.** Said by {text.escape(claim.source)}. {_rule(claim, tests)}",
-        text.table([_row(row) for _, row in tests.iterrows()]),
+        f"**{verdict}.** Said by {text.escape(claim.source)}. {_rule(claim)}",
+        text.table([_row(row) for row in judgements]),
     ]
     name = f"claim_{claim.name}"
-    figure = figures.forest(tests)
+    figure = figures.forest(judgements)
     if figure is not None and names_a_file(claim.name):
-        save(figure, content.folder, name)
-        parts.append(
-            figure_section(
-                "",
-                name,
-                "Estimates with 95 % intervals over what would support and refute the claim; filled marks are decided.",
-            )
-        )
-        parts.append(_evidence_figure(content, claim, name))
-    parts.append(_command(content, claim))
-    return "\n\n".join(filter(None, parts))
+        parts += [content.show(figure, name, caption="claim"), _evidence_figure(content, claim, name)]
+    return paragraphs(*parts, _command(content, claim))
 
 
-def _rule(claim: Claim, tests: pd.DataFrame) -> str:
+def _rule(claim: Claim) -> str:
     """Say in words what supports and what refutes the claim."""
     said = dict.fromkeys(
-        f"{'ratio of ' if row['statistic'] in RATIOS else ''}{STATISTICS[row['statistic']]} {_region(row)}"
-        for _, row in tests.iterrows()
+        f"{'ratio of ' if test.statistic in RATIOS else ''}{STATISTICS[test.statistic]} {_regions(test)}"
+        for test in claim.tests
     )
     needs = {"all": "all of its tests are", "any": "any of its tests is"}[claim.needs]
     otherwise = {"all": "refuted if one is refuted", "any": "refuted if all are refuted"}[claim.needs]
     return f"It is supported if {needs}, {otherwise}. Tests: {'; '.join(said)}."
 
 
-def _region(row: pd.Series) -> str:
+def _regions(test: Test) -> str:
     """Return e.g. "supports below 1.0×, refutes above 0.9×"."""
-    supported, refuted, statistic = row["supported_if"], row["refuted_if"], str(row["statistic"])
-    if refuted is None:
-        low, high = (_value(bound, statistic) for bound in supported)
+    if test.refuted is None:
+        low, high = (_value(bound, test.statistic) for bound in test.supported)
         return f"supports between {low} and {high}, refutes outside"
 
-    def said(region: tuple[float, float]) -> str:
+    def said(region: Region) -> str:
         above = math.isfinite(region[0])
-        return f"{'above' if above else 'below'} {_value(region[0] if above else region[1], statistic)}"
+        return f"{'above' if above else 'below'} {_value(region[0] if above else region[1], test.statistic)}"
 
-    return f"supports {said(supported)}, refutes {said(refuted)}"
+    return f"supports {said(test.supported)}, refutes {said(test.refuted)}"
 
 
 def _value(value: float, statistic: str) -> str:
     return f"{value:.0%}" if statistic == "share_solved" else f"{value:g}×" if statistic in RATIOS else f"{value:g}"
 
 
-def _row(row: pd.Series) -> dict[str, str]:
-    evidence: Evidence | None = row["evidence"]
-    shown = {
-        "on": str(row["problem"]),
-        "of": str(row["subject"]),
-        "what": STATISTICS[row["statistic"]],
-        "estimate": row["why"] or text.NONE,
-        "n": text.NONE,
-        "p": text.NONE,
-        "corrected": text.NONE,
-        "verdict": str(row["verdict"]),
+def _row(row: Judgement) -> dict[str, str]:
+    finding, evidence, statistic = row.finding, row.finding.evidence, row.test.statistic
+    return {
+        "on": finding.problem,
+        "of": finding.subject,
+        "what": STATISTICS[statistic],
+        "estimate": _estimate(evidence, statistic) if evidence else finding.why or text.NONE,
+        "n": str(evidence.n) if evidence else text.NONE,
+        "p": text.p_number(row.p) if finding.estimates else text.NONE,
+        "corrected": text.p_number(row.p_corrected) if finding.estimates else text.NONE,
+        "verdict": row.verdict,
     }
-    if evidence is None:
-        return shown
-    shown |= {"estimate": _estimate(evidence, str(row["statistic"])), "n": str(evidence.n)}
-    if not evidence.fixed:
-        shown |= {"p": _p(row["p"]), "corrected": _p(row["p_corrected"])}
-    return shown
-
-
-def _p(p: float) -> str:
-    return text.p_value(p).removeprefix("p").removeprefix("=")
 
 
 def _estimate(evidence: Evidence, statistic: str) -> str:
@@ -161,43 +134,36 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
     if runs.empty:
         return ""
     if statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS:
-        save(figures_training.solve_curves(runs), content.folder, f"{name}_runs")
-        return figure_section(
-            "", f"{name}_runs", "The runs behind it: share of runs solved by each training step, with 95 % intervals."
-        )
+        return content.show(figures_of_training.solve_curves(runs), f"{name}_runs", caption="claim_solved")
     readings = content.stored.readings
-    looks = {
+    probes = {
         "gradient_decay": (
             ("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h"),
-            "How strongly the last answer's error is felt so many steps back: medians, ranges.",
         ),
         "memory": (
             ("memory", "state"), ("steps since it was shown", "share explained (R²)"),
-            "How much of the cue a linear readout finds in the state so many steps later: medians, ranges.",
         ),
     }  # fmt: skip
-    if len(statistics) == 1 and statistics <= set(looks) and len(readings):
-        (kind, part), labels, caption = looks[statistics.pop()]
+    if len(statistics) == 1 and statistics <= set(probes) and len(readings):
+        statistic = statistics.pop()
+        (kind, part), labels = probes[statistic]
         names = runs[["run_id", "problem", "contender"]]
-        found = readings[(readings["kind"] == kind) & (readings["part"] == part)]
-        found = found.drop(columns=["problem", "contender"]).merge(names, on="run_id")
-        if len(found):
-            save(
-                figures_inside.lines(found, runs, *labels, log=kind == "gradient_flow"), content.folder, f"{name}_runs"
-            )
-            return figure_section("", f"{name}_runs", caption)
+        shown = readings[(readings["kind"] == kind) & (readings["part"] == part)]
+        shown = shown.drop(columns=["problem", "contender"]).merge(names, on="run_id")
+        if len(shown):
+            figure = figures_of_probes.lines(shown, runs, *labels, log=kind == "gradient_flow")
+            return content.show(figure, f"{name}_runs", caption=f"claim_{statistic}")
     return ""
 
 
 def _growth_figure(content: Content, claim: Claim, name: str) -> str:
     assert content.stored.claims is not None
     times = {subject_of(test): times_of(content.stored.timing, content.stored.claims, test) for test in claim.tests}
-    tests = content.verdicts[content.verdicts["claim"] == claim.name]
-    fitted = {row["subject"]: row["evidence"].interval.estimate for _, row in tests.iterrows() if row["evidence"]}
+    findings = [row.finding for row in content.judgements[claim.name]]
+    fitted = {finding.subject: finding.evidence.interval.estimate for finding in findings if finding.evidence}
     if set(fitted) != set(times):
         return ""
-    save(figures.power_laws(times, fitted), content.folder, name)
-    return figure_section("", name, "The times behind it: each round, and the power law fitted to them.")
+    return content.show(figures.power_laws(times, fitted), name, caption="claim_growth")
 
 
 def _command(content: Content, claim: Claim) -> str:
@@ -216,41 +182,37 @@ def beside_publication(content: Content) -> str:
     rows = []
     for claim in claims.claims:
         runs = runs_of(content.stored, claim)
-        for _, row in content.verdicts[content.verdicts["claim"] == claim.name].iterrows():
-            if row["evidence"] is None:
-                continue
-            shown = _row(row)
-            rows.append(
-                {
-                    "finding": claim.claim,
-                    "printed": claim.in_print,
-                    "here on": _at_distance(str(shown["on"]), runs),
-                    "here": f"{STATISTICS[row['statistic']]} {shown['estimate']}",
-                    "verdict": AGREEMENT[row["verdict"]],
-                }
-            )
+        for row in content.judgements[claim.name]:
+            if row.finding.evidence is not None:
+                estimate = _estimate(row.finding.evidence, row.test.statistic)
+                rows.append(
+                    {
+                        "finding": claim.claim,
+                        "printed": claim.in_print,
+                        "here on": _at_distance(row.finding.problem, runs),
+                        "here": f"{STATISTICS[row.test.statistic]} {estimate}",
+                        "verdict": AGREEMENT[row.verdict],
+                    }
+                )
     about = claims.publication
     parts = [
         f"## Beside {text.escape(about.get('name', ''))}",
         text.table(rows) if rows else "None of the runs that its findings speak of is here.",
-        "*Agrees* and *disagrees* take a p of at most 0.05, uncorrected, by the rule of each finding (`rules.yaml`): "
-        "where a paper has a problem solved, or not, that more or fewer than half of the runs are; of changes, that "
-        "the ratio lies on the side that it says, or near 1. *Cannot tell*: too few seeds. *Unconfirmed* numbers could "
-        "not be checked in the publication's own text.",
+        wording("agreement"),
         *(
             f"{key.capitalize()}: {text.escape(about[key])}"
             for key in ("source", "protocol", "differences")
             if key in about
         ),
     ]
-    return "\n\n".join(parts)
+    return paragraphs(*parts)
 
 
 def _at_distance(problem: str, runs: pd.DataFrame) -> str:
     """Name a problem with the distance at which it was run, if its name does not say so."""
     here = runs[runs["problem"] == problem] if len(runs) else runs
     for column in (column for column in DISTANCES if column in here):
-        found = here[column].dropna().unique()
-        if len(found) == 1 and column.removeprefix("task.") not in problem:
-            return f"{problem}, {column.removeprefix('task.')} {found[0]:,}"
+        distances = here[column].dropna().unique()
+        if len(distances) == 1 and column.removeprefix("task.") not in problem:
+            return f"{problem}, {column.removeprefix('task.')} {distances[0]:,}"
     return problem

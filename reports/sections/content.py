@@ -1,30 +1,64 @@
 """What sections are written from, and the forms that all of them use."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from reports.comparisons import Comparisons
+from reports.figures.style import save
 from reports.load import Stored
+from reports.summary import Summary
+from reports.timings import TimedCase
+from reports.verdicts import Judgement
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXTS = Environment(loader=PackageLoader("reports", "sections"), undefined=StrictUndefined).get_template("texts.jinja")
 
 
 @dataclass(frozen=True)
 class Content:
-    """What sections are written from."""
+    """What sections are written from.
+
+    Attributes:
+        stored: the tables; `stored.results` has a row a run.
+        summaries: a row per problem and contender, in the order of tables and legends.
+        comparisons: of contenders; empty for claims, whose tests are their own.
+        timings: a row per timed case.
+        judgements: of each claim, by its name.
+        folder: where figures go.
+    """
 
     stored: Stored
-    results: pd.DataFrame  # summarize_results, or empty
-    comparisons: pd.DataFrame  # compare, or empty
-    timings: pd.DataFrame  # summarize_timing, or empty
-    folder: Path  # where figures go
-    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)  # judge, or empty
+    summaries: list[Summary]
+    comparisons: Comparisons
+    timings: list[TimedCase]
+    judgements: dict[str, list[Judgement]]
+    folder: Path
+
+    def show(self, figure: "Figure", name: str, heading: str = "", caption: str = "", **insertions: str) -> str:
+        """Write a figure beside the report, and return its section: a heading, the figure, and its caption.
+
+        Args:
+            name: of the figure's files.
+            caption: its name among `texts.jinja`, if it is another than the figure's; `insertions` fill it in.
+        """
+        save(figure, self.folder, name)
+        image = f"![{name.replace('_', ' ').capitalize()}]({name}.png)"
+        return paragraphs(heading, image, f"{wording(caption or name, **insertions)} ([SVG]({name}.svg))")
 
 
-def figure_section(heading: str, name: str, sentence: str) -> str:
-    """Return a heading, the figure `name` and the sentence that says what it shows."""
-    alternative = name.replace("_", " ").capitalize()
-    parts = [heading, f"![{alternative}]({name}.png)", f"{sentence} ([SVG]({name}.svg))"]
+def wording(name: str, **insertions: object) -> str:
+    """Return a text of `texts.jinja` on one line, with what it leaves open filled in."""
+    return " ".join(str(getattr(TEXTS.module, name)(**insertions)).split())
+
+
+def paragraphs(*parts: str) -> str:
+    """Return the parts that say something with an empty line between them."""
     return "\n\n".join(filter(None, parts))
 
 

@@ -2,15 +2,13 @@
 
 import math
 
-import pandas as pd
-
 from reports import text
 from reports.figures import cost as figures
-from reports.figures.panels import SEVERAL
-from reports.sections.content import Content, figure_section, plural
+from reports.rows import grouped
+from reports.sections.content import Content, paragraphs, plural, wording
 from reports.statistics import Interval, log_log_slope
-from reports.style import looks, save
 from reports.summary import REFERENCE_CELL
+from reports.timings import TimedCase
 
 OVERHEAD = 0.1  # of the machine's rate: where no cell reaches it, something else than arithmetic takes the time
 HARDLY = 1.05  # a ratio that needs no cause: point-wise arithmetic, which is not counted, makes up as much
@@ -19,95 +17,78 @@ FEW_POINTS = 4  # with more timed points than this, figure, words and full table
 
 def cost(content: Content) -> str:
     """Report time, arithmetic, rate and memory per cell; and over length, size and batch where these were timed."""
-    if content.timings.empty:
+    if not content.timings:
         return ""
-    timings = content.timings[content.timings["form"] == "own"]
-    points = timings.drop_duplicates(["sweep", *POINT])
-    shown = timings if len(points) <= FEW_POINTS else timings[timings["first"]]
-    save(figures.timing_bars(shown), content.folder, "step_time")
-    bars = figure_section(
-        "",
-        "step_time",
-        f"Time of a training step: medians and intervals over rounds, with the ratio to {REFERENCE_CELL} in the same "
-        "rounds and the share of the machine's GEMM rate that the cell's matrix products reach. A bar is long for two "
-        "reasons that this share tells apart: more arithmetic, or a lower rate of doing it, by a slower kernel or by "
-        "work besides matrix products (gates' activations, peepholes), which is not counted.",
-    )
-    parts = [
+    in_use = [case for case in content.timings if case.form == "own"]
+    many = len({_point(case) for case in in_use}) > FEW_POINTS
+    shown = [case for case in in_use if case.first] if many else in_use
+    return paragraphs(
         "## Cost",
-        bars,
+        content.show(figures.timing_bars(shown), "step_time", reference=REFERENCE_CELL),
         _cost_in_words(shown),
         text.table(_rows(shown)),
-        _note(content, timings),
-        _forms(content.timings),
-        _overview(timings) if len(points) > FEW_POINTS else "",
-        _over_length(content, timings),
+        _note(content, in_use),
+        _forms([case for case in content.timings if case.first]),
+        _overview(in_use) if many else "",
+        _over_length(content, in_use),
         _over_hidden_size(content),
-    ]
-    return "\n\n".join(filter(None, parts))
+    )
 
 
-POINT = ["task", "time_steps", "batch_size", "point_size", "device", "threads"]
+def _point(case: TimedCase) -> tuple[str, str, int, int, int, str, int]:
+    return case.sweep, case.task, case.time_steps, case.batch_size, case.point_size, case.device, case.threads
 
 
-def _rows(timings: pd.DataFrame) -> list[dict[str, str]]:
-    several = {key: timings[key].nunique() > 1 for key in ("sweep", "batch_size", "hidden_size", "device", "threads")}
+def _rows(cases: list[TimedCase]) -> list[dict[str, str]]:
+    names = ("sweep", "batch_size", "hidden_size", "device", "threads")
+    several = [name for name in names if len({getattr(case, name) for case in cases}) > 1]
     return [
         {
-            **{key: row[key] for key, shown in several.items() if shown},
-            "task": f"{row['task']}, T={row['time_steps']}",
-            "cell": row["label"],
-            "backend": row["backend"],
-            "training step, ms": text.number(row["training_step"]),
-            f"/ {REFERENCE_CELL}": text.number(row["ratio"]),
-            "MFLOP": text.quantity(row["flops_training_step"] / 1e6),
-            "GFLOP/s": text.number(row["gflops"]),
-            "of GEMM": text.percent(row["share"]),
-            "forward, ms": text.number(row["forward"]),
-            "one step, ms": text.number(row["inference_step"]),
-            "first call, ms": text.quantity(row["first_call"], 2),
-            "memory, MiB": text.quantity(row["peak_memory"], 2),
+            **{name: getattr(case, name) for name in several},
+            "task": f"{case.task}, T={case.time_steps}",
+            "cell": case.label,
+            "backend": case.backend,
+            "training step, ms": text.number(case.training_step),
+            f"/ {REFERENCE_CELL}": text.number(case.ratio),
+            "MFLOP": text.quantity(case.flops_training_step / 1e6),
+            "GFLOP/s": text.number(case.gflops),
+            "of GEMM": text.percent(case.share),
+            "forward, ms": text.number(case.forward),
+            "one step, ms": text.number(case.inference_step),
+            "first call, ms": text.quantity(case.first_call, 2),
+            "memory, MiB": text.quantity(case.peak_memory, 2),
         }
-        for _, row in timings.iterrows()
+        for case in cases
     ]
 
 
-def _note(content: Content, timings: pd.DataFrame) -> str:
-    where = timings.iloc[0]
-    rounds = int(content.stored.timing["round"].max()) + 1
-    size = 1024 if pd.isna(where["gemm_size"]) else where["gemm_size"]  # tables that do not say it are of that
-    faster = any(share is not None and share.estimate > 1 for share in timings["share"])
-    notes = [
-        f"All cells of a point were timed in one process with nothing else of the sweep running, in up to {rounds} "
-        f"interleaved rounds, on {where['device']}, {plural(int(where['threads']), 'thread')}. A training step is "
-        "forward, backward, clipping and optimiser at the run's batch size; *one step* is inference at batch 1. "
-        "*MFLOP* counts the matrix products of a training step; *of GEMM* is GFLOP/s over the rate of PyTorch's own "
-        f"{size}×{size}×{size} matrix product in the same round ({text.number(where['gemm'])} GFLOP/s).",
-        "A share above 100 % means that a kernel multiplies faster than PyTorch's matrix product does on this machine."
-        if faster
-        else "",
-        "*memory* is the most that a training step holds in tensors. Intervals are distribution-free, 95 % from six "
-        "rounds on. Times of rows in different tables or reports are not comparable; ratios are. The backend is what "
-        "ran: `native` is compiled for this machine, `torch` is torch.nn's kernel, `loop` is Python over time steps, "
-        "whose times say more about Python than about the cell.",
-    ]
-    return " ".join(filter(None, notes))
+def _note(content: Content, cases: list[TimedCase]) -> str:
+    where = cases[0]
+    how = wording(
+        "how_timed",
+        rounds=int(content.stored.timing["round"].max()) + 1,
+        device=where.device,
+        threads=plural(where.threads, "thread"),
+        size=where.gemm_size or 1024,  # tables that do not say it are of that
+        gemm=text.number(where.gemm),
+    )
+    faster = any(case.share is not None and case.share.estimate > 1 for case in cases)
+    return " ".join([how, *([wording("faster_than_gemm")] if faster else []), wording("how_to_read_times")])
 
 
-def _cost_in_words(timings: pd.DataFrame) -> str:
+def _cost_in_words(cases: list[TimedCase]) -> str:
     """Split each time ratio into the architecture's part and the implementation's, and say which is the larger."""
     lines = []
-    for (_, task, steps, *_), rows in timings.groupby(["sweep", *POINT], sort=False, dropna=False):
-        shares = [share.estimate for share in rows.loc[rows["cell"] == REFERENCE_CELL, "share"] if share is not None]
+    for here in grouped(cases, _point).values():
+        shares = [case.share.estimate for case in here if case.cell == REFERENCE_CELL and case.share is not None]
         said = [
-            split_in_words(row["label"], row["ratio"], row["flop_ratio"], max([row["share"].estimate, *shares]))
-            for _, row in rows.iterrows()
-            if row["cell"] != REFERENCE_CELL and row["ratio"] is not None and math.isfinite(row["flop_ratio"])
+            split_in_words(case.label, case.ratio, case.flop_ratio, max([case.share.estimate, *shares]))
+            for case in here
+            if case.cell != REFERENCE_CELL and case.ratio and case.share and math.isfinite(case.flop_ratio)
         ]
         if said:
-            lines.append(
-                f"- **{task}, T={steps}**, time of a training step over {REFERENCE_CELL}'s: {'; '.join(said)}."
-            )
+            where = f"**{here[0].task}, T={here[0].time_steps}**"
+            lines.append(f"- {where}, time of a training step over {REFERENCE_CELL}'s: {'; '.join(said)}.")
     return "\n".join(lines)
 
 
@@ -132,93 +113,75 @@ def split_in_words(cell: str, ratio: Interval, flop_ratio: float, share: float) 
     return f"{said} ({'slower' if slower else 'faster'} because of {cause})"
 
 
-def _forms(timings: pd.DataFrame) -> str:
+def _forms(cases: list[TimedCase]) -> str:
     """Tabulate all implementations of each cell at the point timed first."""
-    here = timings[timings["first"]]
-    if (here["form"] == "own").all():
+    if all(case.form == "own" for case in cases):
         return ""
     rows = [
         {
-            "cell": row["label"],
-            "backend": f"{row['backend']}{' (in use)' if row['form'] == 'own' else ''}",
-            "training step, ms": text.number(row["training_step"]),
-            "of GEMM": text.percent(row["share"]),
-            "forward, ms": text.number(row["forward"]),
-            "one step, ms": text.number(row["inference_step"]),
-            "memory, MiB": text.quantity(row["peak_memory"], 2),
+            "cell": case.label,
+            "backend": f"{case.backend}{' (in use)' if case.form == 'own' else ''}",
+            "training step, ms": text.number(case.training_step),
+            "of GEMM": text.percent(case.share),
+            "forward, ms": text.number(case.forward),
+            "one step, ms": text.number(case.inference_step),
+            "memory, MiB": text.quantity(case.peak_memory, 2),
         }
-        for _, row in here.sort_values("cell", key=lambda cells: cells.map(list(looks(cells)).index)).iterrows()
+        for case in cases
     ]
-    where = here.iloc[0]
-    point = f"T={where['time_steps']}, B={where['batch_size']}, H={where['point_size']}"
+    point = f"T={cases[0].time_steps}, B={cases[0].batch_size}, H={cases[0].point_size}"
     return f"### Implementations\n\nEvery implementation of each cell, side by side at {point}:\n\n{text.table(rows)}"
 
 
-def _overview(timings: pd.DataFrame) -> str:
+def _overview(cases: list[TimedCase]) -> str:
     """Tabulate for each timed point how many times as fast each cell is as its best form in torch, or its time."""
-    compared = timings["over_torch"].notna().any()
+    compared = [case for case in cases if case.over_torch is not None]
+    shown = compared or cases
+    labels = dict.fromkeys((case.label for case in shown), text.NONE)
     rows = []
-    shown = timings[timings["over_torch"].notna()] if compared else timings
-    for values, here in shown.groupby(POINT[1:4], sort=True):
-        point = dict(zip(("T", "B", "H"), map(str, values), strict=True))
-        cells = {
-            row["label"]: text.number(row["over_torch"] if compared else row["training_step"])
-            for _, row in here.iterrows()
-        }
-        rows.append(point | {label: cells.get(label, text.NONE) for label in dict.fromkeys(shown["label"])})
-    said = (
-        "How many times as fast a training step is as the fastest form of the same cell in PyTorch (torch.nn, or the "
-        "loop where torch.nn has none), in the same rounds:"
-        if compared
-        else "Training step, ms:"
+    for point, here in sorted(grouped(shown, lambda case: (case.time_steps, case.batch_size, case.point_size)).items()):
+        values = {case.label: text.number(case.over_torch if compared else case.training_step) for case in here}
+        rows.append(dict(zip(("T", "B", "H"), map(str, point), strict=True)) | labels | values)
+    published = "; ".join(
+        f"{case.label} at T={case.time_steps} B={case.batch_size} H={case.hidden_size}: "
+        f"{text.number(case.over_torchrecurrent)}×"
+        for case in cases
+        if case.first and case.over_torchrecurrent is not None
     )
-    published = [
-        f"{row['label']} at T={row['time_steps']} B={row['batch_size']} H={row['hidden_size']}: "
-        f"{text.number(row['over_torchrecurrent'])}×"
-        for _, row in timings.iterrows()
-        if row["over_torchrecurrent"] is not None and row["first"]
-    ]
-    more = f"And as torchrecurrent's form of it: {text.escape('; '.join(published))}." if published else ""
-    return "\n\n".join(filter(None, ["### All points", said, text.table(rows), more]))
+    return paragraphs(
+        "### All points",
+        wording("over_torch") if compared else "Training step, ms:",
+        text.table(rows),
+        f"And as torchrecurrent's form of it: {text.escape(published)}." if published else "",
+    )
 
 
-def _over_length(content: Content, timings: pd.DataFrame) -> str:
-    figure = figures.scaling(timings)
+def _over_length(content: Content, cases: list[TimedCase]) -> str:
+    figure = figures.scaling(cases)
     if figure is None:
         return ""
-    save(figure, content.folder, "scaling")
     slopes = []
-    for label in dict.fromkeys(timings["label"]):
-        rows = timings[timings["label"] == label]
-        for (task, batch, hidden), part in rows.groupby(["task", "batch_size", "point_size"]):
-            if part["time_steps"].nunique() < SEVERAL:
-                continue
-            lengths = part["time_steps"].tolist()
-            slope = {
-                "time ∝ T^b, b": log_log_slope(lengths, [time.estimate for time in part["training_step"]]),
-                "memory ∝ T^b, b": log_log_slope(lengths, part["peak_memory"].tolist()),
-            }
-            where = {"task": task, "B": batch, "H": hidden, "cell": label}
-            slopes.append(where | {name: text.number(value) for name, value in slope.items()})
-    section = figure_section(
-        "### Cost over length",
-        "scaling",
-        "Time (upper panel) and memory (lower) of a training step over sequence length; all axes are logarithmic, so a "
-        "straight line is a power of T and its slope the exponent: 1 is cost in proportion to length, 2 is quadratic. "
-        "Fixed costs weigh on the short sequences, so the slope over all lengths lies a little below the exponent.",
-    )
-    return "\n\n".join([section, text.table(slopes)]) if slopes else section
+    for label, own in grouped(cases, lambda case: case.label).items():
+        for (task, batch, hidden), here in figures.over_length(own).items():
+            lengths = [case.time_steps for case in here]
+            time = log_log_slope(lengths, [case.training_step.estimate for case in here])
+            memory = log_log_slope(lengths, [case.peak_memory for case in here])
+            slopes.append(
+                {
+                    "task": task,
+                    "B": str(batch),
+                    "H": str(hidden),
+                    "cell": label,
+                    "time ∝ T^b, b": text.number(time),
+                    "memory ∝ T^b, b": text.number(memory),
+                }
+            )
+    section = content.show(figure, "scaling", "### Cost over length")
+    return paragraphs(section, text.table(slopes)) if slopes else section
 
 
 def _over_hidden_size(content: Content) -> str:
     figure = figures.share_of_peak(content.timings)
     if figure is None:
         return ""
-    save(figure, content.folder, "share_of_peak")
-    return figure_section(
-        "### Share of the machine's rate over hidden size",
-        "share_of_peak",
-        "Share of the GEMM rate that a training step reaches, over hidden size: the implementation in use as a line "
-        "with marks, the fastest form in PyTorch as a thin line without. Cells whose lines lie together can be "
-        "compared by their times; where they lie apart, a comparison of times is one of kernels.",
-    )
+    return content.show(figure, "share_of_peak", "### Share of the machine's rate over hidden size")

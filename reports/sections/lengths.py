@@ -6,9 +6,8 @@ from bench.record.records import DECIDED
 from reports import text
 from reports.figures import lengths as figures
 from reports.naming import varying
-from reports.sections.content import Content, figure_section
+from reports.sections.content import Content, paragraphs, wording
 from reports.statistics import log_log_slope
-from reports.style import save
 
 SCORE = "accuracy"  # what both built-in tasks have, and is drawn at longer distances
 
@@ -20,17 +19,10 @@ def reach(content: Content) -> str:
     parts = []
     for column in columns:
         name = column.replace("task.", "")
-        save(figures.reach(runs, column), content.folder, f"reach_{name}")
-        parts.append(
-            figure_section(
-                f"## Reach over {name}",
-                f"reach_{name}",
-                f"What solving takes as the {name} grows: points are runs, lines join medians; on the dotted "
-                "line lies what was not solved within its budget, runs hollow.",
-            )
-        )
+        figure = figures.reach(runs, column)
+        parts.append(content.show(figure, f"reach_{name}", f"## Reach over {name}", "reach", setting=name))
         parts += [_solved_by_length(runs, column), _growth(runs, column)]
-    return "\n\n".join(filter(None, parts))
+    return paragraphs(*parts)
 
 
 def _varies_within(runs: pd.DataFrame, column: str) -> bool:
@@ -53,7 +45,6 @@ def _solved_by_length(runs: pd.DataFrame, column: str) -> str:
 
 def _growth(runs: pd.DataFrame, column: str) -> str:
     decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
-    name = column.removeprefix("task.")
     rows = []
     for (task, contender), part in decided.groupby(["task", "contender"], sort=False):
         times = part["needed"].fillna(part["spent"]).clip(lower=1e-9).astype(float)
@@ -63,12 +54,7 @@ def _growth(runs: pd.DataFrame, column: str) -> str:
             rows.append({"task": task, "cell": contender, "exponent": text.number(slope), "unsolved": str(censored)})
     if not rows:
         return ""
-    return (
-        f"{text.table(rows)}\n\nThe exponent b of *needed ∝ {name}^b*, with its 95 % interval, fitted to all runs "
-        f"with normal "
-        "errors of the logarithms; an unsolved run counts as one that needs more than it spent. 1 is growth in "
-        "proportion, 0 none. Where most runs are unsolved the fit rests on the assumption that the law goes on."
-    )
+    return f"{text.table(rows)}\n\n{wording('growth', setting=column.removeprefix('task.'))}"
 
 
 def beyond(content: Content) -> str:
@@ -77,7 +63,8 @@ def beyond(content: Content) -> str:
     factors = figures.factors_of(runs, SCORE) if len(runs) else []
     if len(factors) < 2 or not runs["solved"].any():
         return ""
-    save(figures.lengthened(runs, SCORE), content.folder, "lengthened")
+    heading = "## Beyond the length trained for"
+    section = content.show(figures.lengthened(runs, SCORE), "lengthened", heading, score=SCORE)
     rows = []
     for (problem, contender), part in runs[runs["solved"]].groupby(["problem", "contender"], sort=False):
         shares = {}
@@ -87,13 +74,5 @@ def beyond(content: Content) -> str:
             counted = f"{score.median():.2f} ({int(solved.sum())}/{len(solved)})" if len(score) else text.NONE
             shares[f"{factor}×"] = counted
         rows.append({"problem": problem, "cell": contender, **shares})
-    section = figure_section(
-        "## Beyond the length trained for",
-        "lengthened",
-        f"Held-out {SCORE} of models that had solved their task, on sequences so many times as long as they were "
-        f"trained "
-        "on: medians over seeds and their range. A line that stays up is a cell that has learned the rule, one that "
-        "falls a cell that has learned the length.",
-    )
     note = f"Median {SCORE}, and how many of these models still meet the task's criterion there."
-    return "\n\n".join([section, text.table(rows), note])
+    return paragraphs(section, text.table(rows), note)

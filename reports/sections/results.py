@@ -2,16 +2,15 @@
 
 import math
 
-import pandas as pd
-
 from reports import text
-from reports.comparisons import between
+from reports.comparisons import Comparison, between
 from reports.figures import training as figures
 from reports.references import references_of
-from reports.sections.content import Content, figure_section, plural
+from reports.rows import grouped
+from reports.sections.content import Content, paragraphs, plural, wording
 from reports.statistics import ALPHA, fewest_pairs
-from reports.style import save
-from reports.summary import REFERENCE_CELL, scaled, step_time_ratios, step_times
+from reports.summary import REFERENCE_CELL, Summary, scaled
+from reports.timings import step_time_ratios, step_times
 
 NEEDED = {"steps": "steps", "seconds": "s", "FLOPs": "FLOPs"}  # what solving takes, by currency
 MANY_SEEDS = 1000  # needed: no number is named then
@@ -20,115 +19,93 @@ MANY_SEEDS = 1000  # needed: no number is named then
 def answers(content: Content) -> str:
     """Say per problem, in a sentence, who solved it, how fast, and which differences are established."""
     lines: list[str] = []
-    references = references_of(content.stored.results) if len(content.results) else {}
-    for problem, rows in content.results.groupby("problem", sort=False) if len(content.results) else ():
-        ran = [row for _, row in rows.iterrows() if row["runs"]]
-        ordered = sorted(ran, key=lambda row: (-row["solved"] / row["runs"], row["needed"].estimate))
-        if references:
-            lines += _sentences_on_references(content, str(problem), ordered, references)
-        elif ordered:
-            lines.append(f"- On **{text.escape(str(problem))}**, {_sentence(content, str(problem), ordered)}.")
-    if not lines:
-        return ""
-    return "\n\n".join(["\n".join(lines), _about_tests(content)]).strip()
+    references = references_of(content.stored.results) if content.summaries else {}
+    for here in grouped(content.summaries, lambda row: row.problem).values():
+        ordered = sorted((row for row in here if row.runs), key=lambda row: (-row.share_solved, row.median_needed))
+        by_name = {row.contender: row for row in ordered}
+        for name in dict.fromkeys(references.values()):  # how each reference did, and those that are compared with it
+            others = [row for row in ordered if references.get(row.contender) == name != row.contender]
+            if name in by_name and others:
+                lines.append(_sentence(content, [by_name[name], *others], in_order=True))
+        if ordered and not references:
+            lines.append(_sentence(content, ordered))
+    return paragraphs("\n".join(lines), _about_tests(content)) if lines else ""
 
 
-def _sentences_on_references(
-    content: Content, problem: str, rows: list[pd.Series], references: dict[str, str]
-) -> list[str]:
-    """Say of each reference how it did, and how those did that are compared with it."""
-    by_name = {row["contender"]: row for row in rows}
-    lines = []
-    for name in dict.fromkeys(references.values()):
-        others = [row for row in rows if references.get(row["contender"]) == name != row["contender"]]
-        if name in by_name and others:
-            said = _sentence(content, problem, [by_name[name], *others], in_order=True)
-            lines.append(f"- On **{text.escape(problem)}**, {said}.")
-    return lines
-
-
-def _sentence(content: Content, problem: str, ordered: list[pd.Series], in_order: bool = False) -> str:
-    """Say how the first contender did, and the others against it.
+def _sentence(content: Content, ordered: list[Summary], in_order: bool = False) -> str:
+    """Say how the first contender on a problem did, and the others against it.
 
     Args:
         ordered: the best one first, or with `in_order` the one that the others are compared with.
     """
     best = ordered[0]
-    if in_order and not best["solved"]:
-        said = [f"{_name(best)} solved 0/{best['runs']} and ends at a loss of {text.number(best['final_loss'])}"]
-    elif not best["solved"]:
-        ordered = sorted(ordered, key=lambda row: row["final_loss"].estimate)
+    if not best.solved and not in_order:
+        ordered = sorted(ordered, key=lambda row: row.mean_loss)
         best = ordered[0]
-        said = [f"no run solved it; {_name(best)} ends at a loss of {text.number(best['final_loss'])}"]
+    if best.solved:
+        did = f"{_name(best)} solved {best.solved}/{best.runs}{_median(best)}"
     else:
-        said = [f"{_name(best)} solved {best['solved']}/{best['runs']}{_median(best)}"]
-    said += [_against(content, problem, best, row) for row in ordered[1:]]
-    return "; ".join(said)
+        solved = f"{_name(best)} solved 0/{best.runs} and" if in_order else f"no run solved it; {_name(best)}"
+        did = f"{solved} ends at a loss of {text.number(best.final_loss)}"
+    said = "; ".join([did, *(_against(content, best, row) for row in ordered[1:])])
+    return f"- On **{text.escape(best.problem)}**, {said}."
 
 
-def _median(row: pd.Series) -> str:
-    if not math.isfinite(row["needed"].estimate):
-        return f" within {text.amount(row['budget'])} {NEEDED[row['currency']]}"
-    estimate, _, bounds = text.spent(row["needed"], row["budget"]).partition(" ")
-    return f" in a median of {estimate} {NEEDED[row['currency']]} {bounds}".rstrip()
+def _median(row: Summary) -> str:
+    if not math.isfinite(row.median_needed):
+        return f" within {text.amount(row.budget)} {NEEDED[row.currency]}"
+    estimate, _, bounds = text.spent(row.needed, row.budget).partition(" ")
+    return f" in a median of {estimate} {NEEDED[row.currency]} {bounds}".rstrip()
 
 
-def _against(content: Content, problem: str, best: pd.Series, row: pd.Series) -> str:
+def _against(content: Content, best: Summary, row: Summary) -> str:
     """Say how a contender compares with the first one, and whether that is established."""
-    found = between(content.comparisons, problem, best["contender"], row["contender"])
-    much = "many" if row["currency"] == "steps" else "much"
-    share = f"{_name(row)} solved {row['solved']}/{row['runs']}" if best["solved"] or row["solved"] else _name(row)
-    if found is None:
+    comparison = between(content.comparisons, row.problem, best.contender, row.contender)
+    share = f"{_name(row)} solved {row.solved}/{row.runs}" if best.solved or row.solved else _name(row)
+    if comparison is None:
         return share
-    if found["quantity"] == "loss":
-        what = f"{_name(row)} at {text.times(found['ratio'], found['bound'])} that loss"
-    elif row["solved"] == 0:
-        what = share
-    elif row["solved"] < row["runs"] or best["solved"] < best["runs"]:
-        what = f"{share} and needed {text.times(found['ratio'], found['bound'])} as {much}"
+    ratio = text.times(comparison.ratio, comparison.bound)
+    much = "many" if row.currency == "steps" else "much"
+    if comparison.quantity == "loss":
+        said = f"{_name(row)} at {ratio} that loss"
+    elif row.solved == 0:
+        said = share
+    elif row.solved < row.runs or best.solved < best.runs:
+        said = f"{share} and needed {ratio} as {much}"
     else:
-        what = f"{_name(row)} needed {text.times(found['ratio'], found['bound'])} as {much}"
-    return f"{what} ({verdict(found)})"
+        said = f"{_name(row)} needed {ratio} as {much}"
+    return f"{said} ({certainty(comparison)})"
 
 
-def verdict(comparison: pd.Series) -> str:
+def certainty(comparison: Comparison) -> str:
     """Say in a few words what a comparison establishes, and how many seeds would be needed where it does not."""
-    seeds = plural(int(comparison["pairs"]), "seed")
-    if comparison["differs"]:
-        return f"{text.p_value(comparison['p_corrected'])}{', t-test' if comparison['test'] == 't' else ''}"
-    needed = comparison["needed"]
-    known = needed is not None and not pd.isna(needed) and needed <= MANY_SEEDS
-    if comparison["pairs"] == 1:
+    if comparison.differs:
+        return f"{text.p_value(comparison.p_corrected)}{', t-test' if comparison.test == 't' else ''}"
+    if comparison.pairs == 1:
         return "one seed cannot tell"
-    if not comparison["decidable"]:
-        return f"{seeds} cannot tell{f', about {int(needed)} could' if known else ''}"
-    how_many = f"about {int(needed):,} would be needed" if known else "more than 1,000 would be needed"
+    needed, seeds = comparison.needed, plural(comparison.pairs, "seed")
+    known = needed is not None and needed <= MANY_SEEDS
+    if not comparison.decidable:
+        return f"{seeds} cannot tell{f', about {needed} could' if known else ''}"
+    how_many = f"about {needed:,} would be needed" if known else "more than 1,000 would be needed"
     return f"not distinguishable with {seeds}; {how_many}"
 
 
-def _name(row: pd.Series) -> str:
-    return text.escape(row["contender"])
+def _name(row: Summary) -> str:
+    return text.escape(row.contender)
 
 
 def _about_tests(content: Content) -> str:
     family = len(content.comparisons)
     if not family:
         return ""
-    pairs = int(content.comparisons["pairs"].min())
+    pairs = min(comparison.pairs for comparison in content.comparisons.values())
     fewest = fewest_pairs(family)
-    said = (
-        f"Ratios are geometric means over pairs of the same seed, each with its own 95 % interval; p-values are "
-        f"corrected (Holm) over all {plural(family, 'comparison')} of this report, so that a single false claim "
-        f"among them has a probability of {ALPHA:.0%} at most."
-    )
+    said = wording("about_tests", comparisons=plural(family, "comparison"), alpha=f"{ALPHA:.0%}")
     if pairs == 1:
         said += " With one seed nothing can be told apart."
     elif pairs < fewest:
-        said += (
-            f" For so many, {plural(pairs, 'seed')} are too few for an exact test, which needs {fewest}: with fewer, "
-            "differences are claimed only where all runs of at least five seeds solved the task, by a t-test, which "
-            "takes logarithms to be normal."
-        )
+        said += " " + wording("few_seeds", seeds=plural(pairs, "seed"), fewest=fewest)
     return said
 
 
@@ -137,113 +114,83 @@ def headline(content: Content) -> str:
     rows = headline_rows(content)
     if not rows:
         return ""
-    tables = []
-    frame = pd.DataFrame(rows)
-    for problem, part in frame.groupby("problem", sort=False):
-        tables.append(
-            f"### {text.escape(str(problem))}\n\n{text.table(part.drop(columns='problem').to_dict('records'))}"
-        )
-    return "\n\n".join(["## Results", *tables, _reading_notes(content)])
+    tables = [
+        f"### {text.escape(problem)}\n\n"
+        + text.table([{name: value for name, value in row.items() if name != "problem"} for row in here])
+        for problem, here in grouped(rows, lambda row: row["problem"]).items()
+    ]
+    return paragraphs("## Results", *tables, _reading_notes(content))
 
 
 def headline_rows(content: Content) -> list[dict[str, str]]:
     """Return the headline table: a row per problem and contender, values as text."""
     ratios = step_time_ratios(content.stored.results, content.timings)
-    currencies = set(content.results["currency"]) if len(content.results) else set()
+    currencies = {row.currency for row in content.summaries}
     budget = currencies.pop() if len(currencies) == 1 else "budget"
     rows = []
-    for _, row in content.results.iterrows():
-        failed = f" (+{row['failed']} failed)" if row["failed"] else ""
-        fraction = row["solved_fraction"]
+    for row in content.summaries:
+        fraction = row.solved_fraction
         share = f" [{fraction.low:.0%}, {fraction.high:.0%}]" if fraction is not None else ""
+        failed = f" (+{row.failed} failed)" if row.failed else ""
         rows.append(
             {
-                "problem": row["problem"],
-                "cell": row["contender"],
-                "solved": f"{row['solved']}/{row['runs']}{share}{failed}",
-                f"{budget} to solve": text.spent(row["needed"], row["budget"]),
-                "final loss": text.number(row["final_loss"]),
-                "parameters": text.count(row["parameters"]),
-                f"step time / {REFERENCE_CELL}": text.number(ratios.get((row["problem"], row["contender"]))),
+                "problem": row.problem,
+                "cell": row.contender,
+                "solved": f"{row.solved}/{row.runs}{share}{failed}",
+                f"{budget} to solve": text.spent(row.needed, row.budget),
+                "final loss": text.number(row.final_loss),
+                "parameters": text.count(row.parameters),
+                f"step time / {REFERENCE_CELL}": text.number(ratios.get((row.problem, row.contender))),
             }
         )
     return rows
 
 
 def _reading_notes(content: Content) -> str:
-    intervals = [row["needed"] for _, row in content.results.iterrows() if row["needed"] is not None]
-    seeds = int(content.results["runs"].max())
-    confidence = min((interval.confidence for interval in intervals), default=0.0)
-    notes = [
-        "*Solved*: runs that met the task's criterion at several evaluations running, of those that ended, with the "
-        "95 % interval of that share (Wilson). *To solve* counts to the first of these evaluations; the median over "
-        "seeds is Kaplan and Meier's, unsolved runs lying beyond what they spent, and its interval lies between two "
-        "of the values. *Final loss* is that on held-out sequences when a run ended, the geometric mean over seeds."
-    ]
+    confidence = min((row.needed.confidence for row in content.summaries if row.needed is not None), default=0.0)
+    seeds = max(row.runs for row in content.summaries)
     if seeds == 1:
-        notes.append("One seed has no interval: how the next would do, nothing here says.")
+        few = " One seed has no interval: how the next would do, nothing here says."
     elif confidence < 0.95:
-        notes.append(
-            f"With {plural(seeds, 'seed')} the last two intervals are the range of all runs, which holds the true "
-            f"median with a probability of {confidence:.0%} only: read small differences as none. Six seeds give 95 %."
-        )
-    return " ".join(notes)
+        few = " " + wording("few_seeds_in_headline", seeds=plural(seeds, "seed"), confidence=f"{confidence:.0%}")
+    else:
+        few = ""
+    return wording("headline") + few
 
 
 def cost_of_solving(content: Content) -> str:
     """Tabulate the median cost of solving a task in every currency."""
-    if content.results.empty or not content.results["solved"].sum():
+    solved = [row for row in content.summaries if row.solved]
+    if not solved:
         return ""
     milliseconds = step_times(content.stored.results, content.timings)
-    several = content.results["problem"].nunique() > 1
+    several = len({row.problem for row in content.summaries}) > 1
     rows = []
-    for _, row in content.results[content.results["solved"] > 0].iterrows():
-        time = milliseconds.get((row["problem"], row["contender"]))
+    for row in solved:
+        time = milliseconds.get((row.problem, row.contender))
         rows.append(
             {
-                **({"problem": row["problem"]} if several else {}),
-                "cell": row["contender"],
-                "steps": text.spent(row["steps"]),
-                "samples": text.spent(row["samples"]),
-                "FLOPs": text.spent(row["flops"]),
-                "seconds": text.spent(scaled(row["steps"], None if time is None else time / 1000)),
+                **({"problem": row.problem} if several else {}),
+                "cell": row.contender,
+                "steps": text.spent(row.steps),
+                "samples": text.spent(row.samples),
+                "FLOPs": text.spent(row.flops),
+                "seconds": text.spent(scaled(row.steps, None if time is None else time / 1000)),
             }
         )
-    return "\n\n".join(
-        [
-            "### What solving costs",
-            text.table(rows),
-            "Medians over seeds with their intervals, by Kaplan and Meier; *never* is a bound that no budget of "
-            "these runs reaches. *FLOPs* are those of the matrix products. *Seconds* are the median steps times the "
-            "time of a step that was measured side by side with the other cells', evaluations left out: a run's own "
-            "clock runs while other runs do.",
-        ]
-    )
+    return paragraphs("### What solving costs", text.table(rows), wording("cost_of_solving"))
 
 
 def learning(content: Content) -> str:
     """Show held-out loss against training steps."""
     if not len(content.stored.curves):
         return ""
-    save(figures.learning_curves(content.stored.curves, content.stored.results), content.folder, "learning_curves")
-    return figure_section(
-        "## Learning curves",
-        "learning_curves",
-        "Held-out loss while training, per cell: the line is the median over seeds, the band the range of all seeds; "
-        "a run that has ended keeps its last loss. A curve that stays at the dotted baseline has learned nothing that "
-        "needs memory.",
-    )
+    figure = figures.learning_curves(content.stored.curves, content.stored.results)
+    return content.show(figure, "learning_curves", "## Learning curves")
 
 
 def time_to_solve(content: Content) -> str:
     """Show the share of runs solved by each step."""
-    if not len(content.results) or not content.results["runs"].sum():
+    if not any(row.runs for row in content.summaries):
         return ""
-    save(figures.solve_curves(content.stored.results), content.folder, "time_to_solve")
-    return figure_section(
-        "## Time to solve",
-        "time_to_solve",
-        "Share of runs solved within a budget (one minus the Kaplan–Meier estimate; marks are runs, bands "
-        "pointwise 95 % intervals; curves that coincide are set apart slightly). Further left and higher is better; a "
-        "line along the bottom is a cell that solved nothing within its budget.",
-    )
+    return content.show(figures.solve_curves(content.stored.results), "time_to_solve", "## Time to solve")

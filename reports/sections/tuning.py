@@ -6,10 +6,9 @@ from typing import Any
 import pandas as pd
 
 from reports import text
-from reports.figures import comparison as figures
-from reports.sections.content import Content, figure_section, names_a_file, plural
+from reports.figures import differences as figures
+from reports.sections.content import Content, names_a_file, paragraphs, plural, wording
 from reports.selection import tuned
-from reports.style import save
 
 FEWEST_TRIALS = 8  # runs, for importances
 
@@ -19,63 +18,46 @@ def selection(content: Content) -> str:
     trials = content.stored.trials
     if trials.empty:
         return ""
-    seeds = ", ".join(str(seed) for seed in sorted(trials["seed"].unique()))
     settings = sorted(tuned(trials))
-    counts = trials.groupby(["problem", "contender"])["settings"].nunique()
-    budget = f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}"
-    rows = []
-    for (problem, contender), runs in trials.groupby(["problem", "contender"], sort=False):
-        chosen = runs[runs["chosen"]]
-        edge = [s for s in settings if _at_edge(runs, chosen, s)]
-        rows.append(
-            {
-                "problem": problem,
-                "cell": contender,
-                **{s.rpartition(".")[2]: _value(chosen[s].iloc[0]) for s in settings},
-                "score": text.quantity(float(chosen["score"].mean()), 2),
-                "tried": str(runs["settings"].nunique()),
-                "at the edge": "yes" if edge else "",
-            }
-        )
-    edges = (
-        "Where the choice lies at the edge of what was tried, a better value may lie beyond."
-        if any(row["at the edge"] for row in rows)
-        else ""
-    )
-    names = text.escape(", ".join(s.rpartition(".")[2] for s in settings))
-    said = (
-        f"For each cell and problem {names} was selected among {budget} "
-        f"settings on seed{'s' if trials['seed'].nunique() > 1 else ''} {seeds}, the same number for every cell; "
-        f"everything else in this report is of other seeds. That took {plural(len(trials), 'run')}. The score is the "
-        "share of the budget that a run needed, or, of an unsolved one, between 1 and 2, 1.5 for a loss that needs no "
-        f"memory; its mean over seeds was made small. {edges}"
-    )
-    reported = content.stored.results
-    done = set(zip(reported["problem"], reported["contender"], strict=True)) if len(reported) else set()
+    groups = trials.groupby(["problem", "contender"], sort=False)
+    rows = [_selected(str(problem), str(contender), runs, settings) for (problem, contender), runs in groups]
+    done = {(row.problem, row.contender) for row in content.summaries}
     lacking = [f"{row['cell']} on {row['problem']}" for row in rows if (row["problem"], row["cell"]) not in done]
-    missing = (
-        f"Not reported, since what was selected was not run on other seeds yet: {text.escape(', '.join(lacking))}. The "
-        "sweep's command continues."
-        if lacking
-        else ""
+    counts, seeds = groups["settings"].nunique(), sorted(trials["seed"].unique())
+    at_edge = any(row["at the edge"] for row in rows)
+    said = wording(
+        "selection",
+        names=text.escape(", ".join(map(_short, settings))),
+        tried=f"{counts.min()}" if counts.min() == counts.max() else f"{counts.min()} to {counts.max()}",
+        on=f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}",
+        runs=plural(len(trials), "run"),
+        edges="Where the choice lies at the edge of what was tried, a better value may lie beyond." if at_edge else "",
     )
-    parts = ["## Selected settings", said.strip(), text.table(rows), missing]
-    for setting in settings:
-        values = pd.to_numeric(trials[setting], errors="coerce")
-        key = setting.rpartition(".")[2]
-        if names_a_file(key) and values.notna().all() and values.nunique() > 1 and (values > 0).all():
-            name = f"sensitivity_{key}"
-            save(figures.sensitivity(trials, setting), content.folder, name)
-            parts.append(
-                figure_section(
-                    "",
-                    name,
-                    f"Score over {setting.rpartition('.')[2].replace('_', ' ')}, lower is better: points are runs on "
-                    "selection seeds, lines their means, a ring what was chosen. Below the dotted line runs were "
-                    "solved. A flat curve is a cell that forgives a bad choice.",
-                )
-            )
-    return "\n\n".join(filter(None, parts))
+    missing = wording("not_reported", names=text.escape(", ".join(lacking))) if lacking else ""
+    figures_shown = (_sensitivity(content, setting) for setting in settings)
+    return paragraphs("## Selected settings", said, text.table(rows), missing, *figures_shown)
+
+
+def _selected(problem: str, contender: str, runs: pd.DataFrame, settings: list[str]) -> dict[str, str]:
+    chosen = runs[runs["chosen"]]
+    return {
+        "problem": problem,
+        "cell": contender,
+        **{_short(setting): _value(chosen[setting].iloc[0]) for setting in settings},
+        "score": text.quantity(float(chosen["score"].mean()), 2),
+        "tried": str(runs["settings"].nunique()),
+        "at the edge": "yes" if any(_at_edge(runs, chosen, setting) for setting in settings) else "",
+    }
+
+
+def _sensitivity(content: Content, setting: str) -> str:
+    """Show the score over a setting, if it is one of several positive numbers."""
+    trials, key = content.stored.trials, _short(setting)
+    values = pd.to_numeric(trials[setting], errors="coerce")
+    if not (names_a_file(key) and values.notna().all() and values.nunique() > 1 and (values > 0).all()):
+        return ""
+    figure = figures.sensitivity(trials, setting)
+    return content.show(figure, f"sensitivity_{key}", caption="sensitivity", setting=key.replace("_", " "))
 
 
 def _at_edge(runs: pd.DataFrame, chosen: pd.DataFrame, setting: str) -> bool:
@@ -88,27 +70,26 @@ def _value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def importance(content: Content) -> str:
-    """Tabulate how much of the variance of scores each varied setting explains, per problem and contender."""
-    runs = content.stored.results if content.stored.trials.empty else content.stored.trials
-    rows = []
-    if len(runs):
-        from reports.importance import importances
+def _short(setting: str) -> str:
+    return setting.rpartition(".")[2]
 
-        if importlib.util.find_spec("optuna") is None or importlib.util.find_spec("sklearn") is None:
-            return ""
-        for (problem, cell), part in runs.groupby(["task", "cell"], sort=False):
-            found = importances(part) if len(part) >= FEWEST_TRIALS else {}
-            rows += [
-                {"task": problem, "cell": cell, **{k.rpartition(".")[2]: f"{v:.0%}" for k, v in found.items()}}
-            ] if len(found) > 1 else []  # fmt: skip
+
+def importance(content: Content) -> str:
+    """Tabulate how much of the variance of scores each varied setting explains, per task and cell."""
+    runs = content.stored.results if content.stored.trials.empty else content.stored.trials
+    if runs.empty or importlib.util.find_spec("optuna") is None or importlib.util.find_spec("sklearn") is None:
+        return ""
+    from reports.importance import importances
+
+    rows = []
+    for (task, cell), part in runs.groupby(["task", "cell"], sort=False):
+        shares = importances(part) if len(part) >= FEWEST_TRIALS else {}
+        if len(shares) > 1:
+            rows.append(
+                {"task": task, "cell": cell, **{_short(name): f"{share:.0%}" for name, share in shares.items()}}
+            )
     if not rows:
         return ""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    filled = [{key: row.get(key, text.NONE) for key in columns} for row in rows]
-    return (
-        "### Which settings matter\n\n"
-        f"{text.table(filled)}\n\nShare of the variance of scores that a setting explains by itself (fANOVA, Hutter "
-        f"et al. "
-        "2014, by Optuna), over all runs stored of that cell and task, seed included: what the seed explains is chance."
-    )
+    none = dict.fromkeys((name for row in rows for name in row), text.NONE)
+    table = text.table([none | row for row in rows])
+    return paragraphs("### Which settings matter", table, wording("importance"))

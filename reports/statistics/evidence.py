@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.statistics.comparison import Paired, permutation_p, ratio
 from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, median_interval, solved_fraction
+from reports.statistics.paired import Paired, permutation_p, ratio
 
 Region = tuple[float, float]
 
@@ -54,13 +54,13 @@ def share(successes: int, n: int) -> Evidence:
 def median(values: ArrayLike) -> Evidence:
     """Return the evidence on a median: the interval of order statistics, and the sign test, by scipy. Neither takes
     that values are spread in some way."""
-    found = np.asarray(values, dtype=float)
+    sample = np.asarray(values, dtype=float)
 
     def p(beyond: int) -> float:
-        return float(stats.binomtest(beyond, len(found), 0.5, alternative="greater").pvalue)
+        return float(stats.binomtest(beyond, len(sample), 0.5, alternative="greater").pvalue)
 
     return Evidence(
-        median_interval(found), len(found), lambda x: p(int((found > x).sum())), lambda x: p(int((found < x).sum()))
+        median_interval(sample), len(sample), lambda x: p(int((sample > x).sum())), lambda x: p(int((sample < x).sum()))
     )
 
 
@@ -98,13 +98,13 @@ def growth(x: ArrayLike, y: ArrayLike) -> Evidence | None:
     Returns:
         None with fewer than three distinct x.
     """
-    found, n = log_log_slope(x, y), len(np.asarray(x))
-    if found is None:
+    exponent, n = log_log_slope(x, y), len(np.asarray(x))
+    if exponent is None:
         return None
-    slope, degrees = found.estimate, n - 2
-    error = max((found.high - slope) / float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)), 1e-12)
+    slope, degrees = exponent.estimate, n - 2
+    error = max((exponent.high - slope) / float(stats.t.ppf((1 + CONFIDENCE) / 2, degrees)), 1e-12)
     return Evidence(
-        found,
+        exponent,
         n,
         lambda at: float(stats.t.sf((slope - at) / error, degrees)),
         lambda at: float(stats.t.cdf((slope - at) / error, degrees)),

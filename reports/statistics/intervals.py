@@ -105,10 +105,10 @@ def geometric_mean_interval(values: ArrayLike) -> Interval:
         return Interval(estimate, low, high, median_ranks(n)[1] if n < FEWEST_FOR_MEAN else CONFIDENCE)
     t = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     level = 1 - 2 * float(stats.norm.sf(math.sqrt(n / (n - 1)) * t))
-    found = stats.bootstrap(
+    bounds = stats.bootstrap(
         (logs,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", batch=512, rng=_generator()
     ).confidence_interval
-    return Interval(estimate, float(np.exp(found.low)), float(np.exp(found.high)))
+    return Interval(estimate, float(np.exp(bounds.low)), float(np.exp(bounds.high)))
 
 
 def log_ratio_interval(differences: ArrayLike, resolution: float = 0.0) -> Interval:
@@ -122,11 +122,11 @@ def log_ratio_interval(differences: ArrayLike, resolution: float = 0.0) -> Inter
     Returns:
         Estimate and bounds; without bounds (0 and inf) for n = 1.
     """
-    found = np.asarray(differences, dtype=float)
-    n, mean = len(found), float(np.mean(found))
+    logs = np.asarray(differences, dtype=float)
+    n, mean = len(logs), float(np.mean(logs))
     if n == 1:
         return Interval(math.exp(mean), 0.0, math.inf, 0.0)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * max(float(np.std(found, ddof=1)), resolution)
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * max(float(np.std(logs, ddof=1)), resolution)
     reach /= math.sqrt(n)
     return Interval(_exp(mean), _exp(mean - reach), _exp(mean + reach))
 
@@ -176,20 +176,20 @@ def _censored_slope(x: np.ndarray, y: np.ndarray, seen: np.ndarray, start: np.nd
 
     # A scale far below any that could be told apart from none keeps a perfect fit finite.
     bounds = [(None, None), (None, None), (math.log(1e-6), None)]
-    found = optimize.minimize(negative_log_likelihood, start, method="L-BFGS-B", bounds=bounds).x
-    steps = np.maximum(1e-4, 1e-4 * np.abs(found))
+    best = optimize.minimize(negative_log_likelihood, start, method="L-BFGS-B", bounds=bounds).x
+    steps = np.maximum(1e-4, 1e-4 * np.abs(best))
     information = np.empty((3, 3))
     for i in range(3):
         for j in range(3):
             e_i, e_j = steps * (np.arange(3) == i), steps * (np.arange(3) == j)
             information[i, j] = (
-                negative_log_likelihood(found + e_i + e_j)
-                - negative_log_likelihood(found + e_i - e_j)
-                - negative_log_likelihood(found - e_i + e_j)
-                + negative_log_likelihood(found - e_i - e_j)
+                negative_log_likelihood(best + e_i + e_j)
+                - negative_log_likelihood(best + e_i - e_j)
+                - negative_log_likelihood(best - e_i + e_j)
+                + negative_log_likelihood(best - e_i - e_j)
             ) / (4 * steps[i] * steps[j])
     variance = float(np.linalg.pinv(information)[1, 1])
-    return float(found[1]), math.sqrt(max(variance, 0.0))
+    return float(best[1]), math.sqrt(max(variance, 0.0))
 
 
 def _generator() -> np.random.Generator:

@@ -42,7 +42,7 @@ def packaged(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
 
 
 def test_all_modules_and_data_are_in_it(unpacked: Path):
-    kinds = (".py", ".yaml", ".cpp", ".h", ".typed")
+    kinds = (".py", ".yaml", ".cpp", ".h", ".typed", ".css", ".js", ".jinja")
     assert packaged(unpacked, kinds) == packaged(ROOT, kinds)
     assert not (unpacked / "tests").exists()
 

@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 
-from reports.statistics import Paired, comparison, pair_up, test_family
+from reports.statistics import Paired, pair_up, paired, significances
 
 Draw = Callable[[int], np.ndarray]
 
@@ -42,13 +42,13 @@ DRAWS = {
 }
 
 
-def claims(times: int, n: int, factors: Sequence[float], kind: str) -> tuple[float, float]:
-    """Return the share of reports with any claim, and with one of every real difference."""
+def established(times: int, n: int, factors: Sequence[float], kind: str) -> tuple[float, float]:
+    """Return the share of reports that establish any difference, and of those that establish every real one."""
     draw = DRAWS[kind](np.random.default_rng(0))
     differ = [a != b for a, b in itertools.combinations(factors, 2)]
     some = every = 0
     for _ in range(times):
-        found = [test.differs for test in test_family(simulated_family(n, factors, draw))]
+        found = [test.differs for test in significances(simulated_family(n, factors, draw))]
         some += any(found)
         every += all(claimed for claimed, real in zip(found, differ, strict=True) if real)
     return some / times, every / times
@@ -59,12 +59,12 @@ def main() -> None:
     times = int(sys.argv[1])
     with mock.patch.object(gc, "collect"):  # statsmodels calls it at every correction
         for kind, n in itertools.product(DRAWS, (3, 5, 8)):
-            print(f"no difference, 5 cells, {n} seeds, {kind}: {claims(times, n, [1] * 5, kind)[0]:.1%} claim one")
+            print(f"no difference, 5 cells, {n} seeds, {kind}: {established(times, n, [1] * 5, kind)[0]:.1%} claim one")
         for n in (5, 10):
-            found = claims(times, n, [1, 2, 1], "even")[1]
+            found = established(times, n, [1, 2, 1], "even")[1]
             print(f"one of 3 cells takes twice as long, {n} seeds: {found:.1%} find it")
-        with mock.patch.object(comparison, "FEWEST_FOR_T", 2):
-            share = claims(times, 3, [1] * 5, "two kinds of runs")[0]
+        with mock.patch.object(paired, "FEWEST_FOR_T", 2):
+            share = established(times, 3, [1] * 5, "two kinds of runs")[0]
             print(f"no difference, 5 cells, 3 seeds, two kinds of runs, if the t-test were used: {share:.1%} claim one")
 
 

@@ -52,7 +52,7 @@ def name(metric: Any) -> str:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two cells' runs, looked into, timed and tracked offline."""
+    """Two cells' runs, probed, timed and tracked offline."""
     folder = tmp_path_factory.mktemp("tracked")
     words = "+sweep=quick +launch=serial cell=lstm,gru task=adding,copy seed=0 cell.hidden_size=4 training.max_steps=20"
     words += " training.evaluate_every=10 training.evaluation_size=8 training.batch_size=4 timing.rounds=2"

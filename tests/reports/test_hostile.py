@@ -49,8 +49,8 @@ def hurt(frame: pd.DataFrame, chance: random.Random) -> pd.DataFrame:
     return frame
 
 
-def looks_inside(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of looks inside with a few points of every kind."""
+def readings(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of readings with a few points of every kind."""
     rows = []
     kinds = [("gradient_flow", "h"), ("decay", "h"), ("at_rest", "h"), ("gate_histogram", "f"), ("gate_map", "f"),
              ("gate_saturation", "f"), ("memory", "state"), ("attention", "attention"), ("jacobian", "state"),
@@ -68,7 +68,7 @@ def looks_inside(results: pd.DataFrame) -> pd.DataFrame:
 def test_tables_with_any_values_make_a_report_or_are_refused(tmp_path: Path, sweep: Path):
     write_frames(sweep)
     shutil.rmtree(sweep / "runs")
-    looks_inside(pd.read_parquet(sweep / "results.parquet")).to_parquet(sweep / "diagnostics.parquet")
+    readings(pd.read_parquet(sweep / "results.parquet")).to_parquet(sweep / "diagnostics.parquet")
     names = ("results", "curves", "timing", "diagnostics")
     tables = {name: pd.read_parquet(sweep / f"{name}.parquet") for name in names}
     outcomes, wrong = {"whole": 0, "in part": 0, "refused": 0}, []

@@ -16,7 +16,8 @@ from reports.load import LoadError, load
 from reports.report import write_report
 from reports.sections.cost import split_in_words
 from reports.statistics import Interval
-from reports.summary import step_time_ratios, summarize_results, summarize_timing
+from reports.summary import summarize_results
+from reports.timings import step_time_ratios, summarize_timing
 from tests.reports.conftest import write_run, write_timing
 
 
@@ -133,9 +134,10 @@ def test_failures_are_counted_apart_and_listed(sweep: Path):
     write_run(sweep, "lstm", "adding", 3, None, status="failed", error="ValueError: a | b")
     write_run(sweep, "lstm", "adding", 4, None, status="diverged", error="loss nan at step 7", final_loss=None)
     summary = summarize_results(load(sweep).results)
-    row = summary[(summary["problem"] == "adding") & (summary["contender"] == "lstm")].iloc[0]
-    assert (row["runs"], row["failed"], row["solved"]) == (4, 1, 3)
-    assert row["final_loss"].high == float("inf")
+    (row,) = (row for row in summary if (row.problem, row.contender) == ("adding", "lstm"))
+    assert (row.runs, row.failed, row.solved) == (4, 1, 3)
+    assert row.final_loss is not None
+    assert row.final_loss.high == float("inf")
     text = write_report([sweep]).path.read_text()
     assert r"ValueError: a \| b" in text
     assert "3/4 [30%, 95%] (+1 failed)" in text
@@ -160,17 +162,17 @@ def test_all_failed(tmp_path: Path):
 def test_timing_separates_arithmetic_from_implementation(sweep: Path):
     stored = load(sweep)
     both = summarize_timing(stored.timing)
-    timings = both[both["task"] == "adding"].set_index("cell")
+    lstm, gru = ({case.cell: case for case in both if case.task == "adding"}[cell] for cell in ("lstm", "gru"))
     # 2e8 FLOP in 10 ms are 20 GFLOP/s, of a GEMM rate of 100 GFLOP/s; both slow down together.
-    assert timings.loc["lstm", "share"].estimate == pytest.approx(0.2)
-    assert timings.loc["lstm", "share"].low == pytest.approx(timings.loc["lstm", "share"].high)
+    assert lstm.share.estimate == pytest.approx(0.2)
+    assert lstm.share.low == pytest.approx(lstm.share.high)
     # 1.5 times the time for 1.2 times the arithmetic: at 0.8 of the rate.
-    assert timings.loc["gru", "flop_ratio"] == pytest.approx(1.2)
+    assert gru.flop_ratio == pytest.approx(1.2)
     text = write_report([sweep]).path.read_text()
     assert "gru 1.50× = 1.20× the arithmetic at 0.80× the rate" in text
-    assert timings.loc["gru", "ratio"].low == pytest.approx(1.5)
-    assert timings.loc["gru", "ratio"].high == pytest.approx(1.5)
-    assert timings.loc["lstm", "training_step"].high > timings.loc["lstm", "training_step"].low
+    assert gru.ratio.low == pytest.approx(1.5)
+    assert gru.ratio.high == pytest.approx(1.5)
+    assert lstm.training_step.high > lstm.training_step.low
     ratios = step_time_ratios(stored.results, both)
     assert set(ratios) == {(task, cell) for task in ("adding", "copy") for cell in ("lstm", "gru")}
     assert ratios["copy", "gru"].estimate == pytest.approx(1.5)
@@ -209,10 +211,10 @@ def test_forms_of_a_cell_are_compared_with_the_one_in_use(sweep: Path):
     timing = pd.concat([timing.assign(backend=timing["cell"].map({"lstm": "torch", "gru": "native"})), *others])
     timing.to_parquet(path)
     summary = summarize_timing(load(sweep).timing)
-    assert summary[summary["cell"] == "lstm"]["over_torch"].isna().all()  # nothing beside it
-    gru = summary[(summary["cell"] == "gru") & (summary["form"] == "own")].iloc[0]
-    assert gru["over_torch"].estimate == pytest.approx(2.0)
-    assert gru["over_torchrecurrent"].estimate == pytest.approx(8.0)
+    assert all(case.over_torch is None for case in summary if case.cell == "lstm")  # nothing beside it
+    gru = next(case for case in summary if (case.cell, case.form) == ("gru", "own"))
+    assert gru.over_torch.estimate == pytest.approx(2.0)
+    assert gru.over_torchrecurrent.estimate == pytest.approx(8.0)
     text = write_report([sweep]).path.read_text()
     assert "### Implementations" in text
     assert "native (in use)" in text
@@ -232,7 +234,7 @@ def test_cells_of_equal_parameters_are_timed_against_each_other(tmp_path: Path):
     timing.assign(hidden_size=sizes, **{"cell.hidden_size": sizes}).to_parquet(folder / "timing.parquet")
     stored = load(folder)
     summary = summarize_timing(stored.timing)
-    assert set(summary["label"]) == {"lstm", "gru, H=75"}
+    assert {case.label for case in summary} == {"lstm", "gru, H=75"}
     assert step_time_ratios(stored.results, summary)["adding", "gru"].estimate == pytest.approx(1.5)
     text = write_report([folder]).path.read_text()
     assert "gru, H=75 1.50× = 1.20× the arithmetic at 0.80× the rate" in text
@@ -243,7 +245,7 @@ def test_no_time_is_divided_by_that_of_another_size_where_several_could_be_meant
     lstm, gru = (timing[timing["cell"] == cell] for cell in ("lstm", "gru"))
     parts = [lstm, lstm.assign(hidden_size=128, case="lstm-128"), gru.assign(hidden_size=75)]
     pd.concat(parts).to_parquet(sweep / "timing.parquet")
-    ratios = summarize_timing(load(sweep).timing).set_index(["cell", "hidden_size"])["ratio"]
+    ratios = {(case.cell, case.hidden_size): case.ratio for case in summarize_timing(load(sweep).timing)}
     assert ratios["gru", 75] is None
     assert ratios["lstm", 128].estimate == 1.0
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from reports.comparisons import between, compare
+from reports import compare
+from reports.comparisons import between, compare_contenders
 from reports.load import load
 from reports.report import write_report
 from tests.reports.conftest import write_run
@@ -32,11 +33,11 @@ def write_sweep(folder: Path, seeds: int, factors: dict[str, float], generator, 
 
 
 def test_without_a_difference_reports_claim_one_in_at_most_five_percent(tmp_path: Path):
-    generator, claims, times = np.random.default_rng(0), 0, 40
+    generator, established, times = np.random.default_rng(0), 0, 40
     for _ in range(times):
         write_sweep(tmp_path / "s", 6, dict.fromkeys(CELLS, 1.0), generator)
-        claims += bool(compare(load(tmp_path / "s").results)["differs"].any())
-    assert claims <= stats.binom.ppf(0.999, times, 0.05)
+        established += bool(compare(load(tmp_path / "s").results)["differs"].any())
+    assert established <= stats.binom.ppf(0.999, times, 0.05)
 
 
 @pytest.mark.parametrize("seeds", [5, 10])
@@ -102,11 +103,11 @@ def test_where_nobody_solves_the_loss_is_compared(tmp_path: Path):
         for cell, loss in (("lstm", 0.10), ("gru", 0.15)):
             diverged = {"status": "diverged", "final_loss": None} if (cell, seed) == ("gru", 7) else {}
             write_run(tmp_path / "s", cell, "adding", seed, None, **{"final_loss": loss * 1.01**seed, **diverged})
-    found = between(compare(load(tmp_path / "s").results), "adding", "lstm", "gru")
-    assert (found["quantity"], found["bound"]) == ("loss", "≥")
-    assert found["ratio"].estimate == pytest.approx(1.5, rel=0.05)
-    assert found["first_better"] == 1
-    assert found["differs"]
+    found = between(compare_contenders(load(tmp_path / "s").results), "adding", "lstm", "gru")
+    assert (found.quantity, found.bound) == ("loss", "≥")
+    assert found.ratio.estimate == pytest.approx(1.5, rel=0.05)
+    assert found.first_better == 1
+    assert found.differs
     said = write_report([tmp_path / "s"]).path.read_text()
     assert "no run solved it; lstm ends at a loss of 0.1" in said
 
@@ -120,8 +121,8 @@ def test_budgets_in_other_currencies(tmp_path: Path):
     stored = load(tmp_path / "s")
     assert set(stored.results["problem"]) == {"adding"}
     assert set(stored.results["currency"]) == {"FLOPs"}
-    found = between(compare(stored.results), "adding", "gru", "lstm")
-    assert found["ratio"].estimate == pytest.approx(2.0)
+    found = between(compare_contenders(stored.results), "adding", "gru", "lstm")
+    assert found.ratio.estimate == pytest.approx(2.0)
     assert "FLOPs to solve" in write_report([tmp_path / "s"]).path.read_text()
 
 

@@ -152,7 +152,8 @@ def test_false_verdicts_are_as_rare_as_promised():
 
 def test_a_sweep_is_judged_as_by_hand(sweep):
     stored = load(sweep)
-    found = judge(stored).set_index(["claim", "problem"])
+    judged = judge(stored)
+    found = {(name, row.finding.problem): row for name, rows in judged.items() for row in rows}
     results = stored.results[~(stored.results["cell.forget_bias"] == 0.0).fillna(False)]
     p = {}
     for task in ("adding", "copy"):
@@ -167,17 +168,17 @@ def test_a_sweep_is_judged_as_by_hand(sweep):
         tails = [sum(math.comb(10, k) for k in ks) / 2**10 for ks in (range(solved + 1), range(solved, 11))]
         p["fails", task] = min(1.0, 2 * min(tails))
     for key, value in p.items():
-        assert found.loc[key, "p"] == pytest.approx(value), key
-    estimated = found[[evidence is not None and not evidence.fixed for evidence in found["evidence"]]]
-    ordered, running = sorted(estimated["p"]), 0.0
-    for rank, value in enumerate(ordered):
-        running = max(running, min(1.0, value * (len(ordered) - rank)))
-        assert estimated.loc[estimated["p"] == value, "p_corrected"].max() == pytest.approx(running)
-    assert found.loc[("slow", "adding"), "verdict"] == "refuted"
-    assert found.loc[("fails", "adding"), "verdict"] == "supported"
-    assert found.loc[("fails", "copy"), "verdict"] == "not decidable"
-    claims = {claim.name: claim for claim in stored.claims.claims}
-    verdicts = {name: verdict_of(claim, judge(stored)) for name, claim in claims.items()}
+        assert found[key].p == pytest.approx(value), key
+    estimated, running = sorted((row for row in found.values() if row.finding.estimates), key=lambda row: row.p), 0.0
+    for rank, row in enumerate(estimated):
+        running = max(running, min(1.0, row.p * (len(estimated) - rank)))
+        assert row.p_corrected == pytest.approx(running)
+    assert found["slow", "adding"].verdict == "refuted"
+    assert found["fails", "adding"].verdict == "supported"
+    assert found["fails", "copy"].verdict == "not decidable"
+    verdicts = {
+        claim.name: verdict_of(claim, [row.verdict for row in judged[claim.name]]) for claim in stored.claims.claims
+    }
     assert verdicts["smaller"] == "supported"
     assert verdicts["faster"] == "refuted"  # 1.5 times as long, whatever the round
     assert verdicts["fails"] == "not decidable"
@@ -210,11 +211,11 @@ def test_memory_is_a_number_a_run_of_those_that_are_asked_for(sweep, tmp_path):
             ]
         ),
     )
-    row = judge(stored).iloc[0]
-    assert row["evidence"].n == 9  # the first was not solved
-    assert row["evidence"].interval.estimate == pytest.approx((1.0 + 0.95) / 2)
-    assert row["p"] == pytest.approx(2 * 2**-9)  # regions that touch
-    assert row["verdict"] == "refuted"
+    (row,) = judge(stored)["read"]
+    assert row.finding.evidence.n == 9  # the first was not solved
+    assert row.finding.evidence.interval.estimate == pytest.approx((1.0 + 0.95) / 2)
+    assert row.p == pytest.approx(2 * 2**-9)  # regions that touch
+    assert row.verdict == "refuted"
 
 
 GROWTH = """
@@ -245,9 +246,9 @@ def test_the_growth_of_what_is_added_is_that_without_the_rest(sweep, tmp_path):
         for length in (100, 200, 400)
     ]
     pd.concat(longer).to_parquet(sweep / "timing.parquet")
-    found = judge(load(sweep))
-    assert found["evidence"].iloc[0].interval.estimate == pytest.approx(2.0)
-    assert found["verdict"].iloc[0] == "supported"
+    (row,) = judge(load(sweep))["square"]
+    assert row.finding.evidence.interval.estimate == pytest.approx(2.0)
+    assert row.verdict == "supported"
     text = write_report([sweep], tmp_path / "report").path.read_text()
     assert "claim_square_runs.png" in text
     assert (tmp_path / "report" / "claim_square_runs.png").stat().st_size > 5000
@@ -272,7 +273,7 @@ def test_the_growth_of_what_is_added_is_that_without_the_rest(sweep, tmp_path):
 )
 def test_a_claim_takes_all_of_its_tests_or_any(needs, verdicts, expected):
     claim = replace(parse_claims(RULES, "here").claims[0], needs=needs)
-    assert verdict_of(claim, pd.DataFrame({"claim": "slow", "verdict": verdicts})) == expected
+    assert verdict_of(claim, verdicts) == expected
 
 
 def test_the_report_says_what_was_found_and_how_to_run_it(sweep, tmp_path):
@@ -346,8 +347,9 @@ def test_claims_that_are_not_there_are_named(tmp_path):
 
 def test_verdicts_in_the_gallery_are_those_of_the_tables_beside_them():
     stored = load(GALLERY)
-    tests = judge(stored)
+    judged = judge(stored)
     report = (GALLERY / "README.md").read_text()
     for claim in stored.claims.claims:
-        assert re.search(rf"\| {re.escape(claim.claim)} +\| {verdict_of(claim, tests)} ", report), claim.name
+        verdict = verdict_of(claim, [row.verdict for row in judged[claim.name]])
+        assert re.search(rf"\| {re.escape(claim.claim)} +\| {verdict} ", report), claim.name
     assert stored.claims.finished_before == 0

@@ -83,7 +83,7 @@ def permutation_p(differences: np.ndarray, alternative: str) -> float:
             "greater": lambda: share_of_signs(differences, observed),
             "less": lambda: share_of_signs(differences, -observed),
         }[alternative]()
-    found = stats.permutation_test(
+    result = stats.permutation_test(
         (differences, np.zeros(len(differences))),
         lambda x, y, axis: np.mean(x - y, axis=axis),
         permutation_type="samples",
@@ -93,7 +93,7 @@ def permutation_p(differences: np.ndarray, alternative: str) -> float:
         alternative=alternative,
         rng=np.random.default_rng(0),
     )
-    return float(min(1.0, found.pvalue))
+    return float(min(1.0, result.pvalue))
 
 
 def share_of_signs(differences: np.ndarray, least: float) -> float:
@@ -149,16 +149,16 @@ def fewest_pairs(comparisons: int) -> int:
 
 
 @dataclass(frozen=True)
-class Test:
+class Significance:
     """What a test says of a comparison within its family.
 
     Attributes:
-        kind: "exact" or "t".
+        test: "exact" or "t".
         p: of this comparison alone.
         p_corrected: Holm's (1979): that of a family in which any false claim is as rare as ALPHA.
     """
 
-    kind: str
+    test: str
     p: float
     p_corrected: float
 
@@ -167,7 +167,7 @@ class Test:
         return self.p_corrected <= ALPHA
 
 
-def test_family(comparisons: list[Paired]) -> list[Test]:
+def significances(comparisons: list[Paired]) -> list[Significance]:
     """Test all comparisons of a family, with Holm's correction over them.
 
     The test of a comparison is the exact one, unless no outcome of so few pairs could be significant in a family of
@@ -178,7 +178,7 @@ def test_family(comparisons: list[Paired]) -> list[Test]:
     kinds = ["t" if FEWEST_FOR_T <= len(pairs) < enough and pairs.complete else "exact" for pairs in comparisons]
     p = [t_p(pairs) if kind == "t" else exact_p(pairs) for kind, pairs in zip(kinds, comparisons, strict=True)]
     corrected = multipletests(p, ALPHA, method="holm")[1] if p else []
-    return [Test(*row) for row in zip(kinds, p, map(float, corrected), strict=True)]
+    return [Significance(*row) for row in zip(kinds, p, map(float, corrected), strict=True)]
 
 
 def seeds_needed(pairs: Paired, comparisons: int) -> int | None:
@@ -214,8 +214,8 @@ def detectable_ratio(pairs: Paired, comparisons: int) -> float | None:
     if len(pairs) < 2 or not pairs.spread > 0:
         return None
     size = _detectable_effect(len(pairs), comparisons)
-    found = math.exp(min(700.0, size * pairs.spread))
-    return found if math.isfinite(size) and found < 1e6 else None
+    detectable = math.exp(min(700.0, size * pairs.spread))
+    return detectable if math.isfinite(size) and detectable < 1e6 else None
 
 
 @cache
@@ -231,8 +231,8 @@ def _detectable_effect(n: int, comparisons: int) -> float:
 def _power(effect_size: float, n: int, comparisons: int) -> float:
     """Return the power of the two-sided t-test of n pairs, as statsmodels does, which takes ten times as long."""
     critical, shift = _critical(n, comparisons), effect_size * math.sqrt(n)
-    found = 1 - special.nctdtr(n - 1, shift, critical) + special.nctdtr(n - 1, shift, -critical)
-    return float(np.nan_to_num(found, nan=1.0))  # beyond what the non-central t can be computed for
+    power = 1 - special.nctdtr(n - 1, shift, critical) + special.nctdtr(n - 1, shift, -critical)
+    return float(np.nan_to_num(power, nan=1.0))  # beyond what the non-central t can be computed for
 
 
 @cache

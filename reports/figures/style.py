@@ -1,7 +1,7 @@
-"""How every figure looks: one colour, dash and marker per cell, and files that depend on the data alone."""
+"""The looks of figures: one colour, dash and marker per cell, and files that depend on the data alone."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -23,27 +23,10 @@ _ORDER = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")
 # The known cells' after Okabe & Ito (2008), all dark enough to be read on white (contrast of 3 and more) and told apart
 # by the colour-blind; where printed without colours, dashes and markers do it.
 _COLOURS = [
-    "#0173b2",
-    "#cc8000",
-    "#029e73",
-    "#c44601",
-    "#bd6fb0",
-    "#5a3212",
-    "#e83e8c",
-    "#404040",
-    "#6d7a00",
-    "#27348b",
+    *("#0173b2", "#cc8000", "#029e73", "#c44601", "#bd6fb0", "#5a3212", "#e83e8c", "#404040", "#6d7a00", "#27348b"),
 ]
 _DASHES = [
-    "-",
-    "--",
-    "-.",
-    ":",
-    (0, (5, 1, 1, 1, 1, 1)),
-    (0, (3, 1)),
-    (0, (1, 1)),
-    (0, (6, 2, 2, 2)),
-    (0, (8, 2)),
+    *("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (6, 2, 2, 2)), (0, (8, 2))),
     (0, (2, 3)),
 ]
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
@@ -81,11 +64,19 @@ def palette() -> list[Look]:
 
 
 def contender_looks(frame: pd.DataFrame) -> dict[str, Look]:
-    """Return the look of each contender of a frame, in order: that of its cell, unless cells have several."""
-    pairs = frame[["cell", "contender"]].drop_duplicates()
-    cells = looks(pairs["cell"])
+    """Return the look of each contender of a frame; see `looks_by_name`."""
+    return looks_by_name({(str(cell), str(name)) for cell, name in zip(frame["cell"], frame["contender"], strict=True)})
+
+
+def looks_by_name(contenders: Collection[tuple[str, str]]) -> dict[str, Look]:
+    """Return the look of each contender, in order: that of its cell, unless cells have several.
+
+    Args:
+        contenders: cell and name of each.
+    """
+    cells = looks(cell for cell, _ in contenders)
     order = list(cells)
-    named = sorted((order.index(str(cell)), str(name)) for cell, name in pairs.itertuples(index=False))
+    named = sorted((order.index(cell), name) for cell, name in contenders)
     if len(named) == len(cells):
         return {name: cells[order[i]] for i, name in named}
     return {name: _look(i) for i, (_, name) in enumerate(named)}

@@ -8,11 +8,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.claims import RATIOS, STATISTICS
+from reports.claims import RATIOS, STATISTICS, Test
 from reports.figures.panels import log_plain, log_round, log_ticks, name_ticks, new_figure
+from reports.figures.style import PANEL, TEXT, palette
+from reports.rows import grouped
 from reports.statistics import Evidence
-from reports.style import PANEL, TEXT, palette
-from reports.verdicts import OPEN, REFUTED, SUPPORTED
+from reports.verdicts import OPEN, REFUTED, SUPPORTED, Judgement
 
 COLOURS = {SUPPORTED: "#0173b2", REFUTED: "#c44601", OPEN: "#666666"}
 MARKERS = {SUPPORTED: "o", REFUTED: "X", OPEN: "s"}
@@ -21,26 +22,19 @@ FACTOR = 1.6  # beyond what is drawn, at least, on an axis of ratios
 MARGIN = 0.06  # of a linear axis
 
 
-def forest(tests: pd.DataFrame) -> Figure | None:
-    """Draw each test's estimate with its 95 % interval over the regions that support and refute the claim, a panel a
-    statistic and rule; filled where the test is decided, an arrow head where the estimate is only a bound.
-
-    Args:
-        tests: those of a claim, of `reports.verdicts.judge`.
-
-    Returns:
-        None if no test has an estimate.
-    """
-    found = tests[[evidence is not None for evidence in tests["evidence"]]]
-    if found.empty:
+def forest(judgements: list[Judgement]) -> Figure | None:
+    """Draw estimates of a claim's tests with their 95 % intervals over the regions that support and refute the claim, a
+    panel a statistic and rule; filled where the test is decided, an arrow head where the estimate is only a bound.
+    None if no test has an estimate."""
+    with_evidence = [row for row in judgements if row.finding.evidence is not None]
+    if not with_evidence:
         return None
-    keys = [f"{row['statistic']} {row['supported_if']} {row['refuted_if']}" for _, row in found.iterrows()]
-    panels = [part for _, part in found.groupby(keys, sort=False)]
-    heights = [0.9 + 0.32 * len(part) for part in panels]
+    panels = grouped(with_evidence, lambda row: (row.test.statistic, row.test.supported, row.test.refuted))
+    heights = [0.9 + 0.32 * len(rows) for rows in panels.values()]
     figure = new_figure(PANEL[0] * 1.7, sum(heights))
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
-    for axes, part in zip(grid[:, 0], panels, strict=True):
-        _panel(axes, part)
+    for axes, rows in zip(grid[:, 0], panels.values(), strict=True):
+        _panel(axes, rows)
     return figure
 
 
@@ -73,58 +67,54 @@ def power_laws(times: dict[str, pd.DataFrame], exponents: dict[str, float]) -> F
             f"{subject}: T^{exponents[subject]:.2f}", (np.exp(ends.mean()), np.exp(fitted.mean())),
             xytext=(-10, 6), textcoords="offset points", ha="right", fontsize=9, color=colour,
         )  # fmt: skip
-    log_ticks(axes, "x", pd.concat([rows["time_steps"] for rows in times.values()]))
+    log_ticks(axes, pd.concat([rows["time_steps"] for rows in times.values()]))
     log_plain(axes)
     axes.set(xlabel="T, steps", ylabel="time of a training step, ms")
     return figure
 
 
-def _panel(axes: Axes, tests: pd.DataFrame) -> None:
-    statistic = str(tests["statistic"].iloc[0])
-    logarithmic = statistic in RATIOS
-    for place, (_, row) in enumerate(tests.iterrows()):
-        evidence: Evidence = row["evidence"]
-        interval, colour = evidence.interval, COLOURS[row["verdict"]]
-        if evidence.bound == "" and math.isfinite(interval.high) and (interval.low > 0 or not logarithmic):
+def _panel(axes: Axes, rows: list[Judgement]) -> None:
+    test = rows[0].test
+    logarithmic = test.statistic in RATIOS
+    evidence = [row.finding.evidence for row in rows if row.finding.evidence is not None]
+    for place, (row, of_row) in enumerate(zip(rows, evidence, strict=True)):
+        interval, colour = of_row.interval, COLOURS[row.verdict]
+        if of_row.bound == "" and math.isfinite(interval.high) and (interval.low > 0 or not logarithmic):
             axes.plot([interval.low, interval.high], [place, place], color=colour, lw=1.8)
-        marker = {"≥": ">", "≤": "<"}.get(evidence.bound, MARKERS[row["verdict"]])
-        filled = "white" if row["verdict"] == OPEN else colour
+        marker = {"≥": ">", "≤": "<"}.get(of_row.bound, MARKERS[row.verdict])
+        filled = "white" if row.verdict == OPEN else colour
         axes.plot(interval.estimate, place, ls="", marker=marker, ms=8, color=colour, mfc=filled)
-    _set_range(axes, tests, logarithmic, statistic)
+    _set_range(axes, evidence, test, logarithmic)
     low, high = axes.get_xlim()
-    supported, refuted = tests["supported_if"].iloc[0], tests["refuted_if"].iloc[0]
-    regions = [(supported, SUPPORTED)]
-    regions += [(refuted, REFUTED)] if refuted else [((low, supported[0]), REFUTED), ((supported[1], high), REFUTED)]
-    for (start, end), verdict in regions:
+    refuted = [test.refuted] if test.refuted else [(low, test.supported[0]), (test.supported[1], high)]
+    for (start, end), verdict in [(test.supported, SUPPORTED), *((region, REFUTED) for region in refuted)]:
         axes.axvspan(max(start, low), min(end, high), color=COLOURS[verdict], alpha=0.08, lw=0)
         axes.text(
             _middle(max(start, low), min(end, high), logarithmic), 1.01, SAID[verdict],
             transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color=COLOURS[verdict],
         )  # fmt: skip
     names = [
-        row["subject"] if row["problem"] in ("–", row["subject"]) else f"{row['problem']}: {row['subject']}"
-        for _, row in tests.iterrows()
+        finding.subject if finding.problem in ("–", finding.subject) else f"{finding.problem}: {finding.subject}"
+        for finding in (row.finding for row in rows)
     ]
     name_ticks(axes.yaxis, names, fontsize=8)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(("ratio of " if logarithmic else "") + STATISTICS[statistic], fontsize=9, color=TEXT)
+    axes.set_xlabel(("ratio of " if logarithmic else "") + STATISTICS[test.statistic], fontsize=9, color=TEXT)
 
 
-def _set_range(axes: Axes, tests: pd.DataFrame, logarithmic: bool, statistic: str) -> None:
+def _set_range(axes: Axes, evidence: list[Evidence], test: Test, logarithmic: bool) -> None:
     """Have an axis show all estimates, the ends of their intervals where they are near, and the rule's bounds."""
-    bounds = [bound for region in (*tests["supported_if"], *tests["refuted_if"]) for bound in region or ()]
-    ends = [bound for bound in bounds if math.isfinite(bound)]
-    for evidence in tests["evidence"]:
-        interval = evidence.interval
+    ends = [bound for bound in (*test.supported, *(test.refuted or ())) if math.isfinite(bound)]
+    for interval, bound in ((each.interval, each.bound) for each in evidence):
         ends.append(interval.estimate)
         near = (interval.estimate / 20, interval.estimate * 20) if logarithmic else (-math.inf, math.inf)
-        ends += [] if evidence.bound else [float(np.clip(end, *near)) for end in (interval.low, interval.high)]
+        ends += [] if bound else [float(np.clip(end, *near)) for end in (interval.low, interval.high)]
     low, high = min(ends), max(ends)
     if logarithmic:
         axes.set_xscale("log")
         axes.set_xlim(low / FACTOR, high * FACTOR)
         log_round(axes, lambda value: f"{value:g}×")
-    elif statistic == "share_solved":
+    elif test.statistic == "share_solved":
         axes.set_xlim(-MARGIN, 1 + MARGIN)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     else:

@@ -20,13 +20,11 @@ from reports.statistics import (
     probability_of_improvement,
     ratio,
     seeds_needed,
+    significances,
     smallest_p,
-    test_family,
 )
-from reports.statistics.comparison import _power, exact_p, permutation_p, t_p
+from reports.statistics.paired import _power, exact_p, permutation_p, t_p
 from tests.reports.simulate import DRAWS, simulated_family
-
-test_family.__test__ = False  # its name is not meant for pytest
 
 
 class TestExactTest:
@@ -96,13 +94,13 @@ def test_equal_differences_are_no_more_certain_than_their_rounding():
 def test_holm_is_its_step_down_procedure():
     generator = np.random.default_rng(0)
     family = [Paired(generator.normal(size=12) + shift) for shift in (0, 0.3, 0.9, 1.5)]
-    tests = test_family(family)
+    tests = significances(family)
     order = sorted(range(4), key=lambda i: tests[i].p)
     worst = 0.0
     for rank, index in enumerate(order):
         worst = max(worst, min(1.0, (4 - rank) * tests[index].p))
         assert tests[index].p_corrected == pytest.approx(worst)
-    assert test_family([]) == []
+    assert significances([]) == []
 
 
 def test_which_test_depends_on_numbers_of_pairs_and_cut_off_values_alone():
@@ -110,7 +108,7 @@ def test_which_test_depends_on_numbers_of_pairs_and_cut_off_values_alone():
     assert fewest_pairs(20) == 10
     many, few, fewer = (Paired(np.full(n, 0.7) + 0.1 * np.arange(n)) for n in (10, 5, 3))
     cut_off = Paired(few.differences, complete=False)
-    assert [test.kind for test in test_family([many, few, fewer, cut_off])] == ["exact", "t", "exact", "exact"]
+    assert [each.test for each in significances([many, few, fewer, cut_off])] == ["exact", "t", "exact", "exact"]
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])
@@ -118,9 +116,10 @@ def test_which_test_depends_on_numbers_of_pairs_and_cut_off_values_alone():
 def test_where_nothing_differs_at_most_one_report_in_twenty_claims_it(n, kind):
     generator = np.random.default_rng(7)
     draw, times = DRAWS[kind](generator), 250
-    claims = sum(any(test.differs for test in test_family(simulated_family(n, [1] * 4, draw))) for _ in range(times))
+    families = (significances(simulated_family(n, [1] * 4, draw)) for _ in range(times))
+    established = sum(any(each.differs for each in family) for family in families)
     # Beyond this a true rate of 5 % would come up once in a thousand simulations.
-    assert claims <= stats.binom.ppf(0.999, times, ALPHA)
+    assert established <= stats.binom.ppf(0.999, times, ALPHA)
 
 
 @pytest.mark.parametrize(("n", "least"), [(5, 75), (10, 95)])
@@ -129,7 +128,7 @@ def test_twice_the_time_is_found(n, least):
     found, intervals, draw = 0, [], DRAWS["even"](generator)
     for _ in range(100):
         family = simulated_family(n, [1, 2, 1], draw)
-        tests = test_family(family)
+        tests = significances(family)
         found += tests[0].differs and tests[2].differs
         intervals.append(ratio(family[0]))
     assert found >= least

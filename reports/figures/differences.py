@@ -1,6 +1,8 @@
 """Figures of differences between cells."""
 
 import math
+from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -8,13 +10,14 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.comparisons import inverted
+from reports.comparisons import Comparison
 from reports.figures.panels import (
     LONGEST_TICK,
     contenders,
     legend,
     log_plain,
     log_round,
+    name_edge,
     name_lines,
     name_ticks,
     new_figure,
@@ -22,66 +25,57 @@ from reports.figures.panels import (
     panels_of,
     thousands,
 )
+from reports.figures.style import PANEL, TEXT, Look, contender_looks, looks_by_name
+from reports.rows import grouped
 from reports.statistics import performance_profile
-from reports.style import PANEL, TEXT, Look, contender_looks, looks
+from reports.summary import Summary
 from reports.text import amount
 
 LARGEST = 4.0  # the ratio at which colours end
 
 
-def pairwise(comparisons: pd.DataFrame, results: pd.DataFrame) -> Figure:
+def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
     """Draw a matrix per problem: how many times as much the cell of the row needs as that of the column, bold with a
     star where the difference is established. Darker is further from one; which way the number says."""
-    problems = order(comparisons["problem"])
-    names = results.groupby("problem", sort=False)
-    figure, panels = panels_of(problems, height=PANEL[1] * 1.05)
-    ranks = list(looks(results["cell"]))
+    of_problem = grouped(comparisons, lambda row: row.problem)
+    figure, panels = panels_of(order(of_problem), height=PANEL[1] * 1.05)
+    limit = math.log(LARGEST)
     for problem, axes in panels.items():
-        here = names.get_group(problem).sort_values("cell", key=lambda cells: cells.map(ranks.index), kind="stable")
-        labels = list(dict.fromkeys(here["contender"]))
-        places = {label: place for place, label in enumerate(labels)}
+        labels = [row.contender for row in summaries if row.problem == problem]
         shades = np.full((len(labels), len(labels)), np.nan)
-        compared = [row for _, row in comparisons[comparisons["problem"] == problem].iterrows()]
-        both = [*compared, *map(inverted, compared)]
-        for (i, j), found in sorted(
-            (((places[row["second"]], places[row["first"]]), row) for row in both), key=lambda item: item[0]
-        ):
-            shades[i, j] = np.clip(math.log(found["ratio"].estimate), -math.log(LARGEST), math.log(LARGEST))
-            said = f"{found['bound']}{_short(found['ratio'].estimate)}{'*' if found['differs'] else ''}"
-            dark = abs(shades[i, j]) > 0.75 * math.log(LARGEST)
-            weight = "bold" if found["differs"] else "normal"
+        both = [*of_problem[problem], *(row.inverted for row in of_problem[problem])]
+        for row in sorted(both, key=lambda row: (labels.index(row.second), labels.index(row.first))):
+            i, j = labels.index(row.second), labels.index(row.first)
+            shades[i, j] = np.clip(math.log(row.ratio.estimate), -limit, limit)
             axes.text(
-                j, i, said, ha="center", va="center", fontsize=8, fontweight=weight, color="white" if dark else TEXT
-            )
-        limit = math.log(LARGEST)
+                j, i, f"{row.bound}{_short(row.ratio.estimate)}{'*' if row.differs else ''}", ha="center", va="center",
+                fontsize=8, fontweight="bold" if row.differs else "normal",
+                color="white" if abs(shades[i, j]) > 0.75 * limit else TEXT,
+            )  # fmt: skip
         axes.imshow(shades, cmap="PuOr_r", norm=TwoSlopeNorm(0, -limit, limit), alpha=0.9)
         short = [label.replace(", ", "\n").replace("_", "\n") for label in labels]
         for axis in (axes.xaxis, axes.yaxis):
             name_ticks(axis, short, LONGEST_TICK // 2, fontsize=7)
         axes.grid(visible=False)
-        quantity = here_quantity(comparisons, problem)
-        axes.set_title(f"{problem}: {quantity}, row / column", fontsize=9)
+        axes.set_title(f"{problem}: {_quantity(of_problem[problem])}, row / column", fontsize=9)
     return figure
 
 
-def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
+def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:
     """Draw each contender's ratio to its reference, a panel per problem: points with 95 % intervals on a logarithmic
     axis, filled where the difference is established, an arrow head where the ratio is a bound."""
-    problems = order(comparisons["problem"])
-    names = [name for name in looks_of if name in set(comparisons["second"])]
-    figure, panels = panels_of(problems, height=0.9 + 0.3 * len(names))
+    of_problem = grouped(comparisons, lambda row: row.problem)
+    compared = {row.second for row in comparisons}
+    names = [name for name in looks_of if name in compared]
+    figure, panels = panels_of(order(of_problem), height=0.9 + 0.3 * len(names))
     for problem, axes in panels.items():
-        here = comparisons[comparisons["problem"] == problem].set_index("second")
-        for place, name in enumerate(names):
-            if name not in here.index:
-                continue
-            found, look = here.loc[name], looks_of[name]
-            ratio, bound = found["ratio"], found["bound"]
-            filled = look.colour if found["differs"] else "white"
-            if not bound and math.isfinite(ratio.high) and ratio.low > 0:
-                axes.plot([ratio.low, ratio.high], [place, place], color=look.colour, lw=1.8)
-            marker = {"≥": ">", "≤": "<"}.get(bound, "o")
-            axes.plot(ratio.estimate, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
+        for row in sorted(of_problem[problem], key=lambda row: names.index(row.second)):
+            place, look = names.index(row.second), looks_of[row.second]
+            if not row.bound and math.isfinite(row.ratio.high) and row.ratio.low > 0:
+                axes.plot([row.ratio.low, row.ratio.high], [place, place], color=look.colour, lw=1.8)
+            marker = {"≥": ">", "≤": "<"}.get(row.bound, "o")
+            filled = look.colour if row.differs else "white"
+            axes.plot(row.ratio.estimate, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
         axes.axvline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
         name_ticks(axes.yaxis, [name.replace("_", " ") for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
@@ -89,55 +83,54 @@ def against(comparisons: pd.DataFrame, looks_of: dict[str, Look]) -> Figure:
         low, high = axes.get_xlim()
         axes.set_xlim(min(low, 0.8), max(high, 1.25))
         log_round(axes, lambda value: f"{value:g}×")
-        axes.set_title(f"{problem}: {here_quantity(comparisons, problem)}", fontsize=9)
+        axes.set_title(f"{problem}: {_quantity(of_problem[problem])}", fontsize=9)
     for axes in list(panels.values())[1::2]:
         axes.set_yticklabels([])
     return figure
 
 
-def here_quantity(comparisons: pd.DataFrame, problem: str) -> str:
+def _quantity(comparisons: list[Comparison]) -> str:
     """Return what most comparisons on a problem are of."""
-    found = comparisons.loc[comparisons["problem"] == problem, "quantity"].mode().iloc[0]
-    return "final loss" if found == "loss" else f"{found} to solve"
+    counts = Counter(row.quantity for row in comparisons)
+    most = min(counts, key=lambda quantity: (-counts[quantity], quantity))
+    return "final loss" if most == "loss" else f"{most} to solve"
 
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
-def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], float]) -> Figure:
+def cost_quality(summaries: list[Summary], milliseconds: dict[tuple[str, str], float]) -> Figure:
     """Draw what a step costs against how much solving takes, both logarithmic: a row of panels per problem, one each
     for parameters, FLOPs and milliseconds; the cells that no other beats in both joined (Pareto front). What was not
     solved in the median lies on the upper edge, hollow."""
-    problems = order(summary["problem"])
-    costs = ["parameters", "FLOPs of a step", "ms of a step"]
-    figure = new_figure(PANEL[0] * 2, PANEL[1] * 0.9 * len(problems))
-    grid = figure.subplots(len(problems), 3, squeeze=False, sharey="row")
-    styles = contender_looks(summary)
+    of_problem = grouped(summaries, lambda row: row.problem)
+    costs: dict[str, Callable[[Summary], float | None]] = {
+        "parameters": lambda row: row.parameters,
+        "FLOPs of a step": lambda row: row.flops_step,
+        "ms of a step": lambda row: milliseconds.get((row.problem, row.contender)),
+    }
+    figure = new_figure(PANEL[0] * 2, PANEL[1] * 0.9 * len(of_problem))
+    grid = figure.subplots(len(of_problem), len(costs), squeeze=False, sharey="row")
+    styles = looks_by_name({(row.cell, row.contender) for row in summaries})
     panels = {}
-    for problem, row in zip(problems, grid, strict=True):
-        here = summary[(summary["problem"] == problem) & (summary["runs"] > 0)]
-        edge = 1.4 * float(here["budget"].max())
-        lowest = min([edge / 2, *(interval.estimate for interval in here["needed"])])
-        for name, axes in zip(costs, row, strict=True):
-            points = []
-            for _, each in here.iterrows():
-                cost = {
-                    "parameters": each["parameters"],
-                    "FLOPs of a step": each["flops_step"],
-                    "ms of a step": milliseconds.get((problem, each["contender"])),
-                }[name]
-                if cost is None or pd.isna(cost):
+    for problem, axes_of in zip(order(of_problem), grid, strict=True):
+        here = [row for row in of_problem[problem] if row.runs]
+        edge = 1.4 * max(row.budget for row in here)
+        lowest = min([edge / 2, *(row.median_needed for row in here)])
+        for (name, cost_of), axes in zip(costs.items(), axes_of, strict=True):
+            solved = []
+            for row in here:
+                cost, needed, look = cost_of(row), row.median_needed, styles[row.contender]
+                if cost is None:
                     continue
-                look, needed = styles[each["contender"]], each["needed"].estimate
-                solved = math.isfinite(needed)
+                if math.isfinite(needed):
+                    solved.append((float(cost), needed))
                 axes.plot(
-                    float(cost), needed if solved else edge, ls="", marker=look.marker, ms=8, color=look.colour,
-                    mfc=look.colour if solved else "none", label=each["contender"],
+                    float(cost), needed if math.isfinite(needed) else edge, ls="", marker=look.marker, ms=8,
+                    color=look.colour, mfc=look.colour if math.isfinite(needed) else "none", label=row.contender,
                 )  # fmt: skip
-                if solved:
-                    points.append((float(cost), needed))
-            front = [p for p in sorted(points) if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)]
+            front = [p for p in sorted(solved) if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in solved)]
             if len(front) > 1:
                 axes.step(*zip(*front, strict=True), where="post", color=TEXT, lw=0.8, ls=(0, (4, 2)), zorder=0)
             log_plain(axes)
@@ -147,12 +140,9 @@ def cost_quality(summary: pd.DataFrame, milliseconds: dict[tuple[str, str], floa
             axes.tick_params(axis="x", labelsize=8)
             axes.set_xlabel(name)
             panels[f"{problem}{name}"] = axes
-        row[0].set_ylabel(f"{here['currency'].iloc[0]} to solve")
-        row[0].set_title(problem, loc="left", fontsize=10)
-        row[0].annotate(
-            "not solved", (0.02, edge), xycoords=("axes fraction", "data"), xytext=(0, -11),
-            textcoords="offset points", fontsize=8,
-        )  # fmt: skip
+        axes_of[0].set_ylabel(f"{here[0].currency} to solve")
+        axes_of[0].set_title(problem, loc="left", fontsize=10)
+        name_edge(axes_of[0], edge, 0.02)
     legend(figure, panels, styles)
     return figure
 
@@ -166,7 +156,7 @@ def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
     """
     figure, panels = panels_of(["all problems together"], height=PANEL[1])
     axes = panels["all problems together"]
-    styles = contender_looks(pd.DataFrame(scores.keys(), columns=["cell", "contender"]))
+    styles = looks_by_name(scores)
     spent = np.linspace(0, 1, 101)
     for (_, contender), tasks in scores.items():
         share, low, high = performance_profile(tasks, 1 - spent)

@@ -1,4 +1,4 @@
-"""Figures of what looks inside models found."""
+"""Figures of what probes read inside models."""
 
 import math
 from typing import Any
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import contenders, log_powers, name_lines, order, panels_of
-from reports.style import GATES, PANEL, TEXT, contender_looks
+from reports.figures.panels import contenders, draw_band, log_powers, name_lines, order, panels_of
+from reports.figures.style import GATES, PANEL, TEXT, contender_looks
 
 LEAST_NORM = 1e-20  # that is drawn
 WHEN = {"start": "before training", "end": "after training"}
@@ -33,13 +33,11 @@ def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: st
         row = [panels[f"{problem}: {WHEN[moment]}"] for moment in moments]
         for moment, axes in zip(moments, row, strict=True):
             here = readings[(readings["problem"] == problem) & (readings["moment"] == moment)]
-            for contender, found in contenders(here, styles):
-                table = found.pivot_table(index="x", columns=["sweep", "seed"], values="value").astype(float)
+            for contender, own in contenders(here, styles):
+                table = own.pivot_table(index="x", columns=["sweep", "seed"], values="value").astype(float)
                 if log:
                     table = table.clip(lower=LEAST_NORM)
-                look = styles[contender]
-                axes.fill_between(table.index, table.min(axis=1), table.max(axis=1), color=look.colour, alpha=0.1, lw=0)
-                axes.plot(table.index, table.median(axis=1), color=look.colour, ls=look.dash, lw=1.8, label=contender)
+                draw_band(axes, table, styles[contender], contender)
             axes.set(title=f"{problem}: {WHEN[moment]}", xlabel=xlabel, ylabel=ylabel)
             if log:
                 log_powers(axes)
@@ -62,10 +60,10 @@ def gate_histograms(readings: pd.DataFrame) -> Figure:
     for title, axes in panels.items():
         here = readings[names == title]
         peaks = []
-        for gate, found in here.groupby("part", sort=True):
+        for gate, of_gate in here.groupby("part", sort=True):
             colour = GATES.get(str(gate), TEXT)
             for moment, style in (("start", ":"), ("end", "-")):
-                shares = found[found["moment"] == moment].groupby("x")["value"].mean()
+                shares = of_gate[of_gate["moment"] == moment].groupby("x")["value"].mean()
                 if len(shares):
                     axes.plot(shares.index, shares, color=colour, ls=style, lw=1.8)
                     if moment == "end":
@@ -125,8 +123,8 @@ def eigenvalues(readings: pd.DataFrame) -> Figure:
         colour = styles[here["contender"].iloc[0]].colour
         axes.plot(np.cos(angle), np.sin(angle), color=TEXT, lw=0.8)
         for moment, shade, marker in (("start", "#999999", "x"), ("end", colour, ".")):
-            found = here[here["moment"] == moment]
-            axes.plot(found["x"], found["y"], ls="", marker=marker, ms=4, color=shade, alpha=0.5, rasterized=True)
+            then = here[here["moment"] == moment]
+            axes.plot(then["x"], then["y"], ls="", marker=marker, ms=4, color=shade, alpha=0.5, rasterized=True)
         axes.set_aspect("equal", adjustable="datalim")
         axes.set(title=title, xlabel="real part", ylabel="imaginary part")
         axes.title.set_fontsize(9)
@@ -143,8 +141,8 @@ def step_sizes(readings: pd.DataFrame, results: pd.DataFrame) -> Figure:
     figure, panels = panels_of(order(readings["problem"]))
     styles = contender_looks(results)
     for problem, axes in panels.items():
-        for contender, found in contenders(readings[readings["problem"] == problem], styles):
-            medians = found.groupby("step")["value"].median()
+        for contender, own in contenders(readings[readings["problem"] == problem], styles):
+            medians = own.groupby("step")["value"].median()
             look = styles[contender]
             axes.plot(
                 medians.index, medians, color=look.colour, ls=look.dash, marker=look.marker, ms=4, label=contender

@@ -1,0 +1,255 @@
+"""Which differences are real: every pair, all problems together, costs against results, and how cells were matched."""
+
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from bench.record.fairness import TOLERANCE
+from bench.record.files import write_text_atomic
+from bench.record.records import DECIDED
+from reports import text
+from reports.claims import find_claims, parse_claims
+from reports.comparisons import Comparison, Comparisons, as_table, between
+from reports.figures import differences as figures
+from reports.figures.style import contender_looks
+from reports.references import references_of
+from reports.rows import grouped
+from reports.sections.content import Content, paragraphs, wording
+from reports.statistics import Interval, interquartile_mean, probability_of_improvement
+from reports.summary import REFERENCE_CELL, Summary
+from reports.timings import step_times
+
+MOST_ROWS = 40  # of the table of comparisons, unless these are all of the problems shown; the file beside it has all
+MOST_ROWS_AT_ALL = 400
+MOST_IN_MATRIX = 30  # contenders on a problem
+COMMON = ("of", "test", "seeds")  # columns that are often the same in all rows
+UNHEARD_OF = 100  # times as much, beyond which a ratio is no longer told
+MOST_PANELS = 6  # of problems in a figure
+CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
+
+
+def pairs(content: Content) -> str:
+    """Report every comparison of two cells: a matrix to look at, a table to quote, a file to compute with."""
+    compared = list(content.comparisons.values())
+    if not compared:
+        return ""
+    write_text_atomic(content.folder / "comparisons.csv", _as_text(content.comparisons))
+    problems = _shown(content)
+    shown = [row for row in compared if row.problem in problems][:MOST_ROWS_AT_ALL]
+    if references := references_of(content.stored.results):
+        figure = figures.against(shown, contender_looks(content.stored.results))
+        names = " or ".join(dict.fromkeys(references.values()))
+        section = content.show(figure, "differences", f"## Differences from {text.escape(names)}")
+        return paragraphs(section, _beside_publication(content, shown), _table(shown, len(shown) < len(compared)))
+    shown = compared if len(compared) <= MOST_ROWS else shown
+    contenders = Counter(row.problem for row in content.summaries)
+    drawn = [row for row in compared if row.problem in problems and contenders[row.problem] <= MOST_IN_MATRIX]
+    section = "## Differences"
+    if drawn:
+        section = content.show(figures.pairwise(drawn, content.summaries), "pairwise", section)
+    return paragraphs(section, _table(shown, len(shown) < len(compared)))
+
+
+def _beside_publication(content: Content, shown: list[Comparison]) -> str:
+    """Tabulate differences beside what a publication printed of the same change to the same cell."""
+    if content.stored.claims is not None:  # it has a section of its own
+        return ""
+    runs = content.stored.results.drop_duplicates("contender").set_index("contender")
+    cells, backends = runs["cell"], runs["backend"]
+    publication = parse_claims(find_claims(CHANGES), CHANGES)
+    printed = {
+        (str(test.over["cell"]), str(test.of["cell"])): claim.in_print
+        for claim in publication.claims
+        for test in claim.tests
+        if test.over is not None
+    }
+    compared = {str(cells[row.first]) for row in shown}
+    reference = compared.pop() if len(compared) == 1 else ""
+    rows = []
+    for name, mine in grouped(shown, lambda row: row.second).items():
+        said = printed.get((reference, str(cells[name])))
+        if said:
+            here = dict.fromkeys((row.problem for row in shown), text.NONE)
+            for row in mine:
+                established = " (established)" if row.differs else ""
+                here[row.problem] = f"{text.times(row.ratio, row.bound)}{established}"
+            about = {"change": name, "computed by": str(backends[name])}
+            rows.append(about | here | {publication.publication["name"]: said})
+    if not rows:
+        return ""
+    return f"{text.table(rows)}\n\n{publication.publication['protocol']} Source: {publication.publication['source']}"
+
+
+def _table(shown: list[Comparison], cut: bool) -> str:
+    """Tabulate comparisons; what is the same in all rows stands under the table once."""
+    several = len({row.problem for row in shown}) > 1
+    rows = [({"problem": row.problem} if several else {}) | _row(row) for row in shown]
+    common = {key: rows[0][key] for key in COMMON if len(rows) > 1 and len({row[key] for row in rows}) == 1}
+    kept = [{key: value for key, value in row.items() if key not in common} for row in rows]
+    said = f"In all rows: {', '.join(f'*{key}* {value}' for key, value in common.items())}. " if common else ""
+    file = f"{'The rest is in' if cut else 'Also as'} [comparisons.csv](comparisons.csv)."
+    return f"{text.table(kept)}\n\n{said}{wording('comparisons', file=file)}"
+
+
+def _row(row: Comparison) -> dict[str, str]:
+    ratio = row.detectable
+    return {
+        "cells": f"{row.second} / {row.first}",
+        "of": "final loss" if row.quantity == "loss" else f"{row.quantity} to solve",
+        "ratio": text.times(row.ratio, row.bound),
+        "better": f"{1 - row.first_better:.0%}",
+        "p": text.p_number(row.p),
+        "corrected": text.p_number(row.p_corrected),
+        "test": row.test,
+        "log-rank": text.p_number(row.log_rank),
+        "seeds": str(row.pairs),
+        "needed": text.count(row.needed),
+        "could find": text.NONE if ratio is None else f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×",
+    }
+
+
+def _as_text(comparisons: Comparisons) -> str:
+    table = as_table(comparisons)
+    intervals: list[Interval] = list(table["ratio"])
+    flat = table.assign(
+        ratio=[interval.estimate for interval in intervals],
+        ratio_low=[interval.low for interval in intervals],
+        ratio_high=[interval.high for interval in intervals],
+    )
+    return flat.to_csv(index=False, float_format="%.6g")
+
+
+def _shown(content: Content) -> list[str]:
+    """Return the problems that figures show: all, or of each task the hardest ones that some run solved."""
+    solved: dict[str, int] = Counter()
+    for row in content.summaries:
+        solved[row.problem] += row.solved
+    if len(solved) <= MOST_PANELS:
+        return list(solved)
+    tasks = content.stored.results.groupby("problem", sort=False)["task"].first()
+    each = max(1, MOST_PANELS // tasks.nunique())
+    names = []
+    for mine in grouped(solved, lambda problem: tasks[problem]).values():
+        names += ([problem for problem in mine if solved[problem]] or mine)[-each:]
+    return [problem for problem in solved if problem in names]
+
+
+def together(content: Content) -> str:
+    """Report on all problems together: interquartile mean, performance profile, probability of improvement."""
+    runs = content.stored.results
+    scores = _scores(runs) if len(runs) else {}
+    if not scores or len(next(iter(scores.values()))) < 2:
+        return ""
+    section = content.show(figures.profile(scores), "profile", "## All problems together")
+    reference = next((tasks for (cell, _), tasks in scores.items() if cell == REFERENCE_CELL), None)
+    rows = []
+    for (_, contender), tasks in scores.items():
+        kept = [np.maximum(task, 0.0) for task in tasks]
+        mean = interquartile_mean(kept)
+        better = None if reference is None or tasks is reference else probability_of_improvement(tasks, reference)
+        rows.append(
+            {
+                "cell": contender,
+                "budget left, interquartile mean": text.percent(mean),
+                f"better than {REFERENCE_CELL}": text.percent(better),
+            }
+        )
+    return paragraphs(section, text.table(rows), wording("budget_left", reference=REFERENCE_CELL))
+
+
+def _scores(runs: pd.DataFrame) -> dict[tuple[str, str], list[np.ndarray]]:
+    """Return of each contender that ran on every problem, of each problem, what was left of the budget; −1 unsolved."""
+    decided = runs[runs["status"].isin(DECIDED)]
+    left = (1 - decided["needed"] / decided["budget"]).fillna(-1.0)
+    problems = list(dict.fromkeys(decided["problem"]))
+    scores = {}
+    for (cell, contender), mine in left.groupby([decided["cell"], decided["contender"]], sort=False):
+        tasks = [mine[decided["problem"].loc[mine.index] == problem].to_numpy(dtype=float) for problem in problems]
+        if all(len(task) for task in tasks):
+            scores[str(cell), str(contender)] = tasks
+    return scores
+
+
+def cost_against_result(content: Content) -> str:
+    """Show what a step costs against how many it takes."""
+    if not any(row.solved for row in content.summaries):
+        return ""
+    problems = _shown(content)
+    shown = [row for row in content.summaries if row.problem in problems]
+    figure = figures.cost_quality(shown, step_times(content.stored.results, content.timings))
+    return content.show(figure, "cost_quality", "## Cost against result")
+
+
+def matching(content: Content) -> str:
+    """Say how cells were matched, and how the order of cells changes where there are several ways."""
+    if not content.summaries:
+        return ""
+    rows = [
+        {"problem": problem, "equal": kind, "from best to worst": _ranked(content, matched)}
+        for problem, here in grouped(content.summaries, lambda row: row.problem).items()
+        for kind, matched in _matched(here).items()
+    ]
+    budgets = " or ".join(sorted({row.currency for row in content.summaries}))
+    said = f"Runs on a problem have the same budget of {budgets}."
+    if not rows:
+        return f"## Matching\n\n{said} Cells have neither hidden size, nor parameters, nor FLOPs in common."
+    sizes = [
+        {
+            "problem": row.problem,
+            "cell": row.contender,
+            "hidden size": text.count(row.hidden_size),
+            "parameters": text.count(row.parameters),
+            "FLOPs of a step": text.NONE if row.flops_step is None else text.amount(row.flops_step),
+        }
+        for row in content.summaries
+    ]
+    how = wording(
+        "matching",
+        kinds=", ".join(sorted({row["equal"] for row in rows})),
+        reference=REFERENCE_CELL,
+        **{name: f"{TOLERANCE[name]:.0%}" for name in ("parameters", "flops")},
+    )
+    sizes = sizes if len(sizes) <= MOST_ROWS else [{"": "see results.parquet"}]
+    return paragraphs("## Matching", f"{said} {how}", text.table(rows), text.table(sizes))
+
+
+def _matched(rows: list[Summary]) -> dict[str, list[Summary]]:
+    """Return the contenders on a problem that have something in common with the reference, by what that is: of each
+    cell the nearest ones, where every cell has some that are near enough."""
+    references = [row for row in rows if row.cell == REFERENCE_CELL]
+    if len(references) != 1 or len(rows) < 2:
+        return {}
+
+    def near(size: Callable[[Summary], float | None], tolerance: float) -> list[Summary]:
+        of_reference = size(references[0])
+        if not of_reference:
+            return []
+        off = {row.contender: abs(value / of_reference - 1) for row in rows if (value := size(row)) is not None}
+        matched = []
+        for mine in grouped((row for row in rows if row.contender in off), lambda row: row.cell).values():
+            nearest = min(off[row.contender] for row in mine)
+            matched += [row for row in mine if off[row.contender] == nearest <= tolerance]
+        return matched
+
+    matched_by = {
+        "hidden size": near(lambda row: row.hidden_size, 0.0),
+        "parameters": near(lambda row: row.parameters, TOLERANCE["parameters"]),
+        "FLOPs": near(lambda row: row.flops_step, TOLERANCE["flops"]),
+    }
+    cells = {row.cell for row in rows}
+    return {kind: matched for kind, matched in matched_by.items() if {row.cell for row in matched} == cells}
+
+
+def _ranked(content: Content, matched: list[Summary]) -> str:
+    """List contenders from best to worst, those joined whose difference from the one before is not established."""
+    ran = [row for row in matched if row.runs]
+    ordered = sorted(ran, key=lambda row: (-row.share_solved, row.median_needed, row.mean_loss))
+    names = [row.contender for row in ordered]
+    for i, (before, row) in enumerate(pairwise(ordered), start=1):
+        comparison = between(content.comparisons, row.problem, before.contender, row.contender)
+        if comparison is not None and not comparison.differs:
+            names[i] = f"= {names[i]}"
+    return " · ".join(names)
