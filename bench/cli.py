@@ -45,6 +45,9 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m reports list                          the sweeps in results/; show RUN_ID: what is stored of a run
   python -m reports dashboard results/quick       its workspace and report in W&B
 
+  python -m bench probe results/quick lengthen=[2,4] diagnostics=standard
+                                                  probes of its runs, from the weights they kept
+
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else
   python -m bench +sweep=quick dry_run=true       what would be run, and what it costs at most
@@ -73,7 +76,7 @@ def main() -> None:
     with session():
         stopping = Stopping()
         try:
-            _run_until_done()
+            _probe() if sys.argv[1:2] == ["probe"] else _run_until_done()
         except KeyboardInterrupt:
             stopping.leave()
         except PastHydra as carrier:
@@ -102,6 +105,12 @@ def _fail(error: Exception) -> NoReturn:
 
 class StuckError(RuntimeError):
     """Runs are left, and none gets finished."""
+
+
+def _probe() -> None:
+    from bench.probing import probe_sweep
+
+    probe_sweep(sys.argv[2:])
 
 
 def _run_until_done() -> None:

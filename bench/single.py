@@ -43,4 +43,5 @@ def run_single(*overrides: str) -> dict[str, Any]:
     result = folder.read_result()
     if result is None:
         raise RuntimeError(f"{run_id(config)}: {answer.get('error', answer['status'])}")
-    return {**result, "folder": str(folder.path)}
+    stored = folder.read()
+    return {**result, "lengthened": stored and stored.result["lengthened"], "folder": str(folder.path)}

@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from bench.execute.apart import close_worker
-from bench.execute.estimate import estimate
+from bench.execute.estimate import describe_probes, estimate
 from bench.execute.launchers import prepare_launcher
 from bench.execute.leases import Claim, claimed
 from bench.execute.plan import Plan, make_plan
@@ -194,6 +194,7 @@ def _announce(plan: Plan) -> str:
             lines.append(f"  match  {first.match}")
         if plan.retried is not None:
             lines.append(f"  retry  {len(plan.retried)} that ended {' or '.join(RETRY[plan.first.retry or ''])}")
+        lines += describe_probes(plan)
     else:
         lines.append("  runs   none: times only")
     return "\n".join(map(printable, lines))
@@ -220,7 +221,7 @@ def _conclude(plan: Plan) -> int:
     from reports.load import LoadError
 
     report = None
-    with _alone(plan.sweep, CONCLUSION):
+    with alone(plan.sweep, CONCLUSION):
         # A single run has nothing beside it to be compared with.
         timed = len(plan.configs) > 1 or bool(plan.timed)
         timed = timed and plan.first.timing.enabled and time_cells(plan, _wait_for_quiet)
@@ -243,7 +244,7 @@ def _conclude(plan: Plan) -> int:
 
 
 @contextmanager
-def _alone(sweep: Path, name: str) -> Iterator[None]:
+def alone(sweep: Path, name: str) -> Iterator[None]:
     """Do something that one command at a time must do; another one waits."""
     claim, said = Claim(sweep, name), False
     while not claim.acquire():

@@ -74,17 +74,26 @@ def apart(function: Callable[..., Any]) -> Callable[..., Any]:
 
         if _is_worker() or all(is_built_in(str(group["_target_"])) for group in (config.cell, config.task)):
             return function(config, *arguments)
-        name = (function.__module__, function.__qualname__)
-        try:
-            answer = _current_worker().ask({"call": name, "arguments": (config, *arguments)})
-        except WorkerDied:
-            _forget_worker()
-            raise
-        if "error" in answer:
-            raise answer["error"]
-        return answer["value"]
+        return call_apart(function, config, *arguments)
 
     return called
+
+
+def call_apart(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of a module in a worker.
+
+    Raises:
+        ConfigError, WorkerDied, RuntimeError: as `apart`.
+    """
+    name = (function.__module__, function.__qualname__)
+    try:
+        answer = _current_worker().ask({"call": name, "arguments": arguments})
+    except WorkerDied:
+        _forget_worker()
+        raise
+    if "error" in answer:
+        raise answer["error"]
+    return answer["value"]
 
 
 class _Worker:

@@ -17,6 +17,7 @@ from bench.spec.config import Config
 from bench.train.loop import budgeted_steps
 from bench.train.process import configure_process, prepare_kernels
 from bench.train.streams import make_streams
+from bench.train.weights import weights_bytes
 
 REPEATS = 3  # of a training step, whose median counts
 RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; the README has them
@@ -31,8 +32,9 @@ def estimate(plan: Plan, launcher: Any) -> str:
         launcher: Hydra's settings of it.
     """
     runs: dict[str, list[Config]] = defaultdict(list)
-    for config in plan.pending.values():
-        runs[case_key(config)].append(config)
+    for key, config in plan.pending.items():
+        if key not in plan.lacking:
+            runs[case_key(config)].append(config)
     timed = {case_key(config): config for config in (plan.timed or plan.pending).values() if config.timing.enabled}
     cases = {**{key: configs[0] for key, configs in runs.items()}, **timed}
     rows, seconds, timing, failed = [], 0.0, 0.0, []
@@ -59,6 +61,33 @@ def estimate(plan: Plan, launcher: Any) -> str:
     if rows:
         lines += ["", _table(rows)]
     return "\n".join([*lines, *failed, "", "Nothing was run or stored; without dry_run=true it will be."])
+
+
+def describe_probes(plan: Plan) -> list[str]:
+    """Return in words what weights the runs of a plan will leave, and how many finished runs are probed from theirs."""
+    runs, size = weights_kept(plan)
+    lines = [f"  keep   weights of {runs} runs, about {size / 2**20:,.1f} MiB in all"] if runs else []
+    lines += [f"  probe  {len(plan.lacking)} finished runs, from their weights"] if plan.lacking else []
+    return lines
+
+
+def weights_kept(plan: Plan) -> tuple[int, int]:
+    """Return how many runs to do will keep their weights, and how many bytes these take, about."""
+    sizes: dict[str, int] = {}
+    kept = [config for key, config in plan.pending.items() if key not in plan.lacking and config.keep == "weights"]
+    for config in kept:
+        key = f"{case_key(config)} {config.diagnostics.kinds}"
+        if key not in sizes:
+            try:
+                sizes[key] = _weights_bytes(config)
+            except Exception:  # a user's class that needs storage to be built
+                sizes[key] = 0
+    return len(kept), sum(sizes[f"{case_key(config)} {config.diagnostics.kinds}"] for config in kept)
+
+
+@apart
+def _weights_bytes(config: Config) -> int:
+    return weights_bytes(config)
 
 
 @apart
@@ -105,7 +134,7 @@ def _timing_seconds(config: Config, step: float) -> float:
 
 
 def _disk_mib(plan: Plan) -> float:
-    kib = 0.0
+    kib = weights_kept(plan)[1] / 1024
     for config in plan.pending.values():
         evaluations = 1 + budgeted_steps(config.training) // config.training.evaluate_every
         kib += RUN_KIB + EVALUATION_KIB * evaluations + (TRACKED_KIB if config.tracking.mode != "disabled" else 0.0)

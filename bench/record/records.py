@@ -1,4 +1,4 @@
-"""What a run's files hold, and checks that they do: outcomes, configurations, evaluations, readings of looks inside.
+"""What a run's files hold, and checks that they do: outcomes, configurations, evaluations, diagnostics.
 
 A file from elsewhere may hold anything; what passes these checks cannot mislead more than by wrong numbers."""
 
@@ -13,10 +13,11 @@ from bench.record.files import Damaged, parse_json
 
 FORMAT = 2  # 1 had no checksums and no configuration in result.json; it is still read
 UNSEALED_FORMAT = 1
-DECIDED = ("solved", "unsolved", "diverged")  # outcomes that say something of the architecture
+TRAINED = ("solved", "unsolved")  # outcomes that leave a model to be probed
+DECIDED = (*TRAINED, "diverged")  # outcomes that say something of the architecture
 FAILED = ("out_of_memory", "failed")
 STATUSES = DECIDED + FAILED
-MOMENTS = ("start", "training", "end")  # of a run, at which it looks inside
+MOMENTS = ("start", "training", "end")  # of a run, at which there are diagnostics
 NAME = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}"
 
 
@@ -37,25 +38,29 @@ def parse_records(text: bytes, path: Path) -> list[dict[str, Any]]:
 
 
 def parse_readings(text: bytes, path: Path) -> list[dict[str, Any]]:
-    """Return what looks inside found.
+    """Return the diagnostics in a JSON-lines file.
 
     Raises:
-        Damaged: a line is no reading: a kind and a part by name, and curves or grids of finite numbers.
+        Damaged: a line is no reading.
     """
     readings = [parse_json(line, path) for line in text.splitlines()]
-    for reading in readings:
-        numbers = [reading.get(key) for key in ("x", "y", "value")]
-        lengths = {len(column) for column in numbers if isinstance(column, list) and column}
-        if not (
-            all(isinstance(column, list) and all(_is(item, int, float) for item in column) for column in numbers)
-            and len(lengths) == 1
-            and len(numbers[0] or ()) == len(numbers[2] or ())
-            and reading.get("moment") in MOMENTS
-            and _is(reading.get("step"), int)
-            and all(isinstance(reading.get(key), str) and re.fullmatch(NAME, reading[key]) for key in ("kind", "part"))
-        ):
-            raise Damaged(f"{path}: holds a line that is no reading")
+    if not all(map(is_reading, readings)):
+        raise Damaged(f"{path}: holds a line that is no reading")
     return readings
+
+
+def is_reading(reading: dict[str, Any]) -> bool:
+    """Tell whether an object is a reading: a kind and a part by name, and a curve or grid of finite numbers."""
+    numbers = [reading.get(key) for key in ("x", "y", "value")]
+    lengths = {len(column) for column in numbers if isinstance(column, list) and column}
+    return (
+        all(isinstance(column, list) and all(_is(item, int, float) for item in column) for column in numbers)
+        and len(lengths) == 1
+        and len(numbers[0] or ()) == len(numbers[2] or ())
+        and reading.get("moment") in MOMENTS
+        and _is(reading.get("step"), int)
+        and all(isinstance(reading.get(key), str) and re.fullmatch(NAME, reading[key]) for key in ("kind", "part"))
+    )
 
 
 # What a result must hold for tables and reports to be made of it.
@@ -69,7 +74,7 @@ _RESULT = {
 }
 
 
-UNKNOWN: dict[str, Any] = dict.fromkeys((*_RESULT, "lengthened"))  # what a run does not know that came to nothing
+UNKNOWN: dict[str, Any] = dict.fromkeys(_RESULT)  # what a run does not know that came to nothing
 
 
 def check_result(result: dict[str, Any], path: Path) -> None:
@@ -80,7 +85,8 @@ def check_result(result: dict[str, Any], path: Path) -> None:
     """
     wrong = [key for key, kinds in _RESULT.items() if not _is(result.get(key), *kinds)]
     wrong += [key for key, value in result.items() if key.startswith("final_score.") and not _is(value, *_NUMBER)]
-    wrong += [] if _is_lengthened(result.get("lengthened")) else ["lengthened"]
+    lengthened = result.get("lengthened") or []  # before format had probe.json
+    wrong += [] if isinstance(lengthened, list) and all(map(is_evaluation, lengthened)) else ["lengthened"]
     names = {key: result.get(key) for key in ("backend", "allocator")}
     wrong += [key for key, value in names.items() if isinstance(value, str) and not re.fullmatch(NAME, value)]
     wrong += [] if result.get("status") in STATUSES else ["status"]
@@ -96,19 +102,15 @@ def check_result(result: dict[str, Any], path: Path) -> None:
         raise Damaged(f"{path}: holds no result of this run ({wrong[0]})")
 
 
-def _is_lengthened(found: Any) -> bool:
-    """Tell whether a value is what a run found at longer distances: nothing, or a list of losses and scores."""
-    return found is None or (
-        isinstance(found, list)
-        and all(
-            isinstance(at, dict)
-            and _is(at.get("factor"), int)
-            and _is(at.get("loss"), *_NUMBER)
-            and _is(at.get("solved"), bool)
-            and isinstance(at.get("score"), dict)
-            and all(isinstance(name, str) and _is(value, *_NUMBER) for name, value in at["score"].items())
-            for at in found
-        )
+def is_evaluation(found: Any) -> bool:
+    """Tell whether a value is an evaluation at a longer length: its factor, loss and scores, and if it is solved."""
+    return (
+        isinstance(found, dict)
+        and _is(found.get("factor"), int)
+        and _is(found.get("loss"), *_NUMBER)
+        and _is(found.get("solved"), bool)
+        and isinstance(found.get("score"), dict)
+        and all(isinstance(name, str) and _is(value, *_NUMBER) for name, value in found["score"].items())
     )
 
 

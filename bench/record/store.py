@@ -3,12 +3,14 @@
 <results_dir>/<sweep>/
   runs/<run_id>/config.yaml     the resolved configuration, for people
   runs/<run_id>/metrics.jsonl   a record an evaluation, appended
-  runs/<run_id>/diagnostics.jsonl  what looks inside the model found, appended, if any were asked for
+  runs/<run_id>/diagnostics.jsonl  diagnostics made while training, appended, if any were asked for
+  runs/<run_id>/weights.pt      of the trained model
   runs/<run_id>/result.json     the outcome, configuration and checksums; its presence means finished
+  runs/<run_id>/probe.json      what was measured from the weights
   runs/<run_id>/checkpoint.pt   only while unfinished
   results.parquet               a row a run        (made from runs/, see bench.record.frames)
   curves.parquet                a row an evaluation and metric
-  diagnostics.parquet           a row a point of what looks inside found
+  diagnostics.parquet           a row a point of all diagnostics
   timing.parquet                a row a measurement of the timing study
   sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.record.asked)
   rules.yaml                    what is put to the test, and its rules, as they were before the runs
@@ -43,6 +45,7 @@ from bench.record.files import (
     write_sealed,
     write_text_atomic,
 )
+from bench.record.probes import Probes, parse_probes
 from bench.record.records import (
     FORMAT,
     UNKNOWN,
@@ -59,16 +62,33 @@ TABLES = ("results.parquet", "curves.parquet", "diagnostics.parquet", "timing.pa
 FILES = (*TABLES, "sweep.json", "plan.json", "rules.yaml", "report/README.md")
 FOLDERS = ("runs", "claims", "set_aside", "report", "tuning")
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
+WEIGHTS, PROBES = "weights.pt", "probe.json"
+WEIGHTS_BYTES = 64 << 30
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A finished run as read from its folder."""
+    """A finished run as read from its folder.
+
+    Attributes:
+        config, metrics: as `as_stored` made it; the evaluations.
+        result: the outcome, without the configuration; `lengthened` has all evaluations at longer lengths.
+        readings: all diagnostics, of whatever moment.
+        probes: what was measured from the weights; None if nothing was, or if that is damaged.
+        damage: how the file of the probes is damaged, in one line.
+    """
 
     config: dict[str, Any]
     metrics: list[dict[str, Any]]
     result: dict[str, Any]
     readings: list[dict[str, Any]]
+    probes: Probes | None = None
+    damage: str | None = None
+
+    @property
+    def weights(self) -> str | None:
+        """The SHA-256 of the weights that were kept."""
+        return (self.result.get("files") or {}).get(WEIGHTS)
 
 
 class RunFolder:
@@ -122,11 +142,60 @@ class RunFolder:
                 if digest(text) != result["files"].get(path.name):
                     raise Damaged(f"{path}: its checksum does not match")
         check_config(config, config_path)
-        readings = self._read_readings(result.get("files") or {})
-        return StoredRun(config, parse_records(metrics_text, metrics_path), result, readings)
+        files, probes, damage = result.get("files") or {}, None, None
+        readings = self._read_readings(files)
+        lengthened = {at["factor"]: at for at in result.get("lengthened") or ()}  # of versions that stored them there
+        try:
+            probes = self._read_probes(files.get(WEIGHTS))
+        except Damaged as error:  # it can be made again, and the run is none the worse
+            damage = str(error)
+        if probes is not None:
+            readings = [*readings, *probes.readings]
+            lengthened |= {at["factor"]: at for at in probes.evaluations}
+        result["lengthened"] = [lengthened[factor] for factor in sorted(lengthened)] or None
+        return StoredRun(config, parse_records(metrics_text, metrics_path), result, readings, probes, damage)
+
+    def _read_probes(self, weights: str | None) -> Probes | None:
+        """Return what was measured from the weights, of that checksum if they were kept; None if nothing was.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        path = self.path / PROBES
+        try:
+            value = read_sealed(path, METRICS_BYTES, unsealed_format=0)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        if isinstance(value.get("format"), int) and value["format"] > FORMAT:
+            raise _newer(self._sweep, value["format"])
+        probes = parse_probes(value, path)
+        if weights is not None and probes.weights != weights:
+            raise Damaged(f"{path}: was made from other weights than {WEIGHTS}")
+        return probes
+
+    def write_probes(self, probes: Probes) -> None:
+        """Write what was measured from the weights, in place of what was there."""
+        write_sealed(self.path / PROBES, probes.to_json(self.path.name), self.write, indent=None)
+
+    def read_weights(self, expected: str) -> bytes:
+        """Return the content of `weights.pt`.
+
+        Args:
+            expected: its SHA-256.
+
+        Raises:
+            Damaged: it is not there, or not what was written.
+        """
+        path = self.path / WEIGHTS
+        content = _read(path, WEIGHTS_BYTES)
+        if digest(content) != expected:
+            raise Damaged(f"{path}: its checksum does not match")
+        return content
 
     def _read_readings(self, digests: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return what looks inside found, if the result knows of any.
+        """Return the diagnostics made while training, if the result knows of any.
 
         Raises:
             Damaged: it is not what was written.
@@ -197,7 +266,7 @@ class RunFolder:
             self._write_config(config)
         except IsADirectoryError as error:
             raise Damaged(f"{self.path / 'config.yaml'}: is no plain file") from error
-        for name in APPENDED:
+        for name in (*APPENDED, WEIGHTS, PROBES):  # those of an end that was not reached
             if name not in texts:
                 self._fence.remove(self.path / name)
         self._appended = {name: self._fence.append_to(self.path / name, text) for name, text in texts.items()}
@@ -216,7 +285,7 @@ class RunFolder:
         self._append(METRICS, [record])
 
     def append_readings(self, readings: list[dict[str, Any]]) -> None:
-        """Append what a look inside found."""
+        """Append diagnostics made while training."""
         if READINGS not in self._appended:
             self._appended[READINGS] = self._fence.append_to(self.path / READINGS)
         self._append(READINGS, readings)
@@ -233,9 +302,12 @@ class RunFolder:
                 file.force_to_disk()
         return {name: file.state() for name, file in self._appended.items()}
 
-    def finish(self, config: dict[str, Any], result: dict[str, Any]) -> None:
-        """Write the outcome, which makes the run a finished one."""
+    def finish(self, config: dict[str, Any], result: dict[str, Any], weights: bytes | None = None) -> None:
+        """Write the weights, if they are kept, and then the outcome, which makes the run a finished one."""
         files = {name: state["sha256"] for name, state in self.appended_state().items()}
+        if weights is not None:
+            self.write(self.path / WEIGHTS, lambda temporary: temporary.write_bytes(weights))
+            files[WEIGHTS] = digest(weights)
         files["config.yaml"] = self._write_config(config)
         sealed = {"format": FORMAT, **UNKNOWN, **result, "config": config, "files": dict(sorted(files.items()))}
         write_sealed(self.path / "result.json", sealed, self.write)
@@ -317,7 +389,8 @@ def report_folder(sweep: Path) -> Path:
 
 
 def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
-    """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with those left out."""
+    """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with what is left out: whole
+    runs, or a run's probes."""
     folder = sweep / "runs"
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() or entry.is_dir())
@@ -334,6 +407,7 @@ def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
             continue
         if run is not None:
             runs.append(run)
+            wrong += [run.damage] if run.damage else []
     return runs, wrong
 
 

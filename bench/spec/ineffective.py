@@ -46,7 +46,7 @@ RULES = (
         "with match=time the budget is training.max_seconds",
     ),
     _Rule(
-        r"lengthen|diagnostics(\..*)?|retry|training\.(max_(steps|samples|seconds)|evaluat.*|solved_evaluations)",
+        r"lengthen|keep|diagnostics(\..*)?|retry|training\.(max_(steps|samples|seconds)|evaluat.*|solved_evaluations)",
         lambda config: config.train,
         "nothing is trained (train=false)",
     ),
