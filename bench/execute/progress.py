@@ -19,7 +19,6 @@ from rich.text import Text
 
 from bench.cost.timing import case_key
 from bench.execute.plan import Plan
-from bench.execute.probing import lacks_probes
 from bench.record.errors import printable
 from bench.record.fairness import NO_LIMIT
 from bench.record.files import Damaged
@@ -47,7 +46,8 @@ class SweepProgress:
         self._budgets = {key: config.training for key, config in plan.pending.items()}
         self._total = len(plan.configs)
         self._before = self._total - len(plan.pending)
-        self._lacking = {key: config for key, config in plan.pending.items() if key in plan.lacking}
+        self._lacking = plan.lacking & plan.pending.keys()
+        self._probes_before = {key: self._folders[key].probes_written() for key in self._lacking}
         self._kinds = {
             key: f"{case_key(config)} {budgeted_steps(config.training)}"
             for key, config in plan.pending.items()
@@ -152,9 +152,9 @@ class SweepProgress:
         return min(1.0, max(record["step"] / budgeted_steps(training), by_time)) if record["step"] else 0.0
 
     def _probed(self, key: str) -> dict[str, Any] | None:
-        """Return the result of a run that was finished before, if it lacks no probes any more."""
-        stored = self._folders[key].read()
-        return stored.result if stored is not None and not lacks_probes(stored, self._lacking[key]) else None
+        """Return the result of a run that was finished before, once its probes are written."""
+        written = self._folders[key].probes_written()
+        return self._folders[key].read_result() if written != self._probes_before[key] else None
 
     def _count(self, key: str, result: dict[str, Any]) -> None:
         """Take in what a run took."""

@@ -151,10 +151,9 @@ class _Run:
         }
         self._store(result)
         stored = self.folder.read() if result["status"] in TRAINED and any(asked_probes(config)) else None
-        if stored is not None:
-            stored = self._with_probes(stored)
-            result["lengthened"] = stored.result["lengthened"]
-        tracker.finish(result, self.readings if stored is None else stored.readings)
+        stored = stored and self._with_probes(stored)
+        tracker.finish(result, stored.readings if stored else self.readings)
+        result["lengthened"] = stored.result["lengthened"] if stored else None
         return result
 
     def _store(self, result: dict[str, Any]) -> None:

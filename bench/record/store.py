@@ -175,6 +175,12 @@ class RunFolder:
             raise Damaged(f"{path}: was made from other weights than {WEIGHTS}")
         return probes
 
+    def probes_written(self) -> int | None:
+        """Return when probes were last written, in nanoseconds of the file system's clock; None if never."""
+        with contextlib.suppress(OSError):
+            return (self.path / PROBES).stat().st_mtime_ns
+        return None
+
     def write_probes(self, probes: Probes) -> None:
         """Write what was measured from the weights, in place of what was there."""
         write_sealed(self.path / PROBES, probes.to_json(self.path.name), self.write, indent=None)

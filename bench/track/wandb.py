@@ -83,7 +83,7 @@ class WandbTracker:
     def finish(self, result: dict[str, Any], readings: list[dict[str, Any]]) -> None:
         for row in _curves(readings):
             self.run.log(row)
-        left_out = ("environment", "traceback", "run_id", "lengthened")
+        left_out = ("environment", "traceback", "run_id")
         summary = {_name(key): value for key, value in result.items() if key not in left_out}
         self.run.summary.update(summary | {"solved": int(result["solved"])} | _scalars(readings))
         self.run.finish(exit_code=1 if result["status"] in FAILED else 0)
