@@ -20,8 +20,8 @@ from bench.train.streams import kept_globals, make_streams
 from tasks import Task
 
 # Of a file of `torch.save`: its own records, and of each tensor a header, padding and an entry in the directory.
-FILE_BYTES, TENSOR_BYTES = 1200, 350
-ADAM_MOMENTS = 2  # tensors as large as a parameter in the usual optimiser's state
+FILE_BYTES, TENSOR_BYTES = 1200, 250
+ADAM_MOMENTS = 2  # tensors as large as a parameter in the usual optimiser's state, beside the number of its steps
 
 
 def state_of(model: Model, optimizer: torch.optim.Optimizer | None) -> dict[str, Any]:
@@ -71,7 +71,8 @@ def weights_bytes(config: Config) -> int:
     model = make_model(config, make_task(config), device="meta")
     tensors = [tensor for tensor in model.state_dict().values() if isinstance(tensor, Tensor)]
     if "updates" in config.diagnostics.kinds:
-        tensors += ADAM_MOMENTS * [parameter for parameter in model.parameters() if parameter.requires_grad]
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        tensors += ADAM_MOMENTS * parameters + [torch.empty((), device="meta") for _ in parameters]
     return FILE_BYTES + sum(TENSOR_BYTES + tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
