@@ -46,7 +46,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m reports dashboard results/quick       its workspace and report in W&B
 
   python -m bench probe results/quick lengthen=[2,4] diagnostics=standard
-                                                  probes of its runs, from the weights they kept
+                                                  measure trained models further, without training again
 
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else

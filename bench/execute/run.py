@@ -123,7 +123,7 @@ class _Run:
                 return {"run_id": self.identifier, "status": SKIPPED}
         with self.folder.entered():
             stored = self._stored()
-            return self._new_result() if stored is None else stored.result
+            return self._new_result() if stored is None else self._with_probes(stored).result
 
     def _new_result(self) -> dict[str, Any]:
         config = self.config
@@ -150,8 +150,7 @@ class _Run:
             "environment": environment(config.device),
         }
         self._store(result)
-        stored = self.folder.read() if result["status"] in TRAINED and any(asked_probes(config)) else None
-        stored = stored and self._with_probes(stored)
+        stored = self._stored_with_probes() if result["status"] in TRAINED and any(asked_probes(config)) else None
         tracker.finish(result, stored.readings if stored else self.readings)
         result["lengthened"] = stored.result["lengthened"] if stored else None
         return result
@@ -178,11 +177,24 @@ class _Run:
             print(f"{self.identifier}: no weights are kept: {error}", file=sys.stderr)
             return None
 
+    def _stored_with_probes(self) -> StoredRun | None:
+        """Return the run that was just finished; None if it cannot be read back, and then has its probes later."""
+        try:
+            stored = self.folder.read()
+        except Damaged as error:
+            print(f"{error}; no probes are made", file=sys.stderr)
+            return None
+        return stored and self._with_probes(stored)
+
     def _with_probes(self, stored: StoredRun) -> StoredRun:
         """Return a finished run with the probes that it lacked."""
         if not lacks_probes(stored, self.config):
             return stored
-        return make_missing(self.folder, self.config, self.claim.is_held)
+        try:
+            return make_missing(self.folder, self.config, self.claim.is_held)
+        except Damaged as error:
+            print(f"{error}; no probes are made", file=sys.stderr)
+            return stored
 
     def _stored(self) -> StoredRun | None:
         """Return the run if it is finished; what was damaged is set aside."""

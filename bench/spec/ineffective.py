@@ -32,7 +32,7 @@ RULES = (
     _Rule(
         r"diagnostics\.(every|sequences)",
         lambda config: bool(config.diagnostics.kinds),
-        "nothing is looked at inside; add diagnostics=standard",
+        "there are no diagnostics; add diagnostics=standard",
     ),
     _Rule(r"timing\.(?!enabled$).+", lambda config: config.timing.enabled, "no times are measured (timing.enabled)"),
     _Rule(
