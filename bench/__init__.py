@@ -1,8 +1,13 @@
 """Runs the comparison: configuration → run → stored result. Knows Hydra, W&B, files and clocks."""
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__", "run"]
+if TYPE_CHECKING:
+    from bench.train.model import Model
+
+__all__ = ["__version__", "load_model", "run"]
 
 __version__ = "0.1.0"
 
@@ -16,7 +21,7 @@ def run(*overrides: str) -> dict[str, Any]:
     run again.
 
     Returns:
-        What `result.json` holds (see bench/STORE.md), and `folder`.
+        What `result.json` holds (see bench/STORE.md), `lengthened` (the evaluations at longer lengths), and `folder`.
 
     Raises:
         ConfigError: a configuration that cannot be run; the message is one line.
@@ -26,3 +31,21 @@ def run(*overrides: str) -> dict[str, Any]:
     from bench.single import run_single  # torch and Hydra are imported when a run is asked for
 
     return run_single(*overrides)
+
+
+def load_model(run: "str | Path | Mapping[str, Any]") -> "Model":
+    """Return the trained model of a finished run, on the CPU, in the run's dtype and in evaluation mode.
+
+        model = bench.load_model(bench.run("cell=gru", "task=adding"))
+        outputs = model(inputs)  # (T, B, I) -> (T, B, O)
+
+    Args:
+        run: its folder, results/NAME/runs/RUN_ID, or what `bench.run` returned.
+
+    Raises:
+        ConfigError: there is no such run, it is unfinished, it kept no weights, or these are damaged; the message is
+            one line.
+    """
+    from bench.train.weights import load_model as load
+
+    return load(run)

@@ -36,6 +36,9 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m reports list                          the sweeps in results/; show RUN_ID: what is stored of a run
   python -m reports dashboard results/quick       its workspace and report in W&B
 
+  python -m bench probe results/quick lengthen=[2,4] diagnostics=standard
+                                                  measure trained models further, without training again
+
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else
   python -m bench +sweep=quick dry_run=true       what would be run, and what it costs at most
@@ -64,9 +67,21 @@ def main() -> None:
     with session():
         stopping = Stopping()
         try:
-            raise SystemExit(_run(sys.argv[1:]))
+            raise SystemExit(_probe(sys.argv[2:]) if sys.argv[1:2] == ["probe"] else _run(sys.argv[1:]))
         except KeyboardInterrupt:
             stopping.leave()
+
+
+def _probe(given: list[str]) -> int:
+    """Probe the runs of a stored sweep; returns the exit code."""
+    from bench.probing import probe_sweep
+
+    try:
+        return probe_sweep(given)
+    except OSError as error:
+        return _tell(error, explain_os(error), 1)
+    except Exception as error:
+        return _tell(error, explain(error), 2)
 
 
 def _run(given: list[str]) -> int:

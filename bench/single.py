@@ -44,4 +44,5 @@ def run_single(*overrides: str) -> dict[str, Any]:
     result = folder.read_result()
     if result is None:
         raise RuntimeError(f"{run_id(config)}: {answer.get('error', answer['status'])}")
-    return {**flat(result), "folder": str(folder.path)}
+    stored = folder.read()  # with its probes
+    return {**flat(stored.result if stored else result), "folder": str(folder.path)}

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.execute.apart import Worker
-from bench.execute.estimate import estimate
+from bench.execute.estimate import describe_probes, estimate
 from bench.execute.launchers import launch, lost_a_process, prepare_launcher
 from bench.execute.leases import Claim, claimed
 from bench.execute.plan import Plan, make_plan
@@ -65,6 +65,7 @@ class Sweep:
     def _planned(self) -> Plan:
         with Worker() as worker:
             plan = make_plan(self._command, worker, planning)
+            self._announced = _announce(plan, worker)
         if plan.pending and self._command.is_sweep and not plan.first.dry_run:
             prepare_launcher(self._command.master.hydra.launcher)
         return plan
@@ -81,7 +82,7 @@ class Sweep:
         if self.plan.first.dry_run:
             with Worker() as worker:
                 said = estimate(self.plan, self._command.master.hydra.launcher, worker)
-            print(f"{_announce(self.plan)}\n{said}", flush=True)
+            print(f"{self._announced}\n{said}", flush=True)
             return 0
         while True:
             if self.plan.keep():  # else another command was faster
@@ -96,7 +97,7 @@ class Sweep:
         _record_asked(plan)
         _fix_claims(plan, self._rules)
         _set_aside_retried(plan)
-        print(_announce(plan), flush=True)
+        print(self._announced, flush=True)
         if reason := prepare_kernels(plan.first.device):
             print(f"warning: no native kernels ({printable(reason)}); cells use their next backend", file=sys.stderr)
         if not plan.pending:
@@ -216,7 +217,7 @@ def _has_result(sweep: Path, key: str) -> bool:
     return (sweep / "runs" / key / "result.json").exists()
 
 
-def _announce(plan: Plan) -> str:
+def _announce(plan: Plan, worker: Worker) -> str:
     """Return the plan in words."""
     configs, first = [*plan.configs.values(), *plan.timed.values()], plan.first
     cells = list(dict.fromkeys(config.cell["name"] for config in configs))
@@ -238,6 +239,7 @@ def _announce(plan: Plan) -> str:
             lines.append(f"  match  {first.match}")
         if plan.retried is not None:
             lines.append(f"  retry  {len(plan.retried)} that ended {' or '.join(RETRY[plan.first.retry or ''])}")
+        lines += describe_probes(plan, worker)
     else:
         lines.append("  runs   none: times only")
     return "\n".join(map(printable, lines))
@@ -267,7 +269,7 @@ def _conclude(plan: Plan, trained: bool) -> int:
     from reports.load import LoadError
 
     report = None
-    with _alone(plan.sweep, CONCLUSION):
+    with alone(plan.sweep, CONCLUSION):
         # A single run has nothing beside it to be compared with.
         timed = len(plan.configs) > 1 or bool(plan.timed)
         timed = timed and plan.first.timing.enabled and time_cells(plan, _wait_for_quiet)
@@ -290,7 +292,7 @@ def _conclude(plan: Plan, trained: bool) -> int:
 
 
 @contextmanager
-def _alone(sweep: Path, name: str) -> Iterator[None]:
+def alone(sweep: Path, name: str) -> Iterator[None]:
     """Do something that one command at a time must do; another one waits."""
     claim, said = Claim(sweep, name), False
     while not claim.acquire():

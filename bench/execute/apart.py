@@ -78,7 +78,15 @@ class Worker:
 
         if all(is_built_in(str(group["_target_"])) for group in (config.cell, config.task)):
             return function(config, *arguments)
-        answer = self._ask({"call": (function.__module__, function.__qualname__), "arguments": (config, *arguments)})
+        return self.call_apart(function, config, *arguments)
+
+    def call_apart(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function of a module in the process.
+
+        Raises:
+            ConfigError, WorkerDied, RuntimeError: as `call`.
+        """
+        answer = self._ask({"call": (function.__module__, function.__qualname__), "arguments": arguments})
         if "error" in answer:
             raise answer["error"]
         return answer["value"]

@@ -17,6 +17,7 @@ from bench.spec.config import Config
 from bench.train.loop import budgeted_steps
 from bench.train.process import configure_process, prepare_kernels
 from bench.train.streams import make_streams
+from bench.train.weights import weights_bytes
 
 REPEATS = 3  # of a training step, whose median counts
 RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; the README has them
@@ -32,8 +33,9 @@ def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
         worker: for what a user's class may do to its process.
     """
     runs: dict[str, list[Config]] = defaultdict(list)
-    for config in plan.pending.values():
-        runs[case_key(config)].append(config)
+    for key, config in plan.pending.items():
+        if key not in plan.lacking:
+            runs[case_key(config)].append(config)
     timed = {case_key(config): config for config in (plan.timed or plan.pending).values() if config.timing.enabled}
     cases = {**{key: configs[0] for key, configs in runs.items()}, **timed}
     rows, seconds, timing, failed = [], 0.0, 0.0, []
@@ -53,13 +55,35 @@ def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
     at_once, where = _at_once(launcher)
     lines = [
         f"  time   at most {duration(seconds / at_once)} of training {where}; then about {duration(timing)} of timing",
-        f"  disk   about {_disk_mib(plan):,.0f} MiB",
+        f"  disk   about {_disk_mib(plan, worker):,.0f} MiB",
     ]
     if plan.to_come:
         lines[0] += f"; {plan.to_come} runs that follow are not counted"
     if rows:
         lines += ["", _table(rows)]
     return "\n".join([*lines, *failed, "", "Nothing was run or stored; without dry_run=true it will be."])
+
+
+def describe_probes(plan: Plan, worker: Worker) -> list[str]:
+    """Return in words what weights the runs of a plan will leave, and how many finished runs are probed from theirs."""
+    runs, size = weights_kept(plan, worker)
+    lines = [f"  keep   weights of {runs} runs, about {size / 2**20:,.1f} MiB in all"] if runs else []
+    lines += [f"  probe  {len(plan.lacking)} finished runs, from their weights"] if plan.lacking else []
+    return lines
+
+
+def weights_kept(plan: Plan, worker: Worker) -> tuple[int, int]:
+    """Return how many runs to do will keep their weights, and how many bytes these take, about."""
+    sizes: dict[str, int] = {}
+    kept = [config for key, config in plan.pending.items() if key not in plan.lacking and config.keep == "weights"]
+    for config in kept:
+        key = f"{case_key(config)} {config.diagnostics.kinds}"
+        if key not in sizes:
+            try:
+                sizes[key] = worker.call(weights_bytes, config)
+            except Exception:  # a user's class that needs storage to be built
+                sizes[key] = 0
+    return len(kept), sum(sizes[f"{case_key(config)} {config.diagnostics.kinds}"] for config in kept)
 
 
 def cost_of(config: Config) -> tuple[float, float]:
@@ -102,8 +126,8 @@ def _timing_seconds(config: Config, step: float) -> float:
     return min(timing.rounds * once, timing.max_seconds or math.inf)
 
 
-def _disk_mib(plan: Plan) -> float:
-    kib = 0.0
+def _disk_mib(plan: Plan, worker: Worker) -> float:
+    kib = weights_kept(plan, worker)[1] / 1024
     for config in plan.pending.values():
         evaluations = 1 + budgeted_steps(config.training) // config.training.evaluate_every
         kib += RUN_KIB + EVALUATION_KIB * evaluations + (TRACKED_KIB if config.tracking.mode != "disabled" else 0.0)

@@ -9,6 +9,7 @@ import torch
 from bench.cost.timing import case_key
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.matching import check_matches, matched
+from bench.execute.probing import lacks_probes
 from bench.execute.tuning import plan_round
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
@@ -32,6 +33,7 @@ class Plan:
         retried: the ids of those of them that are asked for again, by `retry`; None if it is not set.
         to_come: how many further runs there will be, which depend on how these end.
         timed: what is timed and not trained, by `bench.cost.timing.case_key`; if nothing is, all runs are timed.
+        lacking: the ids of finished runs that lack probes which are asked for.
         keep: writes down what a search asked for, which planning does not; returns whether that is still so.
     """
 
@@ -42,6 +44,7 @@ class Plan:
     retried: frozenset[str] | None = None
     to_come: int = 0
     timed: dict[str, Config] = field(default_factory=dict)
+    lacking: frozenset[str] = frozenset()
     keep: Callable[[], bool] = lambda: True
 
     @property
@@ -49,7 +52,7 @@ class Plan:
         """The runs to do."""
         if self.retried is not None:
             return {key: self.configs[key] for key in self.configs if key in self.retried}
-        return {key: config for key, config in self.configs.items() if key not in self.finished}
+        return {key: config for key, config in self.configs.items() if key not in self.finished - self.lacking}
 
     @property
     def first(self) -> Config:
@@ -86,30 +89,38 @@ def make_plan(command: Command, worker: Worker, watch: Callable[[list[list[str]]
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
     sweep = Path(first.results_dir) / first.name
     command.check_directories(sweep)
-    statuses = {key: stored_status(RunFolder(sweep, key), config) for key, config in configs.items()}
+    found = {key: _stored(RunFolder(sweep, key), config) for key, config in configs.items()}
+    statuses = {key: status for key, (status, _) in found.items()}
     retried = _retried(first.retry, sweep, statuses) if first.retry else None
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and configs and not retried | finished:
         raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
-    return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, keep)
+    lacking = frozenset(key for key, (_, lacks) in found.items() if lacks)
+    return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, lacking, keep)
 
 
 def stored_status(folder: RunFolder, config: Config) -> str | None:
     """Return how a stored run ended; None if it did not, or if what is stored of it is damaged.
 
     Raises:
-        ConfigError: it is another run than the configuration asks for, by a setting that its name does not tell.
+        ConfigError: it is another run than the configuration asks for, by a setting that its name does not tell, or it
+            cannot give the probes that are asked for.
     """
+    return _stored(folder, config)[0]
+
+
+def _stored(folder: RunFolder, config: Config) -> tuple[str | None, bool]:
+    """Return the same, and whether it lacks probes."""
     try:
         stored = folder.read()
     except Damaged:
-        return None
+        return None, False
     if stored is not None and (setting := difference(config, stored.config)):
         raise ConfigError(
             f"{folder.path.name}: is stored with {setting}, which nobody set: the class's default has changed. Set it, "
             "or use another name=…"
         )
-    return stored.result.status if stored else None
+    return (stored.result.status, lacks_probes(stored, config)) if stored else (None, False)
 
 
 def _with_selection(command: Command, worker: Worker) -> tuple[list[list[str]], int, Callable[[], bool]]:

@@ -46,8 +46,12 @@ class SweepProgress:
         self._budgets = {key: config.training for key, config in plan.pending.items()}
         self._total = len(plan.configs)
         self._before = self._total - len(plan.pending)
+        self._lacking = plan.lacking & plan.pending.keys()
+        self._probes_before = {key: self._folders[key].probes_written() for key in self._lacking}
         self._kinds = {
-            key: f"{case_key(config)} {budgeted_steps(config.training)}" for key, config in plan.pending.items()
+            key: f"{case_key(config)} {budgeted_steps(config.training)}"
+            for key, config in plan.pending.items()
+            if key not in plan.lacking
         }
         self._finished: dict[str, Result] = {}
         self._to_do = Counter(self._kinds.values())
@@ -118,18 +122,21 @@ class SweepProgress:
         for key in [path.name for path in begun if path.name in self._folders and path.name not in self._finished]:
             folder = self._folders[key]
             try:
-                result = folder.read_result()
+                result = self._probed(key) if key in self._lacking else folder.read_result()
             except Damaged:  # its run will see to it
                 continue
             if result is not None:
-                self._count(key, result)
+                self._finished[key] = result
+                if key not in self._lacking:
+                    self._count(key, result)
                 news.append(result)
-            elif record := folder.read_progress():
+            elif key not in self._lacking and (record := folder.read_progress()):
                 running[key] = record
         left = self._left(running) if news and not console.is_terminal else ""
         for number, result in enumerate(news, start=self._before + len(self._finished) - len(news) + 1):
             if not console.is_terminal:
-                console.print(f"[{number}/{self._total}] {describe(result)}  {left}", markup=False)
+                said = f"{printable(result.run_id)}: probed" if result.run_id in self._lacking else describe(result)
+                console.print(f"[{number}/{self._total}] {said}  {left}", markup=False)
             elif result.status in FAILED:
                 console.print(describe(result), markup=False)
         return running
@@ -140,10 +147,14 @@ class SweepProgress:
         by_time = record.seconds / training.max_seconds if training.max_seconds else 0.0
         return min(1.0, max(record.step / budgeted_steps(training), by_time)) if record.step else 0.0
 
+    def _probed(self, key: str) -> Result | None:
+        """Return the result of a run that was finished before, once its probes are written."""
+        written = self._folders[key].probes_written()
+        return self._folders[key].read_result() if written != self._probes_before[key] else None
+
     def _count(self, key: str, result: Result) -> None:
-        """Take in how a run ended, and what it took."""
+        """Take in what a run took."""
         seconds = result.seconds or 0.0
-        self._finished[key] = result
         self._to_do[self._kinds[key]] -= 1
         self._took[self._kinds[key]].append(seconds)
         self._spent += self._since_start(key, seconds)

@@ -1,39 +1,39 @@
 """One run, from a configuration to a stored result. Whatever goes wrong in it is a result too."""
 
-import math
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from secrets import token_hex
 from time import perf_counter
 from typing import Any
 
-from msgspec import structs
-
 from bench.cost.flops import count_flops
 from bench.execute.leases import Claim
-from bench.probe import Subject, look
+from bench.execute.probing import UPDATES, asked_probes, lacks_probes, make_missing, probes_of
+from bench.probe import diagnose, stored_readings
 from bench.record.errors import explain_os, one_line
 from bench.record.fence import ClaimLost
-from bench.record.files import Damaged
-from bench.record.records import FORMAT, Evaluation, Lengthened, Moment, Result, StoredReading, flat
-from bench.record.store import METRICS, READINGS, RunFolder
+from bench.record.files import Damaged, digest
+from bench.record.records import FORMAT, TRAINED, Evaluation, Result, StoredReading, flat
+from bench.record.store import METRICS, RunFolder, StoredRun
 from bench.spec.config import Config
 from bench.spec.identity import as_stored, run_id
 from bench.track.wandb import open_tracker
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
-from bench.train.loop import Outcome, Trainer, evaluate, train
+from bench.train.loop import Outcome, Trainer, train
 from bench.train.model import Model, backend_of, count_parameters, make_model, make_task
-from bench.train.process import configure_process, environment, is_out_of_memory, limited_memory, memory_bytes
+from bench.train.process import configure_process, environment, is_out_of_memory, limited_memory, memory_limit
 from bench.train.streams import make_streams
+from bench.train.weights import pack, state_of
 
 CLAIMED, INTERRUPTED = "claimed", "interrupted"  # no outcomes: somebody else has the run; it can be resumed
 
 
 def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
-    """Train what the configuration says and store the result, unless a finished one is stored already. A run
-    that was interrupted goes on from its checkpoint.
+    """Train what the configuration says and store the result, unless a finished one is stored already; make the
+    probes that it lacks. A run that was interrupted goes on from its checkpoint.
 
     Args:
         config: of the run.
@@ -44,6 +44,7 @@ def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[st
         process is at it, "interrupted" if it was stopped.
 
     Raises:
+        ConfigError: a finished run cannot give the probes that are asked for; see `lacks_probes`.
         OSError: the results folder cannot be written.
     """
 
@@ -103,11 +104,14 @@ class _Run:
         self.schedule = Schedule(config.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
         self.defaults = as_stored(config)["defaults"]
+        diagnostics = config.diagnostics
+        self.watched = asdict(diagnostics) if diagnostics.kinds and diagnostics.every is not None else None
         self.can_save = True
         self.readings: list[StoredReading] = []
+        self.state: dict[str, Any] | None = None  # of the trained model, as `state_of` returns it
 
     def result(self) -> dict[str, Any]:
-        """Return the result that is stored, or that of running it."""
+        """Return the result that is stored, or that of running it. Probes that are missing are made."""
         try:
             stored = self.folder.read()
         except Damaged:
@@ -115,9 +119,10 @@ class _Run:
         else:
             if stored is not None:
                 self.folder.tidy()
-                return flat(stored.result)
+                return flat(self._with_probes(stored).result)
         with self.folder.entered():
-            return self._stored() or self._new_result()
+            stored = self._stored()
+            return self._new_result() if stored is None else flat(self._with_probes(stored).result)
 
     def _new_result(self) -> dict[str, Any]:
         config = self.config
@@ -125,40 +130,81 @@ class _Run:
         state, evaluations = self._resume()
         if state is None:
             self.folder.begin(as_stored(config))
-        self.tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, evaluations)
+        self.state = None  # that of an attempt that was set aside is not this one's
+        self.tracker = tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, evaluations)
         try:
             found = self._attempt(state)
         except Damaged as error:
-            self.tracker.pause()
+            tracker.pause()
             self._set_aside(error)
             return self.result()
         if found["status"] == INTERRUPTED:
-            self.tracker.pause()
+            tracker.pause()
             return {"run_id": self.identifier, "status": INTERRUPTED}
         result = Result(
             run_id=self.identifier, **found,
             threads=config.threads, allocator=allocator, environment=environment(config.device),
         )  # fmt: skip
-        self.tracker.finish(result, self.readings)
-        self._check_claim()
-        self.folder.finish(as_stored(config), result)
-        return flat(result)
+        self._store(result)
+        stored = self._stored_with_probes() if result.status in TRAINED and any(asked_probes(config)) else None
+        tracker.finish(result, stored.readings if stored else self.readings)
+        return flat(stored.result if stored else result)
 
-    def _stored(self) -> dict[str, Any] | None:
-        """Return the result if there is one; what was damaged is set aside."""
+    def _store(self, result: Result) -> None:
+        """Store the outcome with the model's weights; where these are not kept, with the probes made of them now."""
+        weights = self._packed()
+        kept = weights if self.config.keep == "weights" else None
+        if self.state is not None and kept is None and any(asked := asked_probes(self.config)):
+            seal = digest(weights) if weights is not None else None
+            probes = probes_of(self.config, self.state, seal, result.steps or 0, *asked)
+            self._check_claim()
+            self.folder.write_probes(probes)
+        self._check_claim()
+        self.folder.finish(as_stored(self.config), result, kept)
+
+    def _packed(self) -> bytes | None:
+        """Return the trained model's weights as a file's content, if there are any that can be read again."""
+        if self.state is None:
+            return None
+        try:
+            return pack(self.state)
+        except Damaged as error:
+            print(f"{self.identifier}: no weights are kept: {error}", file=sys.stderr)
+            return None
+
+    def _stored_with_probes(self) -> StoredRun | None:
+        """Return the run that was just finished; None if it cannot be read back, and then has its probes later."""
         try:
             stored = self.folder.read()
         except Damaged as error:
+            print(f"{error}; no probes are made", file=sys.stderr)
+            return None
+        return stored and self._with_probes(stored)
+
+    def _with_probes(self, stored: StoredRun) -> StoredRun:
+        """Return a finished run with the probes that it lacked."""
+        if not lacks_probes(stored, self.config):
+            return stored
+        try:
+            return make_missing(self.folder, self.config, self.claim.is_held)
+        except Damaged as error:
+            print(f"{error}; no probes are made", file=sys.stderr)
+            return stored
+
+    def _stored(self) -> StoredRun | None:
+        """Return the run if it is finished; what was damaged is set aside."""
+        try:
+            return self.folder.read()
+        except Damaged as error:
             self._set_aside(error)
             return None
-        return flat(stored.result) if stored is not None else None
 
     def _set_aside(self, reason: Damaged) -> None:
         print(f"{reason}; set aside as {self.folder.set_aside()}, the run starts over", file=sys.stderr)
 
     def _resume(self) -> tuple[dict[str, Any] | None, list[Evaluation]]:
         """Return the state to go on from and the evaluations of before; None and none if there is no checkpoint."""
-        self.readings = []  # those of an attempt that was set aside are not this one's
+        self.readings = []  # nor are these of another attempt
         try:
             state = read_checkpoint(self.folder.checkpoint)
             about = state["run"]
@@ -166,8 +212,11 @@ class _Run:
                 raise Damaged(f"{self.folder.checkpoint}: is not this run's")
             if about.get("defaults", self.defaults) != self.defaults:
                 raise Damaged(f"{self.folder.checkpoint}: was made when defaults of its cell or task were others")
+            if self.watched and about.get("watched") != self.watched:
+                raise Damaged(f"{self.folder.checkpoint}: was made without these diagnostics while training")
             self.attempt = str(about["attempt"])
-            evaluations, self.readings = self.folder.resume(as_stored(self.config), self._appended_before(about))
+            appended = about["appended"] if "appended" in about else {METRICS: about["metrics"]}
+            evaluations, self.readings = self.folder.resume(as_stored(self.config), appended)
             return state, evaluations
         except (FileNotFoundError, NotADirectoryError):
             return None, []
@@ -176,22 +225,11 @@ class _Run:
             self._set_aside(damage)
             return None, []
 
-    def _appended_before(self, about: dict[str, Any]) -> dict[str, Any]:
-        """Return what a checkpoint says of the files that are appended to.
-
-        Raises:
-            Damaged: it says nothing of readings that there should be: earlier versions did not.
-        """
-        states = about["appended"] if "appended" in about else {METRICS: about["metrics"]}
-        if self.config.diagnostics.kinds and READINGS not in states:
-            raise Damaged(f"{self.folder.checkpoint}: has no checksum of {READINGS}, as those of earlier versions")
-        return dict(states)
-
     def _attempt(self, state: dict[str, Any] | None) -> dict[str, Any]:
         """Train, and return what came of it; an exception is returned as a status with its reason."""
         facts: dict[str, Any] = {}
         try:
-            with limited_memory(_memory(self.config)):
+            with limited_memory(memory_limit(self.config)):
                 self._train(state, facts)
         except (ClaimLost, StoreError, Damaged):
             raise
@@ -216,15 +254,10 @@ class _Run:
         trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
         if state is not None:
             self._restore(trainer, state)
-        elif config.diagnostics.kinds:
-            self._look(trainer, "start")
-            trainer.clock.set(0.0)
         outcome = train(trainer, self._take_evaluation, self._after_step)
-        if outcome.status in ("solved", "unsolved") and config.diagnostics.kinds:
-            self._look(trainer, "end")
+        if outcome.status in TRAINED:
+            self.state = state_of(model, trainer.optimizer if UPDATES in config.diagnostics.kinds else None)
         facts |= _summarize(outcome, config)
-        if outcome.status in ("solved", "unsolved"):
-            facts["lengthened"] = _evaluate_lengthened(trainer, config)
 
     def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
         try:
@@ -234,15 +267,11 @@ class _Run:
                 raise
             raise Damaged(f"{self.folder.checkpoint}: does not fit this cell ({one_line(error)})") from error
 
-    def _look(self, trainer: Trainer, moment: Moment) -> None:
-        """Look inside the model and store what is found."""
-        settings = self.config.diagnostics
-        # The same sequences each time, whenever that is.
-        generator = make_streams(self.config.seed, self.config.device).diagnostics
-        batch = trainer.task.sample(settings.sequences, generator).to(trainer.dtype)
-        subject = Subject(trainer.model, trainer.task, batch, trainer.training, trainer.optimizer.state_dict())
-        found = look(subject, settings.kinds, self._say_not_looked)
-        readings = [StoredReading(**structs.asdict(each), step=trainer.step, moment=moment) for each in found]
+    def _watch(self, trainer: Trainer) -> None:
+        """Make diagnostics while training, and store them."""
+        kinds, optimizer = self.config.diagnostics.kinds, trainer.optimizer.state_dict()
+        found = diagnose(self.config, trainer.task, trainer.model, optimizer, kinds, self._say_without)
+        readings = stored_readings(found, trainer.step, "training")
         self.readings += readings
         self._check_claim()
         try:
@@ -250,7 +279,7 @@ class _Run:
         except OSError as error:
             raise StoreError(error) from error
 
-    def _say_not_looked(self, kind: str, error: Exception) -> None:
+    def _say_without(self, kind: str, error: Exception) -> None:
         print(f"{self.identifier}: no {kind}: {one_line(error)}", file=sys.stderr)
 
     def _take_evaluation(self, evaluation: Evaluation) -> None:
@@ -264,8 +293,8 @@ class _Run:
     def _after_step(self, trainer: Trainer) -> bool:
         """Save where the run stands if it is time; returns whether to go on."""
         every = self.config.diagnostics.every
-        if self.config.diagnostics.kinds and every is not None and trainer.step % every == 0:
-            self._look(trainer, "training")
+        if self.watched and every is not None and trainer.step % every == 0:
+            self._watch(trainer)
         stop = self.stopping()
         if stop or self.schedule.is_due(trainer.step):
             start = perf_counter()
@@ -276,7 +305,8 @@ class _Run:
     def _save(self, trainer: Trainer) -> None:
         self._check_claim()
         about = {
-            "format": FORMAT, "run_id": self.identifier, "attempt": self.attempt, "defaults": self.defaults
+            "format": FORMAT, "run_id": self.identifier, "attempt": self.attempt, "defaults": self.defaults,
+            "watched": self.watched,
         }  # fmt: skip
         try:
             about["appended"] = self.folder.appended_state()
@@ -299,40 +329,12 @@ class StoreError(OSError):
         super().__init__(*cause.args[:2], *([cause.filename] if cause.filename else []))
 
 
-def _memory(config: Config) -> float | None:
-    """Return the GiB that a run may have. A GPU's driver reserves far more addresses than it uses memory."""
-    return memory_bytes() / 2**30 if config.memory_gb is None and config.device == "cpu" else config.memory_gb
-
-
 def _describe(model: Model) -> dict[str, Any]:
     return {
         "parameters": count_parameters(model),
         "cell_parameters": count_parameters(model.cell),
         "backend": backend_of(model.cell),
     }
-
-
-def _evaluate_lengthened(trainer: Trainer, config: Config) -> list[Lengthened]:
-    """Return how a trained model does at longer distances than it was trained for, by factor; at 1, what it was
-    trained for, on the sequences held out in training."""
-    found = []
-    for factor in sorted({1, *config.lengthen}) if config.lengthen else ():
-        try:
-            task = trainer.task if factor == 1 else trainer.task.lengthened(factor)
-        except NotImplementedError:
-            break
-        streams = make_streams(config.seed, config.device)
-        try:
-            batch = task.held_out(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
-            loss, score = evaluate(trainer.model, task, batch)
-        except Exception as error:
-            if is_out_of_memory(error):  # of this length; the run itself is done
-                break
-            raise
-        # JSON has no infinity, and a model may well end there on what it never met.
-        known = loss if math.isfinite(loss) else None
-        found.append(Lengthened(factor, known, task.baseline_loss, score, task.solved(score)))
-    return found
 
 
 def _summarize(outcome: Outcome, config: Config) -> dict[str, Any]:

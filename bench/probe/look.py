@@ -1,5 +1,6 @@
 """All looks that are asked for, at one moment of training."""
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -33,7 +34,12 @@ def look(subject: Subject, kinds: Iterable[str], on_failure: Callable[[str, Exce
         found = []
         for kind in kinds:
             try:
-                found += KINDS[kind](subject)
+                found += [reading for reading in KINDS[kind](subject) if _is_finite(reading)]
             except Exception as error:
                 on_failure(kind, error)
     return found
+
+
+def _is_finite(reading: Reading) -> bool:
+    """Tell whether a reading can be stored: JSON has no infinity, and gradients of what diverges have."""
+    return all(map(math.isfinite, (*reading.x, *reading.value, *reading.y)))

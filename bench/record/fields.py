@@ -15,6 +15,7 @@ FILES = {
     "result.json": (records.StoredResult, records.Lengthened),
     "metrics.jsonl": (records.Evaluation,),
     "diagnostics.jsonl": (records.StoredReading,),
+    "probe.json": (records.StoredProbes, records.Diagnostic),
     "sweep.json": (records.Commands, records.Question),
     "plan.json": (records.Planned,),
 }

@@ -149,9 +149,9 @@ def parse_json(text: bytes, where: Path) -> dict[str, Any]:
     return value
 
 
-def write_sealed(path: Path, value: dict[str, Any], write: Write = write_atomic) -> None:
+def write_sealed(path: Path, value: dict[str, Any], write: Write = write_atomic, indent: int | None = 2) -> None:
     """Write an object as JSON with a checksum of itself, `sha256`, by which damage is noticed."""
-    write_text_atomic(path, to_json({**value, "sha256": _seal(value)}, indent=2) + "\n", write)
+    write_text_atomic(path, to_json({**value, "sha256": _seal(value)}, indent) + "\n", write)
 
 
 def read_sealed(path: Path, limit: int, unsealed_format: int) -> dict[str, Any]:

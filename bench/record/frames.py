@@ -58,7 +58,7 @@ def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
 
 
 def diagnostics_frame(runs: list[StoredRun]) -> pd.DataFrame:
-    """Return a row a point of what looks inside found."""
+    """Return a row a point of all diagnostics."""
     parts = [
         pd.DataFrame({**_who(run), **flat(reading), "y": reading.y or None}) for run in runs for reading in run.readings
     ]

@@ -28,12 +28,15 @@ Failed = Literal["out_of_memory", "failed"]
 Status = Literal[Decided, Failed]
 Moment = Literal["start", "training", "end"]
 DECIDED, FAILED, STATUSES = get_args(Decided), get_args(Failed), get_args(Status)
+TRAINED = DECIDED[:2]  # outcomes that leave a model to be probed
 
 LARGEST, HUGE = 2**63 - 1, sys.float_info.max  # what a column of a table can hold
 Count = Annotated[int, Meta(ge=0, le=LARGEST)]
+Factor = Annotated[int, Meta(ge=1, le=LARGEST)]
 Integer = Annotated[int, Meta(ge=-LARGEST, le=LARGEST)]
 Number = Annotated[float, Meta(ge=-HUGE, le=HUGE)]
 Name = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._:-]{0,199}\Z")]
+Digest = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Scores = Mapping[str, Number | None]
 Runs = dict[Name, tuple[Name, Name, Count]]  # cell, task and seed, by run_id
 Environment = dict[str, str | Integer | Number | bool | None]
@@ -105,6 +108,49 @@ class Lengthened(Struct, frozen=True):
     baseline_loss: Annotated[Number | None, said("loss of the best answer without memory")] = None
     score: Annotated[Scores, said("scores on held-out sequences, by name")] = {}
     solved: Annotated[bool, said("whether the task counts these scores as solved")] = False
+
+
+class Diagnostic(Struct, frozen=True):
+    """Diagnostics of one kind, before and after training."""
+
+    sequences: Annotated[Count, said("how many sequences they were made from")]
+    readings: Annotated[list[StoredReading], said("none if the kind does not apply to the model")]
+
+
+class Probes(Struct, frozen=True, kw_only=True):
+    """What was measured from a run's weights."""
+
+    weights: Annotated[Digest | None, said("SHA-256 of weights.pt; null if the model's state cannot be stored")] = None
+    diagnostics: Annotated[dict[Name, Diagnostic], said("diagnostics before and after training, by kind")] = {}
+    lengthened: Annotated[
+        dict[Factor, Lengthened | None],
+        said("evaluations by factor of the length; null if the task has no such length, or the evaluation failed"),
+    ] = {}
+
+    def __post_init__(self) -> None:
+        for factor, evaluation in self.lengthened.items():
+            if evaluation is not None and evaluation.factor != factor:
+                raise ValueError(f"the evaluation at {factor} is one at {evaluation.factor}")
+
+    @property
+    def readings(self) -> list[StoredReading]:
+        """The readings of all kinds."""
+        return [reading for made in self.diagnostics.values() for reading in made.readings]
+
+    def with_more(self, more: "Probes") -> "Probes":
+        """Return these and further probes of the same weights."""
+        return Probes(
+            weights=more.weights,
+            diagnostics={**self.diagnostics, **more.diagnostics},
+            lengthened={**self.lengthened, **more.lengthened},
+        )
+
+
+class StoredProbes(Probes, frozen=True, kw_only=True):
+    """A run's probe.json."""
+
+    run_id: RunId
+    format: Format = FORMAT
 
 
 # What an outcome cannot be without.
@@ -298,7 +344,7 @@ def _prefix_of(kind: type[Struct]) -> tuple[str, str] | None:
 
 def flat(record: Struct) -> dict[str, Any]:
     """Return a record as it is stored: plain values by name."""
-    fields: dict[str, Any] = msgspec.to_builtins(record, enc_hook=_plain)
+    fields: dict[str, Any] = msgspec.to_builtins(record, enc_hook=_plain, str_keys=True)
     if opened := _prefix_of(type(record)):
         fields |= {f"{opened[1]}{name}": value for name, value in fields.pop(opened[0]).items()}
     return fields
@@ -340,7 +386,7 @@ def _read_as(kind: type[R], fields: Mapping[str, Any]) -> R:
         name, prefix = opened
         entries = {key[len(prefix) :]: value for key, value in fields.items() if key.startswith(prefix)}
         fields = {**fields, name: entries}
-    return msgspec.convert(fields, kind)
+    return msgspec.convert(fields, kind, str_keys=True)
 
 
 @contextmanager

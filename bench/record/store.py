@@ -3,12 +3,14 @@
 <results_dir>/<sweep>/
   runs/<run_id>/config.yaml     the resolved configuration, for people
   runs/<run_id>/metrics.jsonl   a record an evaluation, appended
-  runs/<run_id>/diagnostics.jsonl  what looks inside the model found, appended, if any were asked for
+  runs/<run_id>/diagnostics.jsonl  diagnostics made while training, appended, if any were asked for
+  runs/<run_id>/weights.pt      of the trained model
   runs/<run_id>/result.json     the outcome, configuration and checksums; its presence means finished
+  runs/<run_id>/probe.json      what was measured from the weights
   runs/<run_id>/checkpoint.pt   only while unfinished
   results.parquet               a row a run        (made from runs/, see bench.record.frames)
   curves.parquet                a row an evaluation and metric
-  diagnostics.parquet           a row a point of what looks inside found
+  diagnostics.parquet           a row a point of all diagnostics
   timing.parquet                a row a measurement of the timing study
   sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.record.asked)
   plans/                        the specifications of a command's runs, from which its workers take them
@@ -49,8 +51,10 @@ from bench.record.records import (
     FORMAT,
     UNSEALED_FORMAT,
     Evaluation,
+    Probes,
     Result,
     Runs,
+    StoredProbes,
     StoredReading,
     StoredResult,
     check_config,
@@ -65,16 +69,33 @@ TABLES = ("results.parquet", "curves.parquet", "diagnostics.parquet", "timing.pa
 FILES = (*TABLES, "sweep.json", "plan.json", "rules.yaml", "report/README.md")
 FOLDERS = ("runs", "plans", "claims", "set_aside", "report", "tuning")
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
+WEIGHTS, PROBES = "weights.pt", "probe.json"
+WEIGHTS_BYTES = 64 << 30
 
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A finished run as read from its folder."""
+    """A finished run as read from its folder.
+
+    Attributes:
+        config, metrics: as `as_stored` made it; the evaluations.
+        result: the outcome, without the configuration; `lengthened` has all evaluations at longer lengths.
+        readings: all diagnostics, of whatever moment.
+        probes: what was measured from the weights; None if nothing was, or if that is damaged.
+        damage: how the file of the probes is damaged, in one line.
+    """
 
     config: dict[str, Any]
     metrics: list[Evaluation]
     result: StoredResult
     readings: list[StoredReading]
+    probes: Probes | None = None
+    damage: str | None = None
+
+    @property
+    def weights(self) -> str | None:
+        """The SHA-256 of the weights that were kept."""
+        return (self.result.files or {}).get(WEIGHTS)
 
 
 class RunFolder:
@@ -131,7 +152,65 @@ class RunFolder:
         check_config(config, config_path)
         evaluations = read_lines(Evaluation, texts[metrics_path], metrics_path)
         readings = read_lines(StoredReading, texts.get(readings_path, b""), readings_path)
-        return StoredRun(config, evaluations, result, readings)
+        lengthened = {at.factor: at for at in result.lengthened or ()}  # of versions that stored them there
+        probes, damage = None, None
+        try:
+            probes = self._read_probes((result.files or {}).get(WEIGHTS))
+        except Damaged as error:  # it can be made again, and the run is none the worse
+            damage = str(error)
+        if probes is not None:
+            readings += probes.readings
+            lengthened |= {factor: at for factor, at in probes.lengthened.items() if at is not None}
+        result = structs.replace(result, lengthened=[lengthened[factor] for factor in sorted(lengthened)] or None)
+        return StoredRun(config, evaluations, result, readings, probes, damage)
+
+    def _read_probes(self, weights: str | None) -> Probes | None:
+        """Return what was measured from the weights, of that checksum if they were kept; None if nothing was.
+
+        Raises:
+            Damaged: it is not what was written.
+        """
+        path = self.path / PROBES
+        try:
+            value = read_sealed(path, METRICS_BYTES, unsealed_format=0)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
+        if isinstance(value.get("format"), int) and value["format"] > FORMAT:
+            raise _newer(self._sweep, value["format"])
+        probes = read_as(StoredProbes, value, path)
+        if probes.run_id != self.path.name:
+            raise Damaged(f"{path}: holds no probes of this run")
+        if weights is not None and probes.weights != weights:
+            raise Damaged(f"{path}: was made from other weights than {WEIGHTS}")
+        return probes
+
+    def probes_written(self) -> int | None:
+        """Return when probes were last written, in nanoseconds of the file system's clock; None if never."""
+        with contextlib.suppress(OSError):
+            return (self.path / PROBES).stat().st_mtime_ns
+        return None
+
+    def write_probes(self, probes: Probes) -> None:
+        """Write what was measured from the weights, in place of what was there."""
+        stored = StoredProbes(**structs.asdict(probes) | {"run_id": self.path.name})
+        write_sealed(self.path / PROBES, flat(stored), self.write, indent=None)
+
+    def read_weights(self, expected: str) -> bytes:
+        """Return the content of `weights.pt`.
+
+        Args:
+            expected: its SHA-256.
+
+        Raises:
+            Damaged: it is not there, or not what was written.
+        """
+        path = self.path / WEIGHTS
+        content = _read(path, WEIGHTS_BYTES)
+        if digest(content) != expected:
+            raise Damaged(f"{path}: its checksum does not match")
+        return content
 
     def status(self) -> str | None:
         """Return how the run ended; None if it did not, or if what is stored of it is damaged."""
@@ -189,7 +268,7 @@ class RunFolder:
             self._write_config(config)
         except IsADirectoryError as error:
             raise Damaged(f"{self.path / 'config.yaml'}: is no plain file") from error
-        for name in APPENDED:
+        for name in (*APPENDED, WEIGHTS, PROBES):  # those of an end that was not reached
             if name not in texts:
                 self._fence.remove(self.path / name)
         self._appended = {name: self._fence.append_to(self.path / name, text) for name, text in texts.items()}
@@ -208,7 +287,7 @@ class RunFolder:
         self._append(METRICS, [evaluation])
 
     def append_readings(self, readings: Sequence[StoredReading]) -> None:
-        """Append what a look inside found."""
+        """Append diagnostics made while training."""
         if READINGS not in self._appended:
             self._appended[READINGS] = self._fence.append_to(self.path / READINGS)
         self._append(READINGS, readings)
@@ -225,9 +304,12 @@ class RunFolder:
                 file.force_to_disk()
         return {name: file.state() for name, file in self._appended.items()}
 
-    def finish(self, config: dict[str, Any], result: Result) -> None:
-        """Write the outcome, which makes the run a finished one."""
+    def finish(self, config: dict[str, Any], result: Result, weights: bytes | None = None) -> None:
+        """Write the weights, if they are kept, and then the outcome, which makes the run a finished one."""
         files = {name: state["sha256"] for name, state in self.appended_state().items()}
+        if weights is not None:
+            self.write(self.path / WEIGHTS, lambda temporary: temporary.write_bytes(weights))
+            files[WEIGHTS] = digest(weights)
         files["config.yaml"] = self._write_config(config)
         stored = StoredResult(**structs.asdict(result) | {"format": FORMAT, "config": config, "files": files})
         write_sealed(self.path / "result.json", flat(stored), self.write)
@@ -309,7 +391,8 @@ def report_folder(sweep: Path) -> Path:
 
 
 def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
-    """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with those left out."""
+    """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with what is left out: whole
+    runs, or a run's probes."""
     folder = sweep / "runs"
     try:
         names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() or entry.is_dir())
@@ -326,6 +409,7 @@ def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
             continue
         if run is not None:
             runs.append(run)
+            wrong += [run.damage] if run.damage else []
     return runs, wrong
 
 

@@ -21,6 +21,7 @@ from bench.spec.explain import explain
 from bench.spec.targets import GIVEN, check_options, longest_memory
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
+KEEPS = ("weights", "nothing")
 MATCHES = ("hidden", "parameters", "flops", "time")
 # What `retry` can ask for, and the outcomes that it means.
 RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
@@ -81,7 +82,7 @@ class Tuning:
 
 @dataclass
 class Diagnostics:
-    """What is looked at inside a model, and when. `conf/diagnostics/standard.yaml` explains each key."""
+    """Which diagnostics are made of a model, and when. `conf/diagnostics/standard.yaml` explains each key."""
 
     kinds: list[str] = field(default_factory=list)
     every: int | None = None
@@ -125,6 +126,7 @@ class Config:
     train: bool = True
     match: str = "hidden"
     lengthen: list[int] = field(default_factory=list)
+    keep: str = "weights"
     reference: dict[str, Any] = field(default_factory=dict)
     exclude: list[Any] = field(default_factory=list)
     parts: dict[str, Any] = field(default_factory=dict)
@@ -290,6 +292,7 @@ def _check_values(config: Config) -> None:
         ("timing.backends", timing.backends, ("own", "all")),
         ("retry", config.retry, (None, *RETRY)),
         ("match", config.match, MATCHES),
+        ("keep", config.keep, KEEPS),
         *(("diagnostics.kinds", kind, DIAGNOSTICS) for kind in config.diagnostics.kinds),
     ):
         if choice not in choices:

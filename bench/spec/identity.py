@@ -6,19 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from bench.record.errors import ConfigError
 from bench.spec import neutral
-from bench.spec.config import Config
+from bench.spec.config import Config, from_plain
 from bench.spec.targets import constructor_defaults, version_of
 
 CLASSES = ("cell", "task")  # groups that name a class
+# Of a stored configuration, what its model and task are made from, and what they may take.
+KEPT = ("name", *CLASSES, "training", "seed", "device", "dtype", "threads", "allocator", "memory_gb")
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return what determines a run's result: cell, task, their versions, training, seed, device type and
-    dtype, the lengths at which it is evaluated in the end, and what is looked at inside.
+    """Return what determines a run's result: cell, task, their versions, training, seed, device type and dtype.
 
     Neutral values (`bench.spec.neutral`) are left out, so that a new option does not change the identity of old
-    runs, and so are first versions; and folders, tracking, launcher, threads and allocator.
+    runs, and so are first versions; and folders, tracking, launcher, threads and allocator, and what is measured in
+    the model without touching its training: diagnostics, and evaluations at longer lengths.
     """
     return {**_of_all_seeds(config), **_of_seed(config.seed)}
 
@@ -51,10 +54,6 @@ def _of_all_seeds(config: Config) -> dict[str, Any]:
         parts["versions"] = later
     if config.dtype != neutral.DTYPE:
         parts["dtype"] = config.dtype
-    if config.diagnostics.kinds:  # a run without them has nothing to show
-        parts["diagnostics"] = asdict(config.diagnostics)
-    if config.lengthen:
-        parts["lengthen"] = sorted(config.lengthen)
     return parts
 
 
@@ -77,6 +76,31 @@ def as_stored(config: Config) -> dict[str, Any]:
         "versions": _versions(config),
         "defaults": {group: _defaults(getattr(config, group)) for group in CLASSES},
     }
+
+
+def from_stored(stored: Mapping[str, Any], **changes: Any) -> Config:
+    """Return the configuration of a stored run, as far as its model and task need it, with what their classes decided
+    then where nothing was set.
+
+    Args:
+        stored: what `as_stored` returned.
+        changes: other values of its keys.
+
+    Raises:
+        ConfigError: it cannot be run here, or a class computes something else since.
+    """
+    defaults = stored.get("defaults") or {}
+    values = {key: stored[key] for key in KEPT if key in stored}
+    values |= {group: {**(defaults.get(group) or {}), **stored[group]} for group in CLASSES}
+    config = from_plain({**values, **changes})
+    before = stored.get("versions") or {}
+    for group, version in _versions(config).items():
+        if before.get(group, 1) != version:
+            raise ConfigError(
+                f"{getattr(config, group)['name']}: is of version {version} now, and the run was trained with version "
+                f"{before.get(group, 1)}"
+            )
+    return config
 
 
 def difference(config: Config, stored: Mapping[str, Any]) -> str | None:

@@ -32,7 +32,7 @@ RULES = (
     _Rule(
         r"diagnostics\.(every|sequences)",
         lambda config: bool(config.diagnostics.kinds),
-        "nothing is looked at inside; add diagnostics=standard",
+        "there are no diagnostics; add diagnostics=standard",
     ),
     _Rule(r"timing\.(?!enabled$).+", lambda config: config.timing.enabled, "no times are measured (timing.enabled)"),
     _Rule(
@@ -46,7 +46,7 @@ RULES = (
         "with match=time the budget is training.max_seconds",
     ),
     _Rule(
-        r"lengthen|diagnostics(\..*)?|retry|training\.(max_(steps|samples|seconds)|evaluat.*|solved_evaluations)",
+        r"lengthen|keep|diagnostics(\..*)?|retry|training\.(max_(steps|samples|seconds)|evaluat.*|solved_evaluations)",
         lambda config: config.train,
         "nothing is trained (train=false)",
     ),

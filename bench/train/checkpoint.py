@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -60,7 +60,25 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         MemoryError: memory does not suffice; nothing is wrong with the file.
         Damaged: it is not what was written.
     """
-    with open_plain(path, LIMIT_BYTES) as file, warnings.catch_warnings():
+    with open_plain(path, LIMIT_BYTES) as file:
+        found = load_plain(file, path)
+    try:
+        state = found["state"] if found["sha256"] == _digest(found["state"]) else None
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"{path}: cannot be read ({type(error).__name__})") from error
+    if not isinstance(state, dict):
+        raise Damaged(f"{path}: its checksum does not match")
+    return state
+
+
+def load_plain(file: IO[bytes], path: Path) -> Any:
+    """Return the tensors and plain values in a file of `torch.save`, on the CPU. Nothing in it is executed.
+
+    Raises:
+        MemoryError: memory does not suffice; nothing is wrong with the file.
+        Damaged: it is no such file; the message names `path`.
+    """
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with zipfile.ZipFile(file) as archive:  # torch does not compress: nothing here grows when it is read
@@ -69,17 +87,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 if archive.testzip() is not None:  # else what is damaged may look like more than memory holds
                     raise Damaged(f"{path}: its checksum does not match")
             file.seek(0)
-            found = torch.load(file, map_location="cpu", weights_only=True)
-            state = found["state"] if found["sha256"] == _digest(found["state"]) else None
+            return torch.load(file, map_location="cpu", weights_only=True)
         except Damaged:
             raise
         except Exception as error:  # whatever zip and unpickling make of garbage
             if is_out_of_memory(error):
                 raise MemoryError(f"{path}: memory does not suffice to read it") from error
             raise Damaged(f"{path}: cannot be read ({type(error).__name__})") from error
-    if not isinstance(state, dict):
-        raise Damaged(f"{path}: its checksum does not match")
-    return state
 
 
 def _digest(state: dict[str, Any]) -> str:

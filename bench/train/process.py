@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from bench import __version__
+from bench.spec.config import Config
 from cells import native
 
 # glibc's mallopt parameters. By default glibc maps and unmaps every large tensor, and the page faults
@@ -87,6 +88,11 @@ def prepare_kernels(device: str) -> str | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", native.NativeUnavailable)
         return native.library().reason
+
+
+def memory_limit(config: Config) -> float | None:
+    """Return the GiB that a run may have. A GPU's driver reserves far more addresses than it uses memory."""
+    return memory_bytes() / 2**30 if config.memory_gb is None and config.device == "cpu" else config.memory_gb
 
 
 def memory_bytes() -> int:

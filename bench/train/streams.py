@@ -1,6 +1,8 @@
 """The streams of randomness of a run, all derived from its seed."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +107,18 @@ def make_streams(seed: int, device: str) -> Streams:
         Source(sequence, filled=seed >= FIRST_FILLED_SEED) for sequence in np.random.SeedSequence(seed).spawn(4)
     )
     return Streams(initialization, *(source.generator(device) for source in others))
+
+
+@contextmanager
+def kept_globals(device: str) -> Iterator[None]:
+    """Leave the global generators of torch (those of the CPU and of `device`), numpy and Python as they were before."""
+    for_numpy, for_python = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=[] if torch.device(device).type == "cpu" else [device]):
+        try:
+            yield
+        finally:
+            np.random.set_state(for_numpy)
+            random.setstate(for_python)
 
 
 def _with_key(state: torch.Tensor, key: np.ndarray) -> torch.Tensor:

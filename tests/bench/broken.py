@@ -127,3 +127,26 @@ class Leaving(nn.Module):
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         sys.exit("no")
+
+
+class Short(nn.Module):
+    """Has an answer for up to twelve steps only."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(input_size, hidden_size)
+
+    def forward(self, inputs: Tensor, state: Any = None) -> Any:
+        if len(inputs) > 12:
+            raise RuntimeError("too long")
+        return torch.tanh(self.layer(inputs)), None
+
+
+class Secretive(Minimal):
+    """Keeps an object in its state that is neither a tensor nor a plain value."""
+
+    def get_extra_state(self) -> Any:
+        return Path("somewhere")
+
+    def set_extra_state(self, state: Any) -> None:
+        assert state == Path("somewhere")

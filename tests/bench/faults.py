@@ -30,7 +30,7 @@ KINDS = [(errno.ENOSPC, True), (errno.ENOSPC, False), (errno.EIO, False), (errno
 
 def act(results: Path) -> str:
     """Do what is to be disturbed; returns what a user would read."""
-    config = make_config(results, checkpoint={"steps": 6})
+    config = make_config(results, checkpoint={"steps": 6}, lengthen=[2])
     told = io.StringIO()
     with redirect_stderr(told):
         try:
@@ -48,7 +48,7 @@ def examine(results: Path, neighbour: tuple, whole: tuple) -> dict[str, object]:
     intact = stored(make_config(results, seed=1)) == neighbour
     end = time.monotonic() + 100
     # A claim whose file could not be written is free again when it has not been touched for some time.
-    while (result := run(make_config(results)))["status"] == "claimed" and time.monotonic() < end:
+    while (result := run(make_config(results, lengthen=[2])))["status"] == "claimed" and time.monotonic() < end:
         time.sleep(0.2)
     write_frames(results / "scratch")
     left = sorted(path.name for path in (results / "scratch" / "runs").glob("*/*"))
@@ -66,8 +66,8 @@ def main() -> None:
     """Fork a process for each operation and kind of fault: all see the same program state."""
     folder = Path(sys.argv[1])
     faults = ctypes.CDLL(sys.argv[2])
-    run(make_config(folder / "before", seed=1))
-    run(make_config(folder / "whole"))
+    run(make_config(folder / "before", seed=1, lengthen=[2]))
+    run(make_config(folder / "whole", lengthen=[2]))
     neighbour, whole = stored(make_config(folder / "before", seed=1)), stored(make_config(folder / "whole"))
 
     def attempt(n: int, code: int, forever: bool) -> dict[str, object]:

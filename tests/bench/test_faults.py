@@ -42,8 +42,9 @@ def test_after_any_fault_the_store_is_whole_and_the_run_can_be_finished(tmp_path
         assert case["wrong"] == [], case
         assert case["intact"], case
         assert (case["status"], case["same"]) == ("unsolved", True), case
-        assert case["left"] == ["config.yaml", "metrics.jsonl", "result.json"], case
-        assert all(line.startswith(("error: /", "no checkpoint: /")) for line in case["told"].splitlines()), case
+        assert case["left"] == ["config.yaml", "metrics.jsonl", "probe.json", "result.json", "weights.pt"], case
+        told_of = ("error: /", "no checkpoint: /", "/")
+        assert all(line.startswith(told_of) for line in case["told"].splitlines()), case
         assert len(case["told"].splitlines()) <= 2, case
         told += bool(case["told"])
     assert told > len(cases) / 3

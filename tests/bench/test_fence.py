@@ -109,7 +109,7 @@ def test_a_writer_that_wakes_late_changes_nothing(tmp_path: Path, capfd, before:
         assert stored(config) == stored(small(tmp_path / "whole")), n
         assert found.readings == whole.readings, n
         assert sorted(path.name for path in folder.path.iterdir()) == [
-            "config.yaml", "diagnostics.jsonl", "metrics.jsonl", "result.json",
+            "config.yaml", "diagnostics.jsonl", "metrics.jsonl", "probe.json", "result.json", "weights.pt",
         ]  # fmt: skip
         assert read_runs(folder.path.parents[1])[1] == []
     assert capfd.readouterr().err == ""

@@ -1,7 +1,6 @@
 """The GPU path, on a GPU: kernels against the equations, runs that repeat and resume to the last bit, lack of memory,
 times. Skipped without a CUDA device."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import bench
 from bench.catalogue import ROOT
 from bench.cost.timing import measure, peak_memory
 from bench.execute.run import run
+from bench.record.store import RunFolder
 from bench.train.process import configure_process
 from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM
 from tests.bench.conftest import make_config
@@ -139,9 +139,8 @@ def test_every_task_and_look(tmp_path: Path, task: str):
     settings = ("cell=attention_lstm", "diagnostics=standard", "training.max_steps=4", "tracking=none", "device=cuda")
     result = bench.run(f"task={task}", *settings, f"results_dir={tmp_path}")
     assert result["status"] == "unsolved"
-    kinds = {
-        json.loads(line)["kind"] for line in (Path(result["folder"]) / "diagnostics.jsonl").read_text().splitlines()
-    }
+    stored = RunFolder(Path(result["folder"]).parents[1], result["run_id"]).read()
+    kinds = {reading["kind"] for reading in stored.readings}
     assert kinds >= {"gradient_flow", "gate_map", "attention", "jacobian", "updates"}
 
 

@@ -38,7 +38,7 @@ def watched(sweep: Path, keys: Iterable[str], monkeypatch: pytest.MonkeyPatch, t
     pending = keys if isinstance(keys, dict) else dict.fromkeys(keys, CONFIG)
     console = Console(file=io.StringIO(), force_terminal=terminal, width=100, color_system=None, highlight=False)
     monkeypatch.setattr(progress, "console", console)
-    plan: Any = SimpleNamespace(sweep=sweep, pending=pending, configs=range(len(pending) + before))
+    plan: Any = SimpleNamespace(sweep=sweep, pending=pending, configs=range(len(pending) + before), lacking=frozenset())
     shown: list[Any] = []
     live = progress.Live
     monkeypatch.setattr(live, "update", lambda self, view, **_: shown.append(view))

@@ -32,11 +32,13 @@ from reports.listing import show_run
 from reports.report import write_report
 from tests.bench.conftest import make_config
 
+FILES_OF_A_RUN = ["config.yaml", "metrics.jsonl", "result.json", "weights.pt"]
+
 
 def test_a_run_leaves_the_documented_files(tmp_path: Path):
     result = run(make_config(tmp_path))
     folder = tmp_path / "scratch" / "runs" / result["run_id"]
-    assert sorted(path.name for path in folder.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+    assert sorted(path.name for path in folder.iterdir()) == FILES_OF_A_RUN
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["cell"]["name"] == "lstm"
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -316,9 +318,7 @@ class TestAFolderThatIsOnAnotherDisk:
         folder = self.moved(config, tmp_path / "disk")
         assert run(config)["status"] == "unsolved"
         assert folder.path.is_symlink()
-        assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == [
-            "config.yaml", "metrics.jsonl", "result.json",
-        ]  # fmt: skip
+        assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == FILES_OF_A_RUN
 
     def test_a_run_that_begins_anew_leaves_what_is_there_alone(self, tmp_path: Path):
         config, disk = make_config(tmp_path), tmp_path / "disk"
@@ -340,7 +340,7 @@ class TestAFolderThatIsOnAnotherDisk:
         assert "set aside" in capfd.readouterr().err
         assert not folder.path.is_symlink()
         assert (tmp_path / "scratch" / "set_aside" / f"{run_id(config)}.1").readlink() == disk
-        assert sorted(path.name for path in disk.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+        assert sorted(path.name for path in disk.iterdir()) == FILES_OF_A_RUN
 
     def test_one_whose_disk_is_not_there_is_told_and_not_run_again(self, tmp_path: Path):
         config, disk = make_config(tmp_path), tmp_path / "disk"
@@ -362,7 +362,7 @@ class TestAFolderThatIsOnAnotherDisk:
         assert run(config)["status"] == "unsolved"
         assert folder.status() == "unsolved"
         (aside,) = (tmp_path / "scratch" / "set_aside").iterdir()
-        assert sorted(path.name for path in aside.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+        assert sorted(path.name for path in aside.iterdir()) == FILES_OF_A_RUN
 
 
 def other_disk_of(rename: Callable[..., None]) -> Callable[..., None]:
@@ -383,7 +383,7 @@ def test_what_a_process_left_that_died_after_its_result_goes(tmp_path: Path):
     folder.checkpoint.write_text("old")
     (folder.path / ".writer-0123").mkdir()
     assert run(config)["status"] == "unsolved"
-    assert sorted(path.name for path in folder.path.iterdir()) == ["config.yaml", "metrics.jsonl", "result.json"]
+    assert sorted(path.name for path in folder.path.iterdir()) == FILES_OF_A_RUN
 
 
 def test_reading_a_small_file_takes_little_memory(tmp_path: Path):

@@ -13,8 +13,10 @@ import wandb
 from hydra import compose, initialize_config_module
 
 from bench.execute.run import run
+from bench.record.store import RunFolder
 from bench.session import session
 from bench.spec.config import from_hydra, register_with_hydra
+from bench.spec.identity import run_id
 from tests.bench.conftest import make_config
 
 ROOT = Path(__file__).parents[2]
@@ -58,12 +60,13 @@ def test_a_run_is_stored_offline_without_account_or_network(tmp_path: Path, monk
 
 def test_what_was_found_inside_has_an_axis_of_its_own(tmp_path: Path):
     inside = {"kinds": ["gradient_flow"], "sequences": 8}
-    run(make_config(tmp_path, tracking={"mode": "offline"}, diagnostics=inside))
+    config = make_config(tmp_path, tracking={"mode": "offline"}, diagnostics=inside)
+    run(config)
     (folder,) = (tmp_path / "scratch" / "wandb").iterdir()
-    stored = next((tmp_path / "scratch" / "runs").glob("*/diagnostics.jsonl")).read_text().splitlines()
+    stored = RunFolder(tmp_path / "scratch", run_id(config)).read()
     curves = {
         (reading["part"], reading["moment"]): dict(zip(reading["x"], reading["value"], strict=True))
-        for reading in map(json.loads, stored)
+        for reading in stored.readings
         if reading["kind"] == "gradient_flow"
     }
     rows = [record["history"]["item"] for record in history(folder)]

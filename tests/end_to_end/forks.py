@@ -33,8 +33,8 @@ ROOT = Path(__file__).parents[2]
 
 def warm_up() -> None:
     """Import all that a command imports, so that forks need not."""
-    for module in ("bench.cli", "bench.execute.run", "bench.sweep", "bench.execute.worker", "reports.report",
-                   "reports.__main__", "matplotlib.backends.backend_svg", "torch._dynamo",
+    for module in ("bench.cli", "bench.probing", "bench.execute.run", "bench.sweep", "bench.execute.worker",
+                   "reports.report", "reports.__main__", "matplotlib.backends.backend_svg", "torch._dynamo",
                    "torchrecurrent"):  # fmt: skip
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
@@ -84,6 +84,7 @@ def in_a_fork(
 
 def _main(module: str, arguments: list[str]) -> int:
     """Run a module as `python -m` does, and its runs in this same process."""
+    from bench import probing
     from bench.execute import apart, turn, worker
 
     class Here(apart.Worker):
@@ -92,7 +93,10 @@ def _main(module: str, arguments: list[str]) -> int:
         def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
             return worker._answer({"settings": settings}, threading.Event())
 
-    turn.Worker = Here  # type: ignore[misc]
+        def call_apart(self, function: Any, *arguments: Any) -> Any:
+            return function(*arguments)
+
+    turn.Worker = probing.Worker = Here  # type: ignore[misc, attr-defined]
     sys.argv = [module, *arguments]
     sys.modules.pop(f"{module}.__main__", None)
     try:

@@ -1,4 +1,4 @@
-"""What looks find is stored with the run, survives an interruption, and does not touch the run itself."""
+"""Diagnostics are stored with the run, survive an interruption, and do not touch the run itself."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_the_run_is_the_same_with_and_without(tmp_path):
     plain = make_config(tmp_path / "plain")
     looked = make_config(tmp_path / "looked", diagnostics={**LOOKS, "every": 5})
     one, two = run(plain), run(looked)
-    assert run_id(plain) != run_id(looked)
+    assert run_id(plain) == run_id(looked)
     for result in (one, two):
         result.pop("config", None)
         result.pop("files", None)
@@ -94,17 +94,29 @@ def test_damage_in_an_unfinished_run_is_noticed(tmp_path, capfd, damage):
     assert folder_of(hurt).read().readings == folder_of(whole).read().readings
 
 
-@pytest.mark.parametrize("kinds", [[], ["gates"]])
-def test_a_checkpoint_of_before_checksums_of_readings_is_used_if_there_are_none(tmp_path, capfd, kinds):
-    config = make_config(tmp_path, diagnostics={"kinds": kinds, "sequences": 64})
+def test_a_checkpoint_of_before_checksums_of_readings_is_used(tmp_path, capfd):
+    config = make_config(tmp_path, diagnostics=LOOKS)
     calls = iter(range(10**6))
     assert run(config, stopping=lambda: next(calls) == 6)["status"] == "interrupted"
     state = read_checkpoint(folder_of(config).checkpoint)
     state["run"]["metrics"] = state["run"].pop("appended")["metrics.jsonl"]
+    del state["run"]["watched"]
     state["trainer"]["seconds"] = 1000.0
     write_checkpoint(folder_of(config).checkpoint, state)
-    assert (run(config)["seconds"] > 1000) == (not kinds)
-    assert ("set aside" in capfd.readouterr().err) == bool(kinds)
+    assert run(config)["seconds"] > 1000
+    assert capfd.readouterr().err == ""
+
+
+def test_diagnostics_while_training_begin_when_it_does(tmp_path, capfd):
+    """A run that goes on with others than it began with would show half of them."""
+    watched = {**LOOKS, "every": 5}
+    run(make_config(tmp_path / "whole", diagnostics=watched))
+    config = make_config(tmp_path, diagnostics=watched)
+    calls = iter(range(10**6))
+    assert run(make_config(tmp_path), stopping=lambda: next(calls) == 6)["status"] == "interrupted"
+    run(config)
+    assert "was made without these diagnostics while training; set aside" in capfd.readouterr().err
+    assert folder_of(config).read().readings == folder_of(make_config(tmp_path / "whole")).read().readings
 
 
 def test_a_run_begun_again_tells_its_own_looks_only(tmp_path, monkeypatch):
@@ -122,7 +134,7 @@ def test_a_run_begun_again_tells_its_own_looks_only(tmp_path, monkeypatch):
 
 
 def test_damage_is_noticed(tmp_path):
-    config = make_config(tmp_path, diagnostics=LOOKS)
+    config = make_config(tmp_path, diagnostics={**LOOKS, "every": 10})
     run(config)
     path = folder_of(config).path / "diagnostics.jsonl"
     path.write_text(path.read_text().replace("0.", "1.", 1))

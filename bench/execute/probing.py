@@ -1,0 +1,201 @@
+"""Probes of finished runs, made from their weights: which are missing, and making them."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from msgspec import structs
+
+from bench.execute.leases import Claim
+from bench.probe import probe
+from bench.record.errors import ConfigError, one_line, printable
+from bench.record.fence import ClaimLost
+from bench.record.files import Damaged
+from bench.record.records import TRAINED, Probes
+from bench.record.store import WEIGHTS, RunFolder, StoredRun
+from bench.session import note
+from bench.spec.config import Config, Diagnostics
+from bench.spec.identity import from_stored
+from bench.train.process import configure_process, limited_memory, memory_limit
+from bench.train.weights import unpack
+
+UPDATES = "updates"  # the kind of diagnostics that needs the optimiser's state too
+
+
+class NoWeights(ConfigError):
+    """Probes are missing, and there are no weights to make them from."""
+
+
+def lacks_probes(stored: StoredRun, config: Config) -> bool:
+    """Tell whether a finished run lacks probes that a configuration asks for and that its weights can give.
+
+    Raises:
+        ConfigError: what is asked for needs another training, of which the message says why.
+        NoWeights: so does it since no weights were kept.
+    """
+    return any(missing_probes(stored, config))
+
+
+def asked_probes(config: Config) -> tuple[list[str], list[int]]:
+    """Return the kinds of diagnostics, and the factors of the length trained for, that a configuration asks for. At
+    factor 1 a longer length is compared with the one trained for."""
+    return config.diagnostics.kinds, sorted({1, *config.lengthen}) if config.lengthen else []
+
+
+def missing_probes(stored: StoredRun, config: Config) -> tuple[list[str], list[int]]:
+    """Return the kinds of diagnostics, and the factors of the length trained for, that `lacks_probes` speaks of.
+
+    Raises:
+        ConfigError, NoWeights: as `lacks_probes`.
+    """
+    if stored.result.status not in TRAINED:
+        return [], []
+    name, asked, trained = stored.result.run_id, config.diagnostics, stored.config.get("diagnostics") or {}
+    if asked.kinds and asked.every is not None and asked.every <= (stored.result.steps or 0):
+        _check_watched(name, asked, trained)
+    probes = stored.probes or Probes()
+    made = {kind: found.sequences for kind, found in probes.diagnostics.items()}
+    if not made and any(reading.moment != "training" for reading in stored.readings):  # of a version without probes
+        made = dict.fromkeys(trained["kinds"], trained["sequences"])
+    for kind in asked.kinds:
+        if made.get(kind, asked.sequences) != asked.sequences:
+            raise ConfigError(
+                f"{name}: its {kind} were made with diagnostics.sequences={made[kind]}, and {asked.sequences} is asked "
+                f"for; ask for {made[kind]}, or use another name=…"
+            )
+    known = {*probes.lengthened, *(at.factor for at in stored.result.lengthened or ())}
+    wanted, lengths = asked_probes(config)
+    kinds = [kind for kind in wanted if kind not in made]
+    factors = [factor for factor in lengths if factor not in known]
+    if UPDATES in kinds and UPDATES not in (trained.get("kinds") or ()):
+        kinds.remove(UPDATES)
+        if asked.kinds == [UPDATES]:
+            raise ConfigError(f"{name}: {_without_optimizer()}")
+    if (kinds or factors) and stored.weights is None:
+        damage = f"{stored.damage}, and " if stored.damage else ""
+        raise NoWeights(
+            f"{damage}{name}: has no weights, from which {_said(kinds, factors)} could be made; use another name=…, or "
+            f"remove the run's folder to train it again"
+        )
+    return kinds, factors
+
+
+def _check_watched(name: str, asked: Diagnostics, trained: dict[str, Any]) -> None:
+    """Check that a run was trained with the diagnostics while training that are asked for.
+
+    Raises:
+        ConfigError: it was not.
+    """
+    same = all(trained.get(key) == getattr(asked, key) for key in ("every", "sequences"))
+    if not (same and set(asked.kinds) <= set(trained.get("kinds") or ())):
+        raise ConfigError(
+            f"{name}: was trained without these diagnostics every {asked.every} steps, which weights cannot give; use "
+            "another name=…, or diagnostics.every=null for those before and after training"
+        )
+
+
+def make_missing(folder: RunFolder, config: Config, is_held: Callable[[], bool]) -> StoredRun:
+    """Make the probes that a finished run lacks and store them beside those that it has.
+
+    Args:
+        folder: of the run; it is entered here.
+        config: of the run, with the probes that are asked for.
+        is_held: tells whether the claim on the run is still this process's.
+
+    Returns:
+        The run as it is stored then. If its weights are damaged a line says so, and it is as it was.
+
+    Raises:
+        ConfigError: as `lacks_probes`.
+        ClaimLost: another process has taken the run over.
+        Damaged: the run itself is damaged.
+        OSError: the probes cannot be written.
+    """
+    with folder.entered():
+        stored = folder.read()
+        if stored is None:
+            raise ClaimLost  # it is being trained anew
+        kinds, factors = missing_probes(stored, config)
+        if not (kinds or factors):
+            return stored
+        if stored.damage:
+            _say(f"{stored.damage}; made again")
+        if UPDATES in set(config.diagnostics.kinds) - {*kinds, *(stored.probes or Probes()).diagnostics}:
+            _say_once("no-updates", f"no updates: {_without_optimizer()}")
+        try:
+            state = unpack(folder.read_weights(stored.weights or ""), folder.path / WEIGHTS)
+            found = probes_of(config, state, stored.weights, (stored.result.steps or 0), kinds, factors)
+        except Damaged as error:
+            _say(f"{error}; its probes cannot be made; remove {folder.path} to have it trained again")
+            return stored
+        if not is_held():
+            raise ClaimLost
+        folder.write_probes((stored.probes or Probes()).with_more(found))
+        return folder.read() or stored
+
+
+def probes_of(
+    config: Config, state: dict[str, Any], weights: str | None, steps: int, kinds: list[str], factors: list[int]
+) -> Probes:
+    """Make probes of a state of `bench.train.weights.state_of`, as this run may use the process; each failure is a
+    line.
+
+    Args:
+        weights: the SHA-256 of the state as it is stored.
+    """
+
+    def say(what: str, error: Exception) -> None:
+        _say(f"{config.cell['name']} on {config.task['name']}, seed {config.seed}: no {what}: {one_line(error)}")
+
+    configure_process(config.threads, config.allocator)
+    with limited_memory(memory_limit(config)):
+        return structs.replace(probe(config, state, steps, kinds, factors, say), weights=weights)
+
+
+def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[int]) -> str | None:
+    """Make the probes that a finished run lacks, whatever command trained it.
+
+    Returns:
+        None if it lacks none any more, else why it does, in a few words.
+
+    Raises:
+        ConfigError, Damaged, OSError: as `make_missing`.
+    """
+    claim, folder = Claim(sweep, run_id), RunFolder(sweep, run_id)
+    if not claim.acquire():
+        return "another command is at it"
+    try:
+        stored = folder.read()
+        if stored is None:
+            return "is not finished any more"
+        config = from_stored(stored.config, diagnostics=vars(asked), lengthen=lengthen)
+        return "its weights are damaged" if lacks_probes(make_missing(folder, config, claim.is_held), config) else None
+    except ClaimLost:
+        return "another command is at it"
+    finally:
+        claim.release()
+
+
+def _said(kinds: list[str], factors: list[int]) -> str:
+    """Return in words what is missing."""
+    parts = [", ".join(kinds)] if kinds else []
+    parts += [f"evaluations at {', '.join(map(str, factors))} times the length"] if factors else []
+    return " and ".join(parts)
+
+
+def _without_optimizer() -> str:
+    return (
+        "step sizes need the optimiser's state, which is kept of runs that ask for diagnostics.kinds=[updates] when "
+        "they are trained; use another name=…"
+    )
+
+
+def _say(message: str) -> None:
+    print(printable(message), file=sys.stderr, flush=True)
+
+
+def _say_once(event: str, message: str) -> None:
+    """Say something the first time that it happens to any process of a command."""
+    if note(event):
+        _say(message)

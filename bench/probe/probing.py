@@ -1,0 +1,111 @@
+"""The one road from a run's weights to what is measured in them, right after training or years later."""
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from msgspec import structs
+
+from bench.probe.look import look
+from bench.probe.subject import Reading, Subject
+from bench.record.records import Diagnostic, Lengthened, Moment, Probes, StoredReading
+from bench.spec.config import Config, make_optimizer
+from bench.train.loop import evaluate
+from bench.train.model import Model, make_task
+from bench.train.streams import kept_globals, make_streams
+from bench.train.weights import initial_model, trained_model
+from tasks import Task
+
+OnFailure = Callable[[str, Exception], None]
+
+
+def probe(
+    config: Config,
+    state: Mapping[str, Any],
+    steps: int,
+    kinds: Collection[str],
+    factors: Collection[int],
+    on_failure: OnFailure,
+) -> Probes:
+    """Make diagnostics before and after training, and evaluations at longer lengths.
+
+    Each measurement has a model of its own, and begins with all generators seeded: what it finds does not depend on
+    what else is asked for, nor on when. The generators of this process are left as they were.
+
+    Args:
+        config: of the run; `diagnostics.sequences` is how many sequences each diagnostic is made from.
+        state: what `bench.train.weights.state_of` returned.
+        steps: that the run was trained for.
+        kinds: of diagnostics.
+        factors: of the length trained for; at 1, on the sequences held out in training.
+        on_failure: told of what fails; the others go on.
+
+    Raises:
+        Damaged: the state is that of another model.
+    """
+    task = make_task(config)
+
+    def diagnostic(kind: str) -> Diagnostic:
+        first = diagnose(config, task, initial_model(config, task), None, [kind], on_failure)
+        last = diagnose(config, task, trained(), state.get("optimizer"), [kind], on_failure)
+        readings = [*stored_readings(first, 0, "start"), *stored_readings(last, steps, "end")]
+        return Diagnostic(config.diagnostics.sequences, readings)
+
+    def trained() -> Model:
+        return trained_model(config, task, state)
+
+    with kept_globals(config.device):
+        return Probes(
+            diagnostics={kind: diagnostic(kind) for kind in kinds},
+            lengthened={factor: _evaluate_at(factor, config, task, trained(), on_failure) for factor in factors},
+        )
+
+
+def stored_readings(readings: Iterable[Reading], step: int, moment: Moment) -> list[StoredReading]:
+    """Return readings as they are stored."""
+    return [StoredReading(**structs.asdict(reading), step=step, moment=moment) for reading in readings]
+
+
+def diagnose(
+    config: Config,
+    task: Task,
+    model: Model,
+    optimizer: dict[str, Any] | None,
+    kinds: Collection[str],
+    on_failure: OnFailure,
+) -> list[Reading]:
+    """Make diagnostics of a model, on the same sequences whenever that is.
+
+    Args:
+        config: of its run.
+        task: that it is trained on.
+        model: as it is at some moment.
+        optimizer: the state of whatever makes its steps; None if it has made none.
+        kinds: of diagnostics.
+        on_failure: told of a kind that fails; the others go on.
+    """
+    generator = make_streams(config.seed, config.device).diagnostics
+    batch = task.sample(config.diagnostics.sequences, generator).to(config.torch_dtype)
+    if optimizer is None and "updates" in kinds:  # the others need none, and some take torch seconds to make
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = make_optimizer(config.training, parameters).state_dict()
+    return look(Subject(model, task, batch, config.training, optimizer or {}), kinds, on_failure)
+
+
+def _evaluate_at(factor: int, config: Config, task: Task, model: Model, on_failure: OnFailure) -> Lengthened | None:
+    """Evaluate a model at a multiple of the length trained for; None if the task has none, or if that fails."""
+    try:
+        task = task if factor == 1 else task.lengthened(factor)
+        streams = make_streams(config.seed, config.device)
+        batch = task.held_out(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
+        loss, score = evaluate(model, task, batch)
+        solved = task.solved(score)
+    except NotImplementedError:
+        return None
+    except Exception as error:
+        on_failure(f"evaluation at {factor} times the length", error)
+        return None
+    # JSON has no infinity, and a model may well end there on what it never met.
+    finite = {name: value if math.isfinite(value) else None for name, value in score.items()}
+    known = loss if math.isfinite(loss) else None
+    return Lengthened(factor, known, task.baseline_loss, finite, solved)
