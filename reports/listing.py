@@ -127,8 +127,7 @@ def _describe(folder: RunFolder, run: StoredRun) -> str:
     narrowed = f" cell={config['cell']['name']} task={config['task']['name']} seed={config['seed']}"
     parts = [
         f"{folder.path.name}, of sweep {printable(str(config['name']))}, seed {config['seed']}",
-        tabulate(list(outcome.items()), tablefmt="plain", disable_numparse=True),
-        tabulate(list(settings.items()), tablefmt="plain", disable_numparse=True),
+        *(tabulate(list(each.items()), tablefmt="plain", disable_numparse=True) for each in (outcome, settings)),
         _table(evaluations) if evaluations else "",
         f"Again: {printable(commands[-1])}{narrowed}" if commands else "",
         str(folder.path),

@@ -155,14 +155,9 @@ def step_sizes(readings: pd.DataFrame, results: pd.DataFrame) -> Figure:
 
 def _in_order(names: "pd.Series[str]", readings: pd.DataFrame) -> list[str]:
     """Return the panels' names, contenders as in legends, then problems."""
-    ranks = list(contender_looks(readings))
-    problems = order(readings["problem"])
-    named = readings.assign(name=names).drop_duplicates("name")
-    keyed = [
-        (ranks.index(str(row["contender"])), problems.index(str(row["problem"])), str(row["name"]))
-        for _, row in named.iterrows()
-    ]
-    return [name for _, _, name in sorted(keyed)]
+    ranks, problems = list(contender_looks(readings)), order(readings["problem"])
+    panels = set(zip(readings["contender"], readings["problem"], names, strict=True))
+    return [name for *_, name in sorted(panels, key=lambda p: (ranks.index(p[0]), problems.index(p[1]), p[2]))]
 
 
 def _panel_names(readings: pd.DataFrame) -> "pd.Series[str]":

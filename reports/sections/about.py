@@ -41,38 +41,28 @@ def title(content: Content) -> str:
 
 
 def protocol(content: Content) -> str:
-    """Say what was run: each task's settings and how its models were trained."""
+    """Say what was run: each task's settings, how its models were trained, and each cell's settings."""
     runs = content.stored.results
-    rows = []
-    for task, part in runs.groupby("task") if len(runs) else ():
-        settings = {
-            column: _values(part[column]) for column in part.columns if _is_setting(column, "task.", "training.")
-        }
-        known = {column: value for column, value in settings.items() if value}
-        rows += [
-            {"": f"{task}: task", "settings": _join(known, "task.")},
-            {"": f"{task}: training", "settings": _join(known, "training.")},
-        ]
-    for cell, part in runs.groupby("cell") if len(runs) else ():
-        settings = {column: _values(part[column]) for column in part.columns if _is_setting(column, "cell.")}
-        rows.append({"": f"{cell}", "settings": _join({k: v for k, v in settings.items() if v}, "cell.")})
-    return f"## What was run\n\n{text.table(rows)}" if rows else ""
+    if runs.empty:
+        return ""
+    rows = [
+        {"": f"{task}: {group}", "settings": _settings(part, f"{group}.")}
+        for task, part in runs.groupby("task")
+        for group in ("task", "training")
+    ]
+    rows += [{"": f"{cell}", "settings": _settings(part, "cell.")} for cell, part in runs.groupby("cell")]
+    return f"## What was run\n\n{text.table(rows)}"
 
 
-def _is_setting(column: str, *groups: str) -> bool:
-    """Tell whether a column is a setting of one of the groups; classes and versions are told in names, if they vary."""
-    return column.startswith(groups) and "._" not in column
+def _settings(runs: pd.DataFrame, group: str) -> str:
+    """List the settings of a group with their values; classes and versions are told in names, if they vary."""
+    columns = [column for column in runs if column.startswith(group) and "._" not in column]
+    values = {column.removeprefix(group): sorted(set(runs[column].dropna())) for column in columns}
+    return ", ".join(f"{name} {' / '.join(map(_value, its))}" for name, its in values.items() if its)
 
 
-def _values(column: pd.Series) -> str:
-    return " / ".join(
-        f"{value:g}" if isinstance(value, float) else str(value) for value in sorted(set(column.dropna()))
-    )
-
-
-def _join(settings: dict[str, str], prefix: str) -> str:
-    own = {key.removeprefix(prefix): value for key, value in settings.items() if key.startswith(prefix)}
-    return ", ".join(f"{key} {value}" for key, value in own.items())
+def _value(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def failures(content: Content) -> str:

@@ -137,13 +137,9 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
         return content.show(figures_of_training.solve_curves(runs), f"{name}_runs", caption="claim_solved")
     readings = content.stored.readings
     probes = {
-        "gradient_decay": (
-            ("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h"),
-        ),
-        "memory": (
-            ("memory", "state"), ("steps since it was shown", "share explained (R²)"),
-        ),
-    }  # fmt: skip
+        "gradient_decay": (("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h")),
+        "memory": (("memory", "state"), ("steps since it was shown", "share explained (R²)")),
+    }
     if len(statistics) == 1 and statistics <= set(probes) and len(readings):
         statistic = statistics.pop()
         (kind, part), labels = probes[statistic]
@@ -195,17 +191,12 @@ def beside_publication(content: Content) -> str:
                     }
                 )
     about = claims.publication
-    parts = [
+    return paragraphs(
         f"## Beside {text.escape(about.get('name', ''))}",
         text.table(rows) if rows else "None of the runs that its findings speak of is here.",
         wording("agreement"),
-        *(
-            f"{key.capitalize()}: {text.escape(about[key])}"
-            for key in ("source", "protocol", "differences")
-            if key in about
-        ),
-    ]
-    return paragraphs(*parts)
+        *(f"{key.capitalize()}: {text.escape(about[key])}" for key in ABOUT if key in about),
+    )
 
 
 def _at_distance(problem: str, runs: pd.DataFrame) -> str:

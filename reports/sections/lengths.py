@@ -31,30 +31,24 @@ def _varies_within(runs: pd.DataFrame, column: str) -> bool:
 
 def _solved_by_length(runs: pd.DataFrame, column: str) -> str:
     decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
+    none = {f"{value:g}": text.NONE for value in sorted(decided[column].unique())}
     rows = []
     for (task, contender), part in decided.groupby(["task", "contender"], sort=False):
-        shares = {
-            f"{value:g}": f"{int(here['solved'].sum())}/{len(here)}" for value, here in part.groupby(column, sort=True)
-        }
-        rows.append({"task": task, "cell": contender, **shares})
-    names = sorted({key for row in rows for key in row if key not in ("task", "cell")}, key=float)
-    return f"Runs solved, by {column.removeprefix('task.')}:\n\n" + text.table(
-        [{**{k: row[k] for k in ("task", "cell")}, **{n: row.get(n, text.NONE) for n in names}} for row in rows]
-    )
+        counts = {f"{value:g}": f"{int(here['solved'].sum())}/{len(here)}" for value, here in part.groupby(column)}
+        rows.append({"task": task, "cell": contender} | none | counts)
+    return f"Runs solved, by {column.removeprefix('task.')}:\n\n{text.table(rows)}"
 
 
 def _growth(runs: pd.DataFrame, column: str) -> str:
     decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
     rows = []
     for (task, contender), part in decided.groupby(["task", "contender"], sort=False):
-        times = part["needed"].fillna(part["spent"]).clip(lower=1e-9).astype(float)
-        slope = log_log_slope(part[column].astype(float), times, part["solved"].astype(bool))
+        times, solved = part["needed"].fillna(part["spent"]).clip(lower=1e-9).astype(float), part["solved"].astype(bool)
+        slope = log_log_slope(part[column].astype(float), times, solved)
         if slope is not None:
-            censored = int((~part["solved"].astype(bool)).sum())
-            rows.append({"task": task, "cell": contender, "exponent": text.number(slope), "unsolved": str(censored)})
-    if not rows:
-        return ""
-    return f"{text.table(rows)}\n\n{wording('growth', setting=column.removeprefix('task.'))}"
+            unsolved = str(int((~solved).sum()))
+            rows.append({"task": task, "cell": contender, "exponent": text.number(slope), "unsolved": unsolved})
+    return f"{text.table(rows)}\n\n{wording('growth', setting=column.removeprefix('task.'))}" if rows else ""
 
 
 def beyond(content: Content) -> str:

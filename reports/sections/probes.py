@@ -37,23 +37,22 @@ def gates(content: Content) -> str:
     rows = []
     saturation = _of(content, "gate_saturation")
     parts_of = dict(list(saturation.groupby(["problem", "contender", "part"], sort=False)))
-    for (problem, contender, gate), part in (
-        (key, parts_of[key]) for subject in _subjects(content, saturation) for key in parts_of if key[:2] == subject
-    ):
-        row = {"problem": problem, "cell": contender, "gate": gate}
-        for moment, when in figures.WHEN.items():
-            for side, name in ((0.0, "closed"), (1.0, "open")):
-                values = part[(part["moment"] == moment) & (part["x"] == side)]["value"]
-                row[f"{name}, {when}"] = f"{values.median():.0%}" if len(values) else text.NONE
-        rows.append(row)
+    for subject in _subjects(content, saturation):
+        for (problem, contender, gate), part in parts_of.items():
+            if (problem, contender) == subject:
+                row = {"problem": problem, "cell": contender, "gate": gate}
+                for moment, when in figures.WHEN.items():
+                    for side, name in ((0.0, "closed"), (1.0, "open")):
+                        values = part[(part["moment"] == moment) & (part["x"] == side)]["value"]
+                        row[f"{name}, {when}"] = f"{values.median():.0%}" if len(values) else text.NONE
+                rows.append(row)
     table = f"{text.table(rows)}\n\nShare of values below 0.1 (*closed*) and above 0.9 (*open*), medians over seeds."
     keeping = _of(content, "gate_map")
     keeping = keeping[keeping["part"].isin(["f", "z"])]
-    parts = [section, table]
-    if len(keeping) and (keeping["moment"] == "end").any():
-        chart = figures.maps(_fewer(keeping), "step", "unit", label="value of the gate")
-        parts.append(content.show(chart, "gate_maps"))
-    return paragraphs(*parts)
+    if keeping.empty or not (keeping["moment"] == "end").any():
+        return paragraphs(section, table)
+    chart = figures.maps(_fewer(keeping), "step", "unit", label="value of the gate")
+    return paragraphs(section, table, content.show(chart, "gate_maps"))
 
 
 def memory(content: Content) -> str:
@@ -92,17 +91,13 @@ def updates(content: Content) -> str:
     section = "## Step sizes"
     if (sizes["moment"] == "training").any():
         section = content.show(figures.step_sizes(sizes, content.stored.results), "step_sizes", section)
-    rows = [
-        {
-            "problem": problem,
-            "cell": contender,
-            **{
-                when: _median(content, problem, contender, "updates", "all", moment)
-                for moment, when in figures.WHEN.items()
-            },
+    rows = []
+    for problem, contender in _subjects(content, sizes):
+        of_moments = {
+            when: _median(content, problem, contender, "updates", "all", moment)
+            for moment, when in figures.WHEN.items()
         }
-        for problem, contender in _subjects(content, sizes)
-    ]
+        rows.append({"problem": problem, "cell": contender, **of_moments})
     return paragraphs(section, text.table(rows), wording("updates"))
 
 
@@ -123,14 +118,9 @@ def _of(content: Content, kind: str, part: str | None = None) -> pd.DataFrame:
 
 def _fewer(readings: pd.DataFrame) -> pd.DataFrame:
     """Return the readings of as many problems as a figure has panels for, with a panel each contender; at least one."""
-    each = readings[["contender", "part"]].drop_duplicates() if _has_maps(readings) else readings[["contender"]]
-    problems = list(dict.fromkeys(readings["problem"]))[: max(1, MOST_PANELS // len(each.drop_duplicates()))]
+    each = ["contender", "part"] if (readings["kind"] == "gate_map").any() else ["contender"]  # parts have panels too
+    problems = list(dict.fromkeys(readings["problem"]))[: max(1, MOST_PANELS // len(readings[each].drop_duplicates()))]
     return readings[readings["problem"].isin(problems)]
-
-
-def _has_maps(readings: pd.DataFrame) -> bool:
-    """Tell whether each part has a panel of its own."""
-    return bool((readings["kind"] == "gate_map").any())
 
 
 def _median(content: Content, problem: str, contender: str, kind: str, part: str, moment: str) -> str:
