@@ -119,10 +119,10 @@ class _Run:
         else:
             if stored is not None:
                 self.folder.tidy()
-                return flat(self._with_probes(stored).result)
+                return _outcome(self._with_probes(stored).result)
         with self.folder.entered():
             stored = self._stored()
-            return self._new_result() if stored is None else flat(self._with_probes(stored).result)
+            return self._new_result() if stored is None else _outcome(self._with_probes(stored).result)
 
     def _new_result(self) -> dict[str, Any]:
         config = self.config
@@ -148,7 +148,7 @@ class _Run:
         self._store(result)
         stored = self._stored_with_probes() if result.status in TRAINED and any(asked_probes(config)) else None
         tracker.finish(result, stored.readings if stored else self.readings)
-        return flat(stored.result if stored else result)
+        return _outcome(stored.result if stored else result)
 
     def _store(self, result: Result) -> None:
         """Store the outcome with the model's weights; where these are not kept, with the probes made of them now."""
@@ -327,6 +327,11 @@ class StoreError(OSError):
 
     def __init__(self, cause: OSError) -> None:
         super().__init__(*cause.args[:2], *([cause.filename] if cause.filename else []))
+
+
+def _outcome(result: Result) -> dict[str, Any]:
+    """Return a result as `bench.run` does, without what its file has beside the outcome."""
+    return {key: value for key, value in flat(result).items() if key not in ("format", "config", "files")}
 
 
 def _describe(model: Model) -> dict[str, Any]:

@@ -2,19 +2,20 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from msgspec import to_builtins
 
 from bench.execute import probing
 from bench.execute.probing import NoWeights, lacks_probes, probe_finished
 from bench.execute.run import run
 from bench.record.errors import ConfigError
-from bench.record.files import Damaged, digest, read_sealed, write_sealed
+from bench.record.files import Damaged, digest, read_sealed, to_json, write_sealed
 from bench.record.frames import diagnostics_frame, results_frame, write_frames
+from bench.record.records import StoredProbes, StoredReading, flat, read_as
 from bench.record.store import RunFolder, StoredRun, read_runs
 from bench.spec.config import Config
 from bench.spec.identity import run_id
@@ -33,8 +34,8 @@ def read(config: Config) -> StoredRun:
     return found
 
 
-def found_in(config: Config) -> tuple[list[dict[str, Any]], Any]:
-    return read(config).readings, read(config).result["lengthened"]
+def found_in(config: Config) -> tuple[list[StoredReading], Any]:
+    return read(config).readings, read(config).result.lengthened
 
 
 @pytest.mark.parametrize("cell", [*CELLS.values(), MINE], ids=[*CELLS, "mine"])
@@ -51,8 +52,8 @@ def test_afterwards_they_find_what_they_find_at_training(tmp_path: Path, cell: d
     run(make_config(tmp_path, cell=cell, diagnostics={**LOOKS, "kinds": KINDS[:2]}))
     run(make_config(tmp_path, **asked))
     assert found_in(make_config(tmp_path, cell=cell)) == found_in(at_once) == found_in(in_memory)
-    assert [at["factor"] for at in found_in(at_once)[1]] == [1, 2, 4]
-    assert len({reading["moment"] for reading in found_in(at_once)[0]}) == (0 if cell.get("name") == "noisy" else 2)
+    assert [at.factor for at in found_in(at_once)[1]] == [1, 2, 4]
+    assert len({reading.moment for reading in found_in(at_once)[0]}) == (0 if cell.get("name") == "noisy" else 2)
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     assert not (folder_of(in_memory).path / "weights.pt").exists()
 
@@ -61,7 +62,7 @@ def test_step_sizes_are_found_again_where_the_optimisers_state_was_kept(tmp_path
     config = make_config(tmp_path, diagnostics={"kinds": ["updates"], "sequences": 8})
     run(config)
     before = found_in(config)
-    assert {reading["moment"] for reading in before[0]} == {"start", "end"}
+    assert {reading.moment for reading in before[0]} == {"start", "end"}
     (folder_of(config).path / "probe.json").write_text("{")
     run(config)
     assert found_in(config) == before
@@ -69,9 +70,8 @@ def test_step_sizes_are_found_again_where_the_optimisers_state_was_kept(tmp_path
 
 
 def test_step_sizes_of_others_are_told_to_need_another_training(tmp_path: Path, monkeypatch, capfd):
-    said: list[str] = []
-    monkeypatch.setattr(probing, "happened", lambda event: event in said)
-    monkeypatch.setattr(probing, "note", said.append)
+    said: set[str] = set()
+    monkeypatch.setattr(probing, "note", lambda event: event not in said and not said.add(event))
     for seed in (0, 1):
         run(make_config(tmp_path, seed=seed))
         more = make_config(tmp_path, seed=seed, diagnostics={"kinds": ["gates", "updates"], "sequences": 8})
@@ -106,7 +106,7 @@ def test_a_process_killed_while_probing_loses_nothing(tmp_path: Path, monkeypatc
         if where == "write_probes":
             assert folder_of(killed).read_result() is not None  # what was trained is stored
             assert lacks_probes(read(killed), killed)
-    assert run(killed)["lengthened"] == run(whole)["lengthened"]
+    assert run(killed)["lengthened"] == run(whole)["lengthened"] is not None
     assert found_in(killed) == found_in(whole)
 
 
@@ -155,7 +155,7 @@ class TestDamage:
                 run(config)
             return
         capfd.readouterr()
-        assert run(config)["lengthened"] == before[1]
+        assert run(config)["lengthened"] == to_builtins(before[1])
         said = capfd.readouterr().err
         assert said.count("\n") == 1
         assert said.endswith("; made again\n")
@@ -247,15 +247,15 @@ def test_results_of_versions_without_probes_are_read_as_before(tmp_path: Path):
     new, folder = read(config), folder_of(config).path
     tables = results_frame([new]), diagnostics_frame([new])
     old = read_sealed(folder / "result.json", 1 << 20, 1)
-    lines = "".join(json.dumps(reading) + "\n" for reading in new.readings).encode()
+    lines = "".join(to_json(flat(reading)) + "\n" for reading in new.readings).encode()
     (folder / "diagnostics.jsonl").write_bytes(lines)
     del old["files"]["weights.pt"]
     old["files"]["diagnostics.jsonl"] = digest(lines)
-    write_sealed(folder / "result.json", {**old, "lengthened": new.result["lengthened"]})
+    write_sealed(folder / "result.json", {**old, "lengthened": to_builtins(new.result.lengthened)})
     (folder / "weights.pt").unlink()
     (folder / "probe.json").unlink()
     assert read(config).readings == new.readings
-    assert read(config).result["lengthened"] == new.result["lengthened"]
+    assert read(config).result.lengthened == new.result.lengthened
     pd.testing.assert_frame_equal(results_frame([read(config)]), tables[0])
     pd.testing.assert_frame_equal(diagnostics_frame([read(config)]), tables[1])
     assert "at_2x.loss" in tables[0]
@@ -271,23 +271,26 @@ def test_tables_have_what_was_found_later(tmp_path: Path):
     run(make_config(tmp_path, diagnostics=LOOKS, lengthen=[2]))
     write_frames(tmp_path / "scratch")
     results = pd.read_parquet(tmp_path / "scratch" / "results.parquet")
-    assert results["at_2x.loss"].tolist() == [found_in(config)[1][1]["loss"]]
+    assert results["at_2x.loss"].tolist() == [found_in(config)[1][1].loss]
     assert set(pd.read_parquet(tmp_path / "scratch" / "diagnostics.parquet")["moment"]) == {"start", "end"}
 
 
-def test_probes_that_are_none_are_refused(tmp_path: Path):
-    from bench.record.probes import Probes, parse_probes
-
+def test_probes_that_are_none_are_refused():
     reading = {"step": 0, "moment": "end", "kind": "k", "part": "p", "x": [1.0], "y": [], "value": [2.0]}
     at = {"factor": 2, "loss": 0.1, "score": {"mse": 0.1}, "solved": False}
-    good = Probes(None, {"gates": {"sequences": 8, "readings": [reading]}}, {2: at, 4: None})
-    path = tmp_path / "name" / "probe.json"
-    stored = json.loads(json.dumps(good.to_json("name")))
-    assert parse_probes(stored, path) == good
+    stored = {
+        "run_id": "name", "diagnostics": {"gates": {"sequences": 8, "readings": [reading]}},
+        "lengthened": {"2": at, "4": None},
+    }  # fmt: skip
+    path = Path("name", "probe.json")
+    good = read_as(StoredProbes, stored, path)
+    assert (good.lengthened[2].loss, good.lengthened[4]) == (0.1, None)
+    assert read_as(StoredProbes, json.loads(json.dumps(flat(good))), path) == good
     for wrong in (
-        {"run_id": "other"}, {"weights": "x"}, {"diagnostics": None}, {"diagnostics": {"<b>": asdict(good)}},
+        {"run_id": "<b>"}, {"weights": "x"}, {"diagnostics": None}, {"diagnostics": {"<b>": {"sequences": 1}}},
         {"diagnostics": {"gates": {"sequences": 8, "readings": [{**reading, "moment": "later"}]}}},
         {"lengthened": []}, {"lengthened": {"2": {**at, "loss": "x"}}}, {"lengthened": {"-1": None}},
+        {"lengthened": {"3": at}},
     ):  # fmt: skip
-        with pytest.raises(Damaged, match="holds no probes of this run"):
-            parse_probes({**stored, **wrong}, path)
+        with pytest.raises(Damaged, match="is not what was written"):
+            read_as(StoredProbes, {**stored, **wrong}, path)

@@ -231,17 +231,6 @@ def test_a_process_that_dies_after_its_result_does_not_fail_the_run(tmp_path: Pa
     assert RunFolder(tmp_path / "scratch", run_id(config)).read_result().seconds == result["seconds"]
 
 
-def test_a_retry_that_was_stopped_is_taken_up_again(tmp_path: Path):
-    """`retry` sets results aside before their runs begin: the same command must still know them."""
-    bad = {"_target_": "tests.bench.broken.Exploding", "name": "bad"}
-    config = make_config(tmp_path, cell=bad)
-    run(config)
-    retry = make_config(tmp_path, cell=bad, retry="failed")
-    RunFolder(tmp_path / "scratch", run_id(retry)).set_aside()
-    assert run(make_config(tmp_path, retry="failed", seed=1))["status"] == "skipped"
-    assert run(retry)["status"] == "failed"
-
-
 def test_the_processor_is_named_with_its_generation(monkeypatch: pytest.MonkeyPatch):
     core = "processor\t: {}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\n\n"
     monkeypatch.setattr(Path, "read_text", lambda self: core.format(0) + core.format(1))

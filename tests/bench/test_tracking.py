@@ -65,9 +65,9 @@ def test_what_was_found_inside_has_an_axis_of_its_own(tmp_path: Path):
     (folder,) = (tmp_path / "scratch" / "wandb").iterdir()
     stored = RunFolder(tmp_path / "scratch", run_id(config)).read()
     curves = {
-        (reading["part"], reading["moment"]): dict(zip(reading["x"], reading["value"], strict=True))
+        (reading.part, reading.moment): dict(zip(reading.x, reading.value, strict=True))
         for reading in stored.readings
-        if reading["kind"] == "gradient_flow"
+        if reading.kind == "gradient_flow"
     }
     rows = [record["history"]["item"] for record in history(folder)]
     rows = [row for row in rows if "gradient_flow/distance" in row]
