@@ -80,9 +80,9 @@ def _adding(override: str, mappings: set[str]) -> str:
 def mapping_keys(schema: Any = None, path: str = "") -> Iterator[str]:
     """Yield the settings that are mappings with keys of the user's own choice."""
     if schema is None:
-        from bench.spec.config import Config  # imports torch
+        from bench.spec.config import Flat  # imports torch
 
-        schema = Config
+        schema = Flat
         yield from UNTYPED_MAPPINGS
     for field in fields(schema):
         if is_dataclass(field.type):

@@ -26,7 +26,7 @@ from bench.arguments import parse_arguments
 from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
 from bench.spec.command import Command, compose
-from bench.spec.config import Training, make_optimizer, register_with_hydra
+from bench.spec.config import Execution, Training, make_optimizer, register_with_hydra
 from bench.train.loop import Trainer, train
 from bench.train.model import Model
 from bench.train.process import configure_process
@@ -39,7 +39,7 @@ PAIRS, STEPS = 11, 60
 
 def overhead() -> None:
     """Time the training loop and a bare one in turn: LSTM, T=100, B=64, H=64, one thread, the same kernels."""
-    configure_process(1, "tuned")
+    configure_process(Execution())
     training = Training(max_steps=STEPS, evaluate_every=10**9, evaluation_size=1)
     task = Adding(length=100)
 

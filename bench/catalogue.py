@@ -129,11 +129,11 @@ def settings_rows() -> list[tuple[str, str, str, str]]:
     Raises:
         KeyError: a setting that no file explains.
     """
-    from bench.spec.config import Config
+    from bench.spec.config import Flat
 
     rows = []
     for group, file in EXPLAINED_IN.items():
-        owner = next((field.type for field in dataclasses.fields(Config) if field.name == group), Config)
+        owner = next((field.type for field in dataclasses.fields(Flat) if field.name == group), Flat)
         hints = typing.get_type_hints(owner)
         values: Any = OmegaConf.to_container(OmegaConf.structured(owner))
         said = _comments(ROOT / f"{file}.yaml")

@@ -13,7 +13,7 @@ from bench.record.errors import ConfigError, one_line, printable
 from bench.record.frames import write_frames
 from bench.record.records import TRAINED
 from bench.record.store import check_layout, read_runs
-from bench.spec.config import Config, from_hydra, register_with_hydra
+from bench.spec.config import Execution, from_hydra, register_with_hydra
 from bench.sweep import CONCLUSION, alone
 from bench.train.process import command_line
 
@@ -65,7 +65,7 @@ def probe_sweep(arguments: list[str]) -> int:
     return int(failed > 0)
 
 
-def _probe_each(sweep: Path, names: list[str], asked: Config) -> int:
+def _probe_each(sweep: Path, names: list[str], asked: Execution) -> int:
     """Probe runs in a process of their own, one after another; return how many still lack what is asked for."""
     failed = 0
     with counting("Probing", len(names)) as advance, Worker() as worker:
@@ -81,8 +81,8 @@ def _probe_each(sweep: Path, names: list[str], asked: Config) -> int:
     return failed
 
 
-def _parse(arguments: list[str]) -> tuple[Path, Config]:
-    """Return the sweep's folder, and a configuration with what is asked for.
+def _parse(arguments: list[str]) -> tuple[Path, Execution]:
+    """Return the sweep's folder, and what is asked for.
 
     Raises:
         ConfigError: there is no such folder, nothing is asked for, or something that no probe knows.
@@ -104,7 +104,7 @@ def _parse(arguments: list[str]) -> tuple[Path, Config]:
             )
     register_with_hydra()
     with initialize_config_module("conf", version_base="1.3"):
-        asked = from_hydra(compose("config", [*overrides, "device=cpu"]))
+        asked = from_hydra(compose("config", [*overrides, "device=cpu"])).execution
     if asked.diagnostics.every is not None:  # a file of the user's own in conf/diagnostics
         raise ConfigError("diagnostics.every: diagnostics while training cannot be made afterwards")
     if not asked.diagnostics.kinds and any(each.startswith("diagnostics.sequences=") for each in overrides):

@@ -1,7 +1,5 @@
 """A run asked for from Python, given as on the command line."""
 
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -14,7 +12,7 @@ from bench.record.errors import ConfigError
 from bench.record.records import flat
 from bench.record.store import RunFolder
 from bench.spec.command import Command
-from bench.spec.config import register_with_hydra
+from bench.spec.config import register_with_hydra, to_plain
 from bench.spec.explain import explain
 from bench.spec.identity import run_id
 
@@ -37,12 +35,12 @@ def run_single(*overrides: str) -> dict[str, Any]:
             GlobalHydra.instance().clear()
             if outer is not None:
                 GlobalHydra.instance().initialize(outer)
-        if not config.train:
+        if not config.sweep.train:
             raise ConfigError("train=false: times are for the command line; this trains")
-        folder = RunFolder(Path(config.results_dir) / config.name, run_id(config))
-        answer = worker.execute(asdict(config))
+        folder = RunFolder(config.sweep.folder, run_id(config.run))
+        answer = worker.execute(to_plain(config))
     result = folder.read_result()
     if result is None:
-        raise RuntimeError(f"{run_id(config)}: {answer.get('error', answer['status'])}")
+        raise RuntimeError(f"{run_id(config.run)}: {answer.get('error', answer['status'])}")
     stored = folder.read()  # with its probes
     return {**flat(stored.result if stored else result), "folder": str(folder.path)}

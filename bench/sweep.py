@@ -6,7 +6,6 @@ import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 from bench.execute.apart import Worker
@@ -27,7 +26,7 @@ from bench.record.rules import RULES_FILE, fix_claims
 from bench.record.store import RunFolder, check_layout
 from bench.session import is_stopping
 from bench.spec.command import Command
-from bench.spec.config import RETRY
+from bench.spec.config import RETRY, to_plain
 from bench.track.wandb import track_report
 from bench.train.process import command_line, prepare_kernels
 
@@ -57,8 +56,8 @@ class Sweep:
         """
         self._command = command
         self.plan = self._planned()
-        self._rules = _find_claims(self.plan.first.claims)
-        if not self.plan.first.dry_run:
+        self._rules = _find_claims(self.plan.first.sweep.claims)
+        if not self.plan.first.sweep.dry_run:
             _check_writable(self.plan.sweep)
             check_layout(self.plan.sweep)
 
@@ -66,7 +65,7 @@ class Sweep:
         with Worker() as worker:
             plan = make_plan(self._command, worker, planning)
             self._announced = _announce(plan, worker)
-        if plan.pending and self._command.is_sweep and not plan.first.dry_run:
+        if plan.pending and self._command.is_sweep and not plan.first.sweep.dry_run:
             prepare_launcher(self._command.master.hydra.launcher)
         return plan
 
@@ -79,7 +78,7 @@ class Sweep:
         Raises:
             StuckError: again and again, no run gets finished.
         """
-        if self.plan.first.dry_run:
+        if self.plan.first.sweep.dry_run:
             with Worker() as worker:
                 said = estimate(self.plan, self._command.master.hydra.launcher, worker)
             print(f"{self._announced}\n{said}", flush=True)
@@ -98,11 +97,11 @@ class Sweep:
         _fix_claims(plan, self._rules)
         _set_aside_retried(plan)
         print(self._announced, flush=True)
-        if reason := prepare_kernels(plan.first.device):
+        if reason := prepare_kernels(plan.first.execution.device):
             print(f"warning: no native kernels ({printable(reason)}); cells use their next backend", file=sys.stderr)
         if not plan.pending:
             return ()
-        planned = write_planned(plan.sweep, {key: asdict(config) for key, config in plan.configs.items()})
+        planned = write_planned(plan.sweep, {key: to_plain(config) for key, config in plan.configs.items()})
         # What is asked for again, or is damaged, has to be named; else it is whatever has no result.
         special = plan.retried is not None or any(_has_result(plan.sweep, key) for key in plan.pending)
         turn = Turn(planned, frozenset(plan.pending) if special else None)
@@ -149,10 +148,15 @@ class Sweep:
 def _record_asked(plan: Plan) -> None:
     """Keep what this command asks for: the report, and who looks for what is missing in it, go by that."""
     configs = [*plan.configs.values(), *plan.timed.values()]
-    asked = [(config.reference, config.tuning.selection_seeds, list(config.tuning.search)) for config in configs]
+    asked = [
+        (config.sweep.reference, config.sweep.tuning.selection_seeds, list(config.sweep.tuning.search))
+        for config in configs
+    ]
     alike = all(each == asked[0] for each in asked)  # else each run's configuration says it
     report = dict(zip(("reference", "selection_seeds", "search"), asked[0], strict=True)) if alike else None
-    runs = {key: (config.cell["name"], config.task["name"], config.seed) for key, config in plan.configs.items()}
+    runs = {
+        key: (config.run.cell["name"], config.run.task["name"], config.run.seed) for key, config in plan.configs.items()
+    }
     record_asked(plan.sweep, command_line(), report, runs)
 
 
@@ -164,7 +168,7 @@ def _set_aside_retried(plan: Plan) -> None:
             folder = RunFolder(plan.sweep, key)
             try:
                 with folder.entered():
-                    if folder.status() in RETRY[plan.first.retry or ""]:  # else another command has retried it
+                    if folder.status() in RETRY[plan.first.sweep.retry or ""]:  # else another command has retried it
                         folder.set_aside()
             except ClaimLost:
                 pass  # to another command, which is at it now
@@ -190,7 +194,7 @@ def _fix_claims(plan: Plan, text: str | None) -> None:
     if not fix_claims(plan.sweep, text, finished):
         print(
             printable(
-                f"warning: claims={plan.first.claims} has changed since the first runs; the rules in "
+                f"warning: claims={plan.first.sweep.claims} has changed since the first runs; the rules in "
                 f"{plan.sweep}/{RULES_FILE}, fixed before them, stand"
             ),
             file=sys.stderr,
@@ -220,25 +224,25 @@ def _has_result(sweep: Path, key: str) -> bool:
 def _announce(plan: Plan, worker: Worker) -> str:
     """Return the plan in words."""
     configs, first = [*plan.configs.values(), *plan.timed.values()], plan.first
-    cells = list(dict.fromkeys(config.cell["name"] for config in configs))
-    tasks = list(dict.fromkeys(config.task["name"] for config in configs))
-    seeds = sorted({config.seed for config in configs})
+    cells = list(dict.fromkeys(config.run.cell["name"] for config in configs))
+    tasks = list(dict.fromkeys(config.run.task["name"] for config in configs))
+    seeds = sorted({config.run.seed for config in configs})
     lines = [
-        f"sweep {plan.first.name} → {plan.sweep}",
+        f"sweep {plan.first.sweep.name} → {plan.sweep}",
         f"  cells  {', '.join(cells)}",
         f"  tasks  {', '.join(tasks)}",
         f"  seeds  {', '.join(map(str, seeds))}",
     ]
     if plan.configs:
         lines.append(f"  runs   {len(plan.configs)}, of which {len(plan.finished)} are finished")
-        if first.tuning.settings:
-            selecting = sum(config.seed in first.tuning.selection_seeds for config in configs)
+        if first.sweep.tuning.settings:
+            selecting = sum(config.run.seed in first.sweep.tuning.selection_seeds for config in configs)
             more = f"; {plan.to_come} will follow from them" if plan.to_come else ""
-            lines.append(f"  select {', '.join(first.tuning.settings)}, by {selecting} of these runs{more}")
-        if first.match != "hidden":
-            lines.append(f"  match  {first.match}")
+            lines.append(f"  select {', '.join(first.sweep.tuning.settings)}, by {selecting} of these runs{more}")
+        if first.sweep.match != "hidden":
+            lines.append(f"  match  {first.sweep.match}")
         if plan.retried is not None:
-            lines.append(f"  retry  {len(plan.retried)} that ended {' or '.join(RETRY[plan.first.retry or ''])}")
+            lines.append(f"  retry  {len(plan.retried)} that ended {' or '.join(RETRY[plan.first.sweep.retry or ''])}")
         lines += describe_probes(plan, worker)
     else:
         lines.append("  runs   none: times only")
@@ -272,7 +276,7 @@ def _conclude(plan: Plan, trained: bool) -> int:
     with alone(plan.sweep, CONCLUSION):
         # A single run has nothing beside it to be compared with.
         timed = len(plan.configs) > 1 or bool(plan.timed)
-        timed = timed and plan.first.timing.enabled and time_cells(plan, _wait_for_quiet)
+        timed = timed and plan.first.sweep.timing.enabled and time_cells(plan, _wait_for_quiet)
         if plan.configs:
             for reason in write_frames(plan.sweep):
                 console.print(f"left out: {printable(reason)}", markup=False)

@@ -9,13 +9,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.record.errors import ConfigError
-from bench.spec.config import Config
+from bench.spec.config import RunSpec
 from bench.train.model import Model, make_model, make_task
 
 COUNTED_LENGTHS = (3, 5, 7, 9)  # whose FLOPs are counted one by one
 
 
-def count_flops(config: Config) -> tuple[float, float] | None:
+def count_flops(spec: RunSpec) -> tuple[float, float] | None:
     """Count the FLOPs of the matrix products in a forward pass and in a training step, by torch's own counter, on
     tensors without storage. Point-wise operations are not counted. An attention over T steps is counted as computed,
     T×T, without credit for its causal half.
@@ -27,21 +27,21 @@ def count_flops(config: Config) -> tuple[float, float] | None:
     Returns:
         Both counts for a batch of the configured size, or None if the model cannot run without storage.
     """
-    settings = [config.cell, config.task, config.training.batch_size, config.dtype, config.device_type]
+    settings = [spec.cell, spec.task, spec.training.batch_size, spec.dtype, spec.device]
     key = json.dumps(settings, sort_keys=True, default=str)
     if key not in _counted:
-        _counted[key] = _count_anew(config)
+        _counted[key] = _count_anew(spec)
     return _counted[key]
 
 
 _counted: dict[str, tuple[float, float] | None] = {}  # many runs of a process have the same
 
 
-def _count_anew(config: Config) -> tuple[float, float] | None:
+def _count_anew(spec: RunSpec) -> tuple[float, float] | None:
     try:
-        task = make_task(config)
-        model = make_model(config, task, device="meta")
-        batch, inputs, dtype = config.training.batch_size, task.input_size, config.torch_dtype
+        task = make_task(spec)
+        model = make_model(spec, task, device="meta")
+        batch, inputs, dtype = spec.training.batch_size, task.input_size, spec.torch_dtype
 
         def count(steps: int) -> tuple[float, float]:
             return _count(model, torch.zeros(steps, batch, inputs, device="meta", dtype=dtype))

@@ -11,7 +11,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 from bench.cost.flops import count_flops
 from bench.record.frames import settings_columns
 from bench.record.records import Timing, flat
-from bench.spec.config import Config, make_optimizer
+from bench.spec.config import Settings, make_optimizer
 from bench.train.model import Model, backend_of, make_model, make_task
 from bench.train.process import configure_process, environment
 from bench.train.streams import make_streams
@@ -35,7 +35,7 @@ GEMM_SIZES = {"cpu": 1024, "cuda": 4096}  # of the matrix product whose rate sta
 class Case:
     """A model and a batch, ready to be timed."""
 
-    config: Config
+    config: Settings
     task: Task
     model: Model
     batch: Batch
@@ -46,17 +46,17 @@ class Case:
     form: str = "own"
 
     @classmethod
-    def build(cls, config: Config) -> "Case":
-        task = make_task(config)
-        streams = make_streams(config.seed, config.device)
+    def build(cls, config: Settings) -> "Case":
+        task = make_task(config.run)
+        streams = make_streams(config.run.seed, config.execution.device)
         streams.seed_globals()
-        model = make_model(config, task)
-        batch = task.sample(config.training.batch_size, streams.training).to(config.torch_dtype)
-        return cls(config, task, model, batch, make_optimizer(config.training, list(model.parameters())))
+        model = make_model(config.run, task)
+        batch = task.sample(config.run.training.batch_size, streams.training).to(config.run.torch_dtype)
+        return cls(config, task, model, batch, make_optimizer(config.run.training, list(model.parameters())))
 
     def works(self) -> dict[str, Callable[[], object]]:
         """Return what is timed each round, by name."""
-        inference = partial(self.inference, self.config.timing.inference_steps)
+        inference = partial(self.inference, self.config.sweep.timing.inference_steps)
         return {"forward": self.forward, "training_step": self.training_step, "inference_step": inference}
 
     def forward(self) -> None:
@@ -64,7 +64,7 @@ class Case:
             self.model(self.batch.inputs)
 
     def training_step(self) -> None:
-        training = self.config.training
+        training = self.config.run.training
         self.optimizer.zero_grad()
         self.task.loss(self.model(self.batch.inputs), self.batch).backward()
         if training.clip_norm is not None:
@@ -86,30 +86,30 @@ class Case:
                 self.model.readout(output)
 
 
-def case_key(config: Config) -> str:
+def case_key(config: Settings) -> str:
     """Return what tells one timed case from another: everything but seed, learning rate and budgets."""
     settings = {
-        "cell": config.cell,
-        "task": config.task,
-        "batch_size": config.training.batch_size,
-        "optimizer": config.training.optimizer,
-        "dtype": config.dtype,
-        "device": config.device,
-        "threads": config.threads,
-        "allocator": config.allocator,
+        "cell": config.run.cell,
+        "task": config.run.task,
+        "batch_size": config.run.training.batch_size,
+        "optimizer": config.run.training.optimizer,
+        "dtype": config.run.dtype,
+        "device": config.execution.device,
+        "threads": config.execution.threads,
+        "allocator": config.execution.allocator,
     }
     return json.dumps(settings, sort_keys=True, default=str)
 
 
-def group_key(config: Config) -> str:
+def group_key(config: Settings) -> str:
     """Return what cases compared with each other have in common: all but the cell."""
-    return case_key(replace(config, cell={}))
+    return case_key(config.with_run(cell={}))
 
 
 def measure(
-    configs: list[Config],
+    configs: list[Settings],
     on_round: Callable[[], None],
-    on_failure: Callable[[Config, Exception], None],
+    on_failure: Callable[[Settings, Exception], None],
     others: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Time the distinct cases of one group, side by side.
@@ -131,8 +131,8 @@ def measure(
         flops_training_step.
     """
     first = configs[0]
-    configure_process(first.threads, first.allocator)
-    device, dtype = first.device, first.torch_dtype
+    configure_process(first.execution)
+    device, dtype = first.execution.device, first.run.torch_dtype
     _gemm_rate(device, dtype)  # wakes the libraries, which would otherwise be charged to the first cell
     rows: list[dict[str, Any]] = []
     cases = []
@@ -142,11 +142,11 @@ def measure(
             cases[-1].form = "other" if case_key(config) in others else "own"
         except Exception as error:
             on_failure(config, error)
-    for number in range(first.timing.rounds):
+    for number in range(first.sweep.timing.rounds):
         gemm = _gemm_rate(device, dtype) / 1e9
         begin = number % max(1, len(cases))
         for case in cases[begin:] + cases[:begin]:
-            if number >= LEAST_ROUNDS and case.spent > (first.timing.max_seconds or math.inf):
+            if number >= LEAST_ROUNDS and case.spent > (first.sweep.timing.max_seconds or math.inf):
                 continue
             for name, value in _time_once(case).items():
                 rows.append(_row(case, name, number, 1000 * value, "ms"))
@@ -158,15 +158,15 @@ def measure(
     return rows
 
 
-def _prepare(config: Config) -> Case:
+def _prepare(config: Settings) -> Case:
     """Build a case, call it for the first time, and find what it costs and how often to repeat it."""
     case = Case.build(config)
-    device = config.device
+    device = config.execution.device
     case.cost = {"first_call": 1000 * seconds_of(case.training_step, device), **_costs(case)}
     case.inference(1)
     for name, work in case.works().items():
         once = seconds_of(work, device)
-        case.repeats[name] = max(1, math.ceil(config.timing.block_seconds / max(once, 1e-6)))
+        case.repeats[name] = max(1, math.ceil(config.sweep.timing.block_seconds / max(once, 1e-6)))
     return case
 
 
@@ -175,10 +175,10 @@ def _time_once(case: Case) -> dict[str, float]:
     times = {}
     for name, work in case.works().items():
         repeats = case.repeats[name]
-        seconds = seconds_of(partial(_repeat, work, repeats), case.config.device)
+        seconds = seconds_of(partial(_repeat, work, repeats), case.config.execution.device)
         case.spent += seconds
         times[name] = seconds / repeats
-    times["inference_step"] /= case.config.timing.inference_steps
+    times["inference_step"] /= case.config.sweep.timing.inference_steps
     return times
 
 
@@ -190,23 +190,23 @@ def _repeat(work: Callable[[], object], times: int) -> None:
 def _row(case: Case, quantity: str, number: int | None, value: float, unit: str) -> dict[str, Any]:
     config = case.config
     row = Timing(
-        sweep=config.name,
+        sweep=config.sweep.name,
         case=case_key(config),
         group=group_key(config),
         form=case.form,
-        cell=config.cell["name"],
-        task=config.task["name"],
+        cell=config.run.cell["name"],
+        task=config.run.task["name"],
         backend=backend_of(case.model.cell),
-        device=config.device,
-        dtype=config.dtype,
-        threads=config.threads,
-        gemm_size=GEMM_SIZES[config.device_type],
+        device=config.execution.device,
+        dtype=config.run.dtype,
+        threads=config.execution.threads,
+        gemm_size=GEMM_SIZES[config.run.device],
         time_steps=case.task.length,
-        batch_size=config.training.batch_size,
+        batch_size=config.run.training.batch_size,
         input_size=case.task.input_size,
-        hidden_size=config.cell["hidden_size"],
-        settings=settings_columns(asdict(config), ["cell", "task"]),
-        environment=environment(config.device),
+        hidden_size=config.run.cell["hidden_size"],
+        settings=settings_columns(asdict(config.run), ["cell", "task"]),
+        environment=environment(config.execution.device),
         quantity=quantity,
         round=number,
         value=value,
@@ -246,8 +246,8 @@ def _gemm_rate(device: str, dtype: torch.dtype) -> float:
 
 
 def _costs(case: Case) -> dict[str, float]:
-    costs = {"peak_memory": peak_memory(case.training_step, case.config.device) / 2**20}
-    flops = count_flops(case.config)
+    costs = {"peak_memory": peak_memory(case.training_step, case.config.execution.device) / 2**20}
+    flops = count_flops(case.config.run)
     if flops is not None:
         costs["flops_forward"], costs["flops_training_step"] = flops
     return costs

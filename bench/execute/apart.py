@@ -65,9 +65,9 @@ class Worker:
         except WorkerDied as death:
             return {"status": "unstored", "error": str(death)}
 
-    def call(self, function: Callable[..., Any], config: Any, *arguments: Any) -> Any:
-        """Call a function of a configuration: in the process where the configuration names a user's class, which may do
-        anything to the process that builds it, and else here.
+    def call(self, spec: Any, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function: in the process if a run's specification names a user's class, which may do anything to the
+        process that builds it, and else here.
 
         Raises:
             ConfigError: the function does.
@@ -76,9 +76,9 @@ class Worker:
         """
         from bench.spec.targets import is_built_in
 
-        if all(is_built_in(str(group["_target_"])) for group in (config.cell, config.task)):
-            return function(config, *arguments)
-        return self.call_apart(function, config, *arguments)
+        if all(is_built_in(str(group["_target_"])) for group in (spec.cell, spec.task)):
+            return function(*arguments)
+        return self.call_apart(function, *arguments)
 
     def call_apart(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function of a module in the process.

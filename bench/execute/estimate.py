@@ -11,9 +11,10 @@ from bench.cost.timing import Case, case_key, seconds_of
 from bench.execute.apart import Worker
 from bench.execute.launchers import room
 from bench.execute.plan import Plan
+from bench.execute.probing import UPDATES
 from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
-from bench.spec.config import Config
+from bench.spec.config import Settings
 from bench.train.loop import budgeted_steps
 from bench.train.process import configure_process, prepare_kernels
 from bench.train.streams import make_streams
@@ -32,20 +33,22 @@ def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
         launcher: Hydra's settings of it.
         worker: for what a user's class may do to its process.
     """
-    runs: dict[str, list[Config]] = defaultdict(list)
+    runs: dict[str, list[Settings]] = defaultdict(list)
     for key, config in plan.pending.items():
         if key not in plan.lacking:
             runs[case_key(config)].append(config)
-    timed = {case_key(config): config for config in (plan.timed or plan.pending).values() if config.timing.enabled}
+    timed = {
+        case_key(config): config for config in (plan.timed or plan.pending).values() if config.sweep.timing.enabled
+    }
     cases = {**{key: configs[0] for key, configs in runs.items()}, **timed}
     rows, seconds, timing, failed = [], 0.0, 0.0, []
-    prepare_kernels(plan.first.device)
+    prepare_kernels(plan.first.execution.device)
     with counting("Measuring", len(cases)) as advance:
         for key, config in cases.items():
             try:
-                step, evaluation = worker.call(cost_of, config)
+                step, evaluation = worker.call(config.run, cost_of, config)
             except Exception as error:  # a user's cell, or memory: its runs will end so too
-                failed.append(f"  {config.cell['name']} on {config.task['name']} cannot be run: {one_line(error)}")
+                failed.append(f"  {config.run} cannot be run: {one_line(error)}")
             else:
                 most = sum(_most_seconds(run, step, evaluation) for run in runs[key])
                 seconds += most
@@ -75,37 +78,41 @@ def describe_probes(plan: Plan, worker: Worker) -> list[str]:
 def weights_kept(plan: Plan, worker: Worker) -> tuple[int, int]:
     """Return how many runs to do will keep their weights, and how many bytes these take, about."""
     sizes: dict[str, int] = {}
-    kept = [config for key, config in plan.pending.items() if key not in plan.lacking and config.keep == "weights"]
+    kept = [
+        config for key, config in plan.pending.items() if key not in plan.lacking and config.execution.keep == "weights"
+    ]
     for config in kept:
-        key = f"{case_key(config)} {config.diagnostics.kinds}"
+        key = f"{case_key(config)} {config.execution.diagnostics.kinds}"
         if key not in sizes:
             try:
-                sizes[key] = worker.call(weights_bytes, config)
+                sizes[key] = worker.call(
+                    config.run, weights_bytes, config.run, UPDATES in config.execution.diagnostics.kinds
+                )
             except Exception:  # a user's class that needs storage to be built
                 sizes[key] = 0
-    return len(kept), sum(sizes[f"{case_key(config)} {config.diagnostics.kinds}"] for config in kept)
+    return len(kept), sum(sizes[f"{case_key(config)} {config.execution.diagnostics.kinds}"] for config in kept)
 
 
-def cost_of(config: Config) -> tuple[float, float]:
+def cost_of(config: Settings) -> tuple[float, float]:
     """Return the seconds of a training step, its batch made too, and of an evaluation."""
-    configure_process(config.threads, config.allocator)
+    configure_process(config.execution)
     case = Case.build(config)
-    streams = make_streams(config.seed, config.device)
+    streams = make_streams(config.run.seed, config.execution.device)
 
     def step() -> None:
-        case.batch = case.task.sample(config.training.batch_size, streams.training).to(config.torch_dtype)
+        case.batch = case.task.sample(config.run.training.batch_size, streams.training).to(config.run.torch_dtype)
         case.training_step()
 
     step()
-    taken = statistics.median(seconds_of(step, config.device) for _ in range(REPEATS))
-    forward = statistics.median(seconds_of(case.forward, config.device) for _ in range(REPEATS))
-    return taken, forward * config.training.evaluation_size / config.training.batch_size
+    taken = statistics.median(seconds_of(step, config.execution.device) for _ in range(REPEATS))
+    forward = statistics.median(seconds_of(case.forward, config.execution.device) for _ in range(REPEATS))
+    return taken, forward * config.run.training.evaluation_size / config.run.training.batch_size
 
 
-def _most_seconds(config: Config, step: float, evaluation: float) -> float:
-    steps = budgeted_steps(config.training)
-    seconds = steps * step + math.ceil(steps / config.training.evaluate_every) * evaluation
-    return min(seconds, config.training.max_seconds or math.inf)
+def _most_seconds(config: Settings, step: float, evaluation: float) -> float:
+    steps = budgeted_steps(config.run.training)
+    seconds = steps * step + math.ceil(steps / config.run.training.evaluate_every) * evaluation
+    return min(seconds, config.run.training.max_seconds or math.inf)
 
 
 def _at_once(launcher: Any) -> tuple[int, str]:
@@ -118,10 +125,10 @@ def _at_once(launcher: Any) -> tuple[int, str]:
     return 1, f"in all, at the speed of this machine's cores, however many {kind} uses at once"
 
 
-def _timing_seconds(config: Config, step: float) -> float:
+def _timing_seconds(config: Settings, step: float) -> float:
     """Return what it takes to time a case: in each round a training step, a forward pass and some single steps, each
     repeated if it is over in no time."""
-    timing = config.timing
+    timing = config.sweep.timing
     once = max(timing.block_seconds, step) + max(timing.block_seconds, step / 3) + timing.block_seconds
     return min(timing.rounds * once, timing.max_seconds or math.inf)
 
@@ -129,16 +136,20 @@ def _timing_seconds(config: Config, step: float) -> float:
 def _disk_mib(plan: Plan, worker: Worker) -> float:
     kib = weights_kept(plan, worker)[1] / 1024
     for config in plan.pending.values():
-        evaluations = 1 + budgeted_steps(config.training) // config.training.evaluate_every
-        kib += RUN_KIB + EVALUATION_KIB * evaluations + (TRACKED_KIB if config.tracking.mode != "disabled" else 0.0)
+        evaluations = 1 + budgeted_steps(config.run.training) // config.run.training.evaluate_every
+        kib += (
+            RUN_KIB
+            + EVALUATION_KIB * evaluations
+            + (TRACKED_KIB if config.execution.tracking.mode != "disabled" else 0.0)
+        )
     return kib / 1024
 
 
-def _table(rows: list[tuple[Config, int, float, float]]) -> str:
+def _table(rows: list[tuple[Settings, int, float, float]]) -> str:
     """Return a line a cell and task: cases that differ otherwise go together, with the range of their steps."""
     found: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
     for config, runs, step, seconds in rows:
-        found[config.task["name"], config.cell["name"]].append((runs, 1000 * step, seconds))
+        found[config.run.task["name"], config.run.cell["name"]].append((runs, 1000 * step, seconds))
     lines = []
     for (task, cell), parts in found.items():
         steps = sorted(step for _, step, _ in parts)

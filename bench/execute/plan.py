@@ -15,7 +15,7 @@ from bench.record.errors import ConfigError
 from bench.record.files import Damaged
 from bench.record.store import RunFolder
 from bench.spec.command import Command
-from bench.spec.config import RETRY, Config
+from bench.spec.config import RETRY, RunSpec, Settings
 from bench.spec.identity import difference, run_ids
 from bench.train.model import count_parameters, make_model, make_task
 from bench.train.process import memory_bytes
@@ -38,24 +38,24 @@ class Plan:
     """
 
     sweep: Path
-    configs: dict[str, Config]
+    configs: dict[str, Settings]
     example: list[str]
     finished: frozenset[str]
     retried: frozenset[str] | None = None
     to_come: int = 0
-    timed: dict[str, Config] = field(default_factory=dict)
+    timed: dict[str, Settings] = field(default_factory=dict)
     lacking: frozenset[str] = frozenset()
     keep: Callable[[], bool] = lambda: True
 
     @property
-    def pending(self) -> dict[str, Config]:
+    def pending(self) -> dict[str, Settings]:
         """The runs to do."""
         if self.retried is not None:
             return {key: self.configs[key] for key in self.configs if key in self.retried}
         return {key: config for key, config in self.configs.items() if key not in self.finished - self.lacking}
 
     @property
-    def first(self) -> Config:
+    def first(self) -> Settings:
         return next(iter([*self.configs.values(), *self.timed.values()]))
 
 
@@ -77,29 +77,30 @@ def make_plan(command: Command, worker: Worker, watch: Callable[[list[list[str]]
     every = [matched(config, worker) for config in requested]
     buildable: set[tuple[str, int]] = set()
     for config in every:
-        if (case := (case_key(config), config.training.evaluation_size)) not in buildable:
+        if (case := (case_key(config), config.run.training.evaluation_size)) not in buildable:
             _check_buildable(config, worker)
             buildable.add(case)
-    keys = [name if config.train else case_key(config) for config, name in zip(every, run_ids(every), strict=True)]
+    names = run_ids(config.run for config in every)
+    keys = [name if config.sweep.train else case_key(config) for name, config in zip(names, every, strict=True)]
     command.check_axes(list(zip(jobs, keys, strict=True)))
-    configs = {key: config for key, config in zip(keys, every, strict=True) if config.train}
-    timed = {key: config for key, config in zip(keys, every, strict=True) if not config.train}
+    configs = {key: config for key, config in zip(keys, every, strict=True) if config.sweep.train}
+    timed = {key: config for key, config in zip(keys, every, strict=True) if not config.sweep.train}
     first = every[0]
-    if len({(config.name, config.results_dir) for config in every}) > 1:
+    if len({config.sweep.folder for config in every}) > 1:
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
-    sweep = Path(first.results_dir) / first.name
+    sweep = first.sweep.folder
     command.check_directories(sweep)
     found = {key: _stored(RunFolder(sweep, key), config) for key, config in configs.items()}
     statuses = {key: status for key, (status, _) in found.items()}
-    retried = _retried(first.retry, sweep, statuses) if first.retry else None
+    retried = _retried(first.sweep.retry, sweep, statuses) if first.sweep.retry else None
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and configs and not retried | finished:
-        raise ConfigError(f"retry={first.retry}: none of these runs has ended yet; without it, they are run")
+        raise ConfigError(f"retry={first.sweep.retry}: none of these runs has ended yet; without it, they are run")
     lacking = frozenset(key for key, (_, lacks) in found.items() if lacks)
     return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, lacking, keep)
 
 
-def stored_status(folder: RunFolder, config: Config) -> str | None:
+def stored_status(folder: RunFolder, config: Settings) -> str | None:
     """Return how a stored run ended; None if it did not, or if what is stored of it is damaged.
 
     Raises:
@@ -109,7 +110,7 @@ def stored_status(folder: RunFolder, config: Config) -> str | None:
     return _stored(folder, config)[0]
 
 
-def _stored(folder: RunFolder, config: Config) -> tuple[str | None, bool]:
+def _stored(folder: RunFolder, config: Settings) -> tuple[str | None, bool]:
     """Return the same, and whether it lacks probes."""
     try:
         stored = folder.read()
@@ -120,7 +121,7 @@ def _stored(folder: RunFolder, config: Config) -> tuple[str | None, bool]:
             f"{folder.path.name}: is stored with {setting}, which nobody set: the class's default has changed. Set it, "
             "or use another name=…"
         )
-    return (stored.result.status, lacks_probes(stored, config)) if stored else (None, False)
+    return (stored.result.status, lacks_probes(stored, config.execution)) if stored else (None, False)
 
 
 def _with_selection(command: Command, worker: Worker) -> tuple[list[list[str]], int, Callable[[], bool]]:
@@ -129,10 +130,10 @@ def _with_selection(command: Command, worker: Worker) -> tuple[list[list[str]], 
     jobs = command.jobs
     if not command.selects:
         return jobs, 0, Plan.keep
-    tuning = command.config(jobs[0]).tuning
-    known: dict[tuple[str, ...], Config] = {}
+    tuning = command.config(jobs[0]).sweep.tuning
+    known: dict[tuple[str, ...], Settings] = {}
 
-    def config_of(job: list[str]) -> Config:
+    def config_of(job: list[str]) -> Settings:
         if tuple(job) not in known:
             known[tuple(job)] = matched(command.config(job), worker)
         return known[tuple(job)]
@@ -154,32 +155,32 @@ def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozen
     )
 
 
-def _check_buildable(config: Config, worker: Worker) -> None:
+def _check_buildable(config: Settings, worker: Worker) -> None:
     """Build the run's task and model without storage, so that what cannot be built is known now.
 
     Raises:
         ConfigError: the task or cell refuses its settings, or the run cannot fit into memory.
     """
     try:
-        need = worker.call(least_memory, config)
+        need = worker.call(config.run, least_memory, config.run)
     except ConfigError:
         raise
     except Exception as error:  # a user's class that needs storage to be built, or ends its process: its run will tell
-        if not config.train and isinstance(error, WorkerDied):  # times are measured in this process
-            raise ConfigError(f"{config.cell['name']} on {config.task['name']}: cannot be built ({error})") from error
+        if not config.sweep.train and isinstance(error, WorkerDied):  # times are measured in this process
+            raise ConfigError(f"{config.run}: cannot be built ({error})") from error
         return
-    if config.device == "cpu" and need > memory_bytes():
+    if config.execution.device == "cpu" and need > memory_bytes():
         raise ConfigError(
-            f"{config.cell['name']} on {config.task['name']}: needs at least {need / 2**30:,.0f} GiB, this machine has "
+            f"{config.run}: needs at least {need / 2**30:,.0f} GiB, this machine has "
             f"{memory_bytes() / 2**30:,.0f}; make cell.hidden_size, the batch or the sequence smaller"
         )
 
 
-def least_memory(config: Config) -> int:
+def least_memory(spec: RunSpec) -> int:
     """Return the bytes that a run needs at the least: parameters, gradients and Adam's two moments; inputs and outputs
     of all steps."""
-    task = make_task(config)
-    model = make_model(config, task, device="meta")
-    rows = max(config.training.batch_size, config.training.evaluation_size)
-    steps = task.length * rows * (task.input_size + config.cell["hidden_size"])
-    return torch.finfo(config.torch_dtype).bits // 8 * (4 * count_parameters(model) + steps)
+    task = make_task(spec)
+    model = make_model(spec, task, device="meta")
+    rows = max(spec.training.batch_size, spec.training.evaluation_size)
+    steps = task.length * rows * (task.input_size + spec.cell["hidden_size"])
+    return torch.finfo(spec.torch_dtype).bits // 8 * (4 * count_parameters(model) + steps)

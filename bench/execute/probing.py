@@ -15,7 +15,7 @@ from bench.record.files import Damaged
 from bench.record.records import TRAINED, Probes
 from bench.record.store import WEIGHTS, RunFolder, StoredRun
 from bench.session import note
-from bench.spec.config import Config, Diagnostics
+from bench.spec.config import Diagnostics, Execution, Settings
 from bench.spec.identity import from_stored
 from bench.train.process import configure_process, limited_memory, memory_limit
 from bench.train.weights import unpack
@@ -27,23 +27,23 @@ class NoWeights(ConfigError):
     """Probes are missing, and there are no weights to make them from."""
 
 
-def lacks_probes(stored: StoredRun, config: Config) -> bool:
+def lacks_probes(stored: StoredRun, execution: Execution) -> bool:
     """Tell whether a finished run lacks probes that a configuration asks for and that its weights can give.
 
     Raises:
         ConfigError: what is asked for needs another training, of which the message says why.
         NoWeights: so does it since no weights were kept.
     """
-    return any(missing_probes(stored, config))
+    return any(missing_probes(stored, execution))
 
 
-def asked_probes(config: Config) -> tuple[list[str], list[int]]:
+def asked_probes(execution: Execution) -> tuple[list[str], list[int]]:
     """Return the kinds of diagnostics, and the factors of the length trained for, that a configuration asks for. At
     factor 1 a longer length is compared with the one trained for."""
-    return config.diagnostics.kinds, sorted({1, *config.lengthen}) if config.lengthen else []
+    return execution.diagnostics.kinds, sorted({1, *execution.lengthen}) if execution.lengthen else []
 
 
-def missing_probes(stored: StoredRun, config: Config) -> tuple[list[str], list[int]]:
+def missing_probes(stored: StoredRun, execution: Execution) -> tuple[list[str], list[int]]:
     """Return the kinds of diagnostics, and the factors of the length trained for, that `lacks_probes` speaks of.
 
     Raises:
@@ -51,7 +51,7 @@ def missing_probes(stored: StoredRun, config: Config) -> tuple[list[str], list[i
     """
     if stored.result.status not in TRAINED:
         return [], []
-    name, asked, trained = stored.result.run_id, config.diagnostics, stored.config.get("diagnostics") or {}
+    name, asked, trained = stored.result.run_id, execution.diagnostics, stored.config.get("diagnostics") or {}
     if asked.kinds and asked.every is not None and asked.every <= (stored.result.steps or 0):
         _check_watched(name, asked, trained)
     probes = stored.probes or Probes()
@@ -65,7 +65,7 @@ def missing_probes(stored: StoredRun, config: Config) -> tuple[list[str], list[i
                 f"for; ask for {made[kind]}, or use another name=…"
             )
     known = {*probes.lengthened, *(at.factor for at in stored.result.lengthened or ())}
-    wanted, lengths = asked_probes(config)
+    wanted, lengths = asked_probes(execution)
     kinds = [kind for kind in wanted if kind not in made]
     factors = [factor for factor in lengths if factor not in known]
     if UPDATES in kinds and UPDATES not in (trained.get("kinds") or ()):
@@ -95,7 +95,7 @@ def _check_watched(name: str, asked: Diagnostics, trained: dict[str, Any]) -> No
         )
 
 
-def make_missing(folder: RunFolder, config: Config, is_held: Callable[[], bool]) -> StoredRun:
+def make_missing(folder: RunFolder, config: Settings, is_held: Callable[[], bool]) -> StoredRun:
     """Make the probes that a finished run lacks and store them beside those that it has.
 
     Args:
@@ -116,12 +116,12 @@ def make_missing(folder: RunFolder, config: Config, is_held: Callable[[], bool])
         stored = folder.read()
         if stored is None:
             raise ClaimLost  # it is being trained anew
-        kinds, factors = missing_probes(stored, config)
+        kinds, factors = missing_probes(stored, config.execution)
         if not (kinds or factors):
             return stored
         if stored.damage:
             _say(f"{stored.damage}; made again")
-        if UPDATES in set(config.diagnostics.kinds) - {*kinds, *(stored.probes or Probes()).diagnostics}:
+        if UPDATES in set(config.execution.diagnostics.kinds) - {*kinds, *(stored.probes or Probes()).diagnostics}:
             _say_once("no-updates", f"no updates: {_without_optimizer()}")
         try:
             state = unpack(folder.read_weights(stored.weights or ""), folder.path / WEIGHTS)
@@ -136,7 +136,7 @@ def make_missing(folder: RunFolder, config: Config, is_held: Callable[[], bool])
 
 
 def probes_of(
-    config: Config, state: dict[str, Any], weights: str | None, steps: int, kinds: list[str], factors: list[int]
+    config: Settings, state: dict[str, Any], weights: str | None, steps: int, kinds: list[str], factors: list[int]
 ) -> Probes:
     """Make probes of a state of `bench.train.weights.state_of`, as this run may use the process; each failure is a
     line.
@@ -146,11 +146,14 @@ def probes_of(
     """
 
     def say(what: str, error: Exception) -> None:
-        _say(f"{config.cell['name']} on {config.task['name']}, seed {config.seed}: no {what}: {one_line(error)}")
+        _say(f"{config.run}, seed {config.run.seed}: no {what}: {one_line(error)}")
 
-    configure_process(config.threads, config.allocator)
-    with limited_memory(memory_limit(config)):
-        return structs.replace(probe(config, state, steps, kinds, factors, say), weights=weights)
+    configure_process(config.execution)
+    with limited_memory(memory_limit(config.execution)):
+        return structs.replace(
+            probe(config.run, state, steps, config.execution.diagnostics.sequences, kinds, factors, say),
+            weights=weights,
+        )
 
 
 def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[int]) -> str | None:
@@ -170,7 +173,11 @@ def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[
         if stored is None:
             return "is not finished any more"
         config = from_stored(stored.config, diagnostics=vars(asked), lengthen=lengthen)
-        return "its weights are damaged" if lacks_probes(make_missing(folder, config, claim.is_held), config) else None
+        return (
+            "its weights are damaged"
+            if lacks_probes(make_missing(folder, config, claim.is_held), config.execution)
+            else None
+        )
     except ClaimLost:
         return "another command is at it"
     finally:

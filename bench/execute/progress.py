@@ -43,13 +43,13 @@ class SweepProgress:
     def __init__(self, plan: Plan) -> None:
         self._folders = {key: RunFolder(plan.sweep, key) for key in plan.pending}
         self._runs = plan.sweep / "runs"
-        self._budgets = {key: config.training for key, config in plan.pending.items()}
+        self._budgets = {key: config.run.training for key, config in plan.pending.items()}
         self._total = len(plan.configs)
         self._before = self._total - len(plan.pending)
         self._lacking = plan.lacking & plan.pending.keys()
         self._probes_before = {key: self._folders[key].probes_written() for key in self._lacking}
         self._kinds = {
-            key: f"{case_key(config)} {budgeted_steps(config.training)}"
+            key: f"{case_key(config)} {budgeted_steps(config.run.training)}"
             for key, config in plan.pending.items()
             if key not in plan.lacking
         }

@@ -18,7 +18,7 @@ from bench.record.fence import ClaimLost
 from bench.record.files import Damaged, digest
 from bench.record.records import FORMAT, TRAINED, Evaluation, Result, StoredReading, flat
 from bench.record.store import METRICS, RunFolder, StoredRun
-from bench.spec.config import Config
+from bench.spec.config import Settings
 from bench.spec.identity import as_stored, run_id
 from bench.track.wandb import open_tracker
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
@@ -31,7 +31,7 @@ from bench.train.weights import pack, state_of
 CLAIMED, INTERRUPTED = "claimed", "interrupted"  # no outcomes: somebody else has the run; it can be resumed
 
 
-def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+def run(config: Settings, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
     """Train what the configuration says and store the result, unless a finished one is stored already; make the
     probes that it lacks. A run that was interrupted goes on from its checkpoint.
 
@@ -54,7 +54,7 @@ def run(config: Config, stopping: Callable[[], bool] = lambda: False) -> dict[st
     return _while_claimed(config, work)
 
 
-def store_failure(config: Config, reason: str) -> dict[str, Any]:
+def store_failure(config: Settings, reason: str) -> dict[str, Any]:
     """Store that a run failed for a reason that it could not store itself, its process having died.
 
     Raises:
@@ -62,10 +62,10 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
     """
 
     def work(sweep: Path, identifier: str, _: Claim) -> dict[str, Any]:
-        allocator = configure_process(config.threads, config.allocator)
+        allocator = configure_process(config.execution)
         result = Result(
             run_id=identifier, status="failed", solved=False, error=reason,
-            threads=config.threads, allocator=allocator, environment=environment(config.device),
+            threads=config.execution.threads, allocator=allocator, environment=environment(config.execution.device),
         )  # fmt: skip
         folder = RunFolder(sweep, identifier)
         with folder.entered():
@@ -78,9 +78,9 @@ def store_failure(config: Config, reason: str) -> dict[str, Any]:
     return _while_claimed(config, work)
 
 
-def _while_claimed(config: Config, work: Callable[[Path, str, Claim], dict[str, Any]]) -> dict[str, Any]:
+def _while_claimed(config: Settings, work: Callable[[Path, str, Claim], dict[str, Any]]) -> dict[str, Any]:
     """Do something with a run, given its sweep's folder, its id and the claim, unless another process is at it."""
-    sweep, identifier = Path(config.results_dir) / config.name, run_id(config)
+    sweep, identifier = config.sweep.folder, run_id(config.run)
     claim = Claim(sweep, identifier)
     if not claim.acquire():
         return {"run_id": identifier, "status": CLAIMED}
@@ -96,15 +96,15 @@ class _Run:
     """A claimed run on its way to its result."""
 
     def __init__(
-        self, config: Config, sweep: Path, identifier: str, claim: Claim, stopping: Callable[[], bool]
+        self, config: Settings, sweep: Path, identifier: str, claim: Claim, stopping: Callable[[], bool]
     ) -> None:
         self.config, self.sweep, self.identifier = config, sweep, identifier
         self.claim, self.stopping = claim, stopping
         self.folder = RunFolder(sweep, identifier)
-        self.schedule = Schedule(config.checkpoint)
+        self.schedule = Schedule(config.execution.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
         self.defaults = as_stored(config)["defaults"]
-        diagnostics = config.diagnostics
+        diagnostics = config.execution.diagnostics
         self.watched = asdict(diagnostics) if diagnostics.kinds and diagnostics.every is not None else None
         self.can_save = True
         self.readings: list[StoredReading] = []
@@ -126,7 +126,7 @@ class _Run:
 
     def _new_result(self) -> dict[str, Any]:
         config = self.config
-        allocator = configure_process(config.threads, config.allocator)
+        allocator = configure_process(config.execution)
         state, evaluations = self._resume()
         if state is None:
             self.folder.begin(as_stored(config))
@@ -143,18 +143,20 @@ class _Run:
             return {"run_id": self.identifier, "status": INTERRUPTED}
         result = Result(
             run_id=self.identifier, **found,
-            threads=config.threads, allocator=allocator, environment=environment(config.device),
+            threads=config.execution.threads, allocator=allocator, environment=environment(config.execution.device),
         )  # fmt: skip
         self._store(result)
-        stored = self._stored_with_probes() if result.status in TRAINED and any(asked_probes(config)) else None
+        stored = (
+            self._stored_with_probes() if result.status in TRAINED and any(asked_probes(config.execution)) else None
+        )
         tracker.finish(result, stored.readings if stored else self.readings)
         return _outcome(stored.result if stored else result)
 
     def _store(self, result: Result) -> None:
         """Store the outcome with the model's weights; where these are not kept, with the probes made of them now."""
         weights = self._packed()
-        kept = weights if self.config.keep == "weights" else None
-        if self.state is not None and kept is None and any(asked := asked_probes(self.config)):
+        kept = weights if self.config.execution.keep == "weights" else None
+        if self.state is not None and kept is None and any(asked := asked_probes(self.config.execution)):
             seal = digest(weights) if weights is not None else None
             probes = probes_of(self.config, self.state, seal, result.steps or 0, *asked)
             self._check_claim()
@@ -183,7 +185,7 @@ class _Run:
 
     def _with_probes(self, stored: StoredRun) -> StoredRun:
         """Return a finished run with the probes that it lacked."""
-        if not lacks_probes(stored, self.config):
+        if not lacks_probes(stored, self.config.execution):
             return stored
         try:
             return make_missing(self.folder, self.config, self.claim.is_held)
@@ -229,7 +231,7 @@ class _Run:
         """Train, and return what came of it; an exception is returned as a status with its reason."""
         facts: dict[str, Any] = {}
         try:
-            with limited_memory(memory_limit(self.config)):
+            with limited_memory(memory_limit(self.config.execution)):
                 self._train(state, facts)
         except (ClaimLost, StoreError, Damaged):
             raise
@@ -243,20 +245,20 @@ class _Run:
     def _train(self, state: dict[str, Any] | None, facts: dict[str, Any]) -> None:
         """Train, and add to `facts` what becomes known."""
         config = self.config
-        task = make_task(config)
+        task = make_task(config.run)
         facts["baseline_loss"] = task.baseline_loss
-        flops = count_flops(config)  # before the streams begin, of which a user's cell may draw in it
+        flops = count_flops(config.run)  # before the streams begin, of which a user's cell may draw in it
         facts["flops_step"] = flops[1] if flops else None
-        streams = make_streams(config.seed, config.device)
+        streams = make_streams(config.run.seed, config.execution.device)
         streams.seed_globals()
-        model = make_model(config, task)
+        model = make_model(config.run, task)
         facts |= _describe(model)
-        trainer = Trainer(model, task, config.training, streams, config.torch_dtype)
+        trainer = Trainer(model, task, config.run.training, streams, config.run.torch_dtype)
         if state is not None:
             self._restore(trainer, state)
         outcome = train(trainer, self._take_evaluation, self._after_step)
         if outcome.status in TRAINED:
-            self.state = state_of(model, trainer.optimizer if UPDATES in config.diagnostics.kinds else None)
+            self.state = state_of(model, trainer.optimizer if UPDATES in config.execution.diagnostics.kinds else None)
         facts |= _summarize(outcome, config)
 
     def _restore(self, trainer: Trainer, state: dict[str, Any]) -> None:
@@ -269,8 +271,10 @@ class _Run:
 
     def _watch(self, trainer: Trainer) -> None:
         """Make diagnostics while training, and store them."""
-        kinds, optimizer = self.config.diagnostics.kinds, trainer.optimizer.state_dict()
-        found = diagnose(self.config, trainer.task, trainer.model, optimizer, kinds, self._say_without)
+        asked, optimizer = self.config.execution.diagnostics, trainer.optimizer.state_dict()
+        found = diagnose(
+            self.config.run, trainer.task, trainer.model, optimizer, asked.sequences, asked.kinds, self._say_without
+        )
         readings = stored_readings(found, trainer.step, "training")
         self.readings += readings
         self._check_claim()
@@ -292,7 +296,7 @@ class _Run:
 
     def _after_step(self, trainer: Trainer) -> bool:
         """Save where the run stands if it is time; returns whether to go on."""
-        every = self.config.diagnostics.every
+        every = self.config.execution.diagnostics.every
         if self.watched and every is not None and trainer.step % every == 0:
             self._watch(trainer)
         stop = self.stopping()
@@ -342,7 +346,7 @@ def _describe(model: Model) -> dict[str, Any]:
     }
 
 
-def _summarize(outcome: Outcome, config: Config) -> dict[str, Any]:
+def _summarize(outcome: Outcome, config: Settings) -> dict[str, Any]:
     final, solved_at = outcome.final, outcome.solved_at
     return {
         "status": outcome.status,
@@ -350,7 +354,7 @@ def _summarize(outcome: Outcome, config: Config) -> dict[str, Any]:
         "steps_to_solve": solved_at.step if solved_at else None,
         "seconds_to_solve": solved_at.seconds if solved_at else None,
         "steps": outcome.steps,
-        "samples": outcome.steps * config.training.batch_size,
+        "samples": outcome.steps * config.run.training.batch_size,
         "seconds": outcome.seconds,
         "step_ms": 1000 * outcome.seconds / outcome.steps if outcome.steps else None,
         "final_loss": final.loss if outcome.status != "diverged" else None,  # that of before it diverged is not it

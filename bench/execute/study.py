@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from importlib.util import find_spec
 from json import loads
 from pathlib import Path
@@ -18,7 +17,7 @@ from bench.record.files import Damaged
 from bench.record.frames import read_parquet, with_types, write_parquet
 from bench.record.records import FAILED
 from bench.record.store import RunFolder
-from bench.spec.config import Config
+from bench.spec.config import Settings
 from bench.spec.targets import load_target
 from bench.train.model import make_model, make_task
 from cells import Cell
@@ -47,11 +46,11 @@ def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: No
     wait_for_quiet(plan.sweep)
     failures: list[str] = []
 
-    def on_failure(config: Config, error: Exception) -> None:
+    def on_failure(config: Settings, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        failures.append(f"not timed: {config.cell['name']} on {config.task['name']}: {reason}")
+        failures.append(f"not timed: {config.run}: {reason}")
 
-    with counting("Timing", sum(configs[0].timing.rounds for configs in todo.values())) as advance:
+    with counting("Timing", sum(configs[0].sweep.timing.rounds for configs in todo.values())) as advance:
         for group, configs in todo.items():
             before = stored[(stored["group"] == group) & (stored["form"] == "other")]["case"]
             others = {*before, *map(case_key, forms)} - set(map(case_key, planned))
@@ -75,7 +74,7 @@ def _read(path: Path) -> pd.DataFrame:
         return nothing
 
 
-def _timeable(plan: Plan) -> list[Config]:
+def _timeable(plan: Plan) -> list[Settings]:
     """Return what is timed and not trained; if nothing is, the runs whose cells can be expected to run: all but
     those that failed in training."""
     if plan.timed:
@@ -83,27 +82,27 @@ def _timeable(plan: Plan) -> list[Config]:
     return [config for key, config in plan.configs.items() if RunFolder(plan.sweep, key).status() not in FAILED]
 
 
-def _other_forms(config: Config) -> Iterator[Config]:
+def _other_forms(config: Settings) -> Iterator[Settings]:
     """Yield a configuration with every other implementation of its cell, if that is asked for."""
-    if config.timing.backends == "own":
+    if config.sweep.timing.backends == "own":
         return
-    kind = load_target(config.cell["_target_"])
+    kind = load_target(config.run.cell["_target_"])
     if not (isinstance(kind, type) and issubclass(kind, Cell)):
         return
-    cell = make_model(config, make_task(config)).cell
+    cell = make_model(config.run, make_task(config.run)).cell
     assert isinstance(cell, Cell)
     for backend in cell.available_backends():
         if backend != cell.active_backend and cell.can_use(backend):
-            yield replace(config, cell={**config.cell, "backend": backend})
+            yield config.with_run(cell={**config.run.cell, "backend": backend})
     if kind.has_published_layer() and find_spec("torchrecurrent"):
         published = {"_target_": "cells.TorchRecurrent", "layer": kind.torchrecurrent_layer}
-        kept = {key: config.cell[key] for key in ("name", "hidden_size")}
-        yield replace(config, cell={**kept, **published})
+        kept = {key: config.run.cell[key] for key in ("name", "hidden_size")}
+        yield config.with_run(cell={**kept, **published})
 
 
-def _unmeasured(configs: Iterable[Config], stored: pd.DataFrame) -> dict[str, list[Config]]:
+def _unmeasured(configs: Iterable[Settings], stored: pd.DataFrame) -> dict[str, list[Settings]]:
     """Return the groups in which some case lacks rounds that are asked for, each with all its cases, old and new."""
-    groups: dict[str, dict[str, Config]] = defaultdict(dict)
+    groups: dict[str, dict[str, Settings]] = defaultdict(dict)
     for config in configs:
         groups[group_key(config)][case_key(config)] = config
     todo = {}
@@ -111,9 +110,13 @@ def _unmeasured(configs: Iterable[Config], stored: pd.DataFrame) -> dict[str, li
         some = next(iter(cases.values()))
         rounds = stored[stored["group"] == group].groupby("case")["round"].max() + 1
         # A case that takes long may stop after its third round, where that is allowed.
-        wanted = some.timing.rounds if some.timing.max_seconds is None else min(some.timing.rounds, LEAST_ROUNDS)
+        wanted = (
+            some.sweep.timing.rounds
+            if some.sweep.timing.max_seconds is None
+            else min(some.sweep.timing.rounds, LEAST_ROUNDS)
+        )
         measured = set(rounds.index)
         if not set(cases) <= set(rounds.index[rounds >= wanted]):
-            before = [replace(some, cell=loads(case)["cell"]) for case in sorted(measured - set(cases))]
+            before = [some.with_run(cell=loads(case)["cell"]) for case in sorted(measured - set(cases))]
             todo[group] = [*cases.values(), *before]
     return todo

@@ -22,7 +22,7 @@ from bench.record.errors import ConfigError
 from bench.record.fairness import selection_score
 from bench.record.files import Damaged
 from bench.record.store import RunFolder
-from bench.spec.config import Config, Tuning
+from bench.spec.config import Settings, Tuning
 from bench.spec.identity import run_id
 
 Job = list[str]  # the overrides of a run
@@ -44,7 +44,7 @@ class Round:
     total: int
 
 
-def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Config], keep: bool = True) -> Round:
+def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Settings], keep: bool = True) -> Round:
     """Return the runs of a sweep that selects settings, as far as they are known.
 
     Args:
@@ -60,9 +60,9 @@ def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Confi
     subjects: dict[tuple[str, ...], list[Job]] = {}
     for job in jobs:
         subjects.setdefault(tuple(override for override in job if not override.startswith("seed=")), []).append(job)
-        if config_of(job).seed in tuning.selection_seeds:
+        if config_of(job).run.seed in tuning.selection_seeds:
             raise ConfigError(
-                f"tuning.selection_seeds: seed {config_of(job).seed} is reported too; settings must be selected on "
+                f"tuning.selection_seeds: seed {config_of(job).run.seed} is reported too; settings must be selected on "
                 f"others"
             )
     grid = _grid(tuning.search)
@@ -91,7 +91,7 @@ class _Trials:
 
     subject: Job
     tuning: Tuning
-    config_of: Callable[[Job], Config]
+    config_of: Callable[[Job], Settings]
 
     def value(self, overrides: Job) -> float | None:
         """Return the mean selection score of a trial's runs; None while any is not finished."""
@@ -99,23 +99,18 @@ class _Trials:
         for seed in self.tuning.selection_seeds:
             config = self.config_of([*self.subject, *overrides, f"seed={seed}"])
             try:
-                result = RunFolder(sweep_folder(config), run_id(config)).read_result()
+                result = RunFolder(config.sweep.folder, run_id(config.run)).read_result()
             except Damaged:  # it will be run again
                 return None
             if result is None:
                 return None
-            training = config.training
+            training = config.run.training
             spent: float | None = result.steps_to_solve
             budget = float(training.max_steps)
-            if config.match == "time":
+            if config.sweep.match == "time":
                 spent, budget = result.seconds_to_solve, training.max_seconds or math.inf
             scores.append(selection_score(result.status, spent, budget, result.final_loss, result.baseline_loss))
         return statistics.fmean(scores)
-
-
-def sweep_folder(config: Config) -> Path:
-    """Return where a run's sweep is kept."""
-    return Path(config.results_dir) / config.name
 
 
 def _grid(search: dict[str, Any]) -> list[Job] | None:
@@ -148,7 +143,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _ask_optuna(trials: _Trials, config: Config, keep: bool) -> list[Job]:
+def _ask_optuna(trials: _Trials, config: Settings, keep: bool) -> list[Job]:
     """Return the trials that Optuna asked for so far, after telling it what came of them.
 
     Raises:
@@ -160,12 +155,12 @@ def _ask_optuna(trials: _Trials, config: Config, keep: bool) -> list[Job]:
     except ImportError as error:
         raise ConfigError(f"tuning.search: ranges need the extra `optuna` ({error}); give lists of values") from error
 
-    tuning, folder = trials.tuning, sweep_folder(config) / "tuning"
+    tuning, folder = trials.tuning, config.sweep.folder / "tuning"
     about = repr((sorted(trials.subject), sorted(tuning.selection_seeds), sorted(map(str, tuning.search.items()))))
-    name = f"{config.cell['name']}-{config.task['name']}-{sha256(about.encode()).hexdigest()[:10]}"
+    name = f"{config.run.cell['name']}-{config.run.task['name']}-{sha256(about.encode()).hexdigest()[:10]}"
     distributions = {key: _distribution(optuna, values) for key, values in tuning.search.items()}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone(sweep_folder(config)) if keep else nullcontext(), _log(folder / f"{name}.log", keep) as path:
+    with _alone(config.sweep.folder) if keep else nullcontext(), _log(folder / f"{name}.log", keep) as path:
         storage = JournalStorage(JournalFileBackend(str(path)))
         study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
         waiting = []

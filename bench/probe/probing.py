@@ -9,7 +9,7 @@ from msgspec import structs
 from bench.probe.look import look
 from bench.probe.subject import Reading, Subject
 from bench.record.records import Diagnostic, Lengthened, Moment, Probes, StoredReading
-from bench.spec.config import Config, make_optimizer
+from bench.spec.config import RunSpec, make_optimizer
 from bench.train.loop import evaluate
 from bench.train.model import Model, make_task
 from bench.train.streams import kept_globals, make_streams
@@ -20,9 +20,10 @@ OnFailure = Callable[[str, Exception], None]
 
 
 def probe(
-    config: Config,
+    spec: RunSpec,
     state: Mapping[str, Any],
     steps: int,
+    sequences: int,
     kinds: Collection[str],
     factors: Collection[int],
     on_failure: OnFailure,
@@ -33,9 +34,10 @@ def probe(
     what else is asked for, nor on when. The generators of this process are left as they were.
 
     Args:
-        config: of the run; `diagnostics.sequences` is how many sequences each diagnostic is made from.
+        spec: of the run.
         state: what `bench.train.weights.state_of` returned.
         steps: that the run was trained for.
+        sequences: that each diagnostic is made from.
         kinds: of diagnostics.
         factors: of the length trained for; at 1, on the sequences held out in training.
         on_failure: told of what fails; the others go on.
@@ -43,21 +45,21 @@ def probe(
     Raises:
         Damaged: the state is that of another model.
     """
-    task = make_task(config)
+    task = make_task(spec)
 
     def diagnostic(kind: str) -> Diagnostic:
-        first = diagnose(config, task, initial_model(config, task), None, [kind], on_failure)
-        last = diagnose(config, task, trained(), state.get("optimizer"), [kind], on_failure)
+        first = diagnose(spec, task, initial_model(spec, task), None, sequences, [kind], on_failure)
+        last = diagnose(spec, task, trained(), state.get("optimizer"), sequences, [kind], on_failure)
         readings = [*stored_readings(first, 0, "start"), *stored_readings(last, steps, "end")]
-        return Diagnostic(config.diagnostics.sequences, readings)
+        return Diagnostic(sequences, readings)
 
     def trained() -> Model:
-        return trained_model(config, task, state)
+        return trained_model(spec, task, state)
 
-    with kept_globals(config.device):
+    with kept_globals(spec.device):
         return Probes(
             diagnostics={kind: diagnostic(kind) for kind in kinds},
-            lengthened={factor: _evaluate_at(factor, config, task, trained(), on_failure) for factor in factors},
+            lengthened={factor: _evaluate_at(factor, spec, task, trained(), on_failure) for factor in factors},
         )
 
 
@@ -67,37 +69,39 @@ def stored_readings(readings: Iterable[Reading], step: int, moment: Moment) -> l
 
 
 def diagnose(
-    config: Config,
+    spec: RunSpec,
     task: Task,
     model: Model,
     optimizer: dict[str, Any] | None,
+    sequences: int,
     kinds: Collection[str],
     on_failure: OnFailure,
 ) -> list[Reading]:
     """Make diagnostics of a model, on the same sequences whenever that is.
 
     Args:
-        config: of its run.
+        spec: of its run.
         task: that it is trained on.
         model: as it is at some moment.
         optimizer: the state of whatever makes its steps; None if it has made none.
+        sequences: to make them from.
         kinds: of diagnostics.
         on_failure: told of a kind that fails; the others go on.
     """
-    generator = make_streams(config.seed, config.device).diagnostics
-    batch = task.sample(config.diagnostics.sequences, generator).to(config.torch_dtype)
+    generator = make_streams(spec.seed, spec.device).diagnostics
+    batch = task.sample(sequences, generator).to(spec.torch_dtype)
     if optimizer is None and "updates" in kinds:  # the others need none, and some take torch seconds to make
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        optimizer = make_optimizer(config.training, parameters).state_dict()
-    return look(Subject(model, task, batch, config.training, optimizer or {}), kinds, on_failure)
+        optimizer = make_optimizer(spec.training, parameters).state_dict()
+    return look(Subject(model, task, batch, spec.training, optimizer or {}), kinds, on_failure)
 
 
-def _evaluate_at(factor: int, config: Config, task: Task, model: Model, on_failure: OnFailure) -> Lengthened | None:
+def _evaluate_at(factor: int, spec: RunSpec, task: Task, model: Model, on_failure: OnFailure) -> Lengthened | None:
     """Evaluate a model at a multiple of the length trained for; None if the task has none, or if that fails."""
     try:
         task = task if factor == 1 else task.lengthened(factor)
-        streams = make_streams(config.seed, config.device)
-        batch = task.held_out(config.training.evaluation_size, streams.evaluation).to(config.torch_dtype)
+        streams = make_streams(spec.seed, spec.device)
+        batch = task.held_out(spec.training.evaluation_size, streams.evaluation).to(spec.torch_dtype)
         loss, score = evaluate(model, task, batch)
         solved = task.solved(score)
     except NotImplementedError:

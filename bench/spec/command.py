@@ -5,7 +5,6 @@ import os
 import re
 from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.record.errors import ConfigError, nearest
-from bench.spec.config import Config, from_hydra, from_plain, plain_values
+from bench.spec.config import Settings, SweepSpec, from_hydra, from_plain, plain_values
 from bench.spec.explain import explain
 from bench.spec.ineffective import check_axes, check_horizon, check_that_all_matter
 
@@ -87,11 +86,11 @@ class Command:
         self._groups: dict[tuple[str, ...], DictConfig] = {}  # composed, by the groups that a job chooses
         self._examples: dict[tuple[str, ...], DictConfig] = {}  # of these with more set on it, where references matter
         self._plain: dict[tuple[str, ...], tuple[dict[str, Any], set[str]]] = {}
-        self._checked: dict[tuple[str, ...], tuple[Config, bool]] = {}
+        self._checked: dict[tuple[str, ...], tuple[Settings, bool]] = {}
         self.jobs = _jobs(master, self._parser) if self.is_sweep else [[]]
         self.selects = self.is_sweep and bool(master.tuning.search)
 
-    def config(self, job: list[str]) -> Config:
+    def config(self, job: list[str]) -> Settings:
         """Return the configuration of a job, given its overrides; of jobs that differ in their seed alone, one is
         composed and checked.
 
@@ -105,13 +104,13 @@ class Command:
         if known is not None and known[1] and len(subject) == len(job) - 1:
             seed = self._parse(next(override for override in job if override.startswith("seed="))).value()
             if type(seed) is int and 0 <= seed < 2**63:
-                return replace(known[0], seed=seed)
+                return known[0].with_run(seed=seed)
         values, is_free = self._values(job)
         config = from_plain(values)
         self._checked[subject] = config, is_free
         return config
 
-    def check_that_all_matter(self, configs: Collection[Config]) -> None:
+    def check_that_all_matter(self, configs: Collection[Settings]) -> None:
         """Raise ConfigError for a setting given that matters to none of the runs, of which `configs` are all."""
         examples = list({**self._groups, **self._examples}.values()) if self.is_sweep else [self.master]
         check_that_all_matter(self._given, configs, self.is_sweep)
@@ -309,9 +308,10 @@ def _parts(master: DictConfig, parser: OverridesParser) -> Iterator[tuple[dict[s
     params = _mapping("hydra.sweeper.params", master.hydra.sweeper.get("params"))
     parts = {name: _mapping(f"parts.{name}", part) for name, part in _mapping("parts", master.parts).items()}
     scales = {name: _mapping(f"scales.{name}", scale) for name, scale in _mapping("scales", master.scales).items()}
-    if master.scale != Config.scale and master.scale not in scales:
+    if master.scale != SweepSpec.scale and master.scale not in scales:
         raise ConfigError(
-            f"scale={master.scale}: this sweep has no such scale.{nearest(str(master.scale), [Config.scale, *scales])}"
+            f"scale={master.scale}: this sweep has no such scale."
+            f"{nearest(str(master.scale), [SweepSpec.scale, *scales])}"
         )
     scale = scales.get(master.scale, {})
     names = [str(name) for override in chosen for name in _choices(override) if name is not None]

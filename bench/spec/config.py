@@ -1,12 +1,13 @@
-"""The configuration of a run: its schema, and the check that turns what Hydra composed into a `Config`."""
+"""The configuration of a run: its schema, and the check that turns what Hydra composed into `Settings`."""
 
 import contextlib
 import inspect
 import math
 import os
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -27,7 +28,7 @@ MATCHES = ("hidden", "parameters", "flops", "time")
 RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Training:
     """How a model is trained, and for how long. `conf/training/default.yaml` explains each key."""
 
@@ -45,7 +46,32 @@ class Training:
     solved_evaluations: int = 3
 
 
-@dataclass
+@dataclass(frozen=True)
+class RunSpec:
+    """All that determines a run's result, and nothing else.
+
+    Attributes:
+        cell, task: `_target_` (an importable class), `name` and that class's own options.
+        device: "cpu" or "cuda"; which of several GPUs is no part of it.
+    """
+
+    cell: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    training: Training = field(default_factory=Training)
+    seed: int = 0
+    device: str = "cpu"
+    dtype: str = "float32"
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        return getattr(torch, self.dtype)
+
+    def __str__(self) -> str:
+        """Name it in a message."""
+        return f"{self.cell['name']} on {self.task['name']}"
+
+
+@dataclass(frozen=True)
 class Timing:
     """The timing study. `conf/timing/default.yaml` explains each key."""
 
@@ -57,7 +83,7 @@ class Timing:
     backends: str = "own"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Checkpoint:
     """When unfinished runs save where they stand. `conf/checkpoint/default.yaml` explains each key."""
 
@@ -65,7 +91,7 @@ class Checkpoint:
     steps: int | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tuning:
     """Which settings are selected, how and on which seeds. `conf/tuning/none.yaml` explains each key."""
 
@@ -80,16 +106,16 @@ class Tuning:
         return selected_settings(self.selection_seeds, self.search)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Diagnostics:
-    """Which diagnostics are made of a model, and when. `conf/diagnostics/standard.yaml` explains each key."""
+    """What is looked at inside a model, and when. `conf/diagnostics/standard.yaml` explains each key."""
 
     kinds: list[str] = field(default_factory=list)
     every: int | None = None
     sequences: int = 512
 
 
-@dataclass
+@dataclass(frozen=True)
 class Tracking:
     """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
 
@@ -99,55 +125,95 @@ class Tracking:
     tags: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Config:
-    """All that determines a run, and where it goes. `conf/config.yaml` explains each key.
+@dataclass(frozen=True)
+class Execution:
+    """Where and how a run is executed, and what is kept of it. Its result is the same. `conf/config.yaml` explains each
+    key."""
 
-    `cell` and `task` hold `_target_` (an importable class), `name` and that class's own options.
-    """
-
-    cell: dict[str, Any] = field(default_factory=dict)
-    task: dict[str, Any] = field(default_factory=dict)
-    training: Training = field(default_factory=Training)
-    timing: Timing = field(default_factory=Timing)
-    tracking: Tracking = field(default_factory=Tracking)
-    checkpoint: Checkpoint = field(default_factory=Checkpoint)
-    tuning: Tuning = field(default_factory=Tuning)
-    diagnostics: Diagnostics = field(default_factory=Diagnostics)
-    name: str = "scratch"
-    seed: int = 0
     device: str = "auto"
-    dtype: str = "float32"
     threads: int = 1
     allocator: str = "tuned"
     memory_gb: Any = None  # a number; Slurm takes whole ones only, and so what is given must not become a float
     gpus: Any = 0
-    retry: str | None = None
-    train: bool = True
-    match: str = "hidden"
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    tracking: Tracking = field(default_factory=Tracking)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
     lengthen: list[int] = field(default_factory=list)
     keep: str = "weights"
-    reference: dict[str, Any] = field(default_factory=dict)
-    exclude: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SweepSpec:
+    """What a sweep is made of, and what its report compares. `conf/config.yaml` explains each key."""
+
+    name: str = "scratch"
+    results_dir: str = "results"
     parts: dict[str, Any] = field(default_factory=dict)
     part: str | None = None
     scale: str = "full"
     scales: dict[str, Any] = field(default_factory=dict)
-    claims: str | None = None
+    exclude: list[Any] = field(default_factory=list)
     horizon: int | None = None
+    match: str = "hidden"
+    train: bool = True
+    retry: str | None = None
     dry_run: bool = False
-    results_dir: str = "results"
+    tuning: Tuning = field(default_factory=Tuning)
+    timing: Timing = field(default_factory=Timing)
+    reference: dict[str, Any] = field(default_factory=dict)
+    claims: str | None = None
 
     @property
-    def torch_dtype(self) -> torch.dtype:
-        return getattr(torch, self.dtype)
-
-    @property
-    def device_type(self) -> str:
-        return self.device.split(":")[0]
+    def folder(self) -> Path:
+        """Where the sweep is stored."""
+        return Path(self.results_dir) / self.name
 
 
-SCHEMA = OmegaConf.structured(Config)
+@dataclass(frozen=True)
+class Settings:
+    """What a command says of one run: its specification, how it is executed, and the sweep that it is of.
+
+    On the command line, in `conf/` and where they are stored, all three are one flat mapping."""
+
+    run: RunSpec
+    execution: Execution
+    sweep: SweepSpec
+
+    def with_run(self, **changes: Any) -> "Settings":
+        """Return the same of another run, changed in some of its fields."""
+        return replace(self, run=replace(self.run, **changes))
+
+
+Part = TypeVar("Part", RunSpec, Execution, SweepSpec)
+# All fields on one level; the device is Execution's, from which RunSpec's follows.
+_FIELDS = {each.name: each for part in (RunSpec, Execution, SweepSpec) for each in fields(part)}
+Flat: Any = make_dataclass(
+    "Flat",
+    [
+        (name, each.type, field(default=each.default, default_factory=each.default_factory))  # type: ignore[call-overload]
+        for name, each in _FIELDS.items()
+    ],
+)
+
+
+Flat.__module__ = __name__  # by which it is found when a configuration is unpickled
+
+
+def _schema() -> DictConfig:
+    """Return the flat schema for OmegaConf, which takes what is frozen for what cannot be overridden."""
+    schema = OmegaConf.structured(Flat)
+    for node in (schema, *(schema._get_node(name) for name in schema)):
+        if isinstance(node, DictConfig):
+            node._set_flag("readonly", None)
+    return schema
+
+
+SCHEMA = _schema()
+
+
+def to_plain(settings: Settings) -> dict[str, Any]:
+    """Return settings as one flat mapping of plain values, from which `from_plain` makes them again."""
+    return {**asdict(settings.run), **asdict(settings.execution), **asdict(settings.sweep)}
 
 
 def register_with_hydra() -> None:
@@ -159,11 +225,11 @@ def register_with_hydra() -> None:
         mode = "disabled"
     if mode:
         os.environ["WANDB_MODE"] = {"dryrun": "offline", "run": "online"}.get(mode, mode)
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=SCHEMA)
     OmegaConf.register_new_resolver("longest_memory", longest_memory, replace=True)
 
 
-def from_hydra(composed: DictConfig) -> Config:
+def from_hydra(composed: DictConfig) -> Settings:
     """Check a composed configuration and return it typed, with `device` resolved.
 
     Raises:
@@ -187,36 +253,40 @@ def plain_values(composed: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def from_plain(values: dict[str, Any]) -> Config:
+def from_plain(values: dict[str, Any]) -> Settings:
     """Check plain values and return them typed, as `from_hydra` does.
 
     They are plain since a key that was forced into a typed node would pass unseen."""
-    config = _typed(values)
-    _check_values(config)
-    config.device = resolve_device(config.device)
-    config.cell = check_options("cell", config.cell, given=GIVEN)
-    if "hidden_size" not in config.cell:
-        raise ConfigError(f"cell.hidden_size: {config.cell['name']} has none; the readout needs to know H")
-    config.task = check_options("task", config.task, given=set())
-    return config
+    flat = _typed(values)
+    _check_values(flat)
+    device = resolve_device(flat.device)
+    cell = check_options("cell", flat.cell, given=GIVEN)
+    if "hidden_size" not in cell:
+        raise ConfigError(f"cell.hidden_size: {cell['name']} has none; the readout needs to know H")
+    task = check_options("task", flat.task, given=set())
+    checked = {**{name: getattr(flat, name) for name in _FIELDS}, "cell": cell, "task": task, "device": device}
+
+    def part(kind: type[Part], **own: Any) -> Part:
+        return kind(**{each.name: checked[each.name] for each in fields(kind)} | own)  # type: ignore[arg-type]
+
+    run = part(RunSpec, device=device.partition(":")[0])
+    return Settings(run, part(Execution), part(SweepSpec))
 
 
-def _typed(values: dict[str, Any]) -> Config:
-    """Return plain values in the types of the schema. What has them already is taken as it is; the rest is converted,
-    or refused, by OmegaConf, which takes a hundred times as long."""
-    if _has_known_keys(values, Config):
+def _typed(values: dict[str, Any]) -> Any:
+    """Return plain values in the types of the schema, flat. What has them already is taken as it is; the rest is
+    converted, or refused, by OmegaConf, which takes a hundred times as long."""
+    if _has_known_keys(values, Flat):
         with contextlib.suppress(msgspec.ValidationError):
-            return msgspec.convert(values, Config)
+            return msgspec.convert(values, Flat)
     try:
-        config: Any = OmegaConf.to_object(OmegaConf.merge(SCHEMA, values))
+        return OmegaConf.to_object(OmegaConf.merge(SCHEMA, values))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
-    assert isinstance(config, Config)
-    return config
 
 
 def _has_known_keys(values: dict[str, Any], schema: Any) -> bool:
-    known = {field.name: field.type for field in fields(schema)}
+    known = {each.name: each.type for each in fields(schema)}
     return all(
         key in known
         and not (is_dataclass(known[key]) and isinstance(value, dict) and not _has_known_keys(value, known[key]))
@@ -244,7 +314,7 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def _check_values(config: Config) -> None:
+def _check_values(config: Any) -> None:
     training, timing, tracking = config.training, config.timing, config.tracking
     _check_name("name", config.name)
     if not config.results_dir.strip():

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.record.errors import ConfigError
 from bench.spec import neutral
-from bench.spec.config import Config, from_plain
+from bench.spec.config import RunSpec, Settings, from_plain, to_plain
 from bench.spec.targets import constructor_defaults, version_of
 
 CLASSES = ("cell", "task")  # groups that name a class
@@ -16,44 +16,42 @@ CLASSES = ("cell", "task")  # groups that name a class
 KEPT = ("name", *CLASSES, "training", "seed", "device", "dtype", "threads", "allocator", "memory_gb")
 
 
-def identity(config: Config) -> dict[str, Any]:
+def identity(spec: RunSpec) -> dict[str, Any]:
     """Return what determines a run's result: cell, task, their versions, training, seed, device type and dtype.
 
     Neutral values (`bench.spec.neutral`) are left out, so that a new option does not change the identity of old
-    runs, and so are first versions; and folders, tracking, launcher, threads and allocator, and what is measured in
-    the model without touching its training: diagnostics, and evaluations at longer lengths.
+    runs, and so are first versions.
     """
-    return {**_of_all_seeds(config), **_of_seed(config.seed)}
+    return {**_of_all_seeds(spec), **_of_seed(spec.seed)}
 
 
-def run_id(config: Config) -> str:
+def run_id(spec: RunSpec) -> str:
     """Return e.g. "gru-copy-s0-1f2e3d4c5b": cell, task, seed, and ten hex digits of the identity's SHA-256."""
-    return _named(config, identity(config))
+    return _named(spec, identity(spec))
 
 
-def run_ids(configs: Iterable[Config]) -> list[str]:
+def run_ids(specs: Iterable[RunSpec]) -> list[str]:
     """Return the names of many runs; what differs in the seed alone is looked into once."""
     known: dict[str, dict[str, Any]] = {}
     names = []
-    for config in configs:
-        parts = (config.cell, config.task, config.training, config.diagnostics, config.lengthen)
-        alike = repr((*parts, config.device_type, config.dtype))
+    for spec in specs:
+        alike = repr((spec.cell, spec.task, spec.training, spec.device, spec.dtype))
         if alike not in known:
-            known[alike] = _of_all_seeds(config)
-        names.append(_named(config, {**known[alike], **_of_seed(config.seed)}))
+            known[alike] = _of_all_seeds(spec)
+        names.append(_named(spec, {**known[alike], **_of_seed(spec.seed)}))
     return names
 
 
-def _of_all_seeds(config: Config) -> dict[str, Any]:
+def _of_all_seeds(spec: RunSpec) -> dict[str, Any]:
     parts: dict[str, Any] = {
-        **{group: _not_neutral(getattr(config, group)) for group in CLASSES},
-        "training": _without(asdict(config.training), neutral.TRAINING),
-        "device": config.device_type,
+        **{group: _not_neutral(getattr(spec, group)) for group in CLASSES},
+        "training": _without(asdict(spec.training), neutral.TRAINING),
+        "device": spec.device,
     }
-    if later := {group: version for group, version in _versions(config).items() if version != 1}:
+    if later := {group: version for group, version in _versions(spec).items() if version != 1}:
         parts["versions"] = later
-    if config.dtype != neutral.DTYPE:
-        parts["dtype"] = config.dtype
+    if spec.dtype != neutral.DTYPE:
+        parts["dtype"] = spec.dtype
     return parts
 
 
@@ -62,23 +60,23 @@ def _of_seed(seed: int) -> dict[str, Any]:
     return {"seed": seed, **({"streams": 2} if seed >= neutral.FIRST_FILLED_SEED else {})}
 
 
-def _named(config: Config, parts: dict[str, Any]) -> str:
+def _named(spec: RunSpec, parts: dict[str, Any]) -> str:
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
-    return f"{config.cell['name']}-{config.task['name']}-s{config.seed}-{digest}"
+    return f"{spec.cell['name']}-{spec.task['name']}-s{spec.seed}-{digest}"
 
 
-def as_stored(config: Config) -> dict[str, Any]:
-    """Return a configuration as results keep it: with `versions` of cell and task, and with `defaults`, what nobody set
+def as_stored(settings: Settings) -> dict[str, Any]:
+    """Return settings as results keep them: with `versions` of cell and task, and with `defaults`, what nobody set
     and a class decided."""
     return {
-        **asdict(config),
-        "versions": _versions(config),
-        "defaults": {group: _defaults(getattr(config, group)) for group in CLASSES},
+        **to_plain(settings),
+        "versions": _versions(settings.run),
+        "defaults": {group: _defaults(getattr(settings.run, group)) for group in CLASSES},
     }
 
 
-def from_stored(stored: Mapping[str, Any], **changes: Any) -> Config:
+def from_stored(stored: Mapping[str, Any], **changes: Any) -> Settings:
     """Return the configuration of a stored run, as far as its model and task need it, with what their classes decided
     then where nothing was set.
 
@@ -92,25 +90,27 @@ def from_stored(stored: Mapping[str, Any], **changes: Any) -> Config:
     defaults = stored.get("defaults") or {}
     values = {key: stored[key] for key in KEPT if key in stored}
     values |= {group: {**(defaults.get(group) or {}), **stored[group]} for group in CLASSES}
-    config = from_plain({**values, **changes})
+    settings = from_plain({**values, **changes})
     before = stored.get("versions") or {}
-    for group, version in _versions(config).items():
+    for group, version in _versions(settings.run).items():
         if before.get(group, 1) != version:
             raise ConfigError(
-                f"{getattr(config, group)['name']}: is of version {version} now, and the run was trained with version "
-                f"{before.get(group, 1)}"
+                f"{getattr(settings.run, group)['name']}: is of version {version} now, and the run was trained with "
+                f"version {before.get(group, 1)}"
             )
-    return config
+    return settings
 
 
-def difference(config: Config, stored: Mapping[str, Any]) -> str | None:
-    """Return a setting in which a stored configuration, as `as_stored` made it, is another one than this; None if
+def difference(settings: Settings, stored: Mapping[str, Any]) -> str | None:
+    """Return a setting in which a stored configuration, as `as_stored` made it, is another one than here; None if
     none is. A setting that was not stored had its neutral value; where that is not known, nothing is said of it.
 
     A name alone does not tell: the default of a user's class may have changed since."""
-    asked, known = dict(_determining(as_stored(config))), dict(_determining(stored))
+    asked, known = dict(_determining(as_stored(settings))), dict(_determining(stored))
     neutral_values = {
-        **{f"{group}.{key}": value for group in CLASSES for key, value in _frozen(getattr(config, group)).items()},
+        **{
+            f"{group}.{key}": value for group in CLASSES for key, value in _frozen(getattr(settings.run, group)).items()
+        },
         **{f"training.{key}": value for key, value in neutral.TRAINING.items()},
     }
     for key in sorted(set(asked) & (set(known) | set(neutral_values))):
@@ -136,8 +136,8 @@ def _without(values: Mapping[str, Any], left_out: Mapping[str, Any]) -> dict[str
     return {key: value for key, value in values.items() if key not in left_out or value != left_out[key]}
 
 
-def _versions(config: Config) -> dict[str, int | str]:
-    return {group: version_of(getattr(config, group)) for group in CLASSES}
+def _versions(spec: RunSpec) -> dict[str, int | str]:
+    return {group: version_of(getattr(spec, group)) for group in CLASSES}
 
 
 def _not_neutral(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,49 +13,51 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from bench.record.errors import ConfigError
-from bench.spec.config import Config
+from bench.spec.config import Settings, SweepSpec
 
 
 @dataclass(frozen=True)
 class _Rule:
     keys: str  # a regular expression
-    matters: Callable[[Config], bool]  # to a run; it is enough if it does to one
+    matters: Callable[[Settings], bool]  # to a run; it is enough if it does to one
     otherwise: str
 
 
 RULES = (
     _Rule(
         r"tuning\.(trials|at_once)",
-        lambda config: any(isinstance(values, dict) for values in config.tuning.search.values()),
+        lambda config: any(isinstance(values, dict) for values in config.sweep.tuning.search.values()),
         "only a search within ranges, as {low: …, high: …}, has trials",
     ),
     _Rule(
         r"diagnostics\.(every|sequences)",
-        lambda config: bool(config.diagnostics.kinds),
+        lambda config: bool(config.execution.diagnostics.kinds),
         "there are no diagnostics; add diagnostics=standard",
     ),
-    _Rule(r"timing\.(?!enabled$).+", lambda config: config.timing.enabled, "no times are measured (timing.enabled)"),
+    _Rule(
+        r"timing\.(?!enabled$).+", lambda config: config.sweep.timing.enabled, "no times are measured (timing.enabled)"
+    ),
     _Rule(
         r"tracking\.(project|entity|tags)",
-        lambda config: config.tracking.mode != "disabled",
+        lambda config: config.execution.tracking.mode != "disabled",
         "nothing is tracked (tracking.mode)",
     ),
     _Rule(
         r"training\.max_steps",
-        lambda config: config.match != "time",
+        lambda config: config.sweep.match != "time",
         "with match=time the budget is training.max_seconds",
     ),
     _Rule(
         r"lengthen|keep|diagnostics(\..*)?|retry|training\.(max_(steps|samples|seconds)|evaluat.*|solved_evaluations)",
-        lambda config: config.train,
+        lambda config: config.sweep.train,
         "nothing is trained (train=false)",
     ),
 )
 OF_SWEEPS = r"part|parts|scale|scales|exclude|launch|tuning(\.(search|trials|at_once))?"
-AS_THEY_ARE = {"scale": Config.scale, "tuning": "none", "part": None}  # what single runs may be told all the same
+AS_THEY_ARE = {"scale": SweepSpec.scale, "tuning": "none", "part": None}  # what single runs may be told all the same
 
 
-def check_that_all_matter(given: Sequence[Override], configs: Collection[Config], is_sweep: bool) -> None:
+def check_that_all_matter(given: Sequence[Override], configs: Collection[Settings], is_sweep: bool) -> None:
     """Raise ConfigError for a setting given that matters to no run.
 
     Args:
@@ -65,8 +67,8 @@ def check_that_all_matter(given: Sequence[Override], configs: Collection[Config]
     """
     rates: dict[object, set[float]] = defaultdict(set)
     for config in configs:
-        rates[config.cell["name"], config.task["name"]].add(config.training.learning_rate)
-    selects = any(config.tuning.search for config in configs) or any(len(each) > 1 for each in rates.values())
+        rates[config.run.cell["name"], config.run.task["name"]].add(config.run.training.learning_rate)
+    selects = any(config.sweep.tuning.search for config in configs) or any(len(each) > 1 for each in rates.values())
     for override in given:
         key = override.key_or_group
         if key == "tuning.selection_seeds" and not selects:
@@ -83,7 +85,7 @@ def check_that_all_matter(given: Sequence[Override], configs: Collection[Config]
                 raise ConfigError(f"{_text(override)}: makes no difference; {rule.otherwise}")
 
 
-def _at(config: Config, key: str) -> Any:
+def _at(config: Settings, key: str) -> Any:
     """Return a setting by its dotted name; None if there is none."""
     found: Any = config
     for name in key.split("."):

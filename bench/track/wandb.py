@@ -15,7 +15,7 @@ from bench.record.errors import one_line
 from bench.record.records import FAILED, Evaluation, Result, StoredReading, fields_of, flat
 from bench.record.tracked import CURVES, MOMENTS, step_time_name
 from bench.session import happened, note
-from bench.spec.config import Config
+from bench.spec.config import Settings
 
 UNREACHABLE = "wandb-unreachable"
 # What evaluations hold and what W&B calls it; a slash makes a section of its panels.
@@ -93,7 +93,7 @@ class WandbTracker:
         self.run.finish(exit_code=1)
 
 
-def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, evaluations: list[Evaluation]) -> Tracker:
+def open_tracker(config: Settings, run_id: str, attempt: str, sweep: Path, evaluations: list[Evaluation]) -> Tracker:
     """Start tracking a run: grouped by sweep, job type "run" (or "selection", of a seed by which settings are
     selected), named by its run_id.
 
@@ -105,10 +105,10 @@ def open_tracker(config: Config, run_id: str, attempt: str, sweep: Path, evaluat
         evaluations: those of before the run was resumed. Offline, where a run that stopped cannot be
             continued, they are told again in place of what was; online W&B leaves out those that it has.
     """
-    if config.tracking.mode == "disabled":
+    if config.execution.tracking.mode == "disabled":
         return NoTracker()
-    tags = [config.cell["name"], config.task["name"], *config.tracking.tags]
-    selecting = config.seed in config.tuning.selection_seeds
+    tags = [config.run.cell["name"], config.run.task["name"], *config.execution.tracking.tags]
+    selecting = config.run.seed in config.sweep.tuning.selection_seeds
     known = run_id.rpartition("-")[2]
     try:
         for unfinished in (sweep / "wandb").glob(f"offline-run-*-{known}-*"):
@@ -144,13 +144,17 @@ def _name(key: str) -> str:
     return NAMES.get(key, key.replace(".", "/", 1))
 
 
-def run_settings(config: Config) -> dict[str, Any]:
+def run_settings(config: Settings) -> dict[str, Any]:
     """Return what W&B shows as a run's configuration: what the run is, and nothing that is as ever."""
     groups = {
         name: {key: value for key, value in settings.items() if key != "_target_" and value is not None}
-        for name, settings in (("cell", config.cell), ("task", config.task), ("training", asdict(config.training)))
+        for name, settings in (
+            ("cell", config.run.cell),
+            ("task", config.run.task),
+            ("training", asdict(config.run.training)),
+        )
     }
-    return {"seed": config.seed, "device": config.device, "dtype": config.dtype, **groups}
+    return {"seed": config.run.seed, "device": config.execution.device, "dtype": config.run.dtype, **groups}
 
 
 def _curves(readings: list[StoredReading]) -> list[dict[str, float]]:
@@ -175,7 +179,7 @@ def _scalars(readings: list[StoredReading]) -> dict[str, float]:
     }
 
 
-def track_report(config: Config, sweep: Path, headline: Any, step_times: dict[tuple[str, str], float]) -> None:
+def track_report(config: Settings, sweep: Path, headline: Any, step_times: dict[tuple[str, str], float]) -> None:
     """Store a sweep's report in a run of its own, job type "sweep": the headline table, the figures as
     media, the times that were measured side by side, and the whole report folder as an artifact.
 
@@ -185,16 +189,18 @@ def track_report(config: Config, sweep: Path, headline: Any, step_times: dict[tu
         headline: the headline table, a DataFrame.
         step_times: milliseconds of a training step by problem and contender.
     """
-    if config.tracking.mode == "disabled":
+    if config.execution.tracking.mode == "disabled":
         return
     try:
         import wandb
 
-        run = _start(config, sweep, job_type="sweep", name=f"{config.name}-report", tags=config.tracking.tags)
+        run = _start(
+            config, sweep, job_type="sweep", name=f"{config.sweep.name}-report", tags=config.execution.tracking.tags
+        )
         figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((sweep / "report").glob("*.png"))}
         tables = {"headline": wandb.Table(dataframe=headline.astype(str))} if len(headline) else {}
         run.log({**tables, **figures, **{step_time_name(*key): value for key, value in step_times.items()}})
-        artifact = wandb.Artifact(f"{config.name}-report", type="report")
+        artifact = wandb.Artifact(f"{config.sweep.name}-report", type="report")
         artifact.add_dir(str(sweep / "report"))
         run.log_artifact(artifact)
         run.finish()
@@ -202,7 +208,7 @@ def track_report(config: Config, sweep: Path, headline: Any, step_times: dict[tu
         _warn(error)
 
 
-def _start(origin: Config, sweep: Path, **options: Any) -> Any:
+def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
     """Start a W&B run; offline if it was to be online and W&B cannot be had."""
     os.environ.setdefault("WANDB_SILENT", "true")
     for variable in IDENTITY:
@@ -211,7 +217,7 @@ def _start(origin: Config, sweep: Path, **options: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import wandb
-    if origin.tracking.mode == "online" and not happened(UNREACHABLE):
+    if origin.execution.tracking.mode == "online" and not happened(UNREACHABLE):
         try:
             return wandb.init(mode="online", **_settings(origin, sweep), **options)
         except Exception as error:
@@ -224,14 +230,14 @@ def _start(origin: Config, sweep: Path, **options: Any) -> Any:
     return wandb.init(mode="offline", **_settings(origin, sweep), **options)
 
 
-def _settings(origin: Config, sweep: Path) -> dict[str, Any]:
+def _settings(origin: Settings, sweep: Path) -> dict[str, Any]:
     import wandb
 
     return {
-        "project": origin.tracking.project,
-        "entity": origin.tracking.entity,
+        "project": origin.execution.tracking.project,
+        "entity": origin.execution.tracking.entity,
         "dir": str(sweep),
-        "group": origin.name,
+        "group": origin.sweep.name,
         "reinit": "finish_previous",
         "settings": wandb.Settings(
             silent=True,

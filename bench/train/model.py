@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.spec.config import Config
+from bench.spec.config import RunSpec
 from bench.spec.targets import build
 from tasks import Task
 
@@ -27,16 +27,16 @@ class Model(nn.Module):
         return self.readout(outputs)
 
 
-def make_task(config: Config) -> Task:
+def make_task(spec: RunSpec) -> Task:
     """Build the task that the configuration names.
 
     Raises:
         ConfigError: the task refuses its settings.
     """
-    return build("task", config.task)
+    return build("task", spec.task)
 
 
-def make_model(config: Config, task: Task, device: str | None = None) -> Model:
+def make_model(spec: RunSpec, task: Task, device: str | None = None) -> Model:
     """Build cell and readout, drawing their parameters from torch's global generator.
 
     Args:
@@ -45,11 +45,11 @@ def make_model(config: Config, task: Task, device: str | None = None) -> Model:
     Raises:
         ConfigError: the cell refuses its settings.
     """
-    device = config.device if device is None else device
+    device = spec.device if device is None else device
     with torch.device(device):
         # Moved too: other people's layers may be made on the CPU whatever torch's default device is.
-        cell = build("cell", config.cell, input_size=task.input_size).to(device, config.torch_dtype)
-        return Model(cell, config.cell["hidden_size"], task.output_size, dtype=config.torch_dtype)
+        cell = build("cell", spec.cell, input_size=task.input_size).to(device, spec.torch_dtype)
+        return Model(cell, spec.cell["hidden_size"], task.output_size, dtype=spec.torch_dtype)
 
 
 def backend_of(cell: nn.Module) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from bench import __version__
-from bench.spec.config import Config
+from bench.spec.config import Execution
 from cells import native
 
 # glibc's mallopt parameters. By default glibc maps and unmaps every large tensor, and the page faults
@@ -25,22 +25,20 @@ from cells import native
 _TUNED = {-3: 1 << 30, -1: (1 << 31) - 1, -2: 256 << 20}  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
 
 
-def configure_process(threads: int, allocator: str) -> str:
-    """Set torch's threads and the allocator of this process.
-
-    Args:
-        threads: of torch's operations.
-        allocator: "tuned" or "system". Once tuned, a process stays tuned.
+def configure_process(execution: Execution) -> str:
+    """Set torch's threads and GPU, and the allocator of this process, which stays tuned once it is.
 
     Returns:
         The allocator in effect: "tuned", or "system" also where glibc is missing.
     """
-    torch.set_num_threads(threads)
+    torch.set_num_threads(execution.threads)
     # The sweep says once that there are no native kernels, and results and report say it again.
     warnings.simplefilter("ignore", native.NativeUnavailable)
     if torch.cuda.is_available():
         torch.backends.cudnn.allow_tf32 = False  # float32 means float32, and is comparable between backends
-    return "tuned" if allocator == "tuned" and _tune_malloc() else "system"
+        if ":" in execution.device:  # what a run is specified by is just "cuda"
+            torch.cuda.set_device(execution.device)
+    return "tuned" if execution.allocator == "tuned" and _tune_malloc() else "system"
 
 
 @contextlib.contextmanager
@@ -90,9 +88,11 @@ def prepare_kernels(device: str) -> str | None:
         return native.library().reason
 
 
-def memory_limit(config: Config) -> float | None:
+def memory_limit(execution: Execution) -> float | None:
     """Return the GiB that a run may have. A GPU's driver reserves far more addresses than it uses memory."""
-    return memory_bytes() / 2**30 if config.memory_gb is None and config.device == "cpu" else config.memory_gb
+    if execution.memory_gb is None and execution.device == "cpu":
+        return memory_bytes() / 2**30
+    return execution.memory_gb
 
 
 def memory_bytes() -> int:

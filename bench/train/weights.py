@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.record.errors import ConfigError, one_line
 from bench.record.files import Damaged
 from bench.record.store import WEIGHTS, RunFolder
-from bench.spec.config import Config
+from bench.spec.config import RunSpec
 from bench.spec.identity import from_stored
 from bench.train.checkpoint import load_plain
 from bench.train.model import Model, make_model, make_task
@@ -64,31 +64,29 @@ def unpack(content: bytes, path: Path) -> dict[str, Any]:
     return state
 
 
-def weights_bytes(config: Config) -> int:
-    """Return how many bytes a run's `weights.pt` will have, about; 0 if it keeps none."""
-    if config.keep != "weights":
-        return 0
-    model = make_model(config, make_task(config), device="meta")
+def weights_bytes(spec: RunSpec, with_optimizer: bool) -> int:
+    """Return how many bytes a run's `weights.pt` will have, about."""
+    model = make_model(spec, make_task(spec), device="meta")
     tensors = [tensor for tensor in model.state_dict().values() if isinstance(tensor, Tensor)]
-    if "updates" in config.diagnostics.kinds:
+    if with_optimizer:
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         tensors += ADAM_MOMENTS * parameters + [torch.empty((), device="meta") for _ in parameters]
     return FILE_BYTES + sum(TENSOR_BYTES + tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def initial_model(config: Config, task: Task) -> Model:
+def initial_model(spec: RunSpec, task: Task) -> Model:
     """Build a run's model as its training begins with it. This seeds torch's, numpy's and Python's generators."""
-    make_streams(config.seed, config.device).seed_globals()
-    return make_model(config, task)
+    make_streams(spec.seed, spec.device).seed_globals()
+    return make_model(spec, task)
 
 
-def trained_model(config: Config, task: Task, state: Mapping[str, Any], path: Path | str = "weights") -> Model:
+def trained_model(spec: RunSpec, task: Task, state: Mapping[str, Any], path: Path | str = "weights") -> Model:
     """Build a run's model as its training left it, from what `state_of` returned.
 
     Raises:
         Damaged: it is the state of another model; the message names `path`.
     """
-    model = initial_model(config, task)  # what is no part of the state is as it was, too
+    model = initial_model(spec, task)  # what is no part of the state is as it was, too
     try:
         model.load_state_dict(state["model"])
     except Exception as error:  # whatever a model makes of the state of another
@@ -112,11 +110,11 @@ def load_model(run: str | Path | Mapping[str, Any]) -> Model:
                 f"{path}: kept no weights, its run having ended as {stored.result.status}; runs that train to their "
                 "end with keep=weights do"
             )
-        config = from_stored(stored.config, device="cpu", threads=1)
+        spec = from_stored(stored.config, device="cpu", threads=1).run
         state = unpack(folder.read_weights(stored.weights), folder.path / WEIGHTS)
         with kept_globals("cpu"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return trained_model(config, make_task(config), state, folder.path / WEIGHTS).eval()
+            return trained_model(spec, make_task(spec), state, folder.path / WEIGHTS).eval()
     except Damaged as error:
         raise ConfigError(str(error)) from error
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from bench.spec.config import Config, from_plain
+from bench.spec.config import Settings, from_plain
 
 
-def make_config(results_dir: Path | str = "results", **changes: Any) -> Config:
+def make_config(results_dir: Path | str = "results", **changes: Any) -> Settings:
     """A checked configuration: an LSTM of 4 units on adding, 20 steps."""
     training = {"batch_size": 4, "max_steps": 20, "evaluate_every": 10, "evaluation_size": 8}
     composed: dict[str, Any] = {
@@ -25,5 +25,5 @@ def make_config(results_dir: Path | str = "results", **changes: Any) -> Config:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def config(tmp_path: Path) -> Settings:
     return make_config(tmp_path)

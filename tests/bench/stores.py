@@ -8,7 +8,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from unittest import mock
@@ -17,6 +16,7 @@ from msgspec import structs
 
 from bench.execute.run import run
 from bench.record.store import RunFolder
+from bench.spec.config import to_plain
 from bench.spec.identity import run_id
 from tests.bench.conftest import make_config
 
@@ -29,18 +29,18 @@ def make_store(results: Path, runs: int) -> Path:
     training = {"max_steps": EVALUATIONS, "evaluate_every": 1}
     likeness = make_config(results / "likeness", training=training)
     run(likeness)
-    original = RunFolder(results / "likeness" / "scratch", run_id(likeness)).read()
+    original = RunFolder(results / "likeness" / "scratch", run_id(likeness.run)).read()
     assert original is not None
     with mock.patch("bench.record.fence.force_to_disk"), mock.patch("bench.record.files.force_to_disk"):
         for number in range(runs):
             name = list(CELLS)[number % len(CELLS)]
-            cell = likeness.cell | {"_target_": f"cells.{CELLS[name]}", "name": name}
-            config = replace(likeness, cell=cell, seed=number // len(CELLS), results_dir=str(results))
-            folder = RunFolder(results / "scratch", run_id(config))
-            folder.begin(asdict(config))
+            cell = likeness.run.cell | {"_target_": f"cells.{CELLS[name]}", "name": name}
+            config = likeness.with_run(cell=cell, seed=number // len(CELLS))
+            folder = RunFolder(results / "scratch", run_id(config.run))
+            folder.begin(to_plain(config))
             for record in original.metrics:
                 folder.append(record)
-            folder.finish(asdict(config), structs.replace(original.result, run_id=run_id(config)))
+            folder.finish(to_plain(config), structs.replace(original.result, run_id=run_id(config.run)))
     return results / "scratch"
 
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 import conf
 from bench.record.errors import ConfigError
-from bench.spec.config import Checkpoint, Config, Diagnostics, Timing, Tracking, Training, Tuning, from_plain
+from bench.spec.config import Checkpoint, Diagnostics, Flat, Timing, Tracking, Training, Tuning, from_plain
 from bench.spec.identity import run_id
 from bench.train.model import make_model, make_task
 from cells import LSTM
@@ -74,7 +74,7 @@ def test_a_wrong_value_is_one_line_that_names_it(changes, says):
 def test_cuda_asked_for_and_absent():
     with pytest.raises(ConfigError, match="no CUDA device; use device=cpu"):
         make_config(device="cuda")
-    assert make_config(device="auto").device == "cpu"
+    assert make_config(device="auto").execution.device == "cpu"
 
 
 @pytest.mark.parametrize(
@@ -89,15 +89,15 @@ def test_cuda_asked_for_and_absent():
 def test_what_the_constructor_refuses_is_one_line(changes, says):
     config = make_config(**changes)
     with pytest.raises(ConfigError) as caught:
-        make_model(config, make_task(config), device="meta")
+        make_model(config.run, make_task(config.run), device="meta")
     assert says in str(caught.value)
 
 
 def test_values_are_converted_to_the_annotated_types():
     config = make_config(cell={"hidden_size": "8", "forget_bias": 2}, training={"learning_rate": "1e-3"})
-    assert config.cell["hidden_size"] == 8
-    assert isinstance(config.cell["forget_bias"], float)
-    assert config.training.learning_rate == 0.001
+    assert config.run.cell["hidden_size"] == 8
+    assert isinstance(config.run.cell["forget_bias"], float)
+    assert config.run.training.learning_rate == 0.001
 
 
 def test_the_yaml_files_show_the_schemas_defaults(monkeypatch):
@@ -115,15 +115,15 @@ def test_the_yaml_files_show_the_schemas_defaults(monkeypatch):
     assert read("tuning/none.yaml") == asdict(Tuning())
     assert read("diagnostics/none.yaml") == asdict(Diagnostics())
     root = {key: value for key, value in read("config.yaml").items() if key not in ("defaults", "hydra")}
-    schema = {key: value for key, value in asdict(Config()).items() if key in root}
+    schema = {key: value for key, value in asdict(Flat()).items() if key in root}
     assert root == schema
     groups = {"cell", "task", "training", "timing", "tracking", "checkpoint", "tuning", "diagnostics"}
-    assert set(asdict(Config())) - set(root) == groups
+    assert set(asdict(Flat())) - set(root) == groups
 
 
 class TestRunId:
     def test_it_is_readable(self):
-        assert run_id(make_config(seed=3)).startswith("lstm-adding-s3-")
+        assert run_id(make_config(seed=3).run).startswith("lstm-adding-s3-")
 
     @pytest.mark.parametrize(
         "changes",
@@ -138,29 +138,29 @@ class TestRunId:
         ],
     )
     def test_what_determines_the_result_changes_it(self, changes):
-        assert run_id(make_config(**changes)) != run_id(make_config())
+        assert run_id(make_config(**changes).run) != run_id(make_config().run)
 
     def test_stored_results_keep_their_names(self):
-        assert run_id(make_config()) == "lstm-adding-s0-b338e25226"
-        assert run_id(make_config(seed=19_999)) == "lstm-adding-s19999-df46613ddb"
+        assert run_id(make_config().run) == "lstm-adding-s0-b338e25226"
+        assert run_id(make_config(seed=19_999).run) == "lstm-adding-s19999-df46613ddb"
         # Its streams were others, as digits were with an earlier way to hold images out.
-        assert run_id(make_config(seed=20_000)) != "lstm-adding-s20000-14a9aacda8"
+        assert run_id(make_config(seed=20_000).run) != "lstm-adding-s20000-14a9aacda8"
         digits = {"task": {"_target_": "tasks.Digits", "name": "digits"}, "device": "cpu"}
         lstm = {"_target_": "cells.LSTM", "name": "lstm", "hidden_size": 4}
-        assert run_id(from_plain({"cell": lstm, **digits})) != "lstm-digits-s0-c42cc917ad"
+        assert run_id(from_plain({"cell": lstm, **digits}).run) != "lstm-digits-s0-c42cc917ad"
 
     def test_a_later_version_of_a_class_changes_it(self, monkeypatch):
-        first = run_id(make_config())
+        first = run_id(make_config().run)
         monkeypatch.setattr(Adding, "version", 2)
-        second = run_id(make_config())
+        second = run_id(make_config().run)
         monkeypatch.setattr(LSTM, "version", 2)
-        assert len({first, second, run_id(make_config())}) == 3
+        assert len({first, second, run_id(make_config().run)}) == 3
         # A user's class that says nothing of versions, or something else, is at its first.
         monkeypatch.setattr(LSTM, "version", property(lambda cell: 3))
-        assert run_id(make_config()) == second
+        assert run_id(make_config().run) == second
         monkeypatch.delattr(Adding, "version")
         monkeypatch.delattr(Task, "version")
-        assert run_id(make_config()) == first
+        assert run_id(make_config().run) == first
 
     @pytest.mark.parametrize(
         "changes",
@@ -181,4 +181,4 @@ class TestRunId:
     )
     def test_what_does_not_leaves_it(self, changes):
         changes = dict(changes)
-        assert run_id(make_config(changes.pop("results_dir", "results"), **changes)) == run_id(make_config())
+        assert run_id(make_config(changes.pop("results_dir", "results"), **changes).run) == run_id(make_config().run)

@@ -29,13 +29,13 @@ def a_second_a_step(monkeypatch):
 
 def test_time_is_that_of_all_budgets_over_the_runs_at_once(a_second_a_step, tmp_path: Path):
     configs = [make_config(tmp_path, seed=seed) for seed in range(3)]
-    steps = budgeted_steps(configs[0].training)
-    assert (steps, configs[0].training.evaluate_every) == (20, 10)
+    steps = budgeted_steps(configs[0].run.training)
+    assert (steps, configs[0].run.training.evaluate_every) == (20, 10)
     said = estimate(plan_of(configs, tmp_path), SERIAL, WORKER)
     assert "at most 1:12 of training" in said  # three runs of 20 steps and 2 evaluations
     said = estimate(plan_of(configs, tmp_path), PARALLEL, WORKER)
     assert "at most 0:36 of training on this machine, 2 runs at once" in said
-    short = [replace(config, training=replace(config.training, max_seconds=4.0)) for config in configs]
+    short = [config.with_run(training=replace(config.run.training, max_seconds=4.0)) for config in configs]
     assert "at most 0:12 of training" in estimate(plan_of(short, tmp_path), SERIAL, WORKER)
     assert re.search(r"adding +lstm +3 +1e\+03 +1:12", said)
 
@@ -48,7 +48,7 @@ def test_what_is_finished_costs_nothing(a_second_a_step, tmp_path: Path):
 
 def test_what_cannot_be_run_is_said(tmp_path: Path):
     config = make_config(tmp_path, cell={"_target_": "tests.bench.broken.Leaving", "name": "leaving"})
-    broken = replace(config, cell={**config.cell, "_target_": "tests.bench.broken.NoSuchCell"})
+    broken = config.with_run(cell={**config.run.cell, "_target_": "tests.bench.broken.NoSuchCell"})
     with Worker() as worker:
         said = estimate(plan_of([broken], tmp_path), SERIAL, worker)
     assert "leaving on adding cannot be run" in said

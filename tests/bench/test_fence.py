@@ -12,7 +12,7 @@ import pytest
 from bench.execute.run import run
 from bench.record.fence import ClaimLost, Fence
 from bench.record.store import RunFolder, read_runs
-from bench.spec.config import Config
+from bench.spec.config import Settings
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import StopAfter, folder_of, stored
 
@@ -79,7 +79,7 @@ def _announced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunFolder, "_append", announced)
 
 
-def small(results: Path) -> Config:
+def small(results: Path) -> Settings:
     training = {"max_steps": 6, "evaluate_every": 2}
     looks = {"kinds": ["gates"], "sequences": 64, "every": 3}
     return make_config(results, training=training, diagnostics=looks, checkpoint={"steps": 3})

@@ -14,6 +14,7 @@ from bench.catalogue import ROOT
 from bench.cost.timing import measure, peak_memory
 from bench.execute.run import run
 from bench.record.store import RunFolder
+from bench.spec.config import Execution
 from bench.train.process import configure_process
 from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM
 from tests.bench.conftest import make_config
@@ -41,7 +42,7 @@ SHAPES = [(1, 1, 1, 1), (12, 5, 3, 9), (30, 33, 2, 136), (5, 3, 4, 600)]  # T, B
 
 @pytest.fixture(autouse=True)
 def _float32_means_float32() -> None:
-    configure_process(1, "system")
+    configure_process(Execution(allocator="system"))
     torch.manual_seed(0)
 
 

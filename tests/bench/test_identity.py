@@ -15,7 +15,7 @@ from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.record.store import RunFolder
 from bench.spec import neutral
-from bench.spec.config import Config, Training, from_plain
+from bench.spec.config import Settings, Training, from_plain
 from bench.spec.identity import as_stored, difference, run_id
 from bench.spec.targets import constructor_defaults
 from tests.bench import broken
@@ -46,7 +46,7 @@ GOLDEN = {
 }
 
 
-def of_class(path: str) -> Config:
+def of_class(path: str) -> Settings:
     group, name = path.split(".")
     own = {"_target_": path, "name": name.lower()} | ({"layer": "GRU"} if name == "TorchRecurrent" else {})
     if group == "cells":
@@ -56,7 +56,7 @@ def of_class(path: str) -> Config:
 
 @pytest.mark.parametrize("path", GOLDEN)
 def test_ids_of_stored_runs_stay(path: str):
-    assert run_id(of_class(path)) == GOLDEN[path]
+    assert run_id(of_class(path).run) == GOLDEN[path]
 
 
 def test_each_option_of_a_shipped_class_has_a_neutral_value():
@@ -74,11 +74,11 @@ def test_each_option_of_a_shipped_class_has_a_neutral_value():
 
 def test_a_changed_default_is_another_run(monkeypatch: pytest.MonkeyPatch):
     """And what was stored before keeps the name by which it is known."""
-    before = run_id(make_config())
+    before = run_id(make_config().run)
     monkeypatch.setitem(gated_defaults(), "forget_bias", 3.0)
     assert constructor_defaults("cells.LSTM")["forget_bias"] == 3.0
-    assert run_id(make_config(cell={"forget_bias": 1.0})) == before
-    assert run_id(make_config()) == run_id(make_config(cell={"forget_bias": 3.0})) != before
+    assert run_id(make_config(cell={"forget_bias": 1.0}).run) == before
+    assert run_id(make_config().run) == run_id(make_config(cell={"forget_bias": 3.0}).run) != before
 
 
 def gated_defaults() -> dict:
@@ -99,10 +99,10 @@ def test_a_changed_default_of_a_users_class_is_told_before_anything_runs(
     """Its id is that of before: nobody wrote down what the default was, but for the stored run."""
     config = make_config(tmp_path, cell=MINE)
     run(config)
-    folder = RunFolder(tmp_path / "scratch", run_id(config))
+    folder = RunFolder(tmp_path / "scratch", run_id(config.run))
     assert stored_status(folder, config) == "unsolved"
     monkeypatch.setattr(broken.Minimal.__init__, "__defaults__", (3.0,))
-    assert run_id(config) == folder.path.name
+    assert run_id(config.run) == folder.path.name
     with pytest.raises(
         ConfigError, match=r"is stored with cell.scale=1.0, and 3.0 is asked for.*another name="
     ) as caught:

@@ -18,7 +18,7 @@ class TestLengthened:
         assert found[0]["score"]["mse"] == run(config)["final_score.mse"]
         assert found[2]["loss"] != found[0]["loss"]
         assert all(at["solved"] for at in found)
-        table = results_frame([RunFolder(tmp_path / "scratch", run_id(config)).read()])
+        table = results_frame([RunFolder(tmp_path / "scratch", run_id(config.run)).read()])
         assert table["at_4x.mse"].iloc[0] == found[2]["score"]["mse"]
 
     def test_longer_problems_are_those_of_the_same_kind(self):

@@ -31,30 +31,30 @@ def requested(tmp_path, cell: str, hidden_size: int, **changes):
 @pytest.mark.parametrize("cell", CELLS)
 def test_parameters_are_within_one_percent(tmp_path, cell):
     config = matched(requested(tmp_path, cell, 75, match="parameters"), WORKER)
-    model = make_model(config, make_task(config))
+    model = make_model(config.run, make_task(config.run))
     own, target = count_parameters(model), parameters("lstm", 75)
-    assert count_parameters(make_model(requested(tmp_path, "lstm", 75), make_task(config))) == target
+    assert count_parameters(make_model(requested(tmp_path, "lstm", 75).run, make_task(config.run))) == target
     assert abs(own / target - 1) <= TOLERANCE["parameters"] == 0.01
-    size = config.cell["hidden_size"]
+    size = config.run.cell["hidden_size"]
     if cell != "attention_lstm":  # whose attention may have biases of its own
         assert own == parameters(cell, size)
     # No other size is nearer.
     for other in (size - 1, size + 1):
-        near = make_model(requested(tmp_path, cell, other), make_task(config))
+        near = make_model(requested(tmp_path, cell, other).run, make_task(config.run))
         assert abs(count_parameters(near) - target) >= abs(own - target)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_flops_are_within_two_percent(tmp_path, cell):
     config = matched(requested(tmp_path, cell, 64, match="flops"), WORKER)
-    own, target = count_flops(config), count_flops(requested(tmp_path, "lstm", 64))
+    own, target = count_flops(config.run), count_flops(requested(tmp_path, "lstm", 64).run)
     assert abs(own[1] / target[1] - 1) <= TOLERANCE["flops"] == 0.02
 
 
 def test_flops_are_those_of_the_matrix_products(tmp_path):
     """An LSTM's: two products a step, forward; in training, gradients of weights and hidden states besides."""
     h, t, b = 16, 12, 4
-    forward, training = count_flops(requested(tmp_path, "lstm", h))
+    forward, training = count_flops(requested(tmp_path, "lstm", h).run)
     inputs, recurrent, readout = (2 * t * b * n for n in (4 * h * I, 4 * h * h, h * O))
     assert forward == inputs + recurrent + readout
     # Inputs need no gradient, and the first step's state is no result of anything.
@@ -77,15 +77,15 @@ def test_equal_time_has_no_limit_of_steps(tmp_path):
     with pytest.raises(ConfigError, match=r"training.max_seconds"):
         matched(requested(tmp_path, "gru", 8, match="time"), WORKER)
     config = matched(requested(tmp_path, "gru", 8, match="time", training={"max_seconds": 0.2}), WORKER)
-    assert config.training.max_steps == NO_LIMIT
-    assert config.cell["hidden_size"] == 8
+    assert config.run.training.max_steps == NO_LIMIT
+    assert config.run.cell["hidden_size"] == 8
 
 
 def test_a_budget_in_flops_is_one_in_steps(tmp_path):
-    flops = count_flops(requested(tmp_path, "gru", 8))[1]
+    flops = count_flops(requested(tmp_path, "gru", 8).run)[1]
     config = matched(requested(tmp_path, "gru", 8, training={"max_flops": 7.9 * flops}), WORKER)
-    assert config.training.max_steps == 7
-    assert matched(requested(tmp_path, "gru", 8, training={"max_flops": 1e3 * flops}), WORKER).training.max_steps == 20
+    assert config.run.training.max_steps == 7
+    assert matched(requested(tmp_path, "gru", 8, training={"max_flops": 1e3 * flops}), WORKER).run.training.max_steps == 20
 
 
 def test_sizes_stay_where_nothing_is_matched(tmp_path):

@@ -1,7 +1,6 @@
 """The plan is what Hydra would run, found in less time."""
 
 import re
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +19,7 @@ from bench.record.errors import ConfigError
 from bench.record.frames import settings_columns
 from bench.record.store import RunFolder
 from bench.spec.command import Command
-from bench.spec.config import from_hydra, register_with_hydra
+from bench.spec.config import from_hydra, register_with_hydra, to_plain
 from bench.spec.identity import run_id
 from bench.train.model import make_model, make_task
 from reports.claims import find_claims, parse_claims
@@ -77,7 +76,7 @@ def test_each_run_is_composed_as_hydra_composes_it(compose, overrides):
     (jobs,) = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     expected = [from_hydra(loader.load_sweep_config(master, job)) for job in jobs]
     assert len(expected) > 1
-    assert plan_of(master).configs == {run_id(config): config for config in expected}
+    assert plan_of(master).configs == {run_id(config.run): config for config in expected}
 
 
 def test_a_wrong_value_in_one_of_many_runs_is_found_before_any_begins(compose):
@@ -92,7 +91,7 @@ def test_a_wrong_value_in_one_of_many_runs_is_found_before_any_begins(compose):
 def test_excluded_combinations_are_left_out(compose):
     sizes = ("cell=rnn,lstm,gru", "cell.hidden_size=4,8", "seed=0,1")
     plan = plan_of(compose(*sizes, "exclude=[{cell: [rnn, gru], cell.hidden_size: 4}, {seed: 1, cell: lstm}]"))
-    kept = {(c.cell["name"], c.cell["hidden_size"], c.seed) for c in plan.configs.values()}
+    kept = {(c.run.cell["name"], c.run.cell["hidden_size"], c.run.seed) for c in plan.configs.values()}
     assert kept == {("rnn", 8, 0), ("rnn", 8, 1), ("gru", 8, 0), ("gru", 8, 1), ("lstm", 4, 0), ("lstm", 8, 0)}
     with pytest.raises(ConfigError, match="exclude: leaves out every run"):
         plan_of(compose("cell=lstm", "exclude=[{cell: lstm}]"))
@@ -105,22 +104,22 @@ def test_every_sweep_can_be_planned(compose, sweep):
     fewer = ["cell=lstm"] if sweep in ("standard", "tune", "lengths", "tasks") else []
     plan = plan_of(compose(f"+sweep={sweep}", "seed=0", *fewer))
     configs = [*plan.configs.values(), *plan.timed.values()]
-    assert {config.name for config in configs} == {sweep}
+    assert {config.sweep.name for config in configs} == {sweep}
     for config in configs:  # of a sweep that trains, each task's settings are its own
-        assert not config.train or (CONF / "setting" / sweep / f"{config.task['name']}.yaml").exists()
-    if plan.first.claims == "lstm":
+        assert not config.sweep.train or (CONF / "setting" / sweep / f"{config.run.task['name']}.yaml").exists()
+    if plan.first.sweep.claims == "lstm":
         _check_that_every_claim_finds_its_runs(plan)
 
 
 def _check_that_every_claim_finds_its_runs(plan):
     def rows(configs):
-        named = [{"cell": c.cell["name"], "task": c.task["name"], "solved": True} for c in configs]
-        settings = [settings_columns(asdict(c)) | {"batch_size": c.training.batch_size} for c in configs]
+        named = [{"cell": c.run.cell["name"], "task": c.run.task["name"], "solved": True} for c in configs]
+        settings = [settings_columns(to_plain(c)) | {"batch_size": c.run.training.batch_size} for c in configs]
         return pd.DataFrame([{**one, **other} for one, other in zip(settings, named, strict=True)])
 
     runs, times = rows(plan.configs.values()), rows(plan.timed.values())
-    claims = parse_claims(find_claims(plan.first.claims), "claims")
-    assert {claim.part for claim in claims.claims} <= set(plan.first.parts)
+    claims = parse_claims(find_claims(plan.first.sweep.claims), "claims")
+    assert {claim.part for claim in claims.claims} <= set(plan.first.sweep.parts)
     for claim in claims.claims:
         for test in claim.tests:
             for conditions in filter(None, (test.of, test.over, test.less)):
@@ -139,18 +138,18 @@ PARTS = (
 
 def test_a_sweep_is_the_union_of_its_parts(compose):
     plan = plan_of(compose("task.length=5", "seed=0", PARTS))
-    found = {(c.cell["name"], c.task["length"], c.seed) for c in plan.configs.values()}
+    found = {(c.run.cell["name"], c.run.task["length"], c.run.seed) for c in plan.configs.values()}
     assert found == {("lstm", 5, 0), ("gru", 5, 0)}  # what the command line says holds in all parts
     plan = plan_of(compose("task=adding", PARTS))
-    found = {(c.cell["name"], c.task["length"], c.seed) for c in plan.configs.values()}
+    found = {(c.run.cell["name"], c.run.task["length"], c.run.seed) for c in plan.configs.values()}
     assert found == {("lstm", 100, 0), ("lstm", 100, 1), ("gru", 100, 0), ("gru", 100, 1), ("gru", 5, 0), ("gru", 6, 0)}
-    assert [c.cell["name"] for c in plan.timed.values()] == ["rnn"]
+    assert [c.run.cell["name"] for c in plan.timed.values()] == ["rnn"]
 
 
 def test_parts_can_be_asked_for(compose):
-    assert {c.cell["name"] for c in plan_of(compose(PARTS, "part=two")).configs.values()} == {"gru"}
+    assert {c.run.cell["name"] for c in plan_of(compose(PARTS, "part=two")).configs.values()} == {"gru"}
     plan = plan_of(compose(PARTS, "part=times,one"))
-    assert {c.cell["name"] for c in plan.configs.values()} == {"lstm", "gru"}
+    assert {c.run.cell["name"] for c in plan.configs.values()} == {"lstm", "gru"}
     assert len(plan.timed) == 1
     with pytest.raises(ConfigError, match="Did you mean 'two'"):
         plan_of(compose(PARTS, "part=tow"))
@@ -163,7 +162,7 @@ def test_parts_can_be_asked_for(compose):
 def test_a_scale_replaces_what_parts_sweep(compose):
     scales = "++scales={small: {two: {task.length: 3}}}"
     plan = plan_of(compose(PARTS, scales, "scale=small", "part=two"))
-    assert {c.task["length"] for c in plan.configs.values()} == {3}
+    assert {c.run.task["length"] for c in plan.configs.values()} == {3}
     with pytest.raises(ConfigError, match="scale=tiny: this sweep has no such scale"):
         plan_of(compose(PARTS, scales, "scale=tiny"))
 
@@ -171,11 +170,11 @@ def test_a_scale_replaces_what_parts_sweep(compose):
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("paper_*.yaml")))
 def test_papers_have_a_small_scale_whose_runs_their_claims_speak_of(compose, sweep):
     plan = plan_of(compose(f"+sweep={sweep}", "scale=small", "seed=0"))
-    results = pd.DataFrame([settings_columns(asdict(c)) | {"cell": c.cell["name"], "task": c.task["name"]}
+    results = pd.DataFrame([settings_columns(to_plain(c)) | {"cell": c.run.cell["name"], "task": c.run.task["name"]}
                             for c in plan.configs.values()])  # fmt: skip
-    claims = parse_claims(find_claims(plan.first.claims), sweep)
+    claims = parse_claims(find_claims(plan.first.sweep.claims), sweep)
     assert claims.publication["source"]
-    assert {claim.part for claim in claims.claims} <= set(plan.first.parts)
+    assert {claim.part for claim in claims.claims} <= set(plan.first.sweep.parts)
     met = [
         select(results, {**test.where, **test.of}, claims.otherwise) for claim in claims.claims for test in claim.tests
     ]
@@ -186,7 +185,12 @@ def test_papers_have_a_small_scale_whose_runs_their_claims_speak_of(compose, swe
 def test_initialisations_are_those_of_their_files(compose):
     plan = plan_of(compose("+sweep=initialisation", "seed=0", "task=adding"))
     found = {
-        (c.cell["name"], c.cell["initialization"], c.cell.get("forget_bias"), c.cell.get("nonlinearity"))
+        (
+            c.run.cell["name"],
+            c.run.cell["initialization"],
+            c.run.cell.get("forget_bias"),
+            c.run.cell.get("nonlinearity"),
+        )
         for c in plan.configs.values()
     }
     assert found == {
@@ -199,8 +203,8 @@ def test_initialisations_are_those_of_their_files(compose):
         ("lstm", "uniform", 0.0, None),
         ("lstm", "uniform", 3.0, None),
     }
-    chrono = next(c for c in plan.configs.values() if c.cell.get("forget_bias") == "chrono")
-    assert chrono.cell["longest_memory"] == chrono.task["length"]
+    chrono = next(c for c in plan.configs.values() if c.run.cell.get("forget_bias") == "chrono")
+    assert chrono.run.cell["longest_memory"] == chrono.run.task["length"]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +253,7 @@ def test_a_sweep_without_end_is_refused(compose):
 
 def test_axes_multiply_in_their_order(compose):
     configs = list(plan_of(compose("cell=lstm", "seed=0,1", "training.learning_rate=0.1,0.2")).configs.values())
-    assert [(config.seed, config.training.learning_rate) for config in configs] == [
+    assert [(config.run.seed, config.run.training.learning_rate) for config in configs] == [
         (0, 0.1), (0, 0.2), (1, 0.1), (1, 0.2),
     ]  # fmt: skip
 
@@ -263,10 +267,11 @@ def test_retry_plans_what_ended_so_and_what_was_set_aside_for_it(compose, tmp_pa
     for config in (failed, stopped):
         store_failure(config, "for the test")
     run(unsolved)
-    RunFolder(plan.sweep, run_id(stopped)).set_aside()
+    RunFolder(plan.sweep, run_id(stopped.run)).set_aside()
     again = plan_of(compose("cell=lstm,gru", "seed=0,1", "retry=failed", *tiny))
-    assert set(again.pending) == {run_id(failed), run_id(stopped)}
-    assert set(plan_of(compose("cell=lstm,gru", "seed=0,1", *tiny)).finished) == {run_id(failed), run_id(unsolved)}
+    assert set(again.pending) == {run_id(failed.run), run_id(stopped.run)}
+    finished = plan_of(compose("cell=lstm,gru", "seed=0,1", *tiny)).finished
+    assert finished == {run_id(failed.run), run_id(unsolved.run)}
 
 
 def choices(group: str) -> list[str]:
@@ -283,23 +288,23 @@ def test_every_cell_and_every_initialisation_can_be_built_for_every_task(compose
     for name in others:
         cells += planned("cell=lstm", f"initialization={name}", "task=adding")
     cells += planned("cell=rnn", "initialization=irnn", "task=adding")
-    assert {config.task["name"] for config in tasks} == set(choices("task"))
-    assert {config.cell["name"] for config in cells} == set(choices("cell"))
-    longest = {config.task["name"]: config.cell["longest_memory"] for config in tasks}
+    assert {config.run.task["name"] for config in tasks} == set(choices("task"))
+    assert {config.run.cell["name"] for config in cells} == set(choices("cell"))
+    longest = {config.run.task["name"]: config.run.cell["longest_memory"] for config in tasks}
     assert longest == {
         "adding": 100, "adding_missing": 100, "associative_recall": 12, "copy": 100, "digits": 64, "noisy_recall": 100,
         "parity": 20, "precise_timing": 49, "random_targets": 10, "selective_copy": 100, "temporal_order": 100,
     }  # fmt: skip
     for config in tasks:
-        task = make_task(config)
-        for cell in (config.cell, *(other.cell for other in cells)):  # chrono depends on the task, nothing else does
-            make_model(replace(config, cell=cell), task)
+        task = make_task(config.run)
+        for cell in [config.run.cell, *(other.run.cell for other in cells)]:  # only chrono depends on the task
+            make_model(config.with_run(cell=cell), task)
 
 
 def test_chrono_of_the_shortest_tasks(compose):
     for task in ("task=copy task.delay=1", "task=adding task.length=2"):
         plan = plan_of(compose("cell=lstm", "initialization=chrono", *task.split(), "device=cpu"))
-        assert plan.first.cell["longest_memory"] == 3
+        assert plan.first.run.cell["longest_memory"] == 3
 
 
 def test_a_task_that_cannot_be_is_what_chrono_complains_of(compose):

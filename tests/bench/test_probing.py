@@ -17,7 +17,7 @@ from bench.record.files import Damaged, digest, read_sealed, to_json, write_seal
 from bench.record.frames import diagnostics_frame, results_frame, write_frames
 from bench.record.records import StoredProbes, StoredReading, flat, read_as
 from bench.record.store import RunFolder, StoredRun, read_runs
-from bench.spec.config import Config
+from bench.spec.config import Settings
 from bench.spec.identity import run_id
 from tests.bench.broken import Minimal
 from tests.bench.conftest import make_config
@@ -28,13 +28,13 @@ LOOKS = {"kinds": KINDS, "sequences": 70}
 MINE = {"_target_": "tests.bench.broken.Minimal", "name": "mine"}
 
 
-def read(config: Config) -> StoredRun:
+def read(config: Settings) -> StoredRun:
     found = folder_of(config).read()
     assert found is not None
     return found
 
 
-def found_in(config: Config) -> tuple[list[StoredReading], Any]:
+def found_in(config: Settings) -> tuple[list[StoredReading], Any]:
     return read(config).readings, read(config).result.lengthened
 
 
@@ -76,7 +76,7 @@ def test_step_sizes_of_others_are_told_to_need_another_training(tmp_path: Path, 
         run(make_config(tmp_path, seed=seed))
         more = make_config(tmp_path, seed=seed, diagnostics={"kinds": ["gates", "updates"], "sequences": 8})
         run(more)
-        assert not lacks_probes(read(more), more)
+        assert not lacks_probes(read(more), more.execution)
     assert capfd.readouterr().err.count("no updates: step sizes need the optimiser's state") == 1
     with pytest.raises(ConfigError, match=r"step sizes need the optimiser's state.*another name="):
         run(make_config(tmp_path, diagnostics={"kinds": ["updates"]}))
@@ -84,7 +84,7 @@ def test_step_sizes_of_others_are_told_to_need_another_training(tmp_path: Path, 
 
 def test_what_is_asked_for_is_no_part_of_a_runs_identity(tmp_path: Path):
     asked = make_config(tmp_path, diagnostics={**LOOKS, "every": 5}, lengthen=[2], keep="nothing")
-    assert run_id(asked) == run_id(make_config(tmp_path))
+    assert run_id(asked.run) == run_id(make_config(tmp_path).run)
 
 
 def test_a_process_killed_while_probing_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -105,7 +105,7 @@ def test_a_process_killed_while_probing_loses_nothing(tmp_path: Path, monkeypatc
                 run(killed)
         if where == "write_probes":
             assert folder_of(killed).read_result() is not None  # what was trained is stored
-            assert lacks_probes(read(killed), killed)
+            assert lacks_probes(read(killed), killed.execution)
     assert run(killed)["lengthened"] == run(whole)["lengthened"] is not None
     assert found_in(killed) == found_in(whole)
 
@@ -171,7 +171,7 @@ class TestDamage:
         assert said.count("\n") == 1
         assert "weights.pt: its checksum does not match; its probes cannot be made; remove" in said
         assert read(config) == before
-        reason = probe_finished(tmp_path / "scratch", run_id(config), config.diagnostics, [2])
+        reason = probe_finished(tmp_path / "scratch", run_id(config.run), config.execution.diagnostics, [2])
         assert reason == "its weights are damaged"
 
 
@@ -203,7 +203,7 @@ class TestDamage:
 def test_what_needs_another_training_is_refused_in_a_line(tmp_path: Path, trained, asked, says: str):
     run(make_config(tmp_path, **trained))
     config = make_config(tmp_path, **asked)
-    for refuse in (lambda: lacks_probes(read(config), config), lambda: run(config)):
+    for refuse in (lambda: lacks_probes(read(config), config.execution), lambda: run(config)):
         with pytest.raises(ConfigError, match=says) as caught:
             refuse()
         assert "\n" not in str(caught.value)
@@ -213,7 +213,7 @@ def test_what_needs_another_training_is_refused_in_a_line(tmp_path: Path, traine
 def test_a_run_that_came_to_nothing_lacks_none(tmp_path: Path):
     config = make_config(tmp_path, cell={"_target_": "tests.bench.broken.Exploding", "name": "bad"}, lengthen=[2])
     run(config)
-    assert not lacks_probes(read(config), config)
+    assert not lacks_probes(read(config), config.execution)
 
 
 def test_a_length_that_fails_is_a_line_and_not_tried_again(tmp_path: Path, capfd):
@@ -229,14 +229,14 @@ def test_a_class_that_has_changed_since_is_not_probed(tmp_path: Path, monkeypatc
     name = run(config)["run_id"]
     monkeypatch.setattr(Minimal, "version", 2, raising=False)
     with pytest.raises(ConfigError, match="mine: is of version 2 now, and the run was trained with version 1"):
-        probe_finished(tmp_path / "scratch", name, config.diagnostics, [2])
+        probe_finished(tmp_path / "scratch", name, config.execution.diagnostics, [2])
 
 
 def test_a_changed_default_is_what_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run(make_config(tmp_path / "before", cell=MINE, lengthen=[2]))
     run(config := make_config(tmp_path, cell=MINE))
     monkeypatch.setattr(Minimal.__init__, "__defaults__", (3.0,))
-    assert probe_finished(tmp_path / "scratch", run_id(config), config.diagnostics, [2]) is None
+    assert probe_finished(tmp_path / "scratch", run_id(config.run), config.execution.diagnostics, [2]) is None
     assert found_in(config) == found_in(make_config(tmp_path / "before", cell=MINE))
 
 
@@ -259,9 +259,9 @@ def test_results_of_versions_without_probes_are_read_as_before(tmp_path: Path):
     pd.testing.assert_frame_equal(results_frame([read(config)]), tables[0])
     pd.testing.assert_frame_equal(diagnostics_frame([read(config)]), tables[1])
     assert "at_2x.loss" in tables[0]
-    assert not lacks_probes(read(config), make_config(tmp_path, diagnostics=LOOKS, lengthen=[2]))
+    assert not lacks_probes(read(config), make_config(tmp_path, diagnostics=LOOKS, lengthen=[2]).execution)
     with pytest.raises(NoWeights):
-        lacks_probes(read(config), make_config(tmp_path, lengthen=[4]))
+        lacks_probes(read(config), make_config(tmp_path, lengthen=[4]).execution)
 
 
 def test_tables_have_what_was_found_later(tmp_path: Path):

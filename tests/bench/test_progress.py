@@ -75,7 +75,7 @@ def test_a_terminal_shows_each_running_run_and_what_became_of_the_others(tmp_pat
 
 
 def test_a_budget_of_seconds_is_one(tmp_path: Path, monkeypatch):
-    config = replace(CONFIG, training=replace(CONFIG.training, max_steps=NO_LIMIT, max_seconds=8.0))
+    config = CONFIG.with_run(training=replace(CONFIG.run.training, max_steps=NO_LIMIT, max_seconds=8.0))
     begin(tmp_path, "lstm-adding-s0-0123456789", 10)  # which takes 2 s
     first = watched(tmp_path, {"lstm-adding-s0-0123456789": config}, monkeypatch, terminal=True).split("LAST")[0]
     row = next(line.split() for line in first.splitlines() if line.strip().startswith("lstm-adding"))
@@ -119,7 +119,7 @@ def test_what_is_left_goes_by_runs_of_the_same_kind(to_do, took, running, left):
 
 
 def test_runs_of_which_nothing_is_known_are_said_not_to_be_counted(tmp_path: Path, monkeypatch):
-    long = replace(CONFIG, training=replace(CONFIG.training, max_steps=2000))
+    long = CONFIG.with_run(training=replace(CONFIG.run.training, max_steps=2000))
     keys = [f"lstm-adding-s{seed}-0123456789" for seed in range(5)]
     begin(tmp_path, keys[0], 20).finish(asdict(CONFIG), ended(keys[0]))
     pending = dict.fromkeys(keys[:2], CONFIG) | dict.fromkeys(keys[2:], long)

@@ -12,7 +12,7 @@ from bench.execute.run import run
 from bench.record.files import Damaged
 from bench.record.records import flat
 from bench.record.store import RunFolder
-from bench.spec.config import Checkpoint, Config
+from bench.spec.config import Checkpoint, Settings
 from bench.spec.identity import run_id
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
 from bench.train.loop import Trainer, train
@@ -41,8 +41,8 @@ class StopAfter:
         return self.left <= 0
 
 
-def folder_of(config: Config) -> RunFolder:
-    return RunFolder(Path(config.results_dir) / config.name, run_id(config))
+def folder_of(config: Settings) -> RunFolder:
+    return RunFolder(config.sweep.folder, run_id(config.run))
 
 
 def same(one: Any, other: Any) -> bool:
@@ -56,7 +56,7 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def stored(config: Config) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def stored(config: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What a finished run left, without its times."""
     found = folder_of(config).read()
     assert found is not None
@@ -85,10 +85,10 @@ def test_weights_optimiser_and_streams_are_equal_bit_by_bit(tmp_path: Path, dtyp
     config = make_config(dtype=dtype, task={"length": 12})
 
     def trainer() -> Trainer:
-        streams = make_streams(config.seed, "cpu")
+        streams = make_streams(config.run.seed, "cpu")
         streams.seed_globals()
-        task = make_task(config)
-        return Trainer(make_model(config, task), task, config.training, streams, config.torch_dtype)
+        task = make_task(config.run)
+        return Trainer(make_model(config.run, task), task, config.run.training, streams, config.run.torch_dtype)
 
     whole = trainer()
     train(whole, lambda _: None)

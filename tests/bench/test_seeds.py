@@ -16,7 +16,7 @@ from tests.bench.conftest import make_config
 def batches_seen(cell: dict, seed: int) -> list[torch.Tensor]:
     """The inputs that a run trains and evaluates on, in order."""
     config = make_config(cell=cell, seed=seed)
-    task, streams, seen = make_task(config), make_streams(seed, "cpu"), []
+    task, streams, seen = make_task(config.run), make_streams(seed, "cpu"), []
     draw = task.sample
 
     def recording(*arguments):
@@ -25,7 +25,7 @@ def batches_seen(cell: dict, seed: int) -> list[torch.Tensor]:
         return batch
 
     task.sample = recording
-    train(Trainer(make_model(config, task), task, config.training, streams, torch.float32), lambda _: None)
+    train(Trainer(make_model(config.run, task), task, config.run.training, streams, torch.float32), lambda _: None)
     return seen
 
 

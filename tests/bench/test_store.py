@@ -25,7 +25,7 @@ from bench.record.files import Damaged, read_bytes, read_sealed, write_sealed
 from bench.record.frames import read_parquet, write_frames
 from bench.record.records import FORMAT, Evaluation, Result, StoredResult, fields_of, flat, read_lines
 from bench.record.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
-from bench.spec.config import Config
+from bench.spec.config import Settings
 from bench.spec.identity import run_id
 from bench.train import process
 from reports.listing import show_run
@@ -165,7 +165,7 @@ def test_the_documentation_lists_every_field_and_column():
 def test_a_result_with_a_wrong_field_is_damaged_in_a_line_that_names_it(tmp_path: Path, name: str, value: Any):
     config = make_config(tmp_path)
     run(config)
-    folder = RunFolder(tmp_path / "scratch", run_id(config))
+    folder = RunFolder(tmp_path / "scratch", run_id(config.run))
     path = folder.path / "result.json"
     write_sealed(path, read_sealed(path, 1 << 20, 1) | {name: value})
     with pytest.raises(Damaged) as damaged:
@@ -202,23 +202,23 @@ def test_a_result_has_every_field_and_null_for_what_is_not_known(tmp_path: Path)
     run(config)
     store_failure(dead, "its process died")
     for each in (config, dead):
-        path = tmp_path / "scratch" / "runs" / run_id(each) / "result.json"
+        path = tmp_path / "scratch" / "runs" / run_id(each.run) / "result.json"
         found = {key for key in json.loads(path.read_text()) if not key.startswith("final_score.")}
         assert found == named
-    said = show_run(tmp_path, run_id(dead))
+    said = show_run(tmp_path, run_id(dead.run))
     assert "failed: its process died" in said
     # As one of an earlier version, or from elsewhere.
     old = {key: value for key, value in json.loads(path.read_text()).items() if value is not None and key != "sha256"}
     write_sealed(path, old | {"environment": None})
     write_frames(tmp_path / "scratch")
     assert read_parquet(tmp_path / "scratch" / "results.parquet", RESULT_TYPES)["status"].tolist().count("failed") == 1
-    assert show_run(tmp_path, run_id(dead)) == said
+    assert show_run(tmp_path, run_id(dead.run)) == said
 
 
 def test_a_run_whose_name_is_none_is_left_out(tmp_path: Path):
     run(config := make_config(tmp_path))
     path = tmp_path / "scratch" / "runs" / "<b>x"
-    (tmp_path / "scratch" / "runs" / run_id(config)).rename(path)
+    (tmp_path / "scratch" / "runs" / run_id(config.run)).rename(path)
     result = read_sealed(path / "result.json", 1 << 20, 1)
     write_sealed(path / "result.json", result | {"run_id": "<b>x"})
     assert read_runs(tmp_path / "scratch")[0] == []
@@ -228,7 +228,7 @@ def test_a_process_that_dies_after_its_result_does_not_fail_the_run(tmp_path: Pa
     config = make_config(tmp_path)
     result = run(config)
     assert store_failure(config, "its process died")["status"] == "unsolved"
-    assert RunFolder(tmp_path / "scratch", run_id(config)).read_result().seconds == result["seconds"]
+    assert RunFolder(tmp_path / "scratch", run_id(config.run)).read_result().seconds == result["seconds"]
 
 
 def test_the_processor_is_named_with_its_generation(monkeypatch: pytest.MonkeyPatch):
@@ -286,8 +286,8 @@ class TestAFolderThatIsOnAnotherDisk:
     """A run's folder was moved, and a link left in its place."""
 
     @staticmethod
-    def moved(config: Config, to: Path) -> RunFolder:
-        folder = RunFolder(Path(config.results_dir) / config.name, run_id(config))
+    def moved(config: Settings, to: Path) -> RunFolder:
+        folder = RunFolder(config.sweep.folder, run_id(config.run))
         folder.path.rename(to)
         folder.path.symlink_to(to)
         return folder
@@ -328,7 +328,7 @@ class TestAFolderThatIsOnAnotherDisk:
         assert run(config)["status"] == "unsolved"
         assert "set aside" in capfd.readouterr().err
         assert not folder.path.is_symlink()
-        assert (tmp_path / "scratch" / "set_aside" / f"{run_id(config)}.1").readlink() == disk
+        assert (tmp_path / "scratch" / "set_aside" / f"{run_id(config.run)}.1").readlink() == disk
         assert sorted(path.name for path in disk.iterdir()) == FILES_OF_A_RUN
 
     def test_one_whose_disk_is_not_there_is_told_and_not_run_again(self, tmp_path: Path):
@@ -345,7 +345,7 @@ class TestAFolderThatIsOnAnotherDisk:
     def test_all_runs_may_be_there(self, tmp_path: Path, monkeypatch):
         config = make_config(tmp_path)
         run(config)
-        folder = RunFolder(tmp_path / "scratch", run_id(config))
+        folder = RunFolder(tmp_path / "scratch", run_id(config.run))
         (folder.path / "metrics.jsonl").write_text("")
         monkeypatch.setattr(os, "rename", other_disk_of(os.rename))
         assert run(config)["status"] == "unsolved"
@@ -368,7 +368,7 @@ def other_disk_of(rename: Callable[..., None]) -> Callable[..., None]:
 def test_what_a_process_left_that_died_after_its_result_goes(tmp_path: Path):
     config = make_config(tmp_path)
     run(config)
-    folder = RunFolder(tmp_path / "scratch", run_id(config))
+    folder = RunFolder(tmp_path / "scratch", run_id(config.run))
     folder.checkpoint.write_text("old")
     (folder.path / ".writer-0123").mkdir()
     assert run(config)["status"] == "unsolved"

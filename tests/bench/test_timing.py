@@ -45,7 +45,7 @@ def test_flops_are_the_closed_form(cell, backend, steps):
         task={"length": steps},
         training={"batch_size": 8},
     )
-    counted = count_flops(config)
+    counted = count_flops(config.run)
     assert counted == closed_form(cell, steps=steps, batch=8, inputs=2, hidden=16, outputs=1)
 
 
@@ -65,7 +65,7 @@ def test_rounds_interleave_cells_and_keep_every_measurement(monkeypatch):
         method = getattr(Case, name)
 
         def recording(self, *arguments, name=name, method=method):
-            order.append((self.config.cell["name"], name))
+            order.append((self.config.run.cell["name"], name))
             return method(self, *arguments)
 
         monkeypatch.setattr(Case, name, recording)
@@ -142,7 +142,7 @@ def test_cases_differ_by_what_costs_time_and_groups_by_all_but_the_cell():
 def test_a_cell_that_cannot_be_timed_is_left_out():
     failed = []
     configs = [make_config(), make_config(cell={"_target_": "tests.bench.broken.Exploding", "name": "bad"})]
-    rows = measure(configs, lambda: None, lambda config, error: failed.append((config.cell["name"], str(error))))
+    rows = measure(configs, lambda: None, lambda config, error: failed.append((config.run.cell["name"], str(error))))
     assert [name for name, _ in failed] == ["bad"]
     assert {row["cell"] for row in rows} == {"lstm"}
 

@@ -63,7 +63,7 @@ def test_what_was_found_inside_has_an_axis_of_its_own(tmp_path: Path):
     config = make_config(tmp_path, tracking={"mode": "offline"}, diagnostics=inside)
     run(config)
     (folder,) = (tmp_path / "scratch" / "wandb").iterdir()
-    stored = RunFolder(tmp_path / "scratch", run_id(config)).read()
+    stored = RunFolder(tmp_path / "scratch", run_id(config.run)).read()
     curves = {
         (reading.part, reading.moment): dict(zip(reading.x, reading.value, strict=True))
         for reading in stored.readings
@@ -175,4 +175,4 @@ def test_wandbs_mode_holds_where_none_is_configured(monkeypatch, variables, give
         monkeypatch.setenv(name, value)
     register_with_hydra()
     with initialize_config_module("conf", version_base="1.3"):
-        assert from_hydra(compose("config", given)).tracking.mode == mode
+        assert from_hydra(compose("config", given)).execution.tracking.mode == mode

@@ -21,12 +21,12 @@ from tests.bench.conftest import make_config
 def run(on_evaluation=lambda _: None, solved=None, **changes) -> tuple[Outcome, Model]:
     """Train a small configuration; `solved` replaces the task's criterion."""
     config = make_config(**changes)
-    task = make_task(config)
+    task = make_task(config.run)
     if solved is not None:
         task.solved = solved
     torch.manual_seed(0)
-    model = make_model(config, task)
-    trainer = Trainer(model, task, config.training, make_streams(0, "cpu"), config.torch_dtype)
+    model = make_model(config.run, task)
+    trainer = Trainer(model, task, config.run.training, make_streams(0, "cpu"), config.run.torch_dtype)
     outcome = train(trainer, on_evaluation)
     return outcome, model
 
@@ -35,9 +35,9 @@ def test_it_is_a_plain_adam_loop():
     """Held to a loop written here, to the last bit."""
     config = make_config()
     _, model = run()
-    task, streams = make_task(config), make_streams(0, "cpu")
+    task, streams = make_task(config.run), make_streams(0, "cpu")
     torch.manual_seed(0)
-    expected = make_model(config, task)
+    expected = make_model(config.run, task)
     optimizer = torch.optim.Adam(expected.parameters(), lr=0.005, fused=True)
     for _ in range(20):
         batch = task.sample(4, streams.training)
@@ -115,8 +115,8 @@ def test_a_run_that_diverged_before_the_first_step_is_stored(tmp_path):
 
 def test_a_run_resumed_from_a_loss_that_is_no_number_ends_there():
     config = make_config()
-    task = make_task(config)
-    trainer = Trainer(make_model(config, task), task, config.training, make_streams(0, "cpu"), torch.float32)
+    task = make_task(config.run)
+    trainer = Trainer(make_model(config.run, task), task, config.run.training, make_streams(0, "cpu"), torch.float32)
     trainer.evaluate()
     trainer.latest = structs.replace(trainer.latest, loss=math.inf)
     seen: list[Evaluation] = []
@@ -127,11 +127,11 @@ def test_a_run_resumed_from_a_loss_that_is_no_number_ends_there():
 def test_gradients_are_clipped_by_their_common_norm():
     """With plain SGD a step is exactly as long as learning rate times clipped norm."""
     config = make_config(training={"optimizer": "SGD", "learning_rate": 1.0, "clip_norm": 1e-3, "max_steps": 1})
-    task = make_task(config)
+    task = make_task(config.run)
     torch.manual_seed(0)
-    model = make_model(config, task)
+    model = make_model(config.run, task)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    train(Trainer(model, task, config.training, make_streams(0, "cpu"), torch.float32), lambda _: None)
+    train(Trainer(model, task, config.run.training, make_streams(0, "cpu"), torch.float32), lambda _: None)
     moved = math.sqrt(
         sum(float((p - b).detach().square().sum()) for p, b in zip(model.parameters(), before, strict=True))
     )
@@ -140,7 +140,7 @@ def test_gradients_are_clipped_by_their_common_norm():
 
 def test_no_clipping():
     config = make_config(training={"clip_norm": None})
-    assert replace(config.training).clip_norm is None
+    assert replace(config.run.training).clip_norm is None
     assert run(training={"clip_norm": None})[0].steps == 20
 
 

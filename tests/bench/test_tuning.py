@@ -34,7 +34,7 @@ def composer(folder: Path, tuning: Tuning):
             seed=int(values["seed"]),
             training={"learning_rate": float(values.get("training.learning_rate", 0.005))},
         )
-        return replace(config, tuning=tuning)
+        return replace(config, sweep=replace(config.sweep, tuning=tuning))
 
     return config_of
 
@@ -95,7 +95,7 @@ def test_a_grid_of_hydras_own_sweeper_is_selected_from_too(tmp_path):
     for rate in (1e-9, 0.05):
         for seed in (0, 1, 2):
             config = make_config(tmp_path, seed=seed, training={"learning_rate": rate})
-            run(replace(config, tuning=tuning))
+            run(replace(config, sweep=replace(config.sweep, tuning=tuning)))
     write_frames(tmp_path / "scratch")
     table = pd.read_parquet(tmp_path / "scratch" / "results.parquet")
     assert table["selection"].sum() == 2

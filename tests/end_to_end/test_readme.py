@@ -72,21 +72,21 @@ def test_sweeps_are_as_large_as_they_say(plan_of):
     selecting, subjects = 5 * 3, 5 * 2 * 3  # five learning rates on three seeds; cells, tasks, lengths
     assert len(configs) == subjects * selecting
     assert plan.to_come == subjects * 10
-    assert {config.task.get("delay", config.task.get("length")) for config in configs} == {25, 50, 100}
+    assert {config.run.task.get("delay", config.run.task.get("length")) for config in configs} == {25, 50, 100}
     assert len(plan_of("python -m bench +sweep=quick").configs) == 30
 
 
 def test_the_plain_scripts_do_what_the_quick_sweep_does(plan_of):
     """`bench.plain`, which the harness is compared with, has the sweep's settings."""
     for config in plan_of("python -m bench +sweep=quick seed=0").configs.values():
-        task, learning_rate = plain.TASKS[config.task["name"]]
-        assert vars(make_task(config)) == vars(task)
-        assert config.training.learning_rate == learning_rate
-        assert config.training.batch_size == plain.BATCH
-        assert config.cell["hidden_size"] == plain.HIDDEN
-        assert config.training.evaluate_every == plain.EVALUATE_EVERY
-        assert config.training.evaluation_size == plain.EVALUATION_SIZE
-        assert plain.train(config.cell["name"], config.task["name"], 0, 1) > 0
+        task, learning_rate = plain.TASKS[config.run.task["name"]]
+        assert vars(make_task(config.run)) == vars(task)
+        assert config.run.training.learning_rate == learning_rate
+        assert config.run.training.batch_size == plain.BATCH
+        assert config.run.cell["hidden_size"] == plain.HIDDEN
+        assert config.run.training.evaluate_every == plain.EVALUATE_EVERY
+        assert config.run.training.evaluation_size == plain.EVALUATION_SIZE
+        assert plain.train(config.run.cell["name"], config.run.task["name"], 0, 1) > 0
 
 
 def test_numbers_are_those_of_the_example_reports():

@@ -50,7 +50,7 @@ def test_the_loss_curve_is_keras(tmp_path, epsilon, tolerance):
     )
     task, streams = RandomTargets(), make_streams(0, "cpu")
     streams.seed_globals()
-    model = make_model(config, task)
+    model = make_model(config.run, task)
     cell, readout = model.cell, model.readout
     batch_first = {"inputs": task.inputs.transpose(0, 1), "targets": task.targets.transpose(0, 1)}
     weights = {"weight_ih": cell.weight_ih, "weight_hh": cell.weight_hh, "bias": cell.bias}
@@ -62,7 +62,7 @@ def test_the_loss_curve_is_keras(tmp_path, epsilon, tolerance):
         command, env={**os.environ, "KERAS_BACKEND": "torch"}, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    trainer = Trainer(model, task, config.training, streams, torch.float32)
+    trainer = Trainer(model, task, config.run.training, streams, torch.float32)
     for _ in range(100):
         assert trainer.take_step() is None
     losses = np.array([loss for loss, _ in trainer.recent])

@@ -22,13 +22,12 @@ LOOKS = {"kinds": ["gradient_flow", "gates", "memory", "attention", "jacobian", 
 
 
 def folder_of(config):
-    return RunFolder(config_folder(config), run_id(config))
+    return RunFolder(config_folder(config), run_id(config.run))
 
 
 def config_folder(config):
-    from pathlib import Path
 
-    return Path(config.results_dir) / config.name
+    return config.sweep.folder
 
 
 def without_clocks(result):
@@ -39,7 +38,7 @@ def test_the_run_is_the_same_with_and_without(tmp_path):
     plain = make_config(tmp_path / "plain")
     looked = make_config(tmp_path / "looked", diagnostics={**LOOKS, "every": 5})
     one, two = run(plain), run(looked)
-    assert run_id(plain) == run_id(looked)
+    assert run_id(plain.run) == run_id(looked.run)
     for result in (one, two):
         result.pop("config", None)
         result.pop("files", None)
