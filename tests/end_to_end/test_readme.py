@@ -32,7 +32,11 @@ def commands() -> list[str]:
     whole sweeps, all of which tests/bench/test_plan.py plans."""
     found = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("python -m bench ")]
     whole = {f"python -m bench +sweep={path.stem}" for path in (ROOT / "conf" / "sweep").iterdir()}
-    return [command for command in found if command not in whole and not re.search(r"--config-dir|retry=", command)]
+    return [
+        command
+        for command in found
+        if command not in whole and not re.search(r"--config-dir|retry=|bench probe", command)
+    ]
 
 
 @pytest.fixture
