@@ -15,7 +15,7 @@ from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.record.store import RunFolder
 from bench.spec import neutral
-from bench.spec.config import Settings, Training, from_plain
+from bench.spec.config import Settings, Training, from_plain, to_plain
 from bench.spec.identity import as_stored, difference, run_id
 from bench.spec.targets import constructor_defaults
 from tests.bench import broken
@@ -51,7 +51,7 @@ def of_class(path: str) -> Settings:
     own = {"_target_": path, "name": name.lower()} | ({"layer": "GRU"} if name == "TorchRecurrent" else {})
     if group == "cells":
         return make_config(cell=own | {"hidden_size": 4})
-    return from_plain(asdict(make_config()) | {"task": own})
+    return from_plain(to_plain(make_config()) | {"task": own})
 
 
 @pytest.mark.parametrize("path", GOLDEN)

@@ -85,7 +85,9 @@ def test_a_budget_in_flops_is_one_in_steps(tmp_path):
     flops = count_flops(requested(tmp_path, "gru", 8).run)[1]
     config = matched(requested(tmp_path, "gru", 8, training={"max_flops": 7.9 * flops}), WORKER)
     assert config.run.training.max_steps == 7
-    assert matched(requested(tmp_path, "gru", 8, training={"max_flops": 1e3 * flops}), WORKER).run.training.max_steps == 20
+    assert (
+        matched(requested(tmp_path, "gru", 8, training={"max_flops": 1e3 * flops}), WORKER).run.training.max_steps == 20
+    )
 
 
 def test_sizes_stay_where_nothing_is_matched(tmp_path):

@@ -298,7 +298,7 @@ def test_every_cell_and_every_initialisation_can_be_built_for_every_task(compose
     for config in tasks:
         task = make_task(config.run)
         for cell in [config.run.cell, *(other.run.cell for other in cells)]:  # only chrono depends on the task
-            make_model(config.with_run(cell=cell), task)
+            make_model(config.with_run(cell=cell).run, task)
 
 
 def test_chrono_of_the_shortest_tasks(compose):

@@ -208,7 +208,7 @@ class TestStudy:
         assert time_cells(plan)
         rows = pd.read_parquet(tmp_path / "timing.parquet").drop_duplicates("case")
         forms = {(row["cell"], row["backend"]): row["form"] for _, row in rows.iterrows()}
-        own = backend_of(make_model(lstm, make_task(lstm)).cell)
+        own = backend_of(make_model(lstm.run, make_task(lstm.run)).cell)
         known = [("lstm", backend) for backend in ("native", "torch", "loop")]
         known += [("peephole_lstm", backend) for backend in ("native", "loop", "torchrecurrent")]
         if own != "native":
