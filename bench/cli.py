@@ -12,6 +12,7 @@ from argparse import Namespace
 from typing import Any
 
 from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.errors import HydraException
 
 from bench import __version__
 from bench.arguments import parse_arguments
@@ -78,10 +79,12 @@ def _probe(given: list[str]) -> int:
 
     try:
         return probe_sweep(given)
+    except (ConfigError, HydraException) as error:
+        return _tell(error, explain(error), 2)
     except OSError as error:
         return _tell(error, explain_os(error), 1)
-    except Exception as error:
-        return _tell(error, explain(error), 2)
+    except MemoryError as error:
+        return _tell(error, "", 1)
 
 
 def _run(given: list[str]) -> int:

@@ -14,7 +14,7 @@ from bench.record.frames import write_frames
 from bench.record.records import TRAINED
 from bench.record.store import check_layout, read_runs
 from bench.spec.config import Execution, from_hydra, register_with_hydra
-from bench.sweep import CONCLUSION, alone
+from bench.sweep import concluding
 from bench.train.process import command_line
 
 KEYS = ("lengthen", "diagnostics", "diagnostics.kinds", "diagnostics.sequences")
@@ -55,7 +55,7 @@ def probe_sweep(arguments: list[str]) -> int:
         _tell(f"{len(without)} of {len(trained)} trained runs have no weights and cannot be probed: {named}")
     record_asked(sweep, command_line(), read_asked(sweep).report)
     failed = _probe_each(sweep, lacking, asked)
-    with alone(sweep, CONCLUSION):
+    with concluding(sweep):
         for reason in write_frames(sweep):
             _tell(f"left out: {reason}")
         from reports.report import write_report  # which fails where matplotlib does

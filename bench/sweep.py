@@ -4,21 +4,21 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from bench.execute.apart import Worker
 from bench.execute.estimate import describe_probes, estimate
 from bench.execute.launchers import launch, lost_a_process, prepare_launcher
-from bench.execute.leases import Claim, claimed
+from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
 from bench.execute.progress import SweepProgress, console, describe, planning
 from bench.execute.study import time_cells
 from bench.execute.turn import Turn, write_planned
 from bench.record.asked import record_asked
 from bench.record.errors import ConfigError, one_line, printable
-from bench.record.fence import ClaimLost
+from bench.record.fence import LeaseLost
 from bench.record.files import Damaged
 from bench.record.frames import write_frames
 from bench.record.records import FAILED
@@ -33,7 +33,7 @@ from bench.train.process import command_line, prepare_kernels
 POLL_SECONDS = 1.0
 MOST_FRUITLESS = 3  # launches in which no run is finished, before the command gives up
 MOST_TOLD = 10  # failed runs that are named; the report has all
-CONCLUSION = "conclusion"  # the claim on what follows the runs; no run is called so
+CONCLUSION = "conclusion"  # the lease on what follows the runs; no run is called so
 
 
 class StuckError(RuntimeError):
@@ -163,17 +163,17 @@ def _record_asked(plan: Plan) -> None:
 def _set_aside_retried(plan: Plan) -> None:
     """Move the results that `retry` asks for again out of the way, but those that somebody is at already."""
     for key in (plan.retried or frozenset()) & plan.finished:
-        claim = Claim(plan.sweep, key)
-        if claim.acquire():
+        lease = Lease(plan.sweep, key)
+        if lease.acquire():
             folder = RunFolder(plan.sweep, key)
             try:
                 with folder.entered():
                     if folder.status() in RETRY[plan.first.sweep.retry or ""]:  # else another command has retried it
                         folder.set_aside()
-            except ClaimLost:
+            except LeaseLost:
                 pass  # to another command, which is at it now
             finally:
-                claim.release()
+                lease.release()
 
 
 def _find_claims(name: str | None) -> str | None:
@@ -203,15 +203,15 @@ def _fix_claims(plan: Plan, text: str | None) -> None:
 
 def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
     """Wait for runs that another command is at, and return those that have no result and that nobody is at."""
-    claims = {key: Claim(plan.sweep, key) for key in keys}
+    leases = {key: Lease(plan.sweep, key) for key in keys}
     said = False
-    while claims := {key: claim for key, claim in claims.items() if not _has_result(plan.sweep, key)}:
-        for claim in claims.values():
-            if claim.acquire():
-                claim.release()
-                return set(claims)
+    while leases := {key: lease for key, lease in leases.items() if not _has_result(plan.sweep, key)}:
+        for lease in leases.values():
+            if lease.acquire():
+                lease.release()
+                return set(leases)
         if not said:
-            console.print(f"waiting for {len(claims)} runs that another command is at", markup=False)
+            console.print(f"waiting for {len(leases)} runs that another command is at", markup=False)
             said = True
         time.sleep(POLL_SECONDS)
     return set()
@@ -273,7 +273,7 @@ def _conclude(plan: Plan, trained: bool) -> int:
     from reports.load import LoadError
 
     report = None
-    with alone(plan.sweep, CONCLUSION):
+    with concluding(plan.sweep):
         # A single run has nothing beside it to be compared with.
         timed = len(plan.configs) > 1 or bool(plan.timed)
         timed = timed and plan.first.sweep.timing.enabled and time_cells(plan, _wait_for_quiet)
@@ -295,36 +295,28 @@ def _conclude(plan: Plan, trained: bool) -> int:
     return int(failures > 0 or report is None)
 
 
-@contextmanager
-def alone(sweep: Path, name: str) -> Iterator[None]:
-    """Do something that one command at a time must do; another one waits."""
-    claim, said = Claim(sweep, name), False
-    while not claim.acquire():
-        if not said:
-            console.print("waiting for another command to conclude this sweep", markup=False)
-            said = True
-        time.sleep(POLL_SECONDS)
-    try:
-        yield
-    finally:
-        claim.release()
+def concluding(sweep: Path) -> AbstractContextManager[None]:
+    """Have one command at a time write tables and report of a sweep."""
+    return alone(
+        sweep, CONCLUSION, lambda: console.print("waiting for another command to conclude this sweep", markup=False)
+    )
 
 
 def _wait_for_quiet(sweep: Path) -> None:
     """Return when no other command trains on this machine in the same folder: times would suffer."""
     said = False
-    while any(_is_at_work_here(Claim(sweep, name)) for name in claimed(sweep) if name != CONCLUSION):
+    while any(_is_at_work_here(Lease(sweep, name)) for name in leased(sweep) if name != CONCLUSION):
         if not said:
             console.print("waiting for another command's runs on this machine, before times are measured", markup=False)
             said = True
         time.sleep(POLL_SECONDS)
 
 
-def _is_at_work_here(claim: Claim) -> bool:
-    if claim.acquire():  # a dead owner's
-        claim.release()
+def _is_at_work_here(lease: Lease) -> bool:
+    if lease.acquire():  # a dead owner's
+        lease.release()
         return False
-    return claim.is_local()
+    return lease.is_local()
 
 
 def _tell_failures(plan: Plan) -> int:

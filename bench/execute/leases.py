@@ -1,12 +1,13 @@
 """Who works on what, among all processes that share a sweep's folder, on one machine or on many.
 
-A claim is a file in <sweep>/claims/ that its owner keeps fresh. The claim of a process that died on this machine can
+A lease is a file in <sweep>/leases/ that its owner keeps fresh. The lease of a process that died on this machine can
 be taken at once, that of a machine that fell silent after `LEASE_SECONDS`. It is filelock's `SoftFileLease`, which
 needs no more of a file system than that a file can be created exclusively."""
 
 import contextlib
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from filelock import LeaseSettingsMismatch, SoftFileLease, Timeout
@@ -15,13 +16,14 @@ from bench.record.files import naming
 
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 3.0
+POLL_SECONDS = 1.0
 
 
-class Claim:
-    """A claim on one thing in a sweep, e.g. on a run."""
+class Lease:
+    """A lease on one thing in a sweep, e.g. on a run."""
 
     def __init__(self, sweep: Path, name: str) -> None:
-        self._path = sweep / "claims" / name
+        self._path = sweep / "leases" / name
         self._lease = SoftFileLease(
             self._path, lease_duration=LEASE_SECONDS, heartbeat_interval=HEARTBEAT_SECONDS, thread_local=False
         )
@@ -67,14 +69,34 @@ class Claim:
 
     def release(self) -> None:
         """Give it back, if it is ours."""
-        # A folder that vanished or cannot be written: the claim ends with this process.
+        # A folder that vanished or cannot be written: the lease ends with this process.
         with contextlib.suppress(OSError):
             self._lease.release()
 
 
-def claimed(sweep: Path) -> list[str]:
-    """Return the names of all claims on things in a sweep, those of dead owners too."""
+@contextlib.contextmanager
+def alone(sweep: Path, name: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Do something that one process at a time must do; another one waits.
+
+    Args:
+        sweep: the sweep's folder.
+        name: what it is called there.
+        on_wait: called once if there is to be waited.
+    """
+    lease = Lease(sweep, name)
+    if not lease.acquire():
+        on_wait()
+        while not lease.acquire():
+            time.sleep(POLL_SECONDS)
     try:
-        return sorted(path.name for path in (sweep / "claims").iterdir() if ".break." not in path.name)
+        yield
+    finally:
+        lease.release()
+
+
+def leased(sweep: Path) -> list[str]:
+    """Return the names of all leases on things in a sweep, those of dead owners too."""
+    try:
+        return sorted(path.name for path in (sweep / "leases").iterdir() if ".break." not in path.name)
     except OSError:
         return []

@@ -7,10 +7,10 @@ from typing import Any
 
 from msgspec import structs
 
-from bench.execute.leases import Claim
+from bench.execute.leases import Lease
 from bench.probe import probe
 from bench.record.errors import ConfigError, one_line, printable
-from bench.record.fence import ClaimLost
+from bench.record.fence import LeaseLost
 from bench.record.files import Damaged
 from bench.record.records import TRAINED, Probes
 from bench.record.store import WEIGHTS, RunFolder, StoredRun
@@ -101,21 +101,21 @@ def make_missing(folder: RunFolder, config: Settings, is_held: Callable[[], bool
     Args:
         folder: of the run; it is entered here.
         config: of the run, with the probes that are asked for.
-        is_held: tells whether the claim on the run is still this process's.
+        is_held: tells whether the lease on the run is still this process's.
 
     Returns:
         The run as it is stored then. If its weights are damaged a line says so, and it is as it was.
 
     Raises:
         ConfigError: as `lacks_probes`.
-        ClaimLost: another process has taken the run over.
+        LeaseLost: another process has taken the run over.
         Damaged: the run itself is damaged.
         OSError: the probes cannot be written.
     """
     with folder.entered():
         stored = folder.read()
         if stored is None:
-            raise ClaimLost  # it is being trained anew
+            raise LeaseLost  # it is being trained anew
         kinds, factors = missing_probes(stored, config.execution)
         if not (kinds or factors):
             return stored
@@ -130,7 +130,7 @@ def make_missing(folder: RunFolder, config: Settings, is_held: Callable[[], bool
             _say(f"{error}; its probes cannot be made; remove {folder.path} to have it trained again")
             return stored
         if not is_held():
-            raise ClaimLost
+            raise LeaseLost
         folder.write_probes((stored.probes or Probes()).with_more(found))
         return folder.read() or stored
 
@@ -165,8 +165,8 @@ def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[
     Raises:
         ConfigError, Damaged, OSError: as `make_missing`.
     """
-    claim, folder = Claim(sweep, run_id), RunFolder(sweep, run_id)
-    if not claim.acquire():
+    lease, folder = Lease(sweep, run_id), RunFolder(sweep, run_id)
+    if not lease.acquire():
         return "another command is at it"
     try:
         stored = folder.read()
@@ -175,13 +175,13 @@ def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[
         config = from_stored(stored.config, diagnostics=vars(asked), lengthen=lengthen)
         return (
             "its weights are damaged"
-            if lacks_probes(make_missing(folder, config, claim.is_held), config.execution)
+            if lacks_probes(make_missing(folder, config, lease.is_held), config.execution)
             else None
         )
-    except ClaimLost:
+    except LeaseLost:
         return "another command is at it"
     finally:
-        claim.release()
+        lease.release()
 
 
 def _said(kinds: list[str], factors: list[int]) -> str:

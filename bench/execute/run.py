@@ -10,11 +10,11 @@ from time import perf_counter
 from typing import Any
 
 from bench.cost.flops import count_flops
-from bench.execute.leases import Claim
+from bench.execute.leases import Lease
 from bench.execute.probing import UPDATES, asked_probes, lacks_probes, make_missing, probes_of
 from bench.probe import diagnose, stored_readings
 from bench.record.errors import explain_os, one_line
-from bench.record.fence import ClaimLost
+from bench.record.fence import LeaseLost
 from bench.record.files import Damaged, digest
 from bench.record.records import FORMAT, TRAINED, Evaluation, Result, StoredReading, flat
 from bench.record.store import METRICS, RunFolder, StoredRun
@@ -28,7 +28,7 @@ from bench.train.process import configure_process, environment, is_out_of_memory
 from bench.train.streams import make_streams
 from bench.train.weights import pack, state_of
 
-CLAIMED, INTERRUPTED = "claimed", "interrupted"  # no outcomes: somebody else has the run; it can be resumed
+LEASED, INTERRUPTED = "leased", "interrupted"  # no outcomes: somebody else has the run; it can be resumed
 
 
 def run(config: Settings, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def run(config: Settings, stopping: Callable[[], bool] = lambda: False) -> dict[
         stopping: whether to save after the current step and end.
 
     Returns:
-        The result, as in `result.json`; or just `run_id` and a status that is no outcome: "claimed" if another
+        The result, as in `result.json`; or just `run_id` and a status that is no outcome: "leased" if another
         process is at it, "interrupted" if it was stopped.
 
     Raises:
@@ -48,10 +48,10 @@ def run(config: Settings, stopping: Callable[[], bool] = lambda: False) -> dict[
         OSError: the results folder cannot be written.
     """
 
-    def work(sweep: Path, identifier: str, claim: Claim) -> dict[str, Any]:
-        return _Run(config, sweep, identifier, claim, stopping).result()
+    def work(sweep: Path, identifier: str, lease: Lease) -> dict[str, Any]:
+        return _Run(config, sweep, identifier, lease, stopping).result()
 
-    return _while_claimed(config, work)
+    return _while_leased(config, work)
 
 
 def store_failure(config: Settings, reason: str) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def store_failure(config: Settings, reason: str) -> dict[str, Any]:
         OSError: the results folder cannot be written.
     """
 
-    def work(sweep: Path, identifier: str, _: Claim) -> dict[str, Any]:
+    def work(sweep: Path, identifier: str, _: Lease) -> dict[str, Any]:
         allocator = configure_process(config.execution)
         result = Result(
             run_id=identifier, status="failed", solved=False, error=reason,
@@ -75,31 +75,31 @@ def store_failure(config: Settings, reason: str) -> dict[str, Any]:
             folder.finish(as_stored(config), result)
         return flat(result)
 
-    return _while_claimed(config, work)
+    return _while_leased(config, work)
 
 
-def _while_claimed(config: Settings, work: Callable[[Path, str, Claim], dict[str, Any]]) -> dict[str, Any]:
-    """Do something with a run, given its sweep's folder, its id and the claim, unless another process is at it."""
+def _while_leased(config: Settings, work: Callable[[Path, str, Lease], dict[str, Any]]) -> dict[str, Any]:
+    """Do something with a run, given its sweep's folder, its id and the lease, unless another process is at it."""
     sweep, identifier = config.sweep.folder, run_id(config.run)
-    claim = Claim(sweep, identifier)
-    if not claim.acquire():
-        return {"run_id": identifier, "status": CLAIMED}
+    lease = Lease(sweep, identifier)
+    if not lease.acquire():
+        return {"run_id": identifier, "status": LEASED}
     try:
-        return work(sweep, identifier, claim)
-    except ClaimLost:
-        return {"run_id": identifier, "status": CLAIMED}
+        return work(sweep, identifier, lease)
+    except LeaseLost:
+        return {"run_id": identifier, "status": LEASED}
     finally:
-        claim.release()
+        lease.release()
 
 
 class _Run:
-    """A claimed run on its way to its result."""
+    """A leased run on its way to its result."""
 
     def __init__(
-        self, config: Settings, sweep: Path, identifier: str, claim: Claim, stopping: Callable[[], bool]
+        self, config: Settings, sweep: Path, identifier: str, lease: Lease, stopping: Callable[[], bool]
     ) -> None:
         self.config, self.sweep, self.identifier = config, sweep, identifier
-        self.claim, self.stopping = claim, stopping
+        self.lease, self.stopping = lease, stopping
         self.folder = RunFolder(sweep, identifier)
         self.schedule = Schedule(config.execution.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
@@ -159,9 +159,9 @@ class _Run:
         if self.state is not None and kept is None and any(asked := asked_probes(self.config.execution)):
             seal = digest(weights) if weights is not None else None
             probes = probes_of(self.config, self.state, seal, result.steps or 0, *asked)
-            self._check_claim()
+            self._check_lease()
             self.folder.write_probes(probes)
-        self._check_claim()
+        self._check_lease()
         self.folder.finish(as_stored(self.config), result, kept)
 
     def _packed(self) -> bytes | None:
@@ -188,7 +188,7 @@ class _Run:
         if not lacks_probes(stored, self.config.execution):
             return stored
         try:
-            return make_missing(self.folder, self.config, self.claim.is_held)
+            return make_missing(self.folder, self.config, self.lease.is_held)
         except Damaged as error:
             print(f"{error}; no probes are made", file=sys.stderr)
             return stored
@@ -233,7 +233,7 @@ class _Run:
         try:
             with limited_memory(memory_limit(self.config.execution)):
                 self._train(state, facts)
-        except (ClaimLost, StoreError, Damaged):
+        except (LeaseLost, StoreError, Damaged):
             raise
         except (Exception, SystemExit) as error:  # a cell may even try to leave
             traceback.clear_frames(error.__traceback__)  # what they hold may be the memory that was missing
@@ -277,7 +277,7 @@ class _Run:
         )
         readings = stored_readings(found, trainer.step, "training")
         self.readings += readings
-        self._check_claim()
+        self._check_lease()
         try:
             self.folder.append_readings(readings)
         except OSError as error:
@@ -287,7 +287,7 @@ class _Run:
         print(f"{self.identifier}: no {kind}: {one_line(error)}", file=sys.stderr)
 
     def _take_evaluation(self, evaluation: Evaluation) -> None:
-        self._check_claim()
+        self._check_lease()
         try:
             self.folder.append(evaluation)
         except OSError as error:
@@ -307,7 +307,7 @@ class _Run:
         return not stop
 
     def _save(self, trainer: Trainer) -> None:
-        self._check_claim()
+        self._check_lease()
         about = {
             "format": FORMAT, "run_id": self.identifier, "attempt": self.attempt, "defaults": self.defaults,
             "watched": self.watched,
@@ -321,9 +321,9 @@ class _Run:
                 print(f"no checkpoint: {explain_os(error)}; the run goes on", file=sys.stderr)
             self.can_save = False
 
-    def _check_claim(self) -> None:
-        if not self.claim.is_held():
-            raise ClaimLost
+    def _check_lease(self) -> None:
+        if not self.lease.is_held():
+            raise LeaseLost
 
 
 class StoreError(OSError):

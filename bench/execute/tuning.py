@@ -8,7 +8,6 @@ import itertools
 import math
 import re
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from bench.execute.leases import Claim
+from bench.execute.leases import alone
 from bench.record.errors import ConfigError
 from bench.record.fairness import selection_score
 from bench.record.files import Damaged
@@ -26,7 +25,6 @@ from bench.spec.config import Settings, Tuning
 from bench.spec.identity import run_id
 
 Job = list[str]  # the overrides of a run
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -160,7 +158,8 @@ def _ask_optuna(trials: _Trials, config: Settings, keep: bool) -> list[Job]:
     name = f"{config.run.cell['name']}-{config.run.task['name']}-{sha256(about.encode()).hexdigest()[:10]}"
     distributions = {key: _distribution(optuna, values) for key, values in tuning.search.items()}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with _alone(config.sweep.folder) if keep else nullcontext(), _log(folder / f"{name}.log", keep) as path:
+    # One at a time: two would ask for twice as many trials.
+    with alone(config.sweep.folder, "tuning") if keep else nullcontext(), _log(folder / f"{name}.log", keep) as path:
         storage = JournalStorage(JournalFileBackend(str(path)))
         study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True)
         waiting = []
@@ -205,15 +204,3 @@ def _distribution(optuna: Any, values: Any) -> Any:
     whole = isinstance(values["low"], int) and isinstance(values["high"], int)
     kind = kinds.IntDistribution if whole else kinds.FloatDistribution
     return kind(values["low"], values["high"], log=bool(values.get("log")))
-
-
-@contextmanager
-def _alone(sweep: Path) -> Iterator[None]:
-    """Ask one command at a time: two would ask for twice as many trials."""
-    claim = Claim(sweep, "tuning")
-    while not claim.acquire():
-        time.sleep(POLL_SECONDS)
-    try:
-        yield
-    finally:
-        claim.release()

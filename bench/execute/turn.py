@@ -44,13 +44,13 @@ class Turn:
                     run_id, settings, seed = run
                     if self.only is None and (sweep / "runs" / run_id / "result.json").exists():
                         continue
-                    if not is_last and (sweep / "claims" / run_id).exists():
+                    if not is_last and (sweep / "leases" / run_id).exists():
                         taken.append(run)
                         continue
                     answer = worker.execute({**planned["settings"][settings], "seed": seed})
                     if answer["status"] == "interrupted" or is_stopping():
                         return unstored
-                    if answer["status"] == "claimed":
+                    if answer["status"] == "leased":
                         taken.append(run)
                     elif answer["status"] == "unstored":
                         unstored[run_id] = answer["error"]

@@ -1,7 +1,7 @@
 """One writer for a folder, at any time: the process that entered it last.
 
-A claim alone does not ensure that. A process can be suspended between a look at its claim and a write, for longer than
-the claim lasts; another process has taken over when the write is done. A folder therefore holds a folder of its
+A lease alone does not ensure that. A process can be suspended between a look at its lease and a write, for longer than
+the lease lasts; another process has taken over when the write is done. A folder therefore holds a folder of its
 writer's own, through which every write goes, and whoever enters moves all others' away, in one rename each. A late
 write then fails, because the file that it would rename into place is gone, or it reaches a file that no longer has a
 name. That needs no locks, only that renames are atomic, which network file systems ensure too."""
@@ -18,7 +18,7 @@ from typing import Any
 from bench.record.files import Fill, force_to_disk, naming, write_atomic
 
 
-class ClaimLost(RuntimeError):
+class LeaseLost(RuntimeError):
     """Another process has taken over what this one has been at, while this one was suspended."""
 
 
@@ -28,7 +28,7 @@ OWN = ".writer-"  # how a writer's own folder is called
 class Fence:
     """What a process writes a folder through. Nothing is written before `enter`, nor after another one's.
 
-    All methods raise OSError as writing does, and ClaimLost where another process has entered the folder since.
+    All methods raise OSError as writing does, and LeaseLost where another process has entered the folder since.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,7 +60,7 @@ class Fence:
                         other.rename(own / other.name)
                     shutil.rmtree(own / other.name, ignore_errors=True)
         if not own.is_dir():
-            raise ClaimLost
+            raise LeaseLost
 
     def leave(self) -> None:
         """Stop being the writer; what was half written goes."""
@@ -96,13 +96,13 @@ class Fence:
 
     @contextlib.contextmanager
     def guarding(self, path: Path) -> Iterator[None]:
-        """Let an OSError within name this file, or be ClaimLost if this process is no longer the writer."""
+        """Let an OSError within name this file, or be LeaseLost if this process is no longer the writer."""
         try:
             with naming(path):
                 yield
         except OSError as error:
             if self._folder.is_dir() and not self.own.is_dir():
-                raise ClaimLost from error
+                raise LeaseLost from error
             raise
 
 

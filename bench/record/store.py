@@ -15,7 +15,7 @@
   sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.record.asked)
   plans/                        the specifications of a command's runs, from which its workers take them
   rules.yaml                    what is put to the test, and its rules, as they were before the runs
-  claims/                       who works on what just now
+  leases/                       who works on what just now
   set_aside/                    folders of runs that were damaged, or that were asked for again
   report/                       README.md and figures
   tuning/                       Optuna's studies
@@ -35,7 +35,7 @@ import yaml
 from msgspec import Struct, structs
 
 from bench.record.errors import ConfigError
-from bench.record.fence import Appended, ClaimLost, Fence, left_by_writers
+from bench.record.fence import Appended, Fence, LeaseLost, left_by_writers
 from bench.record.files import (
     Damaged,
     digest,
@@ -67,7 +67,7 @@ from bench.record.records import (
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
 TABLES = ("results.parquet", "curves.parquet", "diagnostics.parquet", "timing.parquet")
 FILES = (*TABLES, "sweep.json", "plan.json", "rules.yaml", "report/README.md")
-FOLDERS = ("runs", "plans", "claims", "set_aside", "report", "tuning")
+FOLDERS = ("runs", "plans", "leases", "set_aside", "report", "tuning")
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
 WEIGHTS, PROBES = "weights.pt", "probe.json"
 WEIGHTS_BYTES = 64 << 30
@@ -313,13 +313,13 @@ class RunFolder:
         files["config.yaml"] = self._write_config(config)
         stored = StoredResult(**structs.asdict(result) | {"format": FORMAT, "config": config, "files": files})
         write_sealed(self.path / "result.json", flat(stored), self.write)
-        with contextlib.suppress(OSError, ClaimLost):  # the run is finished; `tidy` removes it then
+        with contextlib.suppress(OSError, LeaseLost):  # the run is finished; `tidy` removes it then
             self._fence.remove(self.checkpoint)
         self._fence.leave()
 
     def tidy(self) -> None:
         """Remove what a process left in a finished run's folder that ended just after it had written the result."""
-        with contextlib.suppress(OSError, ClaimLost):
+        with contextlib.suppress(OSError, LeaseLost):
             if self.checkpoint.exists() or left_by_writers(self.path):
                 with self.entered():
                     self._fence.remove(self.checkpoint)
@@ -328,7 +328,7 @@ class RunFolder:
         """Move the folder out of the way, to set_aside/, and return where it is now.
 
         Raises:
-            ClaimLost: another process has begun the run anew; that is left where it is.
+            LeaseLost: another process has begun the run anew; that is left where it is.
         """
         if not self._fence.is_entered:
             self._fence.enter()
@@ -340,7 +340,7 @@ class RunFolder:
             move(self.path, target)
         if not (target / own).is_dir():
             move(target, self.path)
-            raise ClaimLost
+            raise LeaseLost
         shutil.rmtree(target / own, ignore_errors=True)
         self._fence.leave()
         return target

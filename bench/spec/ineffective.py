@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from bench.record.errors import ConfigError
-from bench.spec.config import Settings, SweepSpec
+from bench.spec.config import Settings, SweepSpec, to_plain
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,18 @@ def check_that_all_matter(given: Sequence[Override], configs: Collection[Setting
         value = None if override.is_delete() or override.is_sweep_override() else override.value()
         if not is_sweep and re.fullmatch(OF_SWEEPS, key) and (key not in AS_THEY_ARE or value != AS_THEY_ARE[key]):
             raise ConfigError(f"{_text(override)}: only sweeps have that; name one with +sweep=…, or add -m")
-        if value == {} and any(_at(config, key) for config in configs):
+        if value == {} and any(_at(to_plain(config), key) for config in configs):
             raise ConfigError(f"{_text(override)}: makes no difference; mappings add to what there is")
         for rule in RULES:
             if re.fullmatch(rule.keys, key) and not any(map(rule.matters, configs)):
                 raise ConfigError(f"{_text(override)}: makes no difference; {rule.otherwise}")
 
 
-def _at(config: Settings, key: str) -> Any:
+def _at(values: Any, key: str) -> Any:
     """Return a setting by its dotted name; None if there is none."""
-    found: Any = config
     for name in key.split("."):
-        found = found.get(name) if isinstance(found, dict) else getattr(found, name, None)
-    return found
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
 
 
 def check_horizon(given: Sequence[Override], composed: Iterable[DictConfig]) -> None:

@@ -47,8 +47,8 @@ def examine(results: Path, neighbour: tuple, whole: tuple) -> dict[str, object]:
     runs, wrong = read_runs(results / "scratch")
     intact = stored(make_config(results, seed=1)) == neighbour
     end = time.monotonic() + 100
-    # A claim whose file could not be written is free again when it has not been touched for some time.
-    while (result := run(make_config(results, lengthen=[2])))["status"] == "claimed" and time.monotonic() < end:
+    # A lease whose file could not be written is free again when it has not been touched for some time.
+    while (result := run(make_config(results, lengthen=[2])))["status"] == "leased" and time.monotonic() < end:
         time.sleep(0.2)
     write_frames(results / "scratch")
     left = sorted(path.name for path in (results / "scratch" / "runs").glob("*/*"))

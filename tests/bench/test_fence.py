@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.execute.run import run
-from bench.record.fence import ClaimLost, Fence
+from bench.record.fence import Fence, LeaseLost
 from bench.record.store import RunFolder, read_runs
 from bench.spec.config import Settings
 from tests.bench.conftest import make_config
@@ -20,8 +20,8 @@ STRIDE = int(os.environ.get("FAULTS_STRIDE", "4"))  # 1: every operation, half a
 EVENTS = {"open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.scandir", "os.chmod", "before an append"}
 
 
-class NoClaim:
-    """A claim that everybody holds at any time: as late as a look at a claim can be, and as wrong."""
+class NoLease:
+    """A lease that everybody holds at any time: as late as a look at a lease can be, and as wrong."""
 
     def __init__(self, *_: object) -> None: ...
     def acquire(self) -> bool:
@@ -68,8 +68,8 @@ def _hook() -> None:
 
 @pytest.fixture(autouse=True)
 def _announced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody's claim is known to be lost, and appending is an event too."""
-    monkeypatch.setattr("bench.execute.run.Claim", NoClaim)
+    """Nobody's lease is known to be lost, and appending is an event too."""
+    monkeypatch.setattr("bench.execute.run.Lease", NoLease)
     append = RunFolder._append
 
     def announced(self: RunFolder, name: str, objects: list[dict[str, Any]]) -> None:
@@ -99,7 +99,7 @@ def test_a_writer_that_wakes_late_changes_nothing(tmp_path: Path, capfd, before:
         other = (lambda: run(config)) if meanwhile == "finishes" else lambda: run(config, StopAfter(1))  # noqa: B023
         suspension = Suspension(folder.path, n, other)
         with suspension.active():
-            late += run(config)["status"] == "claimed"
+            late += run(config)["status"] == "leased"
         if suspension.left > 0:
             break
         assert run(config)["status"] == "unsolved"
@@ -125,7 +125,7 @@ def test_what_is_set_aside_is_what_was_looked_at(tmp_path: Path):
     with folder.entered():
         other.set_aside()
         run(config)
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             folder.set_aside()
     assert stored(config)
     assert len(list((tmp_path / "scratch" / "set_aside").iterdir())) == 1
@@ -144,7 +144,7 @@ def test_only_who_entered_last_can_write(tmp_path: Path):
         lambda: first.append_to(path),
         lambda: first.remove(path),
     ):
-        with pytest.raises(ClaimLost):
+        with pytest.raises(LeaseLost):
             write()
     kept.append(b"2\n")
     assert path.read_bytes() == b"1\n2\n"

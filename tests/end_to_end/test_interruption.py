@@ -31,7 +31,7 @@ def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Pat
     assert "set aside" not in said
     assert_same(whole, tmp_path)
     wait_for(lambda: not workers_of(tmp_path))
-    assert list((tmp_path / "k" / "claims").iterdir()) == []
+    assert list((tmp_path / "k" / "leases").iterdir()) == []
 
 
 @pytest.mark.parametrize(("launch", "name"), [("serial", "SIGTERM"), ("parallel", "SIGINT")])
@@ -50,7 +50,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_continue(tmp_path: Path, whole: 
     assert "stopping: finishing the current steps and saving" in said
     assert f"The same command continues:\n  python -m bench results_dir={tmp_path} -m name=k cell=lstm,gru" in said
     assert workers_of(tmp_path) == []
-    assert list((tmp_path / "k" / "claims").iterdir()) == []
+    assert list((tmp_path / "k" / "leases").iterdir()) == []
     saved = list(tmp_path.glob("k/runs/*/checkpoint.pt"))
     finished = list(tmp_path.glob("k/runs/*/result.json"))
     assert saved or finished
@@ -86,7 +86,7 @@ def test_two_commands_at_once_divide_the_runs(tmp_path: Path, whole: Path):
 def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole: Path):
     """One command is killed while another one, that came later, waits for its run."""
     first = start(tmp_path, *SWEEP, "+launch=serial")
-    wait_for(lambda: list(tmp_path.glob("k/claims/*")))
+    wait_for(lambda: list(tmp_path.glob("k/leases/*")))
     second = start(tmp_path, *SWEEP, "+launch=serial")
     time.sleep(2)
     for pid in [first.pid, *workers_of(tmp_path)]:
