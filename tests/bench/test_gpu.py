@@ -141,7 +141,7 @@ def test_every_task_and_look(tmp_path: Path, task: str):
     result = bench.run(f"task={task}", *settings, f"results_dir={tmp_path}")
     assert result["status"] == "unsolved"
     stored = RunFolder(Path(result["folder"]).parents[1], result["run_id"]).read()
-    kinds = {reading["kind"] for reading in stored.readings}
+    kinds = {reading.kind for reading in stored.readings}
     assert kinds >= {"gradient_flow", "gate_map", "attention", "jacobian", "updates"}
 
 
