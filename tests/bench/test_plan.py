@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra import initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -244,6 +245,17 @@ def test_what_makes_no_difference_is_refused(compose, overrides, says):
 )
 def test_what_makes_a_difference_to_some_run_is_not(compose, overrides):
     assert len(plan_of(compose(*overrides)).configs) > 1
+
+
+def test_a_choice_of_groups_is_composed_once_however_many_runs_have_it(compose, monkeypatch):
+    composed = []
+    original = ConfigLoaderImpl.load_sweep_config
+    monkeypatch.setattr(
+        ConfigLoaderImpl, "load_sweep_config", lambda *given: composed.append(given) or original(*given)
+    )
+    axes = ("cell=lstm,gru", "task.length=range(2,12)", "seed=range(0,10)", "training.learning_rate=0.1,0.2")
+    assert len(plan_of(compose(*axes)).configs) == 400
+    assert len(composed) == 2
 
 
 def test_a_sweep_without_end_is_refused(compose):
