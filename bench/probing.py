@@ -5,7 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bench.execute.apart import Worker
+from bench.execute.apart import Worker, WorkerDied
 from bench.execute.probing import NoWeights, missing_probes, probe_finished
 from bench.execute.progress import console, counting
 from bench.record.asked import read_asked, record_asked
@@ -71,7 +71,7 @@ def _probe_each(sweep: Path, names: list[str], asked: Execution) -> int:
     with counting("Probing", len(names)) as advance, Worker() as worker:
         for name in names:
             try:
-                reason = worker.call_apart(probe_finished, sweep, name, asked.diagnostics, asked.lengthen)
+                reason = _probe_one(worker, sweep, name, asked)
             except Exception as error:  # whatever a user's class does to the process that it is in
                 reason = str(error) if isinstance(error, ConfigError) else one_line(error)
             if reason is not None:
@@ -79,6 +79,16 @@ def _probe_each(sweep: Path, names: list[str], asked: Execution) -> int:
                 _tell(f"{name}: {reason}")
             advance()
     return failed
+
+
+def _probe_one(worker: Worker, sweep: Path, name: str, asked: Execution) -> str | None:
+    """Do as `probe_finished`, in another process if the first one dies of it."""
+    arguments = (sweep, name, asked.diagnostics, asked.lengthen)
+    try:
+        reason: str | None = worker.call_apart(probe_finished, *arguments)
+    except WorkerDied:
+        reason = worker.call_apart(probe_finished, *arguments)
+    return reason
 
 
 def _parse(arguments: list[str]) -> tuple[Path, Execution]:

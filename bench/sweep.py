@@ -13,6 +13,7 @@ from bench.execute.estimate import describe_probes, estimate
 from bench.execute.launchers import launch, lost_a_process, prepare_launcher
 from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
+from bench.execute.probing import asked_probes, lacks_probes
 from bench.execute.progress import SweepProgress, console, describe, planning
 from bench.execute.study import time_cells
 from bench.execute.turn import Turn, write_planned
@@ -124,6 +125,7 @@ class Sweep:
         left, fruitless = set(self.plan.pending), 0
         while True:
             reason = "and nobody is at them"
+            _free_abandoned(self.plan.sweep, left)
             try:
                 why = launch(self._command, turn, len(left), self.plan.example)
             except Exception as error:
@@ -201,11 +203,19 @@ def _fix_claims(plan: Plan, text: str | None) -> None:
         )
 
 
+def _free_abandoned(sweep: Path, keys: Collection[str]) -> None:
+    """Remove leases on runs whose owner died: workers leave all alone that are leased."""
+    for key in {*leased(sweep)} & {*keys}:
+        lease = Lease(sweep, key)
+        if lease.acquire():
+            lease.release()
+
+
 def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
     """Wait for runs that another command is at, and return those that have no result and that nobody is at."""
     leases = {key: Lease(plan.sweep, key) for key in keys}
     said = False
-    while leases := {key: lease for key, lease in leases.items() if not _has_result(plan.sweep, key)}:
+    while leases := {key: lease for key, lease in leases.items() if not _is_done(plan, key)}:
         for lease in leases.values():
             if lease.acquire():
                 lease.release()
@@ -219,6 +229,20 @@ def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
 
 def _has_result(sweep: Path, key: str) -> bool:
     return (sweep / "runs" / key / "result.json").exists()
+
+
+def _is_done(plan: Plan, key: str) -> bool:
+    """Tell whether a run has its result, and the probes that are asked for."""
+    if not _has_result(plan.sweep, key):
+        return False
+    execution = plan.configs[key].execution
+    if not any(asked_probes(execution)):
+        return True
+    try:
+        stored = RunFolder(plan.sweep, key).read()
+        return stored is not None and not lacks_probes(stored, execution)
+    except (Damaged, ConfigError):
+        return True  # what is wrong with it is told elsewhere
 
 
 def _announce(plan: Plan, worker: Worker) -> str:
@@ -320,7 +344,7 @@ def _is_at_work_here(lease: Lease) -> bool:
 
 
 def _tell_failures(plan: Plan) -> int:
-    """Say which planned runs failed, and which have no result at all; return how many these are."""
+    """Say which planned runs failed, and which have no result, or lack probes; return how many these are."""
     failed, missing = [], []
     for key in plan.configs:
         try:
@@ -329,6 +353,8 @@ def _tell_failures(plan: Plan) -> int:
             result = None
         if result is None:
             missing.append(f"no result: {key}")
+        elif not _is_done(plan, key):
+            missing.append(f"no probes: {key}")
         elif result.status in FAILED:
             failed.append(printable(f"{describe(result)} (why: {plan.sweep}/runs/{key}/result.json)"))
     for lines, advice in ((failed, "retry=failed runs them again"), (missing, "the same command runs them again")):

@@ -34,6 +34,8 @@ class Worker:
 
     def __init__(self) -> None:
         self._process: _Process | None = None
+        # Whoever started this process, that ends with it: what it is at is saved, and nothing more is begun.
+        self._launcher = None if is_command() else os.getppid()
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +103,7 @@ class Worker:
         if self._process is None or not self._process.is_alive():
             self._process = _Process()
         try:
-            return self._process.ask(request)
+            return self._process.ask(request, self._launcher)
         except WorkerDied:
             self._process = None
             raise
@@ -126,18 +128,25 @@ class _Process:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], launcher: int | None) -> dict[str, Any]:
         """Send a request and wait for its answer.
+
+        Args:
+            launcher: the process without which this one ends, if there is one.
 
         Raises:
             WorkerDied: there will be none.
         """
-        launcher = None if is_command() else os.getppid()
+
+        def end_if_orphaned() -> None:
+            if launcher is not None and os.getppid() != launcher:
+                os._exit(1)  # nobody is left to answer to; the worker notices, saves and ends
+
+        end_if_orphaned()
         try:
             self._connection.send(request)
             while not self._connection.poll(POLL_SECONDS):
-                if launcher is not None and os.getppid() != launcher:
-                    os._exit(1)  # nobody is left to answer to; the worker notices, saves and ends
+                end_if_orphaned()
             return self._connection.recv()
         except (EOFError, OSError) as error:
             code = self._process.wait()

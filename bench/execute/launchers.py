@@ -61,6 +61,8 @@ def room(launcher: DictConfig) -> int:
         return at_once if at_once > 0 else max(1, cores + 1 + at_once)
     if kind == "RayLauncher":
         return _room_of_ray(launcher)
+    if kind == "LocalLauncher":  # submitit's, which starts all at once
+        return max(1, (os.cpu_count() or 1) // int(launcher.get("cpus_per_task") or 1))
     return int(launcher.get("array_parallelism") or MOST_WORKERS)
 
 

@@ -151,8 +151,13 @@ def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozen
     return frozenset(
         key
         for key, status in statuses.items()
-        if status in RETRY[retry] or (status is None and RunFolder(sweep, key).was_set_aside())
+        if status in RETRY[retry] or (status is None and _was_retried(RunFolder(sweep, key)))
     )
+
+
+def _was_retried(folder: RunFolder) -> bool:
+    """Tell whether a run was set aside to be run again, and not finished since; one that is damaged has a result."""
+    return folder.was_set_aside() and not (folder.path / "result.json").exists()
 
 
 def _check_buildable(config: Settings, worker: Worker) -> None:

@@ -40,8 +40,8 @@ def run(config: Settings, stopping: Callable[[], bool] = lambda: False) -> dict[
         stopping: whether to save after the current step and end.
 
     Returns:
-        The result, as in `result.json`; or just `run_id` and a status that is no outcome: "leased" if another
-        process is at it, "interrupted" if it was stopped.
+        The result, as in `result.json`, and `unprobed` if probes could not be made; or just `run_id` and a status that
+        is no outcome: "leased" if another process is at it, "interrupted" if it was stopped.
 
     Raises:
         ConfigError: a finished run cannot give the probes that are asked for; see `lacks_probes`.
@@ -49,7 +49,9 @@ def run(config: Settings, stopping: Callable[[], bool] = lambda: False) -> dict[
     """
 
     def work(sweep: Path, identifier: str, lease: Lease) -> dict[str, Any]:
-        return _Run(config, sweep, identifier, lease, stopping).result()
+        held = _Run(config, sweep, identifier, lease, stopping)
+        result = held.result()
+        return {**result, "unprobed": True} if held.unprobed else result
 
     return _while_leased(config, work)
 
@@ -107,6 +109,7 @@ class _Run:
         diagnostics = config.execution.diagnostics
         self.watched = asdict(diagnostics) if diagnostics.kinds and diagnostics.every is not None else None
         self.can_save = True
+        self.unprobed = False  # whether probes that are asked for could not be made
         self.readings: list[StoredReading] = []
         self.state: dict[str, Any] | None = None  # of the trained model, as `state_of` returns it
 
@@ -188,9 +191,12 @@ class _Run:
         if not lacks_probes(stored, self.config.execution):
             return stored
         try:
-            return make_missing(self.folder, self.config, self.lease.is_held)
+            made = make_missing(self.folder, self.config, self.lease.is_held)
+            self.unprobed = lacks_probes(made, self.config.execution)
+            return made
         except Damaged as error:
             print(f"{error}; no probes are made", file=sys.stderr)
+            self.unprobed = True
             return stored
 
     def _stored(self) -> StoredRun | None:

@@ -24,7 +24,8 @@ class Turn:
     only: frozenset[str] | None = None
 
     def __call__(self, _: object = None) -> dict[str, str]:
-        """Take runs until there is none that nobody is at, or the command is asked to stop.
+        """Take runs until there is none that nobody is at, or the command is asked to stop. One whose worker is gone is
+        left to the command, which sees to leases of the dead before it starts workers.
 
         Args:
             _: the configuration that Hydra hands to a job; the runs have their own.
@@ -37,24 +38,15 @@ class Turn:
         runs = [run for run in planned["runs"] if self.only is None or run[0] in self.only]
         unstored: dict[str, str] = {}
         with Worker() as worker:
-            # Those that somebody is at are looked at again at the end: by then their worker may have died.
-            for is_last in (False, True):
-                taken = []
-                for run in runs:
-                    run_id, settings, seed = run
-                    if self.only is None and (sweep / "runs" / run_id / "result.json").exists():
-                        continue
-                    if not is_last and (sweep / "leases" / run_id).exists():
-                        taken.append(run)
-                        continue
-                    answer = worker.execute({**planned["settings"][settings], "seed": seed})
-                    if answer["status"] == "interrupted" or is_stopping():
-                        return unstored
-                    if answer["status"] == "leased":
-                        taken.append(run)
-                    elif answer["status"] == "unstored":
-                        unstored[run_id] = answer["error"]
-                runs = taken
+            for run_id, settings, seed in runs:
+                is_taken = (sweep / "leases" / run_id).exists()  # also while its worker, which died, is started anew
+                if is_taken or (self.only is None and (sweep / "runs" / run_id / "result.json").exists()):
+                    continue
+                answer = worker.execute({**planned["settings"][settings], "seed": seed})
+                if answer["status"] == "interrupted" or is_stopping():
+                    break
+                if answer["status"] == "unstored":
+                    unstored[run_id] = answer["error"]
         return unstored
 
 

@@ -76,6 +76,8 @@ def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
         return {"status": "unstored", "error": f"cannot store results: {explain_os(error)}"}
     except Exception as error:
         return {"status": "unstored", "error": one_line(error)}
+    if result.get("unprobed"):
+        return {"status": "unstored", "error": f"{result['run_id']}: its probes are not made"}
     return {key: result[key] for key in ("run_id", "status", "error") if key in result}
 
 

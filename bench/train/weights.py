@@ -96,7 +96,11 @@ def trained_model(spec: RunSpec, task: Task, state: Mapping[str, Any], path: Pat
 
 def load_model(run: str | Path | Mapping[str, Any]) -> Model:
     """See `bench.load_model`."""
-    path = Path(run["folder"] if isinstance(run, Mapping) else run)
+    if isinstance(run, Mapping):
+        run = run.get("folder", "")
+    if not (isinstance(run, str | Path) and str(run)):
+        raise ConfigError("load_model: takes a run's folder, results/NAME/runs/RUN_ID, or what bench.run returned")
+    path = Path(run)
     folder = RunFolder(path.absolute().parents[1], path.absolute().name) if len(path.absolute().parents) > 1 else None
     if folder is None or folder.path != path.absolute():
         raise ConfigError(f"{path}: is no run's folder, as results/NAME/runs/RUN_ID is")
@@ -106,10 +110,10 @@ def load_model(run: str | Path | Mapping[str, Any]) -> Model:
             kind = "has no finished run" if path.is_dir() else "is not there"
             raise ConfigError(f"{path}: {kind}; the folder of one is results/NAME/runs/RUN_ID")
         if stored.weights is None:
-            raise ConfigError(
-                f"{path}: kept no weights, its run having ended as {stored.result.status}; runs that train to their "
-                "end with keep=weights do"
-            )
+            was = f"its run having ended as {stored.result.status}"
+            if stored.config.get("keep", "nothing") == "nothing":
+                was = "its run having been trained with keep=nothing, or before weights were kept"
+            raise ConfigError(f"{path}: has no weights, {was}; runs that train to their end with keep=weights do")
         spec = from_stored(stored.config, device="cpu", threads=1).run
         state = unpack(folder.read_weights(stored.weights), folder.path / WEIGHTS)
         with kept_globals("cpu"), warnings.catch_warnings():

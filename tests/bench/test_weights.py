@@ -77,7 +77,7 @@ def damage(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "disturb", "says"),
     [
-        ({"keep": "nothing"}, None, "kept no weights, its run having ended as unsolved"),
+        ({"keep": "nothing"}, None, "has no weights, its run having been trained with keep=nothing"),
         ({"cell": {"_target_": "tests.bench.broken.Exploding", "name": "bad"}}, None, "having ended as failed"),
         ({}, damage, "weights.pt: its checksum does not match"),
         ({}, lambda folder: (folder / "weights.pt").unlink(), "weights.pt: cannot be read"),

@@ -98,6 +98,16 @@ def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole:
     assert_same(whole, tmp_path)
 
 
+def test_workers_of_a_killed_command_begin_no_more_runs(tmp_path: Path):
+    many = [*SWEEP, "seed=range(0,100)", "task.length=5", "training.max_steps=200", "+launch=parallel"]
+    process = start(tmp_path, *many)
+    wait_for(lambda: len(list(tmp_path.glob("k/runs/*/result.json"))) >= 3)
+    os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: not workers_of(tmp_path))
+    assert len(list(tmp_path.glob("k/runs/*/result.json"))) < 100
+    process.communicate()
+
+
 @pytest.fixture
 def own_cells(tmp_path: Path) -> Sequence[str]:
     """Cells that take their process with them, as a user's own."""
