@@ -98,8 +98,10 @@ def _places(interval: Interval) -> int:
 
 def times(interval: Interval) -> str:
     """Return a ratio with its interval, e.g. "2.4× [2.1, 2.9]"; where only a bound is known that, e.g. "≥2.1×"."""
-    if interval.bound == "~":
+    if math.isnan(interval.told):
         return NONE
+    if interval.bound == "~":
+        return f"about {_factor(interval.told)}×"
     if interval.bound:
         return f"{interval.bound}{_factor(interval.told)}×"
     return f"{_factor(interval.estimate)}× [{_factor(interval.low)}, {_factor(interval.high)}]"

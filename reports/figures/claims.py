@@ -112,7 +112,7 @@ def _set_range(axes: Axes, evidence: list[Evidence], test: Test, logarithmic: bo
         if not logarithmic:
             ends += [interval.estimate, interval.low, interval.high]
         elif interval.bound:
-            ends += [interval.told] if interval.bound != "~" else []
+            ends += [] if math.isnan(interval.told) else [interval.told]
         else:
             near = (interval.estimate / 20, interval.estimate * 20)
             ends += [interval.estimate, *(float(np.clip(end, *near)) for end in (interval.low, interval.high))]

@@ -29,8 +29,9 @@ class Interval:
 
     @property
     def told(self) -> float:
-        """Of a ratio: the estimate, or the bound that is known; NaN if none is."""
-        return {"": self.estimate, "≥": self.low, "≤": self.high, "~": math.nan}[self.bound]
+        """Of a ratio: the bound if only one is known, else the estimate; NaN where runs are too few or unsolved."""
+        estimate = self.estimate if 0 < self.estimate < math.inf else math.nan
+        return {"≥": self.low, "≤": self.high}.get(self.bound, estimate)
 
 
 def solved_fraction(solved: int, runs: int) -> Interval:

@@ -71,9 +71,10 @@ def test_every_number_of_a_comparison_by_other_means(tmp_path: Path):
     (row,) = (row for _, row in table.reset_index().iterrows() if {row["first"], row["second"]} == {"gru", "lstm"})
     first, second = (steps[row[name]].to_numpy() for name in ("first", "second"))
     assert row["ratio"] == pytest.approx(np.median(second[:, None] / first), rel=1e-5)
+    ranks = stats.rankdata(np.concatenate([first, second]))
     exact = stats.permutation_test(
-        (stats.rankdata(np.concatenate([first, second]))[:10], stats.rankdata(np.concatenate([first, second]))[10:]),
-        lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis), n_resamples=np.inf, vectorized=True, batch=9999,
+        (ranks[:10], ranks[10:]), lambda x, y, axis: np.mean(x, axis=axis) - np.mean(y, axis=axis),
+        n_resamples=np.inf, vectorized=True, batch=9999,
     )  # fmt: skip
     assert row["p"] == pytest.approx(exact.pvalue, rel=1e-5)
     assert row["ratio_low"] <= 2 ** (1 if row["first"] == "gru" else -1) <= row["ratio_high"]
