@@ -1,7 +1,6 @@
 """Frames in, comparisons of contenders on a problem out."""
 
-from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -173,22 +172,23 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
         A row a comparison, with the fields of `Comparison` as columns, as comparisons.csv has them; of an estimate with
         an interval three: `ratio`, `ratio_low`, `ratio_high`.
     """
+    if results.empty:
+        return as_table({})
     read = {*COLUMNS, *wanted_reference(results)}
     return as_table(compare_contenders(in_order(results[[column for column in results if column in read]])))
 
 
 def as_table(comparisons: Comparisons) -> pd.DataFrame:
     """Return comparisons as a table, a row each."""
-    rows = []
-    for comparison in comparisons.values():
-        row: dict[Hashable, object] = {}
-        for name, value in vars(comparison).items():
-            if isinstance(value, Interval):
-                row |= {name: value.estimate, f"{name}_low": value.low, f"{name}_high": value.high}
-            else:
-                row[name] = value
-        rows.append(row)
-    return pd.DataFrame(rows)
+    columns: dict[str, list[object]] = {}
+    for field in fields(Comparison):
+        values = [getattr(comparison, field.name) for comparison in comparisons.values()]
+        columns[field.name] = values
+        if field.type is Interval:
+            columns[field.name] = [value.estimate for value in values]
+            columns[f"{field.name}_low"] = [value.low for value in values]
+            columns[f"{field.name}_high"] = [value.high for value in values]
+    return pd.DataFrame(columns)
 
 
 def compare_contenders(results: pd.DataFrame) -> Comparisons:

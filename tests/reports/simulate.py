@@ -76,6 +76,13 @@ def main() -> None:
             shares.append(at_border(times, case, 10, 1.5, paired))
             shares += [share_of_reports(times, case, n, [1, 2], paired) for n in (5, 10)]
             print(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |", flush=True)
+    for paired in (False, True):
+        generator, found = np.random.default_rng(0), 0
+        for _ in range(times):
+            contenders = simulated(CASES["spread 0.3"], 10, (1, 2, 1, 1, 1), generator)
+            found += established(contenders, paired)[0]
+        kind = "pairs" if paired else "groups"
+        print(f"{kind}: {found / times:.1%} find the one of five cells that takes twice as long")
 
 
 if __name__ == "__main__":

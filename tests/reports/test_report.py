@@ -34,10 +34,8 @@ def test_the_headline_says_what_was_stored(sweep: Path):
     ]  # fmt: skip
     assert cells_of(report, "gru")[-1] == "1.5"
     assert cells_of(report, "rnn")[1:5] == ["0/3 [0%, 56%]", "–", r"\>1,500", "0.17"]
-    assert (
-        "On **adding**, gru solved 3/3 in a median of 350 steps [300, 400]; lstm needed about 2.0× as many (3 seeds cannot tell"
-        in report
-    )
+    said = "On **adding**, gru solved 3/3 in a median of 350 steps [300, 400]; lstm needed about 2.0× as many (3 seeds"
+    assert said in report
     assert "rnn solved 0/3 within 1,500 steps (3 seeds cannot tell" in report
     assert "python -m bench +sweep=demo cell=" in report
     assert "Nothing here was measured on a GPU" in report

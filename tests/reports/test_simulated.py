@@ -196,6 +196,21 @@ def test_tables_of_before_are_read(tmp_path: Path):
     )
 
 
+def test_no_runs_have_a_table_without_rows(tmp_path: Path):
+    write_sweep(tmp_path / "s", 1, {"lstm": 1.0}, np.random.default_rng(8))
+    results = load(tmp_path / "s").results
+    for few in (results, results.iloc[:0]):
+        assert not len(compare(few))
+        assert {"verdict", "primary", "ratio_low", "first_expected_high"} <= set(compare(few))
+
+
+def test_comparisons_csv_is_the_table(tmp_path: Path):
+    write_sweep(tmp_path / "s", 5, {"lstm": 2.0, "gru": 1.0, "rnn": 9.0}, np.random.default_rng(9))
+    written = pd.read_csv(write_report([tmp_path / "s"]).path.parent / "comparisons.csv")
+    table = compare(load(tmp_path / "s").results)
+    pd.testing.assert_frame_equal(written, table, check_dtype=False, rtol=1e-5)
+
+
 def test_comparisons_csv_is_readable(tmp_path: Path):
     write_sweep(tmp_path / "s", 3, dict.fromkeys(CELLS, 1.0), np.random.default_rng(7))
     text = (write_report([tmp_path / "s"]).path.parent / "comparisons.csv").read_text()
