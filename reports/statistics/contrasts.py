@@ -177,7 +177,7 @@ def _largest_rejected(a: Times, b: Times, paired: bool) -> float:
     if not upwards and not rejected(1 / LARGEST):
         return 0.0
     if upwards and rejected(LARGEST):
-        return math.inf
+        return LARGEST
     low, high = (1.0, LARGEST) if upwards else (1 / LARGEST, 1.0)
     near = _border(nearly, low, high, 1.0, COARSE)
     return _border(rejected, low, high, near, PRECISION)
