@@ -26,6 +26,7 @@ LARGEST = 1e4  # ratio that is looked for
 PRECISION = 1.008  # of an interval's ends
 COARSE = 1.3  # first step in looking for them
 NORMAL = 1.96
+NOT_REJECTED = math.nextafter(ALPHA / 2, 1)
 ROUNDING = 1e-9
 
 
@@ -69,12 +70,15 @@ class Contrast:
     paired: bool = False
 
     def p_above(self, x: float) -> float:
-        """Return the one-sided p-value of such runs if a needed no more than x times what b does."""
-        return _p_later(self.a, self.b.scaled(x), self.paired) if x > 0 else 0.0
+        """Return the one-sided p-value of such runs if a needed no more than x times what b does; above 2.5 % wherever
+        the interval holds x, also where evaluations lie such that the test alone would not be monotone in x."""
+        p = _p_later(self.a, self.b.scaled(x), self.paired) if x > 0 else 0.0
+        return p if x in (0, 1) or x <= self.interval.low else max(p, NOT_REJECTED)
 
     def p_below(self, x: float) -> float:
-        """Return the one-sided p-value of such runs if a needed no less than x times what b does."""
-        return _p_later(self.b.scaled(x), self.a, self.paired) if x > 0 else 1.0
+        """Return the one-sided p-value of such runs if a needed no less than x times what b does, likewise."""
+        p = _p_later(self.b.scaled(x), self.a, self.paired) if x > 0 else 1.0
+        return p if x in (0, 1) or x >= self.interval.high else max(p, NOT_REJECTED)
 
     @cached_property
     def p(self) -> float:

@@ -78,7 +78,7 @@ class TestScores:
         a, b = times(*[100] * 5), times(*[100] * 5)
         for x in (0.6, 0.9, 1.1, 1.6):  # ratios from 0.5 to 2 are possible
             assert Contrast(a, b).p_above(x) == Contrast(a, b).p_below(x) == 1
-        assert Contrast(a, b).p_above(0.5) == Contrast(a, b).p_below(2.0) == pytest.approx(1 / math.comb(10, 5))
+        assert Contrast(a, b).p_above(0.49) == Contrast(a, b).p_below(2.05) == pytest.approx(1 / math.comb(10, 5))
 
     def test_a_grid_that_lies_otherwise_makes_no_difference_of_its_own(self):
         """Half of all runs at 40, half at 80: two thirds as fast, the same runs are seen at 60 and 120."""
@@ -111,6 +111,14 @@ class TestInterval:
             low, high = contrast.interval.low, contrast.interval.high
             assert contrast.p_above(low) <= ALPHA / 2 < contrast.p_above(1.02 * low)
             assert contrast.p_below(high) <= ALPHA / 2 < contrast.p_below(high / 1.02)
+
+    def test_no_border_that_it_holds_is_rejected(self):
+        generator = np.random.default_rng(8)
+        for case, paired in itertools.product(CASES.values(), (False, True)):
+            contrast = Contrast(*simulated(case, 7, (1.6, 1), generator), paired)
+            held = [x for x in np.geomspace(0.2, 5, 60) if contrast.interval.low < x < contrast.interval.high]
+            assert held
+            assert min(min(contrast.p_above(x), contrast.p_below(x)) for x in held) > ALPHA / 2
 
     @pytest.mark.parametrize("paired", [False, True])
     @pytest.mark.parametrize("case", ["spread 0.3", "15 % never solve it", "half unsolved in both"])
