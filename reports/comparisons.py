@@ -1,27 +1,31 @@
-"""Frames in, comparisons of every two contenders on a problem out."""
+"""Frames in, comparisons of contenders on a problem out."""
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from bench.record.records import DECIDED
-from reports.references import compared_pairs
+from reports.naming import in_order
+from reports.references import compared_pairs, primary_reference, wanted_reference
 from reports.statistics import (
     ALPHA,
+    Contrast,
     Interval,
-    Paired,
+    Times,
     detectable_ratio,
-    improvement,
-    log_rank,
-    pair_up,
-    ratio,
+    expected_time,
+    fewest_seeds,
+    holm,
+    in_sequence,
     seeds_needed,
-    significances,
-    smallest_p,
 )
 from reports.summary import LEAST_LOSS
+
+ESTABLISHED, EQUIVALENT, OPEN, UNTESTABLE = "established", "equivalent", "open", "not testable"
+NUMBERS = ("seed", "solved", "needed", "spent", "budget", "grid", "final_loss")
+COLUMNS = {"problem", "contender", "cell", "status", "currency", "reference", *NUMBERS}
 
 
 @dataclass(frozen=True)
@@ -29,69 +33,78 @@ class Outcomes:
     """What a contender's runs on a problem came to: arrays (n), by ascending seed.
 
     Attributes:
+        cell: whose contender it is.
+        currency: "steps", "FLOPs" or "seconds".
         seeds: each once.
         solved: whether a run solved the problem.
         needed: to solve it, NaN if it was not solved, in `currency`.
-        spent: in all.
+        spent, budget: in all, and at most.
         grid: the smallest difference that can be seen.
         loss: at the end; NaN if there is none.
-        currency: "steps", "FLOPs" or "seconds".
     """
 
+    cell: str
+    currency: str
     seeds: np.ndarray
     solved: np.ndarray
     needed: np.ndarray
     spent: np.ndarray
+    budget: np.ndarray
     grid: np.ndarray
     loss: np.ndarray
-    currency: str
 
-    @classmethod
-    def of(cls, runs: pd.DataFrame) -> "Outcomes":
-        """Take a contender's runs from results; of several at a seed the first."""
-        runs = runs.drop_duplicates("seed").sort_values("seed")
-        needed, spent, grid, loss = (
-            runs[name].astype("Float64").to_numpy(float, na_value=np.nan)
-            for name in ("needed", "spent", "grid", "final_loss")
-        )
-        seeds, solved = runs["seed"].to_numpy(int), runs["solved"].to_numpy(bool)
-        return cls(seeds, solved, needed, spent, grid, loss, str(runs["currency"].iloc[0]))
+    @cached_property
+    def expected(self) -> Interval:
+        """Expected running time to a solution."""
+        return expected_time(np.where(self.solved, self.needed, self.spent), self.solved)
 
-    @property
-    def times(self) -> np.ndarray:
-        """What was needed, or of an unsolved run spent."""
-        return np.where(np.isnan(self.needed), self.spent, self.needed)
+    def times(self, at: np.ndarray) -> Times:
+        """Return what the runs at some positions needed to solve the problem."""
+        solved = self.solved[at]
+        limits = np.where(solved, np.fmax(self.budget[at], self.needed[at]), np.fmin(self.budget[at], self.spent[at]))
+        values = np.where(solved, np.fmax(self.needed[at], 1e-9), np.inf)
+        return Times(values, float(self.grid[at].max(initial=0.0)), float(limits.min(initial=np.inf)))
+
+    def losses(self, at: np.ndarray) -> Times:
+        """Return the final losses of the runs at some positions, infinite where a run diverged."""
+        return Times(np.maximum(np.nan_to_num(self.loss[at], nan=np.inf), LEAST_LOSS))
 
 
-@dataclass(frozen=True)
-class PairedRuns:
-    """Two contenders' runs on a problem, paired by seed.
-
-    Attributes:
-        pairs: differences of the logarithms of `quantity`, second over first.
-        quantity: "steps", "FLOPs" or "seconds" to solve the problem, or "loss".
-        bound: of a ratio: "" if it is exact, "≥" or "≤" if unsolved runs of one make it a bound, "~" if both have some.
-        first_better: probability that a run of the first needs less than one of the second.
-        log_rank: p-value of that test, uncorrected, unpaired.
-    """
-
-    pairs: Paired
-    quantity: str
-    bound: str
-    first_better: float
-    log_rank: float
+def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
+    """Return the outcomes of each contender on each problem, in the order of the table, of runs that say something of
+    the architecture, and of several at a seed the first."""
+    values = {name: results[name].to_numpy(dtype=float, na_value=np.nan) for name in NUMBERS}
+    places: dict[tuple[str, str], dict[float, int]] = {}
+    columns = (results[name] for name in ("problem", "contender", "status"))
+    for i, (problem, name, status) in enumerate(zip(*columns, strict=True)):
+        if status in DECIDED:
+            places.setdefault((str(problem), str(name)), {}).setdefault(values["seed"][i], i)
+    cells, currencies = results["cell"].tolist(), results["currency"].tolist()
+    outcomes = {}
+    for key, at_seed in places.items():
+        at = [at_seed[seed] for seed in sorted(at_seed)]
+        seeds, solved, *others = (values[name][at] for name in NUMBERS)
+        outcomes[key] = Outcomes(str(cells[at[0]]), str(currencies[at[0]]), seeds, solved.astype(bool), *others)
+    return outcomes
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two contenders on a problem, in a family of comparisons over which p-values are corrected.
+    """Two contenders on a problem, among the comparisons of a report.
 
     Attributes:
-        pairs: how many.
-        log_rank, quantity, bound, first_better: see `PairedRuns`.
-        ratio: second over first.
-        test: "exact" or "t".
-        decidable: whether so many pairs could show anything.
+        first_solved, first_runs, second_solved, second_runs: how many runs of each.
+        first_expected, second_expected: their expected running times to a solution.
+        quantity: what is compared: "steps", "FLOPs" or "seconds" to solve the problem; "loss" where none of either did.
+        test: "pairs" of one seed, of two treatments of one cell, or "groups" of runs, of different cells.
+        seeds: of each group; of pairs, how many.
+        ratio: second over first, with its 95 % interval.
+        first_better: probability that a run of the first needs less than one of the second.
+        p: of this comparison alone; `p_corrected` over those of its kind in the report.
+        verdict: "established" if they differ; "equivalent" if their ratio is within 1/1.25 and 1.25; "not testable" if
+            no two of their runs can be told apart; else "open".
+        primary: whether one of the two is what the others are compared with.
+        fewest: seeds with which anything could be established.
         needed: seeds to find a difference of this size; None if that is not known, or too many.
         detectable: the ratio that these seeds would find; None if that is not known.
     """
@@ -99,30 +112,45 @@ class Comparison:
     problem: str
     first: str
     second: str
-    pairs: int
-    log_rank: float
+    first_solved: int
+    first_runs: int
+    first_expected: Interval
+    second_solved: int
+    second_runs: int
+    second_expected: Interval
     quantity: str
-    bound: str
-    first_better: float
-    ratio: Interval
     test: str
+    seeds: int
+    ratio: Interval
+    first_better: float
     p: float
     p_corrected: float
-    differs: bool
-    decidable: bool
+    verdict: str
+    primary: bool
+    fewest: int
     needed: int | None
     detectable: float | None
 
     @property
+    def differs(self) -> bool:
+        return self.verdict == ESTABLISHED
+
+    @property
     def inverted(self) -> "Comparison":
         """The same, seen from the other side."""
-        low, high = (1 / bound if bound > 0 else math.inf for bound in (self.ratio.high, self.ratio.low))
+        with np.errstate(divide="ignore"):
+            estimate, high, low = (1 / np.array([self.ratio.estimate, self.ratio.low, self.ratio.high])).tolist()
         return replace(
             self,
             first=self.second,
             second=self.first,
-            ratio=Interval(1 / self.ratio.estimate, low, high, self.ratio.confidence),
-            bound={"≥": "≤", "≤": "≥"}.get(self.bound, self.bound),
+            first_solved=self.second_solved,
+            first_runs=self.second_runs,
+            first_expected=self.second_expected,
+            second_solved=self.first_solved,
+            second_runs=self.first_runs,
+            second_expected=self.first_expected,
+            ratio=Interval(estimate, low, high, self.ratio.confidence),
             first_better=1 - self.first_better,
         )
 
@@ -131,59 +159,88 @@ Comparisons = dict[tuple[str, str, str], Comparison]  # by problem, first and se
 
 
 def compare(results: pd.DataFrame) -> pd.DataFrame:
-    """Compare every two contenders on each problem, or each with its reference, in pairs of the same seed.
+    """Compare every two contenders on each problem, or each with its reference.
 
     What is compared is what they needed to solve the task, in the currency of the budget; where no run of either
-    solved it, the final loss. All comparisons are one family, over which p-values are corrected.
+    solved it, the final loss. Contenders of different cells are compared as groups of runs, those of one cell in pairs
+    of the same seed.
 
     Args:
         results: a row a run, of `reports.load.load`.
 
     Returns:
-        A row a comparison, with the fields of `Comparison` as columns.
+        A row a comparison, with the fields of `Comparison` as columns, as comparisons.csv has them; of an estimate with
+        an interval three: `ratio`, `ratio_low`, `ratio_high`.
     """
-    return as_table(compare_contenders(results))
+    if results.empty:
+        return as_table({})
+    read = {*COLUMNS, *wanted_reference(results)}
+    return as_table(compare_contenders(in_order(results[[column for column in results if column in read]])))
 
 
 def as_table(comparisons: Comparisons) -> pd.DataFrame:
     """Return comparisons as a table, a row each."""
-    return pd.DataFrame([vars(comparison) for comparison in comparisons.values()])
+    columns: dict[str, list[object]] = {}
+    for field in fields(Comparison):
+        values = [getattr(comparison, field.name) for comparison in comparisons.values()]
+        columns[field.name] = values
+        if field.type is Interval:
+            columns[field.name] = [value.estimate for value in values]
+            columns[f"{field.name}_low"] = [value.low for value in values]
+            columns[f"{field.name}_high"] = [value.high for value in values]
+    return pd.DataFrame(columns)
 
 
 def compare_contenders(results: pd.DataFrame) -> Comparisons:
-    """Return what `compare` does, as typed rows."""
-    paired: dict[tuple[str, str, str], PairedRuns] = {}
-    wanted = compared_pairs(results)
-    for problem, runs in results[results["status"].isin(DECIDED)].groupby("problem", sort=False):
-        outcomes = {str(name): Outcomes.of(table) for name, table in runs.groupby("contender", sort=False)}
+    """Return what `compare` does, as typed rows, contenders in the order of the table."""
+    wanted, reference = compared_pairs(results), primary_reference(results)
+    outcomes = outcomes_of(results)
+    contrasts: dict[tuple[str, str, str], tuple[Contrast, str]] = {}
+    for problem in dict.fromkeys(problem for problem, _ in outcomes):
         for first, second in wanted:
-            if first in outcomes and second in outcomes:
-                pair = pair_runs(outcomes[first], outcomes[second])
-                if len(pair.pairs):
-                    paired[str(problem), first, second] = pair
-    family = len(paired)
-    assessed = significances([runs.pairs for runs in paired.values()])
-    return {
-        (problem, first, second): Comparison(
+            if (problem, first) in outcomes and (problem, second) in outcomes:
+                contrast, quantity = contrast_of(outcomes[problem, second], outcomes[problem, first])
+                if len(contrast.a):
+                    contrasts[problem, first, second] = contrast, quantity
+    primary = [reference is None or reference in names for _, *names in contrasts]
+    corrected = in_sequence([contrast.p for contrast, _ in contrasts.values()], primary)
+    equivalence = holm([contrast.p_apart for contrast, _ in contrasts.values()])
+    compared = {}
+    for i, ((problem, first, second), (contrast, quantity)) in enumerate(contrasts.items()):
+        family = primary.count(primary[i])
+        one, other = outcomes[problem, first], outcomes[problem, second]
+        compared[problem, first, second] = Comparison(
             problem,
             first,
             second,
-            pairs=len(runs.pairs),
-            log_rank=runs.log_rank,
-            quantity=runs.quantity,
-            bound=runs.bound,
-            first_better=runs.first_better,
-            ratio=ratio(runs.pairs),
-            test=significance.test,
-            p=significance.p,
-            p_corrected=significance.p_corrected,
-            differs=significance.differs,
-            decidable=significance.differs or significance.test == "t" or smallest_p(len(runs.pairs)) * family <= ALPHA,
-            needed=seeds_needed(runs.pairs, family),
-            detectable=detectable_ratio(runs.pairs, family),
+            first_solved=int(one.solved.sum()),
+            first_runs=len(one.seeds),
+            first_expected=one.expected,
+            second_solved=int(other.solved.sum()),
+            second_runs=len(other.seeds),
+            second_expected=other.expected,
+            quantity=quantity,
+            test="pairs" if contrast.paired else "groups",
+            seeds=min(len(contrast.a), len(contrast.b)),
+            ratio=contrast.interval,
+            first_better=1 - contrast.first_sooner,
+            p=contrast.p,
+            p_corrected=float(corrected[i]),
+            verdict=_verdict(contrast, float(corrected[i]), float(equivalence[i])),
+            primary=primary[i],
+            fewest=fewest_seeds(family, contrast.paired),
+            needed=seeds_needed(contrast, family),
+            detectable=detectable_ratio(contrast, family),
         )
-        for ((problem, first, second), runs), significance in zip(paired.items(), assessed, strict=True)
-    }
+    return compared
+
+
+def _verdict(contrast: Contrast, p_corrected: float, p_apart: float) -> str:
+    if p_corrected <= ALPHA:
+        return ESTABLISHED
+    if p_apart <= ALPHA:
+        return EQUIVALENT
+    return UNTESTABLE if contrast.all_tie and len(contrast.a) + len(contrast.b) > 2 else OPEN
 
 
 def between(comparisons: Comparisons, problem: str, first: str, second: str) -> Comparison | None:
@@ -193,35 +250,18 @@ def between(comparisons: Comparisons, problem: str, first: str, second: str) -> 
     return comparisons.get((problem, first, second))
 
 
-def pair_runs(first: Outcomes, second: Outcomes, by: str = "") -> PairedRuns:
-    """Return two contenders' runs in pairs of the same seed.
+def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Contrast, str]:
+    """Return the contrast of two contenders on a problem, a over b, and the quantity that it is of.
+
+    Treatments of one cell are paired by seed, of seeds that both have. Different cells are not: pairs of one seed were
+    measured to have no more in common than others, so that pairing them would cost power and gain nothing.
 
     Args:
         by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
     """
-    both = (first, second)
-    seeds = np.intersect1d(first.seeds, second.seeds, assume_unique=True)
-    at = [np.isin(outcomes.seeds, seeds) for outcomes in both]
-    times = [array for each in both for array in (np.where(each.solved, each.needed, each.spent), each.solved)]
-    grid = 0.0
-    if by != "loss" and (first.solved.any() or second.solved.any()):
-        quantity = first.currency
-        values = [np.maximum(each.times[here], 1e-9) for each, here in zip(both, at, strict=True)]
-        cut_off = [bool(not each.solved[here].all()) for each, here in zip(both, at, strict=True)]
-        grid = max(float(each.grid[here].max(initial=0.0)) for each, here in zip(both, at, strict=True))
-        never = [np.nan_to_num(each.needed, nan=np.inf) for each in both]
-    else:
-        quantity = "loss"
-        worst = np.nanmax(np.concatenate([first.loss, second.loss, [-np.inf]]))
-        worst = worst if np.isfinite(worst) else 1.0
-        losses = [each.loss[here] for each, here in zip(both, at, strict=True)]
-        values = [np.maximum(np.nan_to_num(loss, nan=worst), LEAST_LOSS) for loss in losses]
-        cut_off = [bool(np.isnan(loss).any()) for loss in losses]
-        never = [np.nan_to_num(each.loss, nan=np.inf) for each in both]
-    return PairedRuns(
-        pairs=pair_up(values[1], values[0], grid=grid, complete=not any(cut_off)),
-        quantity=quantity,
-        bound={(False, False): "", (False, True): "≥", (True, False): "≤", (True, True): "~"}[cut_off[0], cut_off[1]],
-        first_better=improvement(*never),
-        log_rank=log_rank(*times),
-    )
+    paired = a.cell == b.cell
+    seeds = np.intersect1d(a.seeds, b.seeds) if paired else None
+    at_a, at_b = (np.ones(len(o.seeds), bool) if seeds is None else np.isin(o.seeds, seeds) for o in (a, b))
+    if by != "loss" and (a.solved.any() or b.solved.any()):
+        return Contrast(a.times(at_a), b.times(at_b), paired), a.currency
+    return Contrast(a.losses(at_a), b.losses(at_b), paired), "loss"

@@ -2,9 +2,10 @@
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.record.files import digest
@@ -15,6 +16,7 @@ from reports.spending import BY_BUDGET, has_other_budget
 METHODS = ("task.strategy",)
 # Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
 OF_TASK = ("cell.hidden_size", "cell.longest_memory")
+KNOWN = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")  # cells, in the order in which tables list them
 MOST_LETTERS = 100  # of a value within a name
 # Columns of what a run's training depends on.
 SETTINGS = ("cell.", "task.", "training.", "device", "dtype")
@@ -31,6 +33,23 @@ def natural(name: str) -> list[object]:
     # Texts and numbers alternate, beginning with a text, so that keys compare like with like.
     parts = re.split(r"(\d+(?:\.\d+)?)", name)
     return [float(part) if i % 2 else part for i, part in enumerate(parts)]
+
+
+def cells_in_order(cells: Iterable[str]) -> list[str]:
+    """Return each cell once, in the order in which tables and legends list them."""
+    names = set(cells)
+    return [*(cell for cell in KNOWN if cell in names), *sorted(names - set(KNOWN))]
+
+
+def in_order(runs: pd.DataFrame) -> pd.DataFrame:
+    """Sort runs by problem, by cell as figures do, and by contender."""
+    order = {
+        "problem": sorted(set(runs["problem"]), key=natural),
+        "cell": cells_in_order(runs["cell"]),
+        "contender": sorted(set(runs["contender"]), key=natural),
+    }
+    ranks = [runs[name].map({value: i for i, value in enumerate(values)}) for name, values in order.items()]
+    return runs.iloc[np.lexsort(ranks[::-1])].reset_index(drop=True)
 
 
 def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:

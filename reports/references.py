@@ -6,6 +6,7 @@ from itertools import combinations
 import pandas as pd
 
 from reports.conditions import select
+from reports.summary import REFERENCE_CELL
 
 
 def compared_pairs(results: pd.DataFrame) -> list[tuple[str, str]]:
@@ -21,13 +22,23 @@ def compared_pairs(results: pd.DataFrame) -> list[tuple[str, str]]:
     return [(references[name], name) for name in names if references.get(name, name) != name]
 
 
+def primary_reference(results: pd.DataFrame) -> str | None:
+    """Return the contender whose comparisons are the primary ones where all pairs are compared: the only one of the
+    reference cell, or else the first; None where a sweep names a reference, with which alone others are compared."""
+    if references_of(results):
+        return None
+    cells = _cells(results)
+    of_cell = [str(name) for name in cells.index if cells[name] == REFERENCE_CELL]
+    return of_cell[0] if len(of_cell) == 1 else str(cells.index[0]) if len(cells) else None
+
+
 def references_of(results: pd.DataFrame) -> dict[str, str]:
     """Return each contender's reference, itself if it is one; nothing where no reference is named or found."""
     wanted = wanted_reference(results)
     if not wanted:
         return {}
     matching = pd.Series(results.index.isin(select(results, {}, wanted).index), index=results.index)
-    cells = results.drop_duplicates("contender").set_index("contender")["cell"]
+    cells = _cells(results)
     suitable = [name for name in cells.index if matching[results["contender"] == name].all()]
     chosen: dict[str, str] = {}
     for name, cell in cells.items():
@@ -36,6 +47,11 @@ def references_of(results: pd.DataFrame) -> dict[str, str]:
         if len(candidates) == 1:
             chosen[str(name)] = candidates[0]
     return chosen
+
+
+def _cells(results: pd.DataFrame) -> "pd.Series[str]":
+    """Return each contender's cell, by its name."""
+    return pd.Series(dict(zip(results["contender"], results["cell"], strict=True)), dtype=object)
 
 
 def wanted_reference(results: pd.DataFrame) -> dict[str, object]:

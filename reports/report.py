@@ -10,10 +10,10 @@ from bench.record.errors import one_line
 from bench.record.files import write_text_atomic
 from bench.record.store import report_folder
 from reports.comparisons import compare_contenders
-from reports.figures.style import looks, theme
+from reports.figures.style import theme
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
-from reports.naming import natural
+from reports.naming import cells_in_order, in_order, natural
 from reports.sections import about, claims, differences, lengths, probes, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost
@@ -118,7 +118,7 @@ def summarize(stored: Stored, folder: Path) -> Content:
     """
     _refuse_too_many(stored)
     try:
-        results, trials = (_in_order(runs) if len(runs) else runs for runs in (stored.results, stored.trials))
+        results, trials = (in_order(runs) if len(runs) else runs for runs in (stored.results, stored.trials))
         stored = replace(stored, results=results, trials=trials)
         compared = len(results) and not _tests_claims(stored)
         return Content(
@@ -163,18 +163,9 @@ def _write_section(section: Callable[[Content], str], content: Content) -> str:
         raise LoadError(f"the stored values make no section on {section.__name__} ({one_line(error)})") from error
 
 
-def _in_order(runs: pd.DataFrame) -> pd.DataFrame:
-    """Sort runs by problem, by cell as figures do, and by contender."""
-    cells = list(looks(runs["cell"]))
-    problems, contenders = (sorted(set(runs[name]), key=natural) for name in ("problem", "contender"))
-    order = {"problem": problems, "cell": cells, "contender": contenders}
-    ranks = pd.DataFrame({name: runs[name].map(values.index) for name, values in order.items()})
-    return runs.loc[ranks.sort_values(list(order), kind="stable").index].reset_index(drop=True)
-
-
 def _timed_in_order(cases: list[TimedCase]) -> list[TimedCase]:
     """Sort timed cases by sweep, task and point, and by cell as figures do."""
-    cells = list(looks(case.cell for case in cases))
+    cells = cells_in_order(case.cell for case in cases)
     return sorted(
         cases,
         key=lambda case: (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.record.records import DECIDED
-from reports.statistics import Interval, geometric_mean_interval, median_time, solved_fraction
+from reports.statistics import Interval, expected_time, geometric_mean_interval, median_time, solved_fraction
 
 REFERENCE_CELL = "lstm"
 LEAST_LOSS = 1e-12  # what a loss of zero counts as, whose logarithm is taken
@@ -23,7 +23,8 @@ class Summary:
         runs: how many say something of the architecture; `failed`: how many do not; `solved`: how many of `runs`.
         solved_fraction: of `runs`; None without any, as all intervals are.
         steps, samples, flops: to solve the problem; the last two None too where no run says what a step takes.
-        needed: the same in `currency`, that of the budget: "steps", "FLOPs" or "seconds".
+        expected: running time to a solution, in `currency`: all that runs spent over the number of solved ones.
+        needed: median to solve it, in `currency`, that of the budget: "steps", "FLOPs" or "seconds".
         flops_step: of a training step.
         budget: the largest of a run, in `currency`.
     """
@@ -39,6 +40,7 @@ class Summary:
     samples: Interval | None
     flops: Interval | None
     needed: Interval | None
+    expected: Interval | None
     final_loss: Interval | None
     parameters: int | None
     hidden_size: int | None
@@ -87,6 +89,7 @@ def _summary(problem: str, contender: str, runs: pd.DataFrame) -> Summary:
         samples=scaled(steps, _first(runs, "training.batch_size")),
         flops=scaled(steps, flops),
         needed=_time_to_solve(decided, "needed", "spent"),
+        expected=_expected_time(decided),
         final_loss=_mean_loss(decided["final_loss"]),
         parameters=None if parameters is None else int(parameters),
         hidden_size=None if size is None else int(size),
@@ -109,6 +112,14 @@ def _time_to_solve(runs: pd.DataFrame, needed: str, spent: str) -> Interval | No
     never = runs["status"] == "diverged"  # however early it ended
     times = runs[needed].astype("Float64").fillna(runs[spent].astype("Float64")).astype(float)
     return median_time(times.where(~never, math.inf), runs["solved"].astype(bool))
+
+
+def _expected_time(runs: pd.DataFrame) -> Interval | None:
+    """Return what runs spend until one solves the task; None without runs."""
+    if runs.empty:
+        return None
+    spent = runs["needed"].astype("Float64").fillna(runs["spent"].astype("Float64")).astype(float)
+    return expected_time(spent, runs["solved"].astype(bool))
 
 
 def scaled(interval: Interval | None, factor: float | None) -> Interval | None:

@@ -96,12 +96,14 @@ def _places(interval: Interval) -> int:
     return max(decimals(width, 2), decimals(interval.estimate, 1))
 
 
-def times(interval: Interval, bound: str = "") -> str:
-    """Return a ratio with its interval, e.g. "2.4× [2.1, 2.9]"; one that is a bound as such, without."""
-    if bound == "~" or not math.isfinite(interval.high) or interval.low == 0:
-        return f"about {_factor(interval.estimate)}×"
-    if bound:
-        return f"{bound}{_factor(interval.estimate)}×"
+def times(interval: Interval) -> str:
+    """Return a ratio with its interval, e.g. "2.4× [2.1, 2.9]"; where only a bound is known that, e.g. "≥2.1×"."""
+    if math.isnan(interval.told):
+        return NONE
+    if interval.bound == "~":
+        return f"about {_factor(interval.told)}×"
+    if interval.bound:
+        return f"{interval.bound}{_factor(interval.told)}×"
     return f"{_factor(interval.estimate)}× [{_factor(interval.low)}, {_factor(interval.high)}]"
 
 

@@ -4,20 +4,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from bench.record.records import DECIDED
 from reports.claims import RATIOS, Claim, Claims, Test
-from reports.comparisons import Outcomes, pair_runs
+from reports.comparisons import contrast_of, outcomes_of
 from reports.conditions import select
 from reports.load import Stored
 from reports.naming import with_names
-from reports.statistics import ALPHA, Evidence, Paired, geometric_mean, growth, known, median, p_of_verdicts, share
+from reports.statistics import ALPHA, Evidence, growth, holm, known, median, p_of_verdicts, ratio, share
 
 SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decidable", "not run"
+UNTESTABLE = "not testable by this rule"  # by any number of such runs
 NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES = "no such runs", "no such runs of what it is divided by", "no such times"
+NONE_SOLVED = "no run of either was solved"
 TIMES = ("step_time", "time_growth")
 
 
@@ -48,7 +48,7 @@ class Judgement:
     Attributes:
         p: the smaller one of those of its two verdicts; 1 without evidence.
         p_corrected: over all tests of the report.
-        verdict: SUPPORTED, REFUTED, OPEN or NOT_RUN.
+        verdict: SUPPORTED, REFUTED, OPEN, UNTESTABLE or NOT_RUN.
     """
 
     test: Test
@@ -61,9 +61,9 @@ class Judgement:
 def judge(stored: Stored) -> dict[str, list[Judgement]]:
     """Judge every test of the claims that a sweep keeps, and return the judgements of each claim, by its name.
 
-    The p-value of a test is the smaller one of its two verdicts, of whose null hypotheses at most one is true. P-values
-    are corrected over all tests of the report that estimate something (Holm 1979), so that any false verdict among them
-    is as rare as one in twenty; those of a publication are not, since nothing new is claimed there.
+    The p-value of a test is the smaller one of its two verdicts, each two-sided. P-values are corrected over all tests
+    of the report that estimate something (Holm 1979), so that any false verdict among them is as rare as one in twenty;
+    those of a publication are not, since nothing new is claimed there.
     """
     if stored.claims is None:
         return {}
@@ -82,13 +82,14 @@ def judge(stored: Stored) -> dict[str, list[Judgement]]:
     corrected = [min(both) for both in p_of_both]
     estimated = [i for i, (*_, finding) in enumerate(tested) if finding.estimates]
     if estimated and not claims.publication:
-        holm = multipletests([corrected[i] for i in estimated], ALPHA, method="holm")[1]
-        for i, p in zip(estimated, holm, strict=True):
+        for i, p in zip(estimated, holm([corrected[i] for i in estimated]), strict=True):
             corrected[i] = float(p)
     judged: dict[str, list[Judgement]] = {claim.name: [] for claim in claims.claims}
     for (name, test, finding), (supports, refutes), p in zip(tested, p_of_both, corrected, strict=True):
         verdict = NOT_RUN if finding.why in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES) else OPEN
-        if finding.evidence is not None and p <= ALPHA:
+        if finding.why == NONE_SOLVED or (finding.evidence is not None and not finding.evidence.testable):
+            verdict = UNTESTABLE
+        elif finding.evidence is not None and p <= ALPHA:
             verdict = SUPPORTED if supports <= refutes else REFUTED
         judged[name].append(Judgement(test, finding, min(supports, refutes), p, verdict))
     return judged
@@ -96,9 +97,12 @@ def judge(stored: Stored) -> dict[str, list[Judgement]]:
 
 def verdict_of(claim: Claim, verdicts: Collection[str]) -> str:
     """Return a claim's verdict from those of its tests: with `needs: all`, supported if all of them are and refuted if
-    one is; with `any`, supported if one is and refuted if all are. It is not run if none of them is."""
+    one is; with `any`, supported if one is and refuted if all are. It is not run if none of them is, and not testable
+    if none of those that are is."""
     if set(verdicts) <= {NOT_RUN}:
         return NOT_RUN
+    if set(verdicts) <= {NOT_RUN, UNTESTABLE}:
+        return UNTESTABLE
     one, every = (REFUTED, SUPPORTED) if claim.needs == "all" else (SUPPORTED, REFUTED)
     if one in verdicts:
         return one
@@ -178,14 +182,14 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
             return None, "not known, or not the same in all runs"
         return known(float(values[0][0] / values[1][0]), len(runs)), ""
     if test.statistic in RATIOS:
-        of, over = Outcomes.of(runs), Outcomes.of(others)
-        quantity = "loss" if test.statistic == "final_loss" else "steps"
-        if quantity == "steps" and not (of.solved.any() or over.solved.any()):
-            return None, "no run of either was solved"
-        paired = pair_runs(over, of, quantity)
-        if len(paired.pairs) < 2:
-            return None, "fewer than two pairs of one seed"
-        return geometric_mean(paired.pairs, paired.bound), ""
+        of, over = (next(iter(outcomes_of(part).values())) for part in (runs, others))
+        by = "loss" if test.statistic == "final_loss" else ""
+        if not by and not (of.solved.any() or over.solved.any()):
+            return None, NONE_SOLVED
+        contrast, _ = contrast_of(of, over, by)
+        if min(len(contrast.a), len(contrast.b)) < 2:
+            return None, f"fewer than two {'pairs of one seed' if contrast.paired else 'runs'}"
+        return ratio(contrast), ""
     return _probed(stored.readings, test, runs)
 
 
@@ -199,7 +203,7 @@ def _probed(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evi
     values = shown["value"].astype(float).groupby(shown["run_id"]).mean().to_numpy()
     if len(values) < 2:
         return None, "too few looks inside"
-    return (geometric_mean(Paired(np.log(values))) if kind == "decay" else median(values)), ""
+    return median(values), ""
 
 
 def _findings_on_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[Finding]:
@@ -242,8 +246,8 @@ def _findings_on_step_time(of: pd.DataFrame, over: pd.DataFrame, subject: str) -
     findings = []
     for (_, group), here in of.groupby(["sweep", "group"], sort=False):
         both = here.merge(over[over["group"] == group], on=["sweep", "group", "round"], suffixes=("", "_over"))
-        logs = np.log(both["value"].astype(float) / both["value_over"].astype(float))
+        ratios = both["value"].to_numpy(float) / both["value_over"].to_numpy(float)
         problem = f"{here['task'].iloc[0]}, T = {here['time_steps'].iloc[0]:,}, B = {here['batch_size'].iloc[0]}"
-        evidence = geometric_mean(Paired(logs.to_numpy())) if len(logs) > 1 else None
+        evidence = median(ratios) if len(ratios) > 1 else None
         findings.append(Finding(problem, subject, evidence, "" if evidence else "too few rounds"))
     return findings

@@ -7,6 +7,7 @@ A file has `claims`, by name, each with
 - `needs`: all or any of its tests
 - `tests`: each with a `statistic` (see `reports.verdicts`), of what (`of`, and with ratios `over`; with differences of
   times `less`), on what (`where`), and its rule: `above` and `refuted_below`, `below` and `refuted_above`, or `within`.
+  What lies between the two numbers of a rule is a third zone, in which the number neither supports nor refutes.
 
 `of`, `over` and `where` give values of columns of results.parquet (timing.parquet for times). Several values of a
 column in `of` are a test each; in `where`, they are the problems, a test each. What all other
@@ -220,12 +221,6 @@ def _rule(written: dict[str, Any]) -> tuple[tuple[float, float], tuple[float, fl
             raise ValueError(f"within [{low}, {high}]: is no range")
         return (low, high), None
     infinite = float("inf")
-    if "above" in given:
-        above, below = float(written["above"]), float(written["refuted_below"])
-        if below < above:
-            raise ValueError("refuted_below must not be less than above: what lies between would be neither")
-        return (above, infinite), (-infinite, below)
-    below, above = float(written["below"]), float(written["refuted_above"])
-    if above > below:
-        raise ValueError("refuted_above must not be more than below: what lies between would be neither")
-    return (-infinite, below), (above, infinite)
+    ends = sorted(float(written[key]) for key in given)  # what lies between supports as little as it refutes
+    upper, lower = (ends[1], infinite), (-infinite, ends[0])
+    return (upper, lower) if "above" in given else (lower, upper)

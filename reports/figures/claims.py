@@ -13,10 +13,10 @@ from reports.figures.panels import log_plain, log_round, log_ticks, name_ticks, 
 from reports.figures.style import PANEL, TEXT, palette
 from reports.rows import grouped
 from reports.statistics import Evidence
-from reports.verdicts import OPEN, REFUTED, SUPPORTED, Judgement
+from reports.verdicts import OPEN, REFUTED, SUPPORTED, UNTESTABLE, Judgement
 
-COLOURS = {SUPPORTED: "#0173b2", REFUTED: "#c44601", OPEN: "#666666"}
-MARKERS = {SUPPORTED: "o", REFUTED: "X", OPEN: "s"}
+COLOURS = {SUPPORTED: "#0173b2", REFUTED: "#c44601", OPEN: "#666666", UNTESTABLE: "#666666"}
+MARKERS = {SUPPORTED: "o", REFUTED: "X", OPEN: "s", UNTESTABLE: "s"}
 SAID = {SUPPORTED: "supports", REFUTED: "refutes"}
 FACTOR = 1.6  # beyond what is drawn, at least, on an axis of ratios
 MARGIN = 0.06  # of a linear axis
@@ -79,11 +79,14 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
     evidence = [row.finding.evidence for row in rows if row.finding.evidence is not None]
     for place, (row, of_row) in enumerate(zip(rows, evidence, strict=True)):
         interval, colour = of_row.interval, COLOURS[row.verdict]
-        if of_row.bound == "" and math.isfinite(interval.high) and (interval.low > 0 or not logarithmic):
+        bound = interval.bound if logarithmic else ""
+        if not bound:
             axes.plot([interval.low, interval.high], [place, place], color=colour, lw=1.8)
-        marker = {"≥": ">", "≤": "<"}.get(of_row.bound, MARKERS[row.verdict])
-        filled = "white" if row.verdict == OPEN else colour
-        axes.plot(interval.estimate, place, ls="", marker=marker, ms=8, color=colour, mfc=filled)
+        marker = {"≥": ">", "≤": "<"}.get(bound, MARKERS[row.verdict])
+        filled = colour if row.verdict in SAID else "white"
+        axes.plot(
+            interval.told if bound else interval.estimate, place, ls="", marker=marker, ms=8, color=colour, mfc=filled
+        )
     _set_range(axes, evidence, test, logarithmic)
     low, high = axes.get_xlim()
     refuted = [test.refuted] if test.refuted else [(low, test.supported[0]), (test.supported[1], high)]
@@ -105,10 +108,14 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
 def _set_range(axes: Axes, evidence: list[Evidence], test: Test, logarithmic: bool) -> None:
     """Have an axis show all estimates, the ends of their intervals where they are near, and the rule's bounds."""
     ends = [bound for bound in (*test.supported, *(test.refuted or ())) if math.isfinite(bound)]
-    for interval, bound in ((each.interval, each.bound) for each in evidence):
-        ends.append(interval.estimate)
-        near = (interval.estimate / 20, interval.estimate * 20) if logarithmic else (-math.inf, math.inf)
-        ends += [] if bound else [float(np.clip(end, *near)) for end in (interval.low, interval.high)]
+    for interval in (each.interval for each in evidence):
+        if not logarithmic:
+            ends += [interval.estimate, interval.low, interval.high]
+        elif interval.bound:
+            ends += [] if math.isnan(interval.told) else [interval.told]
+        else:
+            near = (interval.estimate / 20, interval.estimate * 20)
+            ends += [interval.estimate, *(float(np.clip(end, *near)) for end in (interval.low, interval.high))]
     low, high = min(ends), max(ends)
     if logarithmic:
         axes.set_xscale("log")

@@ -29,14 +29,14 @@ from reports.figures.style import PANEL, TEXT, Look, contender_looks, looks_by_n
 from reports.rows import grouped
 from reports.statistics import performance_profile
 from reports.summary import Summary
-from reports.text import amount
+from reports.text import NONE, amount
 
 LARGEST = 4.0  # the ratio at which colours end
 
 
 def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
-    """Draw a matrix per problem: how many times as much the cell of the row needs as that of the column, bold with a
-    star where the difference is established. Darker is further from one; which way the number says."""
+    """Draw a matrix per problem: how many times as much the cell of the row needs as that of the column, bold and
+    marked where the difference is established. Darker is further from one; which way the number says."""
     of_problem = grouped(comparisons, lambda row: row.problem)
     figure, panels = panels_of(order(of_problem), height=PANEL[1] * 1.05)
     limit = math.log(LARGEST)
@@ -46,9 +46,10 @@ def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
         both = [*of_problem[problem], *(row.inverted for row in of_problem[problem])]
         for row in sorted(both, key=lambda row: (labels.index(row.second), labels.index(row.first))):
             i, j = labels.index(row.second), labels.index(row.first)
-            shades[i, j] = np.clip(math.log(row.ratio.estimate), -limit, limit)
+            told, bound = row.ratio.told, row.ratio.bound
+            shades[i, j] = 0.0 if math.isnan(told) else np.clip(math.log(told), -limit, limit)
             axes.text(
-                j, i, f"{row.bound}{_short(row.ratio.estimate)}{'*' if row.differs else ''}", ha="center", va="center",
+                j, i, f"{_told(told, bound)}{mark(row)}", ha="center", va="center",
                 fontsize=8, fontweight="bold" if row.differs else "normal",
                 color="white" if abs(shades[i, j]) > 0.75 * limit else TEXT,
             )  # fmt: skip
@@ -71,11 +72,11 @@ def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:
     for problem, axes in panels.items():
         for row in sorted(of_problem[problem], key=lambda row: names.index(row.second)):
             place, look = names.index(row.second), looks_of[row.second]
-            if not row.bound and math.isfinite(row.ratio.high) and row.ratio.low > 0:
+            if not row.ratio.bound:
                 axes.plot([row.ratio.low, row.ratio.high], [place, place], color=look.colour, lw=1.8)
-            marker = {"≥": ">", "≤": "<"}.get(row.bound, "o")
+            marker = {"≥": ">", "≤": "<"}.get(row.ratio.bound, "o")
             filled = look.colour if row.differs else "white"
-            axes.plot(row.ratio.estimate, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
+            axes.plot(row.ratio.told, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
         axes.axvline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
         name_ticks(axes.yaxis, [name.replace("_", " ") for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
@@ -94,6 +95,15 @@ def _quantity(comparisons: list[Comparison]) -> str:
     counts = Counter(row.quantity for row in comparisons)
     most = min(counts, key=lambda quantity: (-counts[quantity], quantity))
     return "final loss" if most == "loss" else f"{most} to solve"
+
+
+def mark(comparison: Comparison) -> str:
+    """Return what marks an established difference: a star if it is of a primary comparison, else a dagger."""
+    return ("*" if comparison.primary else "†") if comparison.differs else ""
+
+
+def _told(ratio: float, bound: str) -> str:
+    return NONE if math.isnan(ratio) else f"{bound}{_short(ratio)}"
 
 
 def _short(value: float) -> str:

@@ -17,9 +17,9 @@ from matplotlib.text import Text
 
 from bench.record.errors import printable
 from bench.record.files import write_atomic
+from reports.naming import KNOWN, cells_in_order
 
 # Known cells keep their look in every report; others take what is left, in alphabetical order.
-_ORDER = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")
 # The known cells' after Okabe & Ito (2008), all dark enough to be read on white (contrast of 3 and more) and told apart
 # by the colour-blind; where printed without colours, dashes and markers do it.
 _COLOURS = [
@@ -51,10 +51,8 @@ BASELINE = Look(TEXT, (0, (1, 2)), "")  # what cells are held to
 
 def looks(cells: Iterable[str]) -> dict[str, Look]:
     """Return the look of each cell, in the order in which tables and legends list them."""
-    cells = set(cells)
-    ordered = [*(cell for cell in _ORDER if cell in cells), *sorted(cells - set(_ORDER))]
-    free = iter(range(len(_ORDER), 10**6))
-    index = {cell: _ORDER.index(cell) if cell in _ORDER else next(free) for cell in ordered}
+    free = iter(range(len(KNOWN), 10**6))
+    index = {cell: KNOWN.index(cell) if cell in KNOWN else next(free) for cell in cells_in_order(cells)}
     return {cell: _look(i) for cell, i in index.items()}
 
 

@@ -11,12 +11,23 @@ from reports.figures import probes as figures_of_probes
 from reports.figures import training as figures_of_training
 from reports.sections.content import Content, names_a_file, paragraphs, wording
 from reports.statistics import Evidence, Region
-from reports.verdicts import NOT_RUN, OPEN, REFUTED, SUPPORTED, Judgement, runs_of, subject_of, times_of, verdict_of
+from reports.verdicts import (
+    NOT_RUN,
+    OPEN,
+    REFUTED,
+    SUPPORTED,
+    UNTESTABLE,
+    Judgement,
+    runs_of,
+    subject_of,
+    times_of,
+    verdict_of,
+)
 
 MOST_PANELS = 6  # of solve curves
 ABOUT = ("source", "protocol", "differences")
 DISTANCES = ("task.delay", "task.length")
-AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell"}
+AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell", UNTESTABLE: UNTESTABLE}
 
 
 def verdicts(content: Content) -> str:
@@ -27,7 +38,8 @@ def verdicts(content: Content) -> str:
     rows = []
     for claim in claims.claims:
         verdicts = [row.verdict for row in content.judgements[claim.name]]
-        counts = [str(verdicts.count(verdict)) for verdict in (SUPPORTED, REFUTED, OPEN, NOT_RUN)]
+        counts = [str(verdicts.count(verdict)) for verdict in (SUPPORTED, REFUTED)]
+        counts += [str(sum(verdict in (OPEN, UNTESTABLE) for verdict in verdicts)), str(verdicts.count(NOT_RUN))]
         rows.append(
             {
                 "claim": claim.claim,
@@ -121,7 +133,7 @@ def _estimate(evidence: Evidence, statistic: str) -> str:
         return f"{round(evidence.interval.estimate * evidence.n)}/{evidence.n} = {text.percent(evidence.interval)}"
     if statistic in RATIOS:
         exact = evidence.interval.low == evidence.interval.high
-        return f"{evidence.interval.estimate:.3g}×" if exact else text.times(evidence.interval, evidence.bound)
+        return f"{evidence.interval.estimate:.3g}×" if exact else text.times(evidence.interval)
     return text.number(evidence.interval)
 
 

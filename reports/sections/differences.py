@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -12,13 +11,13 @@ from bench.record.files import write_text_atomic
 from bench.record.records import DECIDED
 from reports import text
 from reports.claims import find_claims, parse_claims
-from reports.comparisons import Comparison, Comparisons, as_table, between
+from reports.comparisons import Comparison, Comparisons, as_table
 from reports.figures import differences as figures
 from reports.figures.style import contender_looks
 from reports.references import references_of
 from reports.rows import grouped
 from reports.sections.content import Content, paragraphs, wording
-from reports.statistics import Interval, interquartile_mean, probability_of_improvement
+from reports.statistics import interquartile_mean, letters, probability_of_improvement
 from reports.summary import REFERENCE_CELL, Summary
 from reports.timings import step_times
 
@@ -27,6 +26,7 @@ MOST_ROWS_AT_ALL = 400
 MOST_IN_MATRIX = 30  # contenders on a problem
 COMMON = ("of", "test", "seeds")  # columns that are often the same in all rows
 UNHEARD_OF = 100  # times as much, beyond which a ratio is no longer told
+RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 MOST_PANELS = 6  # of problems in a figure
 CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
 
@@ -75,7 +75,7 @@ def _beside_publication(content: Content, shown: list[Comparison]) -> str:
             here = dict.fromkeys((row.problem for row in shown), text.NONE)
             for row in mine:
                 established = " (established)" if row.differs else ""
-                here[row.problem] = f"{text.times(row.ratio, row.bound)}{established}"
+                here[row.problem] = f"{text.times(row.ratio)}{established}"
             about = {"change": name, "computed by": str(backends[name])}
             rows.append(about | here | {publication.publication["name"]: said})
     if not rows:
@@ -99,27 +99,20 @@ def _row(row: Comparison) -> dict[str, str]:
     return {
         "cells": f"{row.second} / {row.first}",
         "of": "final loss" if row.quantity == "loss" else f"{row.quantity} to solve",
-        "ratio": text.times(row.ratio, row.bound),
+        "ratio": text.times(row.ratio),
         "better": f"{1 - row.first_better:.0%}",
         "p": text.p_number(row.p),
         "corrected": text.p_number(row.p_corrected),
+        "verdict": f"{row.verdict}{figures.mark(row)}",
         "test": row.test,
-        "log-rank": text.p_number(row.log_rank),
-        "seeds": str(row.pairs),
+        "seeds": str(row.seeds),
         "needed": text.count(row.needed),
         "could find": text.NONE if ratio is None else f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×",
     }
 
 
 def _as_text(comparisons: Comparisons) -> str:
-    table = as_table(comparisons)
-    intervals: list[Interval] = list(table["ratio"])
-    flat = table.assign(
-        ratio=[interval.estimate for interval in intervals],
-        ratio_low=[interval.low for interval in intervals],
-        ratio_high=[interval.high for interval in intervals],
-    )
-    return flat.to_csv(index=False, float_format="%.6g")
+    return as_table(comparisons).to_csv(index=False, float_format="%.6g")
 
 
 def _shown(content: Content) -> list[str]:
@@ -244,12 +237,12 @@ def _matched(rows: list[Summary]) -> dict[str, list[Summary]]:
 
 
 def _ranked(content: Content, matched: list[Summary]) -> str:
-    """List contenders from best to worst, those joined whose difference from the one before is not established."""
+    """List contenders from best to worst, each with its letters."""
     ran = [row for row in matched if row.runs]
-    ordered = sorted(ran, key=lambda row: (-row.share_solved, row.median_needed, row.mean_loss))
-    names = [row.contender for row in ordered]
-    for i, (before, row) in enumerate(pairwise(ordered), start=1):
-        comparison = between(content.comparisons, row.problem, before.contender, row.contender)
-        if comparison is not None and not comparison.differs:
-            names[i] = f"= {names[i]}"
-    return " · ".join(names)
+    names = [
+        row.contender for row in sorted(ran, key=lambda row: (-row.share_solved, row.median_needed, row.mean_loss))
+    ]
+    here = [row for row in content.comparisons.values() if row.problem == matched[0].problem and row.differs]
+    apart = [frozenset((row.first, row.second)) for row in here if {row.first, row.second} <= set(names)]
+    given = letters(names, apart) if len(names) <= MOST_IN_MATRIX else dict.fromkeys(names, "")
+    return ", ".join(f"{name} {given[name].translate(RAISED)}".rstrip() for name in names)

@@ -3,12 +3,12 @@
 import math
 
 from reports import text
-from reports.comparisons import Comparison, between
+from reports.comparisons import EQUIVALENT, UNTESTABLE, Comparison, between
 from reports.figures import training as figures
-from reports.references import references_of
+from reports.references import primary_reference, references_of
 from reports.rows import grouped
 from reports.sections.content import Content, paragraphs, plural, wording
-from reports.statistics import ALPHA, fewest_pairs
+from reports.statistics import ALPHA, MARGIN
 from reports.summary import REFERENCE_CELL, Summary, scaled
 from reports.timings import step_time_ratios, step_times
 
@@ -64,12 +64,12 @@ def _against(content: Content, best: Summary, row: Summary) -> str:
     share = f"{_name(row)} solved {row.solved}/{row.runs}" if best.solved or row.solved else _name(row)
     if comparison is None:
         return share
-    ratio = text.times(comparison.ratio, comparison.bound)
+    ratio = text.times(comparison.ratio)
     much = "many" if row.currency == "steps" else "much"
     if comparison.quantity == "loss":
         said = f"{_name(row)} at {ratio} that loss"
-    elif row.solved == 0:
-        said = share
+    elif row.solved == 0 or ratio == text.NONE:
+        said = f"{share} within {text.amount(row.budget)} {NEEDED[row.currency]}"
     elif row.solved < row.runs or best.solved < best.runs:
         said = f"{share} and needed {ratio} as {much}"
     else:
@@ -80,12 +80,16 @@ def _against(content: Content, best: Summary, row: Summary) -> str:
 def certainty(comparison: Comparison) -> str:
     """Say in a few words what a comparison establishes, and how many seeds would be needed where it does not."""
     if comparison.differs:
-        return f"{text.p_value(comparison.p_corrected)}{', t-test' if comparison.test == 't' else ''}"
-    if comparison.pairs == 1:
+        return f"{text.p_value(comparison.p_corrected)}{'' if comparison.primary else ', exploratory'}"
+    if comparison.verdict == EQUIVALENT:
+        return f"equivalent within a factor of {MARGIN:g}"
+    if comparison.verdict == UNTESTABLE:
+        return "not testable: no two of their runs can be told apart"
+    if comparison.seeds == 1:
         return "one seed cannot tell"
-    needed, seeds = comparison.needed, plural(comparison.pairs, "seed")
+    needed, seeds = comparison.needed, plural(comparison.seeds, "seed")
     known = needed is not None and needed <= MANY_SEEDS
-    if not comparison.decidable:
+    if comparison.seeds < comparison.fewest:
         return f"{seeds} cannot tell{f', about {needed} could' if known else ''}"
     how_many = f"about {needed:,} would be needed" if known else "more than 1,000 would be needed"
     return f"not distinguishable with {seeds}; {how_many}"
@@ -96,16 +100,21 @@ def _name(row: Summary) -> str:
 
 
 def _about_tests(content: Content) -> str:
-    family = len(content.comparisons)
-    if not family:
+    compared = list(content.comparisons.values())
+    if not compared:
         return ""
-    pairs = min(comparison.pairs for comparison in content.comparisons.values())
-    fewest = fewest_pairs(family)
-    said = wording("about_tests", comparisons=plural(family, "comparison"), alpha=f"{ALPHA:.0%}")
-    if pairs == 1:
+    primary = [row for row in compared if row.primary]
+    reference = primary_reference(content.stored.results)
+    said = wording(
+        "about_tests", tests={row.test for row in compared}, primary=len(primary), others=len(compared) - len(primary),
+        reference="the reference" if reference is None else text.escape(reference), alpha=f"{ALPHA:.0%}",
+    )  # fmt: skip
+    fewest = max(row.fewest for row in primary)
+    seeds = min(row.seeds for row in primary)
+    if seeds == 1:
         said += " With one seed nothing can be told apart."
-    elif pairs < fewest:
-        said += " " + wording("few_seeds", seeds=plural(pairs, "seed"), fewest=fewest)
+    elif seeds < fewest:
+        said += f" {plural(seeds, 'seed').capitalize()} are too few for that: {fewest} are the fewest."
     return said
 
 
@@ -127,8 +136,10 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
     ratios = step_time_ratios(content.stored.results, content.timings)
     currencies = {row.currency for row in content.summaries}
     budget = currencies.pop() if len(currencies) == 1 else "budget"
+    partly = any(row.solved < row.runs for row in content.summaries)
     rows = []
     for row in content.summaries:
+        expected = {"expected": text.spent(row.expected if row.solved else None)} if partly else {}
         fraction = row.solved_fraction
         share = f" [{fraction.low:.0%}, {fraction.high:.0%}]" if fraction is not None else ""
         failed = f" (+{row.failed} failed)" if row.failed else ""
@@ -137,6 +148,7 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
                 "problem": row.problem,
                 "cell": row.contender,
                 "solved": f"{row.solved}/{row.runs}{share}{failed}",
+                **expected,
                 f"{budget} to solve": text.spent(row.needed, row.budget),
                 "final loss": text.number(row.final_loss),
                 "parameters": text.count(row.parameters),
@@ -155,7 +167,8 @@ def _reading_notes(content: Content) -> str:
         few = " " + wording("few_seeds_in_headline", seeds=plural(seeds, "seed"), confidence=f"{confidence:.0%}")
     else:
         few = ""
-    return wording("headline") + few
+    partly = any(row.solved < row.runs for row in content.summaries)
+    return wording("headline", partly=partly) + few
 
 
 def cost_of_solving(content: Content) -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, median_interval, solved_fraction
-from reports.statistics.paired import Paired, permutation_p, ratio
+from reports.statistics.contrasts import Contrast
+from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, median_interval
 
 Region = tuple[float, float]
 
@@ -24,7 +24,7 @@ class Evidence:
         p_above: of x, the one-sided p-value of such data if the number were x or less; small is evidence for above x.
         p_below: the same if it were x or more.
         fixed: whether the number is known, and not estimated.
-        bound: "≥" or "≤" if the estimate is only a bound, "~" if it is neither.
+        testable: whether more of the same data could tell it from anything.
     """
 
     interval: Interval
@@ -32,7 +32,7 @@ class Evidence:
     p_above: Callable[[float], float]
     p_below: Callable[[float], float]
     fixed: bool = False
-    bound: str = ""
+    testable: bool = True
 
 
 def known(value: float, n: int) -> Evidence:
@@ -43,17 +43,20 @@ def known(value: float, n: int) -> Evidence:
 
 
 def share(successes: int, n: int) -> Evidence:
-    """Return the evidence on a probability: Wilson's interval, and the exact binomial test, by scipy."""
+    """Return the evidence on a probability: the exact binomial test and the interval of what it does not reject
+    (Clopper & Pearson 1934), by scipy."""
 
     def p(x: float, alternative: str) -> float:
         return float(stats.binomtest(successes, n, min(1.0, max(0.0, x)), alternative=alternative).pvalue)
 
-    return Evidence(solved_fraction(successes, n), n, lambda x: p(x, "greater"), lambda x: p(x, "less"))
+    exact = stats.binomtest(successes, n).proportion_ci(CONFIDENCE)
+    interval = Interval(successes / n, float(exact.low), float(exact.high))
+    return Evidence(interval, n, lambda x: p(x, "greater"), lambda x: p(x, "less"))
 
 
 def median(values: ArrayLike) -> Evidence:
-    """Return the evidence on a median: the interval of order statistics, and the sign test, by scipy. Neither takes
-    that values are spread in some way."""
+    """Return the evidence on a median: the interval of order statistics, and the sign test, by scipy. Neither assumes
+    a distribution."""
     sample = np.asarray(values, dtype=float)
 
     def p(beyond: int) -> float:
@@ -64,29 +67,10 @@ def median(values: ArrayLike) -> Evidence:
     )
 
 
-def geometric_mean(pairs: Paired, bound: str = "") -> Evidence:
-    """Return the evidence on a geometric mean of ratios: its t-interval, and the permutation test of all exchanges
-    within pairs (Fisher 1935): with more than 30 pairs, of 9,999 random ones.
-
-    That a mean is above x is tested on ratios over x, which are as likely x/r as r if x is their centre.
-
-    Args:
-        pairs: differences of logarithms.
-        bound: "≥" if some numerators were cut off by a budget, "≤" some denominators, "~" both. A mean that is only a
-            bound can be told from 1, which takes no more than that budgets are the same; from another x only on the
-            side on which it is one.
-    """
-
-    def p(x: float, alternative: str) -> float:
-        cut = {"greater": ("≤", "~"), "less": ("≥", "~")}[alternative]
-        if x <= 0 or len(pairs) < 2 or (x != 1.0 and bound in cut):
-            return 1.0 if x > 0 or alternative == "less" else 0.0
-        shifted = pairs.differences - math.log(x)
-        if not np.any(shifted):
-            return 1.0
-        return permutation_p(shifted, alternative)
-
-    return Evidence(ratio(pairs), len(pairs), lambda x: p(x, "greater"), lambda x: p(x, "less"), bound=bound)
+def ratio(contrast: Contrast) -> Evidence:
+    """Return the evidence on the ratio of what two groups of runs need: see `Contrast`."""
+    n = min(len(contrast.a), len(contrast.b))
+    return Evidence(contrast.interval, n, contrast.p_above, contrast.p_below, testable=not contrast.all_tie)
 
 
 def growth(x: ArrayLike, y: ArrayLike) -> Evidence | None:
@@ -120,24 +104,21 @@ def p_inside(evidence: Evidence, region: Region) -> float:
 
 
 def p_outside(evidence: Evidence, region: Region) -> float:
-    """Return the p-value of such data if the number lay within a bounded region, corrected for its two sides."""
-    return min(1.0, 2 * min(evidence.p_below(region[0]), evidence.p_above(region[1])))
+    """Return the one-sided p-value of such data if the number lay within a bounded region."""
+    return min(evidence.p_below(region[0]), evidence.p_above(region[1]))
 
 
 def p_of_verdicts(evidence: Evidence, supported: Region, refuted: Region | None) -> tuple[float, float]:
     """Return the p-values of the two verdicts: of such data if the number were none that supports, and none that
     refutes.
 
-    Of these two hypotheses at most one is true, so that to test both takes no correction; except where the regions
-    meet in a point, in which both are true, and p-values are doubled.
+    Each is twice a one-sided one. So a verdict is never reached while the 95 % interval holds a border of its region,
+    and the two together are false at most as often as they say, although between the regions both are.
 
     Args:
         evidence: on the number.
         supported: the values that support.
         refuted: those that refute; None for all others than those that support.
     """
-    if refuted is None:
-        return p_inside(evidence, supported), p_outside(evidence, supported)
-    factor = 2 if supported[0] == refuted[1] or supported[1] == refuted[0] else 1
-    factor = 1 if evidence.fixed else factor
-    return min(1.0, factor * p_inside(evidence, supported)), min(1.0, factor * p_inside(evidence, refuted))
+    refutes = p_outside(evidence, supported) if refuted is None else p_inside(evidence, refuted)
+    return min(1.0, 2 * p_inside(evidence, supported)), min(1.0, 2 * refutes)

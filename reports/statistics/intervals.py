@@ -1,4 +1,4 @@
-"""Estimates with intervals: shares, medians, means, paired ratios, exponents."""
+"""Estimates with intervals: shares, medians, means, exponents."""
 
 import math
 from dataclasses import dataclass
@@ -20,6 +20,18 @@ class Interval:
     low: float
     high: float
     confidence: float = CONFIDENCE
+
+    @property
+    def bound(self) -> str:
+        """Of a ratio: "≥" or "≤" if only its lower or upper bound is known, "~" if neither is, "" if both are."""
+        known = (self.low > 0, math.isfinite(self.high))
+        return {(True, True): "", (True, False): "≥", (False, True): "≤", (False, False): "~"}[known]
+
+    @property
+    def told(self) -> float:
+        """Of a ratio: the bound if only one is known, else the estimate; NaN where runs are too few or unsolved."""
+        estimate = self.estimate if 0 < self.estimate < math.inf else math.nan
+        return {"≥": self.low, "≤": self.high}.get(self.bound, estimate)
 
 
 def solved_fraction(solved: int, runs: int) -> Interval:
@@ -109,30 +121,6 @@ def geometric_mean_interval(values: ArrayLike) -> Interval:
         (logs,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", batch=512, rng=_generator()
     ).confidence_interval
     return Interval(estimate, float(np.exp(bounds.low)), float(np.exp(bounds.high)))
-
-
-def log_ratio_interval(differences: ArrayLike, resolution: float = 0.0) -> Interval:
-    """Return exp of the mean of paired differences of logarithms, which is a geometric mean of ratios, with its 95 %
-    t-interval.
-
-    Args:
-        differences: (n), n ≥ 1, finite.
-        resolution: standard deviation of the rounding of a difference, which their own is at least.
-
-    Returns:
-        Estimate and bounds; without bounds (0 and inf) for n = 1.
-    """
-    logs = np.asarray(differences, dtype=float)
-    n, mean = len(logs), float(np.mean(logs))
-    if n == 1:
-        return Interval(math.exp(mean), 0.0, math.inf, 0.0)
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * max(float(np.std(logs, ddof=1)), resolution)
-    reach /= math.sqrt(n)
-    return Interval(_exp(mean), _exp(mean - reach), _exp(mean + reach))
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 700 else math.inf
 
 
 def log_log_slope(x: ArrayLike, y: ArrayLike, observed: ArrayLike | None = None) -> Interval | None:

@@ -1,4 +1,4 @@
-"""Times to an event that some runs did not live to see: Kaplan & Meier (1958), and tests that need no more.
+"""Times to an event that some runs did not live to see: Kaplan & Meier (1958), and expected running times.
 
 A time is in whatever currency: steps, samples, seconds, FLOPs. A run that was not solved is known to need more than it
 spent, and no more than that is assumed of it."""
@@ -6,12 +6,15 @@ spent, and no more than that is assumed of it."""
 import math
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from reports.statistics.intervals import CONFIDENCE, Interval, median_ranks
+
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -92,17 +95,30 @@ def median_time(times: ArrayLike, solved: ArrayLike) -> Interval:
     return Interval(float(estimate), math.inf if low > last else low, high, confidence)
 
 
-def log_rank(times: ArrayLike, solved: ArrayLike, other_times: ArrayLike, other_solved: ArrayLike) -> float:
-    """Return the two-sided p-value of the log-rank test (Mantel 1966) that two groups solve at the same rate, by
-    scipy. It takes the groups to be independent and large; NaN if no run of either was solved.
+def expected_time(spent: ArrayLike, solved: ArrayLike) -> Interval:
+    """Return what runs spend until one solves its task, if an unsolved one is followed by another: all that was spent
+    over the number of solved runs (Auger & Hansen 2005), with a percentile interval of a bootstrap of runs.
 
     Args:
-        times, solved, other_times, other_solved: each (n) or (m); see `solve_curve`.
+        spent: (n), n ≥ 1, what each run needed, or spent without solving its task.
+        solved: (n), which of the two.
+
+    Returns:
+        Estimate and bounds, +inf where no run was solved, or none of a resample.
     """
-    if not np.any(solved) and not np.any(other_solved):
-        return math.nan
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(stats.logrank(_censored(times, solved), _censored(other_times, other_solved)).pvalue)
+    cost, event = np.asarray(spent, dtype=float), np.asarray(solved, dtype=float)
+    weights = _resamples(len(cost))
+    with np.errstate(divide="ignore"):
+        resampled = np.sort(weights @ cost / (weights @ event))
+        estimate = float(np.divide(cost.sum(), event.sum()))
+    tail = round((1 - CONFIDENCE) / 2 * RESAMPLES)
+    return Interval(estimate, float(resampled[tail]), float(resampled[-1 - tail]))
+
+
+@lru_cache
+def _resamples(n: int) -> np.ndarray:
+    """Return how often each of n runs is drawn in each resample, (RESAMPLES, n)."""
+    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
 
 
 def _censored(times: ArrayLike, solved: ArrayLike) -> stats.CensoredData:

@@ -9,7 +9,6 @@ from scipy import stats
 from reports.statistics import (
     geometric_mean_interval,
     log_log_slope,
-    log_ratio_interval,
     median_interval,
     ratio_interval,
     solved_fraction,
@@ -140,20 +139,3 @@ class TestGeometricMean:
         assert geometric_mean_interval([3]).confidence == 0
         assert geometric_mean_interval([1, 2, math.inf]).high == math.inf
         assert geometric_mean_interval([math.inf]).estimate == math.inf
-
-
-@pytest.mark.parametrize("n", [2, 3, 5, 10])
-def test_the_ratios_interval_covers(n):
-    generator = np.random.default_rng(n)
-    share = covered(lambda: math.log(2) + 0.4 * generator.normal(size=n), log_ratio_interval, 2.0, 3000)
-    assert share == pytest.approx(0.95, abs=0.015)
-
-
-def test_the_ratios_interval_is_scipys():
-    values = np.random.default_rng(0).normal(size=7)
-    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    ours = log_ratio_interval(values)
-    assert (math.log(ours.low), math.log(ours.high)) == pytest.approx((theirs.low, theirs.high))
-    assert log_ratio_interval([0.3]).high == math.inf
-    assert log_ratio_interval([0.3, 0.3, 0.3]).low == pytest.approx(math.exp(0.3))
-    assert log_ratio_interval([0.3, 0.3, 0.3], resolution=0.1).low < math.exp(0.1)

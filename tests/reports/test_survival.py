@@ -4,10 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
-from statsmodels.duration.survfunc import SurvfuncRight, survdiff
+from statsmodels.duration.survfunc import SurvfuncRight
 
-from reports.statistics import log_rank, median_interval, median_time, solve_curve
+from reports.statistics import expected_time, median_interval, median_time, solve_curve
 
 
 class TestSolveCurve:
@@ -72,13 +71,18 @@ class TestMedianTime:
         assert median_time([5], [True]).confidence == 0
 
 
-def test_log_rank_is_statsmodels():
-    generator = np.random.default_rng(0)
-    for _ in range(20):
-        times, cut = generator.exponential(size=24), generator.exponential(2, size=24)
-        solved, seen = times <= cut, np.minimum(times, cut)
-        group = np.repeat([0, 1], 12)
-        theirs = survdiff(seen, solved, group)[1]
-        assert log_rank(seen[:12], solved[:12], seen[12:], solved[12:]) == pytest.approx(theirs)
-    assert math.isnan(log_rank([1, 2], [False, False], [1, 2], [False, False]))
-    assert log_rank([1.0], [True], [2.0], [True]) == pytest.approx(float(stats.norm.sf(1) * 2), abs=0.01)
+class TestExpectedTime:
+    def test_it_is_all_that_was_spent_over_the_solved_runs(self):
+        assert expected_time([100, 300, 2000], [True, True, False]).estimate == pytest.approx(1200)
+        assert expected_time([2000, 2000], [False, False]).low == math.inf
+        never_twice = expected_time([100, 2000], [True, False])
+        assert (never_twice.low, never_twice.high) == (100, math.inf)
+
+    def test_its_interval_covers(self):
+        """Of an exponential time with a budget of its mean, which a run starts anew, the mean is expected."""
+        generator, hits = np.random.default_rng(0), 0
+        for _ in range(200):
+            needed = generator.exponential(size=40)
+            found = expected_time(np.minimum(needed, 1), needed <= 1)
+            hits += found.low <= 1 <= found.high
+        assert hits / 200 == pytest.approx(0.94, abs=0.05)

@@ -1,0 +1,206 @@
+"""Whether one group of runs needs longer than another, and how many times as long.
+
+A time to solve is known to lie between two evaluations, or beyond the budget. Runs are ranked by Gehan's (1965) scores:
+the number of runs that were certainly sooner, less the number that were certainly later; runs solved at the same
+evaluation, or not at all, tie. The scores are tested by permutation, which assumes no distribution: over all splits of
+the runs into two groups, or all exchanges within pairs of one seed.
+
+That a ratio is above x is tested in the same way once the other group's times are multiplied by x. The two groups
+then have other evaluations and other budgets. Both are read at the evaluations of one group, and both are
+censored at the smaller budget; where an evaluation of one falls between two of the other, its run counts on the side
+that speaks against the claim. So each test keeps its level whatever the grid, and at x = 1 nothing is lost."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from reports.statistics.intervals import CONFIDENCE, Interval
+from reports.statistics.permutation import share_of_signs, share_of_splits
+
+ALPHA = 1 - CONFIDENCE
+MARGIN = 1.25  # up to which factor a difference counts as none
+LARGEST = 1e4  # ratio that is looked for
+PRECISION = 1.008  # of an interval's ends
+COARSE = 1.3  # first step in looking for them
+NORMAL = 1.96
+NOT_REJECTED = math.nextafter(ALPHA / 2, 1)
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Times:
+    """What the runs of a group needed.
+
+    Attributes:
+        values: (n), positive, +inf where it was more than `limit`.
+        grid: distance of evaluations: a value is known to lie in (value − grid, value]; 0 if it is exact.
+        limit: what all runs could spend.
+    """
+
+    values: np.ndarray
+    grid: float = 0.0
+    limit: float = math.inf
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def earliest(self) -> np.ndarray:
+        """The evaluation before each value."""
+        return self.grid * (np.ceil(self.values / self.grid - ROUNDING) - 1) if self.grid else self.values
+
+    def scaled(self, factor: float) -> "Times":
+        return Times(factor * self.values, factor * self.grid, factor * self.limit)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two groups of runs, by the ratio a / b of what they need.
+
+    Attributes:
+        a, b: the groups.
+        paired: whether their runs are pairs, by position; else they are independent.
+    """
+
+    a: Times
+    b: Times
+    paired: bool = False
+
+    def p_above(self, x: float) -> float:
+        """Return the one-sided p-value of such runs if a needed no more than x times what b does; above 2.5 % wherever
+        the interval holds x, also where evaluations lie such that the test alone would not be monotone in x."""
+        p = _p_later(self.a, self.b.scaled(x), self.paired) if x > 0 else 0.0
+        return p if x in (0, 1) or x <= self.interval.low else max(p, NOT_REJECTED)
+
+    def p_below(self, x: float) -> float:
+        """Return the one-sided p-value of such runs if a needed no less than x times what b does, likewise."""
+        p = _p_later(self.b.scaled(x), self.a, self.paired) if x > 0 else 1.0
+        return p if x in (0, 1) or x >= self.interval.high else max(p, NOT_REJECTED)
+
+    @cached_property
+    def p(self) -> float:
+        """Two-sided p-value of such runs if the groups did not differ."""
+        p = 2 * (self.p_above(1.0) if self.z > 0 else self.p_below(1.0))
+        return min(1.0, p)
+
+    @cached_property
+    def p_apart(self) -> float:
+        """P-value of such runs if one group needed at least `MARGIN` times what the other does: twice the larger of two
+        one-sided ones (Schuirmann 1987), so that it is at most 0.05 where the 95 % interval lies within the margin."""
+        if not (self.interval.low > 1 / MARGIN and self.interval.high < MARGIN):
+            return 1.0
+        return min(1.0, 2 * max(self.p_above(1 / MARGIN), self.p_below(MARGIN)))
+
+    @cached_property
+    def interval(self) -> Interval:
+        """Median ratio of all runs of a to all of b (of pairs: of each to its own) with the 95 % interval of all x that
+        neither one-sided test rejects at 2.5 %. Bounds are 0 and +inf where runs do not tell more, and the estimate is
+        NaN where most ratios are of two unsolved runs."""
+        low = _largest_rejected(self.a, self.b, self.paired)
+        high = 1 / below if (below := _largest_rejected(self.b, self.a, self.paired)) else math.inf
+        return Interval(float(np.clip(self._median_ratio(), low, high)), low, high)
+
+    @cached_property
+    def z(self) -> float:
+        """Standardized sum of scores, positive if a needs longer; 0 if all runs tie."""
+        return _z(_scores(self.a, self.b), len(self.a), self.paired)
+
+    @cached_property
+    def first_sooner(self) -> float:
+        """Probability that a run of a needs less than one of b, ties counted half (Mann & Whitney 1947)."""
+        a, b = _on_one_grid(self.a, self.b)
+        return float(np.mean((a[:, None] < b) + 0.5 * (a[:, None] == b)))
+
+    @cached_property
+    def all_tie(self) -> bool:
+        """Whether no two runs can be told apart: then no number of such runs tells the groups apart."""
+        return not np.any(_scores(self.a, self.b))
+
+    def _median_ratio(self) -> float:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios = self.a.values / self.b.values if self.paired else self.a.values[:, None] / self.b.values
+        known = ratios[~np.isnan(ratios)]
+        return float(np.median(known)) if 2 * len(known) > ratios.size else math.nan
+
+
+def _p_later(a: Times, b: Times, paired: bool) -> float:
+    """Return the p-value of such runs if those of a were no later than those of b."""
+    scores, n = _scores(a, b), len(a)
+    if paired:
+        differences = scores[:n] - scores[n:]
+        return share_of_signs(differences, int(differences.sum()))
+    return share_of_splits(scores, n, int(scores[:n].sum()))
+
+
+def _scores(a: Times, b: Times) -> np.ndarray:
+    """Return Gehan's scores of the runs of a, then of b: how many others were sooner, less how many were later."""
+    both = np.concatenate(_on_one_grid(a, b))
+    ordered = np.sort(both)
+    return ordered.searchsorted(both, "left") + ordered.searchsorted(both, "right") - len(both)
+
+
+def _on_one_grid(a: Times, b: Times) -> tuple[np.ndarray, np.ndarray]:
+    """Return both groups' times as numbers of evaluations of whichever has the coarser ones (as they are where both are
+    exact), +inf beyond the smaller limit. What cannot be placed exactly is placed early of a and late of b."""
+    step, limit = max(a.grid, b.grid), min(a.limit, b.limit)
+    early, late = a.values, b.values
+    beyond = (a.earliest >= limit * (1 - ROUNDING) if a.grid else early > limit, late > limit * (1 + ROUNDING))
+    if step:
+        early = np.ceil(early / step - ROUNDING) if a.grid in (0, step) else np.floor(a.earliest / step + ROUNDING) + 1
+        late = np.ceil(late / step - ROUNDING)
+    return np.where(beyond[0], np.inf, early), np.where(beyond[1], np.inf, late)
+
+
+def _z(scores: np.ndarray, n: int, paired: bool) -> float:
+    """Return the sum of the first n scores over its standard deviation under permutation; 0 if all runs tie."""
+    if paired:
+        differences = scores[:n] - scores[n:]
+        total, variance = float(differences.sum()), float(differences @ differences)
+    else:
+        size = len(scores)
+        total, variance = float(scores[:n].sum()), n * (size - n) * float(scores @ scores) / (size * max(size - 1, 1))
+    return total / math.sqrt(variance) if variance else 0.0
+
+
+def _largest_rejected(a: Times, b: Times, paired: bool) -> float:
+    """Return up to which x the hypothesis that a needs at most x times what b does is rejected at 2.5 %; 0 if none is.
+
+    It is looked for upwards from 1 if that is rejected, and downwards if it is not, so that the interval holds 1 if and
+    only if the test at 1 does not reject. The normal approximation says where, the exact test decides."""
+
+    def rejected(x: float) -> bool:
+        return _p_later(a, b.scaled(x), paired) <= ALPHA / 2
+
+    def nearly(x: float) -> bool:
+        return _z(_scores(a, b.scaled(x)), len(a), paired) >= NORMAL
+
+    upwards = rejected(1.0)
+    if not upwards and not rejected(1 / LARGEST):
+        return 0.0
+    if upwards and rejected(LARGEST):
+        return LARGEST
+    low, high = (1.0, LARGEST) if upwards else (1 / LARGEST, 1.0)
+    near = _border(nearly, low, high, 1.0, COARSE)
+    return _border(rejected, low, high, near, PRECISION)
+
+
+def _border(holds: Callable[[float], bool], low: float, high: float, start: float, step: float) -> float:
+    """Return the number up to which something holds, to `PRECISION`, looked for from `start` in growing steps.
+
+    Args:
+        low, high: where it holds, and where it does not.
+    """
+    x = min(max(start, low * step), high / step)
+    while low < x < high:
+        if holds(x):
+            low, x = x, x * step
+        else:
+            high, x = x, x / step
+        step = min(step * step, 4.0)
+    while high / low > PRECISION:
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
