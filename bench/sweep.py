@@ -34,6 +34,7 @@ from bench.train.process import command_line, prepare_kernels
 POLL_SECONDS = 1.0
 MOST_FRUITLESS = 3  # launches in which no run is finished, before the command gives up
 MOST_TOLD = 10  # failed runs that are named; the report has all
+MOST_LISTED = 40  # seeds that are named
 CONCLUSION = "conclusion"  # the lease on what follows the runs; no run is called so
 
 
@@ -255,7 +256,7 @@ def _announce(plan: Plan, worker: Worker) -> str:
         f"sweep {plan.first.sweep.name} → {plan.sweep}",
         f"  cells  {', '.join(cells)}",
         f"  tasks  {', '.join(tasks)}",
-        f"  seeds  {', '.join(map(str, seeds))}",
+        f"  seeds  {_listed(seeds)}",
     ]
     if plan.configs:
         lines.append(f"  runs   {len(plan.configs)}, of which {len(plan.finished)} are finished")
@@ -271,6 +272,14 @@ def _announce(plan: Plan, worker: Worker) -> str:
     else:
         lines.append("  runs   none: times only")
     return "\n".join(map(printable, lines))
+
+
+def _listed(seeds: list[int]) -> str:
+    """Return sorted seeds in words, many in a row by the first and the last."""
+    if len(seeds) > MOST_TOLD and seeds[-1] - seeds[0] == len(seeds) - 1:
+        return f"{seeds[0]} to {seeds[-1]}"
+    more = [f"… and {len(seeds) - MOST_LISTED} more"] if len(seeds) > MOST_LISTED else []
+    return ", ".join([*map(str, seeds[:MOST_LISTED]), *more])
 
 
 def _check_writable(sweep: Path) -> None:
