@@ -20,8 +20,7 @@ def parse_arguments(given: Sequence[str]) -> Namespace:
 
     Raises:
         ConfigError: flags that Hydra lacks, or overrides that must not be given on the command line: secrets, since
-            commands are stored with results, and what would have Hydra write elsewhere or leave out the sweep's
-            callback.
+            commands are stored with results, and what would have Hydra write elsewhere.
     """
     parser = get_args_parser()
     parser.exit_on_error = False  # type: ignore[attr-defined]

@@ -1,5 +1,6 @@
 """What a plan will cost, before anything of it is run: `dry_run=true`."""
 
+import contextlib
 import math
 import statistics
 from collections import defaultdict
@@ -77,20 +78,16 @@ def describe_probes(plan: Plan, worker: Worker) -> list[str]:
 
 def weights_kept(plan: Plan, worker: Worker) -> tuple[int, int]:
     """Return how many runs to do will keep their weights, and how many bytes these take, about."""
-    sizes: dict[str, int] = {}
-    kept = [
-        config for key, config in plan.pending.items() if key not in plan.lacking and config.execution.keep == "weights"
-    ]
-    for config in kept:
-        key = f"{case_key(config)} {config.execution.diagnostics.kinds}"
-        if key not in sizes:
-            try:
-                sizes[key] = worker.call(
-                    config.run, weights_bytes, config.run, UPDATES in config.execution.diagnostics.kinds
-                )
-            except Exception:  # a user's class that needs storage to be built
-                sizes[key] = 0
-    return len(kept), sum(sizes[f"{case_key(config)} {config.execution.diagnostics.kinds}"] for config in kept)
+    alike: dict[str, list[Settings]] = defaultdict(list)
+    for key, config in plan.pending.items():
+        if key not in plan.lacking and config.execution.keep == "weights":
+            alike[f"{case_key(config)} {config.execution.diagnostics.kinds}"].append(config)
+    size = 0
+    for config, *others in alike.values():
+        with contextlib.suppress(Exception):  # a user's class that needs storage to be built
+            with_optimizer = UPDATES in config.execution.diagnostics.kinds
+            size += (1 + len(others)) * worker.call(config.run, weights_bytes, config.run, with_optimizer)
+    return sum(map(len, alike.values())), size
 
 
 def cost_of(config: Settings) -> tuple[float, float]:

@@ -29,7 +29,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from msgspec import Struct, structs
@@ -71,6 +71,7 @@ FOLDERS = ("runs", "plans", "leases", "set_aside", "report", "tuning")
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
 WEIGHTS, PROBES = "weights.pt", "probe.json"
 WEIGHTS_BYTES = 64 << 30
+Own = TypeVar("Own", StoredResult, StoredProbes)
 
 
 @dataclass(frozen=True)
@@ -116,21 +117,30 @@ class RunFolder:
         Raises:
             Damaged: there is one, and it is not what was written; or the folder is a link that leads nowhere.
         """
-        path = self.path / "result.json"
+        result = self._read_own(StoredResult, "result.json", JSON_BYTES, UNSEALED_FORMAT)
+        if result is None and self.path.is_symlink() and not self.path.exists():
+            raise Damaged(f"{self.path}: is a link to a folder that is not there")
+        return result
+
+    def _read_own(self, kind: type[Own], name: str, limit: int, unsealed_format: int = 0) -> Own | None:
+        """Return what this run keeps in a sealed file; None if there is no such file.
+
+        Raises:
+            Damaged: it is not what was written, or is another run's.
+        """
+        path = self.path / name
         try:
-            fields = read_sealed(path, JSON_BYTES, UNSEALED_FORMAT)
+            fields = read_sealed(path, limit, unsealed_format)
         except (FileNotFoundError, NotADirectoryError):
-            if self.path.is_symlink() and not self.path.exists():
-                raise Damaged(f"{self.path}: is a link to a folder that is not there") from None
             return None
         except OSError as error:
             raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
         if isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
             raise _newer(self._sweep, fields["format"])
-        result = read_as(StoredResult, fields, path)
-        if result.run_id != self.path.name:
-            raise Damaged(f"{path}: is the result of another run")
-        return result
+        record = read_as(kind, fields, path)
+        if record.run_id != self.path.name:
+            raise Damaged(f"{path}: is another run's")
+        return record
 
     def read(self) -> StoredRun | None:
         """Return a finished run, None if it is unfinished.
@@ -170,20 +180,9 @@ class RunFolder:
         Raises:
             Damaged: it is not what was written.
         """
-        path = self.path / PROBES
-        try:
-            value = read_sealed(path, METRICS_BYTES, unsealed_format=0)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
-        if isinstance(value.get("format"), int) and value["format"] > FORMAT:
-            raise _newer(self._sweep, value["format"])
-        probes = read_as(StoredProbes, value, path)
-        if probes.run_id != self.path.name:
-            raise Damaged(f"{path}: holds no probes of this run")
-        if weights is not None and probes.weights != weights:
-            raise Damaged(f"{path}: was made from other weights than {WEIGHTS}")
+        probes = self._read_own(StoredProbes, PROBES, METRICS_BYTES)
+        if probes is not None and weights is not None and probes.weights != weights:
+            raise Damaged(f"{self.path / PROBES}: was made from other weights than {WEIGHTS}")
         return probes
 
     def probes_written(self) -> int | None:

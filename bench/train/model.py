@@ -28,7 +28,7 @@ class Model(nn.Module):
 
 
 def make_task(spec: RunSpec) -> Task:
-    """Build the task that the configuration names.
+    """Build the task that a specification names.
 
     Raises:
         ConfigError: the task refuses its settings.
@@ -40,7 +40,7 @@ def make_model(spec: RunSpec, task: Task, device: str | None = None) -> Model:
     """Build cell and readout, drawing their parameters from torch's global generator.
 
     Args:
-        device: where to; the configuration's if None. On "meta" nothing is allocated.
+        device: where to; the specification's if None. On "meta" nothing is allocated.
 
     Raises:
         ConfigError: the cell refuses its settings.

@@ -37,7 +37,7 @@ def plan_of(master) -> Plan:
 
 @pytest.fixture
 def compose(tmp_path):
-    """Composes a sweep's own configuration, as Hydra hands it to a callback."""
+    """Composes a sweep's own configuration, as a command begins with it."""
     register_with_hydra()
 
     def composed(*overrides: str):
