@@ -112,16 +112,22 @@ def _said(column: str, values: "pd.Series[Any]") -> dict[Any, str]:
     """Return how names have each value of a column: in a few digits, or in all of them where those are not enough."""
     key = column.rpartition(".")[2].strip("_")
 
+    def number(item: Any) -> Any:
+        """Read a number out of a text: a column that also has words holds its numbers as texts."""
+        with contextlib.suppress(ValueError):
+            return float(item) if isinstance(item, str) and column != "sweep" else item
+        return item
+
     def short(item: Any) -> str:
-        number = item
-        with contextlib.suppress(ValueError):  # a column that also has words holds its numbers as texts
-            number = float(item) if isinstance(item, str) else item
-        return f"{number:g}" if isinstance(number, float) else _short(str(item))
+        return f"{item:g}" if isinstance(item, float) else _short(str(item))
 
     items = [item for item in values.unique() if not pd.isna(item)]
-    texts = [short(item) for item in items]
+    numbers = list(map(number, items))
+    texts = list(map(short, numbers))
     texts = [text if texts.count(text) == 1 else _short(str(item)) for item, text in zip(items, texts, strict=True)]
-    words = [isinstance(item, str) and column != "sweep" and key != "version" for item in items]
+    # Where all are texts that look like numbers, they are words too.
+    said = numbers if any(isinstance(item, str) for item in numbers) else items
+    words = [isinstance(item, str) and column != "sweep" and key != "version" for item in said]
     return {i: text if word else f"{key} {text}" for i, text, word in zip(items, texts, words, strict=True)}
 
 
