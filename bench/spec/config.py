@@ -23,6 +23,7 @@ from bench.spec.targets import GIVEN, check_options, longest_memory
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 KEEPS = ("weights", "nothing")
+SEEDS = ("all", "auto")
 MATCHES = ("hidden", "parameters", "flops", "time")
 # What `retry` can ask for, and the outcomes that it means.
 RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
@@ -153,6 +154,7 @@ class SweepSpec:
     scale: str = "full"
     scales: dict[str, Any] = field(default_factory=dict)
     exclude: list[Any] = field(default_factory=list)
+    seeds: str = "all"
     horizon: int | None = None
     match: str = "hidden"
     train: bool = True
@@ -363,6 +365,7 @@ def _check_values(config: Any) -> None:
         ("retry", config.retry, (None, *RETRY)),
         ("match", config.match, MATCHES),
         ("keep", config.keep, KEEPS),
+        ("seeds", config.seeds, SEEDS),
         *(("diagnostics.kinds", kind, DIAGNOSTICS) for kind in config.diagnostics.kinds),
     ):
         if choice not in choices:
