@@ -102,7 +102,7 @@ class Sweep:
         plan = self.plan
         _record_asked(plan)
         _fix_claims(plan, self._rules)
-        if plan.seeds is not None:
+        if plan.seeds is not None and plan.seeds.fixed:
             fix_looks(plan.sweep, plan.seeds.looks)
         _set_aside_retried(plan)
         print(_later_look(plan) or self._announced, flush=True)
@@ -305,7 +305,7 @@ def _announce(plan: Plan, worker: Worker) -> str:
             selecting = sum(config.run.seed in first.sweep.tuning.selection_seeds for config in configs)
             more = f"; {plan.to_come} will follow from them" if plan.to_come else ""
             lines.append(f"  select {', '.join(first.sweep.tuning.settings)}, by {selecting} of these runs{more}")
-        if plan.seeds is not None:
+        if plan.seeds is not None and plan.seeds.fixed:
             counts = list(accumulate(map(len, plan.seeds.looks)))
             lines.append(f"  looks  after {', '.join(map(str, counts))} seeds, until all comparisons are decided")
         if first.sweep.match != "hidden":

@@ -103,9 +103,9 @@ def make_plan(
     statuses = {key: status for key, (status, _) in found.items()}
     seeds = None
     if deciding is not None and first.sweep.seeds == "auto" and configs:
-        if to_come:  # settings are selected for all before seeds are reported of any
+        if to_come:  # settings are selected for all before any of them is reported
             configs = {key: each for key, each in configs.items() if _selects(each)}
-        else:
+        elif not all(map(_selects, configs.values())):
             seeds = take_seeds(sweep, configs, {key for key in configs if statuses[key]}, deciding)
             configs = {key: each for key, each in configs.items() if key in seeds.runs}
             to_come = seeds.to_come

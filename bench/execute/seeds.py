@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.record.asked import read_looks
+from bench.record.errors import ConfigError
 from bench.spec.config import Settings, to_plain
 
 
@@ -53,6 +54,7 @@ class Seeds:
         runs: the run_ids that are taken.
         to_come: how many runs can follow.
         open, total: what was not decided by the last look, and all that is to be.
+        fixed: whether the looks are to be kept: there are several, and something is compared.
     """
 
     looks: list[list[int]]
@@ -61,6 +63,7 @@ class Seeds:
     to_come: int
     open: int
     total: int
+    fixed: bool
 
 
 def take_seeds(sweep: Path, configs: Mapping[str, Settings], finished: Collection[str], deciding: Deciding) -> Seeds:
@@ -71,41 +74,59 @@ def take_seeds(sweep: Path, configs: Mapping[str, Settings], finished: Collectio
         configs: all runs, by run_id.
         finished: the run_ids of those that have a result.
         deciding: what decides.
+
+    Raises:
+        ConfigError: the sweep keeps looks that have other seeds.
     """
     selecting = {key for key, config in configs.items() if config.run.seed in config.sweep.tuning.selection_seeds}
     reported = {key: config for key, config in configs.items() if key not in selecting}
     subjects: dict[str, dict[int, str]] = {}  # the runs of each contender on a problem, by seed
     for key, config in reported.items():
         subjects.setdefault(_without_seed(config), {})[config.run.seed] = key
-    kept = read_looks(sweep)
-    looks = kept.seeds if kept else _looks(reported, subjects, deciding)
+    if kept := read_looks(sweep):
+        looks, fixed = kept.seeds, True
+        _check_seeds(sweep, looks, reported)
+    else:
+        looks, fixed = _looks(reported, subjects, deciding)
     taken, open_, total = set(selecting), 0, 0
     active = [*subjects.values()]
     for at, seeds in enumerate(looks, start=1):
         taken |= {runs[seed] for runs in active for seed in seeds if seed in runs}
         later = sum(seed in runs for runs in active for seeds in looks[at:] for seed in seeds)
         if not taken <= {*finished} or at == len(looks):
-            return Seeds(looks, at, frozenset(taken), later, open_, total)
+            break
         left = deciding.undecided(sweep, taken - selecting)
         open_, total = left.open, left.total
         active = [runs for runs in active if left.runs & {*runs.values()}]
         if not active:
-            return Seeds(looks, at, frozenset(taken), 0, open_, total)
-    return Seeds(looks, 0, frozenset(taken), 0, 0, 0)  # nothing is reported
+            later = 0
+            break
+    return Seeds(looks, at, frozenset(taken), later, open_, total, fixed)
+
+
+def _check_seeds(sweep: Path, looks: list[list[int]], reported: Mapping[str, Settings]) -> None:
+    known = {seed for seeds in looks for seed in seeds}
+    if others := {config.run.seed for config in reported.values()} - known:
+        raise ConfigError(
+            f"seeds=auto: {sweep}/looks.json has fixed other seeds ({min(known)} to {max(known)}) before the first run; "
+            f"seed {min(others)} is none of them. Use another name=…, or add seeds=all to run it beside the looks"
+        )
 
 
 def _looks(
     reported: Mapping[str, Settings], subjects: Mapping[str, Mapping[int, str]], deciding: Deciding
-) -> list[list[int]]:
+) -> tuple[list[list[int]], bool]:
+    """Return the seeds of each look, and whether they are to be kept."""
     seeds = list(dict.fromkeys(config.run.seed for config in reported.values()))
     on: dict[str, list[str]] = {}  # the cells of all contenders on each task
     for runs in subjects.values():
         run = reported[next(iter(runs.values()))].run
         on.setdefault(json.dumps(run.task, sort_keys=True, default=str), []).append(run.cell["name"])
     paired = any(len(set(cells)) < len(cells) for cells in on.values())
-    claims = next((config.sweep.claims for config in reported.values()), None)
-    counts = deciding.counts(max(1, len(subjects) - len(on)), claims, paired, len(seeds))
-    return [seeds[low:high] for low, high in zip([0, *counts], counts, strict=False)]
+    claims, comparisons = next(iter(reported.values())).sweep.claims, len(subjects) - len(on)
+    counts = deciding.counts(max(1, comparisons), claims, paired, len(seeds))
+    looks = [seeds[low:high] for low, high in zip([0, *counts], counts, strict=False)]
+    return looks, len(looks) > 1 and (comparisons > 0 or claims is not None)
 
 
 def _without_seed(config: Settings) -> str:
