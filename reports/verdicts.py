@@ -233,11 +233,12 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
         if min(len(contrast.shown.a), len(contrast.shown.b)) < 2:
             return None, f"fewer than two {'pairs of one seed' if contrast.shown.paired else 'runs'}"
         return ratio(contrast), ""
-    return _probed(stored.readings, test, runs)
+    return _probed(stored, test, runs)
 
 
-def _probed(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
+def _probed(stored: Stored, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:
     """Return what probes say: a number a run, of memory the mean over all steps since the cue."""
+    readings = stored.readings
     if readings.empty:
         return None, "no looks inside"
     kind, part = {"gradient_decay": ("decay", "h"), "memory": ("memory", "state")}[test.statistic]
@@ -246,22 +247,31 @@ def _probed(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evi
     of_run = shown["value"].astype(float).groupby(shown["run_id"]).mean()
     if len(of_run) < 2:
         return None, "too few looks inside"
-    outcomes = next(iter(outcomes_of(runs).values()))
+    # Looks are of all its runs, also where it is about those that solved their task.
+    subject = stored.results.loc[runs.index, ["problem", "contender"]].drop_duplicates()
+    whole = stored.results.merge(subject, on=["problem", "contender"])
+    outcomes = next(iter(outcomes_of(whole).values()))
     of_seed = runs.drop_duplicates("seed").set_index("seed")["run_id"].map(of_run)
     values = of_seed.reindex(outcomes.seeds).to_numpy(dtype=float)
-    return _at_each_look(outcomes, lambda at, level: median(values[at & ~np.isnan(values)], level))
+    known = ~np.isnan(values)
+    return _at_each_look(
+        outcomes, lambda at, level: median(values[at & known], level) if np.count_nonzero(at & known) > 1 else None
+    )
 
 
-def _at_each_look(outcomes: Outcomes, evidence: Callable[[np.ndarray, float], Evidence]) -> tuple[Evidence | None, str]:
+def _at_each_look(
+    outcomes: Outcomes, evidence: Callable[[np.ndarray, float], Evidence | None]
+) -> tuple[Evidence | None, str]:
     """Return what runs say at all looks so far, or why they say nothing.
 
     Args:
-        evidence: of the runs at some positions, at a level.
+        evidence: of the runs at some positions, at a level; None of too few.
     """
     if outcomes.planned == 1:
         return evidence(np.ones(len(outcomes.seeds), bool), ALPHA), ""
     looks = [evidence(outcomes.by_look(k), ALPHA / outcomes.planned) for k in range(1, outcomes.looks + 1)]
-    return (at_looks(looks, outcomes.planned), "") if looks else (None, "before the first look")
+    told = [each for each in looks if each is not None]
+    return (at_looks(told, outcomes.planned), "") if told else (None, "before the first look")
 
 
 def _findings_on_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[Finding]:

@@ -108,8 +108,8 @@ def _check_seeds(sweep: Path, looks: list[list[int]], reported: Mapping[str, Set
     known = {seed for seeds in looks for seed in seeds}
     if others := {config.run.seed for config in reported.values()} - known:
         raise ConfigError(
-            f"seeds=auto: {sweep}/looks.json has fixed other seeds ({min(known)} to {max(known)}) before the first run; "
-            f"seed {min(others)} is none of them. Use another name=…, or add seeds=all to run it beside the looks"
+            f"seeds=auto: {sweep}/looks.json fixed its seeds ({min(known)} to {max(known)}) before the first run; "
+            f"{min(others)} is none of them. Use another name=…, or add seeds=all to run it beside the looks"
         )
 
 
@@ -122,7 +122,7 @@ def _looks(
     for runs in subjects.values():
         run = reported[next(iter(runs.values()))].run
         on.setdefault(json.dumps(run.task, sort_keys=True, default=str), []).append(run.cell["name"])
-    paired = any(len(set(cells)) < len(cells) for cells in on.values())
+    paired = all(len(set(cells)) == 1 < len(cells) for cells in on.values())
     claims, comparisons = next(iter(reported.values())).sweep.claims, len(subjects) - len(on)
     counts = deciding.counts(max(1, comparisons), claims, paired, len(seeds))
     looks = [seeds[low:high] for low, high in zip([0, *counts], counts, strict=False)]

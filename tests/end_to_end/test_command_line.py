@@ -258,6 +258,32 @@ def test_settings_are_selected_in_rounds_of_one_command(bench: Command, tmp_path
     assert "runs   8, of which 8 are finished" in again.stdout
 
 
+def test_seeds_are_added_until_they_decide(bench: Command, tmp_path: Path):
+    several = ["--multirun", "cell=lstm,gru", "seed=range(6)", "seeds=auto", "task.length=5", *TINY]
+    dry = bench(tmp_path, *several, "dry_run=true")
+    assert "looks  after 5, 6 seeds, until all comparisons are decided" in dry.stdout, dry.stderr
+    assert not (tmp_path / "scratch").exists()
+    done = bench(tmp_path, *several)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "scratch"
+    assert json.loads((folder / "looks.json").read_text())["seeds"] == [[0, 1, 2, 3, 4], [5]]
+    table = pd.read_parquet(folder / "results.parquet")
+    decided = "1 of 1 decided" in done.stdout
+    assert len(table) == (10 if decided else 12)
+    assert set(table["looks"]) == {"5,6"}
+    assert table.loc[table["seed"] == 4, "look"].tolist() == [1, 1]
+    report = (folder / "report" / "README.md").read_text()
+    assert "at looks after 5, 6 seeds that were fixed before the first run" in report
+    again = bench(tmp_path, *several)
+    assert again.returncode == 0, again.stderr
+    assert "solved after" not in again.stdout + again.stderr
+    assert (folder / "report" / "README.md").read_text() == report
+    wrong = bench(tmp_path, *several, "seed=range(7)")
+    assert wrong.returncode == 2
+    assert "looks.json fixed its seeds (0 to 5) before the first run; 6 is none of them" in wrong.stderr
+    assert len(wrong.stderr.splitlines()) == 1
+
+
 def test_sizes_are_matched_and_stored(bench: Command, tmp_path: Path):
     done = bench(tmp_path, "-m", "cell=lstm,gru", "match=parameters", "cell.hidden_size=75", "task.length=6", *TINY)
     assert done.returncode == 0, done.stderr

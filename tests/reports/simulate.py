@@ -2,15 +2,16 @@
 
     python -m tests.reports.simulate 1000
 
-prints the table that METHODS.md quotes."""
+prints the tables that METHODS.md quotes."""
 
 import itertools
 import sys
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.special import betaln
 
-from reports.statistics import ALPHA, Contrast, Times, in_sequence
+from reports.statistics import ALPHA, Contrast, Looks, Times, in_sequence, looks_at
 
 # What runs need, in steps: the median, the spread of logarithms over seeds and the part of it that all runs of a seed
 # have in common, the share of runs that never solve their task, and the budget. Evaluations are every 50 steps.
@@ -23,6 +24,8 @@ CASES = {
 }
 TREATMENTS = {f"{name}, half of it the seed's": (*case[:2], 0.5, *case[3:]) for name, case in CASES.items()}
 EVERY = 50
+MOST = 32  # seeds, where they are added until they decide
+RANDOM = 20_000  # permutations
 
 
 def simulated(
@@ -65,15 +68,118 @@ def at_border(times: int, case: tuple[float, float, float, float, float], n: int
     return false / times
 
 
+def first_of(times: Times, n: int) -> Times:
+    """Return the first n runs."""
+    return Times(times.values[:n], times.grid, times.limit)
+
+
+def looked_at(contenders: list[Times], paired: bool) -> tuple[list[bool], int]:
+    """Return which comparisons with the first contender are established where seeds are added to those that are not,
+    and how many runs that takes."""
+    others = range(1, len(contenders))
+    counts = looks_at(len(contenders[0]), len(others), paired)
+    tested: dict[int, list[Contrast]] = {i: [] for i in others}
+    found, seeds = dict.fromkeys(others, False), dict.fromkeys(others, 0)
+    for n in counts:
+        for i in (i for i in others if not found[i]):
+            a, b = first_of(contenders[i], n), first_of(contenders[0], n)
+            tested[i].append(Contrast(a, b, paired, ALPHA / len(counts)))
+            seeds[i] = n
+        p = [Looks(tested[i][-1], tested[i], len(counts)).p for i in others]
+        found = dict(zip(others, in_sequence(p, [True] * len(p)) <= ALPHA, strict=True))
+        if all(found.values()):
+            break
+    return [bool(found[i]) for i in others], sum(seeds.values()) + max(seeds.values())
+
+
+def after_all_looks(times: int, case: tuple[float, float, float, float, float], paired: bool) -> float:
+    """Return the share of simulated reports on five contenders alike that establish any difference by any look."""
+    generator = np.random.default_rng(0)
+    return sum(any(looked_at(simulated(case, MOST, [1] * 5, generator), paired)[0]) for _ in range(times)) / times
+
+
+def decide_by_looks(a: Times, b: Times, counts: Sequence[int], level: float) -> tuple[int, bool]:
+    """Return after how many seeds two groups are told apart by exact tests, the level shared out evenly among looks."""
+    for n in counts:
+        if Contrast(first_of(a, n), first_of(b, n)).p * len(counts) <= level:
+            return n, True
+    return counts[-1], False
+
+
+def decide_jointly(
+    a: Times, b: Times, counts: Sequence[int], level: float, generator: np.random.Generator
+) -> tuple[int, bool]:
+    """Return the same where the level is shared out by the joint distribution of the statistics of all looks, under
+    random splits of the runs that come with each look: as AdaStop does it (Mathieu et al. 2023), but on Gehan's scores
+    instead of means."""
+    in_a, order, alive, before = np.zeros((RANDOM, 0), bool), np.zeros(0, int), np.ones(RANDOM, bool), 0
+    for k, n in enumerate(counts, start=1):
+        new = n - before
+        in_a = np.hstack([in_a, generator.random((RANDOM, 2 * new)).argsort(axis=1) < new])
+        order = np.concatenate([order, np.arange(before, n), MOST + np.arange(before, n)])
+        before = n
+        both = np.concatenate([a.values[:n], b.values[:n]])
+        scores = np.sign(both[:, None] - np.where(np.isinf(both), 1e9, both)).clip(-1, 1)
+        of_run = np.nan_to_num(scores).sum(axis=1)[np.where(order < MOST, order, order - MOST + n)]
+        sums = np.abs(in_a @ of_run)
+        room = int(level * k / len(counts) * RANDOM) - int(np.count_nonzero(~alive))
+        left = np.sort(sums[alive])[::-1]
+        if 0 < room < len(left):
+            if abs(of_run[order < MOST].sum()) > left[room]:
+                return n, True
+            alive &= sums <= left[room]
+    return counts[-1], False
+
+
+def decide_by_signs(a: Times, b: Times, most: int, level: float) -> tuple[int, bool]:
+    """Return the same for the e-process of signs, looked at after every pair of runs: 2^n·B(w + 1, l + 1) is ever as
+    large as 1/level with a probability of at most the level (Ville 1939)."""
+    wins = np.sign(b.values[:most] - a.values[:most], where=a.values[:most] != b.values[:most], out=np.zeros(most))
+    won, lost = np.cumsum(wins > 0), np.cumsum(wins < 0)
+    reached = (won + lost) * np.log(2) + betaln(won + 1, lost + 1) >= -np.log(level)
+    return (int(reached.argmax()) + 1, True) if reached.any() else (most, False)
+
+
+def compare_designs(times: int) -> None:
+    """Print after how many seeds, of at most 32, designs tell two contenders apart among eight comparisons, and how
+    often."""
+    level = ALPHA / 8
+    counts = looks_at(MOST, 8, paired=False)
+    print("\n| runs | factor | all 32 | 10 | looks | joint looks | signs |\n|:--|--:|--:|--:|--:|--:|--:|")
+    for name, case in CASES.items():
+        for factor in (1.25, 1.5, 2, 3):
+            generator, found = np.random.default_rng(0), []
+            for _ in range(times):
+                b, a = simulated(case, MOST, (1, factor), generator)
+                found.append([
+                    decide_by_looks(a, b, [MOST], level), decide_by_looks(a, b, [10], level),
+                    decide_by_looks(a, b, counts, level), decide_jointly(a, b, counts, level, generator),
+                    decide_by_signs(a, b, MOST, level),
+                ])  # fmt: skip
+            means = np.mean(found, axis=0)
+            print(
+                f"| {name} | {factor} | " + " | ".join(f"{seeds:.1f}, {share:.0%}" for seeds, share in means) + " |",
+                flush=True,
+            )
+
+
 def main() -> None:
-    """Print the table for the number of simulated reports given."""
+    """Print the tables for the number of simulated reports given."""
     times = int(sys.argv[1])
-    columns = ["5 cells alike, n = 3", "5", "10", "ratio at a border of 1.5, n = 10", "factor 2 found, n = 5", "10"]
+    columns = [
+        "5 cells alike, n = 3",
+        "5",
+        "10",
+        "any look to 32",
+        "ratio at a border of 1.5, n = 10",
+        "factor 2 found, n = 5",
+        "10",
+    ]
     print(f"| runs | {' | '.join(columns)} |\n|:--|{'--:|' * len(columns)}")
     for paired, cases in ((False, CASES), (True, TREATMENTS)):
         for name, case in cases.items():
             shares = [share_of_reports(times, case, n, [1] * 5, paired) for n in (3, 5, 10)]
-            shares.append(at_border(times, case, 10, 1.5, paired))
+            shares += [after_all_looks(times, case, paired), at_border(times, case, 10, 1.5, paired)]
             shares += [share_of_reports(times, case, n, [1, 2], paired) for n in (5, 10)]
             print(f"| {name} | {' | '.join(f'{share:.1%}' for share in shares)} |", flush=True)
     for paired in (False, True):
@@ -83,6 +189,7 @@ def main() -> None:
             found += established(contenders, paired)[0]
         kind = "pairs" if paired else "groups"
         print(f"{kind}: {found / times:.1%} find the one of five cells that takes twice as long")
+    compare_designs(times // 5)
 
 
 if __name__ == "__main__":

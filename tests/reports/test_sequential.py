@@ -1,0 +1,150 @@
+"""Seeds that are added until they decide: the looks, what is tested at them, and what is asked for next."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from bench.record.asked import fix_looks, read_looks
+from reports import compare
+from reports.load import load
+from reports.report import write_report
+from reports.sequential import undecided
+from reports.statistics import ALPHA, Contrast, Looks, Times, looks_at
+from tests.reports.conftest import write_run
+from tests.reports.simulate import CASES, TREATMENTS, first_of, looked_at, simulated
+
+LOOKS = [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10, 11]]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+@pytest.mark.parametrize("most", [1, 3, 8, 12, 24, 60])
+@pytest.mark.parametrize("comparisons", [1, 8, 40])
+def test_looks_end_with_all_seeds_and_begin_where_something_can_be_decided(comparisons, most, paired):
+    counts = looks_at(most, comparisons, paired)
+    assert counts == sorted(set(counts))
+    assert counts[-1] == most
+    if len(counts) > 1:
+        n = counts[0]
+        clearest = Contrast(Times(10.0 + np.arange(n)), Times(1.0 + 0.1 * np.arange(n)), paired)
+        assert clearest.p * len(counts) * comparisons <= ALPHA
+
+
+def looks_of(a: Times, b: Times, counts: list[int], paired: bool = False) -> Looks:
+    contrasts = [Contrast(first_of(a, n), first_of(b, n), paired, ALPHA / len(counts)) for n in counts]
+    return Looks(contrasts[-1], contrasts, len(counts))
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_test_and_interval_agree_at_every_look(paired):
+    generator, decided = np.random.default_rng(0), 0
+    for _ in range(60):
+        a, b = simulated(CASES["spread 0.3"], 14, (generator.choice([1.0, 1.4, 2.0]), 1), generator)
+        looks = looks_of(a, b, [6, 9, 14], paired)
+        for k in (1, 2, 3):
+            here = looks.until(k)
+            assert (here.p <= ALPHA) == (not here.interval.low < 1 < here.interval.high)
+            assert here.p == min(1.0, 3 * min(contrast.p for contrast in here.tested))
+        decided += looks.p <= ALPHA
+    assert 0 < decided < 60
+
+
+@pytest.mark.parametrize("case", ["spread 0.3", "most solved at the first evaluation", "15 % never solve it"])
+def test_looking_often_establishes_no_more_than_it_says(case):
+    generator, times = np.random.default_rng(1), 100
+    found = sum(any(looked_at(simulated(CASES[case], 24, [1] * 5, generator), False)[0]) for _ in range(times))
+    assert found <= stats.binom.ppf(0.999, times, ALPHA)
+
+
+def test_looking_until_it_is_significant_would():
+    """The same without the correction: what the looks are for."""
+    generator, times, found = np.random.default_rng(1), 200, 0
+    for _ in range(times):
+        a, b = simulated(CASES["spread 0.3"], 32, (1, 1), generator)
+        found += any(Contrast(first_of(a, n), first_of(b, n)).p <= ALPHA for n in (7, 10, 15, 22, 32))
+    assert found > stats.binom.ppf(0.99, times, ALPHA)
+
+
+def test_clear_differences_take_few_runs():
+    generator = np.random.default_rng(2)
+    for cases, paired in ((CASES, False), (TREATMENTS, True)):
+        contenders = simulated(next(iter(cases.values())), 24, (1, 3, 1 / 3), generator)
+        found, runs = looked_at(contenders, paired)
+        assert found == [True, True]
+        assert runs <= 3 * 12
+
+
+def write_sweep(folder, times: dict[str, list[int | None]], task: str = "adding", **changes) -> None:
+    for cell, steps in times.items():
+        for seed, needed in enumerate(steps):
+            write_run(folder, cell, task, seed, needed, **changes)
+
+
+def alike(n: int, start: int = 500) -> list[int | None]:
+    return [start + 50 * (seed % 3) for seed in range(n)]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """GRU is decided by the first look; the plain network would be by all seeds, and has not got there."""
+    folder = tmp_path / "s"
+    folder.mkdir()
+    fix_looks(folder, LOOKS)
+    write_sweep(folder, {"lstm": alike(7), "gru": alike(4, 100), "rnn": alike(6)})
+    return folder
+
+
+def test_only_looks_that_are_complete_are_tested(sweep):
+    table = compare(load(sweep).results).query("primary").set_index(["first", "second"])
+    assert table["looks"].to_dict() == {("rnn", "lstm"): 1, ("lstm", "gru"): 1}
+    assert set(table["planned"]) == {3}
+    groups = Contrast(Times(np.array(alike(4, 100), float)), Times(np.array(alike(4), float)))
+    assert table.loc[("lstm", "gru"), "p"] == pytest.approx(min(1, 3 * groups.p))
+    write_run(sweep, "rnn", "adding", 6, None, status="failed")  # which is there, and says nothing
+    table = compare(load(sweep).results).query("primary").set_index(["first", "second"])
+    assert table.loc[("rnn", "lstm"), "looks"] == 2
+
+
+def test_what_is_open_asks_for_the_contenders_that_it_is_a_matter_of(sweep):
+    stored = load(sweep)
+    first = stored.results.loc[stored.results["look"] == 1, "run_id"]
+    left = undecided(stored, list(first))
+    assert (left.open, left.total) == (2, 2)  # four seeds in three looks cannot decide
+    assert {run.split("-")[0] for run in left.runs} == {"lstm", "gru", "rnn"}
+
+
+def test_a_decided_contender_is_left_alone(tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    fix_looks(folder, [list(range(8)), list(range(8, 12))])
+    write_sweep(folder, {"lstm": alike(8), "gru": [100] * 8, "rnn": [200, 900, 300, 700, 450, 800, 550, 600]})
+    stored = load(folder)
+    left = undecided(stored, list(stored.results["run_id"]))
+    assert (left.open, left.total) == (1, 2)
+    assert {run.split("-")[0] for run in left.runs} == {"lstm", "rnn"}
+    report = write_report([folder]).path.read_text()
+    assert "at looks after 8, 12 seeds that were fixed before the first run" in report
+    assert "Decided were 1 after 8 seeds; 1 open. That took 24 runs instead of 36." in report
+    table = compare(stored.results).set_index(["first", "second"])
+    assert table.loc[("lstm", "gru"), "decided"] == 8
+    assert pd.isna(table.loc[("rnn", "lstm"), "decided"])
+
+
+def test_seeds_that_no_look_planned_are_shown_and_not_tested(tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    fix_looks(folder, [list(range(6)), list(range(6, 9))])
+    write_sweep(folder, {"lstm": alike(12), "gru": alike(12, 450)})
+    stored = load(folder)
+    row = compare(stored.results).iloc[0]
+    assert (row["seeds"], row["looks"]) == (12, 2)
+    planned = compare(stored.results[stored.results["look"].notna()]).iloc[0]
+    assert row["p"] == planned["p"]
+    assert "6 have seeds that no look planned" in write_report([folder]).path.read_text()
+
+
+def test_looks_that_are_kept_stand(tmp_path):
+    fix_looks(tmp_path, LOOKS)
+    fix_looks(tmp_path, [[0], [1]])
+    assert read_looks(tmp_path).seeds == LOOKS
+    assert read_looks(tmp_path).counts == [4, 7, 12]
