@@ -91,10 +91,14 @@ class Contrast:
     @cached_property
     def p_apart(self) -> float:
         """P-value of such runs if one group needed at least `MARGIN` times what the other does: twice the larger of two
-        one-sided ones (Schuirmann 1987), so that it is at most 0.05 where the 95 % interval lies within the margin."""
-        if not (self.interval.low > 1 / MARGIN and self.interval.high < MARGIN):
+        one-sided ones (Schuirmann 1987), so that it is at most the level where the interval lies within the margin."""
+        p = 2 * max(
+            _p_later(self.a, self.b.scaled(1 / MARGIN), self.paired),
+            _p_later(self.b.scaled(MARGIN), self.a, self.paired),
+        )
+        if p <= self.level and not (self.interval.low > 1 / MARGIN and self.interval.high < MARGIN):
             return 1.0
-        return min(1.0, 2 * max(self.p_above(1 / MARGIN), self.p_below(MARGIN)))
+        return min(1.0, p)
 
     @cached_property
     def interval(self) -> Interval:
