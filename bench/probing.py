@@ -44,7 +44,7 @@ def probe_sweep(arguments: list[str]) -> int:
     for run in trained:
         name = run.result.run_id
         try:
-            lacking += [name] if any(missing_probes(run, asked)) else []
+            lacking += [name] if any(missing_probes(run, asked, again=True)) else []
         except NoWeights:
             without.append(name)
     check_layout(sweep)

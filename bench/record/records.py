@@ -126,6 +126,9 @@ class Probes(Struct, frozen=True, kw_only=True):
         dict[Factor, Lengthened | None],
         said("evaluations by factor of the length; null if the task has no such length, or the evaluation failed"),
     ] = {}
+    failed: Annotated[
+        dict[Name, str], said("why a diagnostic or an evaluation failed, in one line, by its kind or its factor")
+    ] = {}
 
     def __post_init__(self) -> None:
         for factor, evaluation in self.lengthened.items():
@@ -139,10 +142,12 @@ class Probes(Struct, frozen=True, kw_only=True):
 
     def with_more(self, more: "Probes") -> "Probes":
         """Return these and further probes of the same weights."""
+        made = {*more.diagnostics, *map(str, more.lengthened)}
         return Probes(
             weights=more.weights,
             diagnostics={**self.diagnostics, **more.diagnostics},
             lengthened={**self.lengthened, **more.lengthened},
+            failed={name: why for name, why in self.failed.items() if name not in made} | more.failed,
         )
 
 

@@ -19,7 +19,7 @@ from bench.record.records import StoredProbes, StoredReading, flat, read_as
 from bench.record.store import RunFolder, StoredRun, read_runs
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
-from tests.bench.broken import Minimal
+from tests.bench.broken import Minimal, Short
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import CELLS, StopAfter, folder_of
 
@@ -222,6 +222,21 @@ def test_a_length_that_fails_is_a_line_and_not_tried_again(tmp_path: Path, capfd
     assert capfd.readouterr().err.count("no evaluation at 3 times the length: RuntimeError: too long") == 1
     assert run(config)["status"] == "unsolved"
     assert capfd.readouterr().err == ""
+
+
+def test_what_failed_says_why_and_is_tried_again_by_probes(tmp_path: Path, monkeypatch, capfd):
+    """Memory may suffice then, or the device be another."""
+    config = make_config(tmp_path, cell={"_target_": "tests.bench.broken.Short", "name": "short"}, lengthen=[2, 3])
+    run(config)
+    assert read(config).probes.failed == {"3": "RuntimeError: too long"}
+    again = tmp_path / "scratch", run_id(config.run), config.execution.diagnostics, [2, 3]
+    capfd.readouterr()
+    assert probe_finished(*again) is None
+    assert "no evaluation at 3 times the length: RuntimeError: too long" in capfd.readouterr().err
+    monkeypatch.setattr(Short, "longest", 18)
+    assert probe_finished(*again) is None
+    assert read(config).probes.failed == {}
+    assert [at.factor for at in found_in(config)[1]] == [1, 2, 3]
 
 
 def test_a_class_that_has_changed_since_is_not_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
