@@ -14,7 +14,7 @@ from bench.execute.launchers import launch, lost_a_process, prepare_launcher
 from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
 from bench.execute.probing import asked_probes, lacks_probes
-from bench.execute.progress import SweepProgress, console, describe, planning
+from bench.execute.progress import SweepProgress, describe, planning, tell
 from bench.execute.study import time_cells
 from bench.execute.turn import Turn, write_planned
 from bench.record.asked import record_asked
@@ -222,7 +222,7 @@ def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
                 lease.release()
                 return set(leases)
         if not said:
-            console.print(f"waiting for {len(leases)} runs that another command is at", markup=False)
+            tell(f"waiting for {len(leases)} runs that another command is at")
             said = True
         time.sleep(POLL_SECONDS)
     return set()
@@ -312,13 +312,13 @@ def _conclude(plan: Plan, trained: bool) -> int:
         timed = timed and plan.first.sweep.timing.enabled and time_cells(plan, _wait_for_quiet)
         if plan.configs:
             for reason in write_frames(plan.sweep):
-                console.print(f"left out: {printable(reason)}", markup=False)
+                tell(f"left out: {reason}")
         try:
             from reports.report import write_report  # which fails where matplotlib does
 
             report = write_report([plan.sweep])
         except LoadError as error:
-            console.print(f"no report: {printable(str(error))}", markup=False)
+            tell(f"no report: {error}")
         else:
             if trained or timed:
                 track_report(plan.first, plan.sweep, report.headline, report.step_times)
@@ -330,9 +330,7 @@ def _conclude(plan: Plan, trained: bool) -> int:
 
 def concluding(sweep: Path) -> AbstractContextManager[None]:
     """Have one command at a time write tables and report of a sweep."""
-    return alone(
-        sweep, CONCLUSION, lambda: console.print("waiting for another command to conclude this sweep", markup=False)
-    )
+    return alone(sweep, CONCLUSION, lambda: tell("waiting for another command to conclude this sweep"))
 
 
 def _wait_for_quiet(sweep: Path) -> None:
@@ -340,7 +338,7 @@ def _wait_for_quiet(sweep: Path) -> None:
     said = False
     while any(_is_at_work_here(Lease(sweep, name)) for name in leased(sweep) if name != CONCLUSION):
         if not said:
-            console.print("waiting for another command's runs on this machine, before times are measured", markup=False)
+            tell("waiting for another command's runs on this machine, before times are measured")
             said = True
         time.sleep(POLL_SECONDS)
 
@@ -369,5 +367,5 @@ def _tell_failures(plan: Plan) -> int:
     for lines, advice in ((failed, "retry=failed runs them again"), (missing, "the same command runs them again")):
         more = [f"… and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []
         for line in [*lines[:MOST_TOLD], *more, advice] if lines else []:
-            console.print(line, markup=False)
+            tell(line)
     return len(failed) + len(missing)

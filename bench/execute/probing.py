@@ -15,7 +15,7 @@ from bench.record.fence import LeaseLost
 from bench.record.files import Damaged
 from bench.record.records import TRAINED, Probes
 from bench.record.store import WEIGHTS, RunFolder, StoredRun
-from bench.session import note
+from bench.session import say_once
 from bench.spec.config import Diagnostics, Execution, Settings
 from bench.spec.identity import from_stored
 from bench.train.process import configure_process, limited_memory, memory_limit
@@ -155,7 +155,7 @@ def make_missing(folder: RunFolder, config: Settings, is_held: Callable[[], bool
         if stored.damage:
             _say(f"{stored.damage}; made again")
         if UPDATES in set(config.execution.diagnostics.kinds) - {*kinds, *(stored.probes or Probes()).diagnostics}:
-            _say_once("no-updates", f"no updates: {_without_optimizer()}")
+            say_once("no-updates", f"no updates: {_without_optimizer()}")
         try:
             state = unpack(folder.read_weights(stored.weights or ""), folder.path / WEIGHTS)
             found = probes_of(config, state, stored.weights, (stored.result.steps or 0), kinds, factors)
@@ -231,9 +231,3 @@ def _without_optimizer() -> str:
 
 def _say(message: str) -> None:
     print(printable(message), file=sys.stderr, flush=True)
-
-
-def _say_once(event: str, message: str) -> None:
-    """Say something the first time that it happens to any process of a command."""
-    if note(event):
-        _say(message)

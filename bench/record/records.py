@@ -18,8 +18,8 @@ import yaml
 from msgspec import Meta, Struct
 from msgspec.inspect import Metadata
 
-from bench.record.errors import printable
-from bench.record.files import Damaged
+from bench.record.errors import ConfigError, printable
+from bench.record.files import Damaged, read_sealed
 
 FORMAT = 2  # 1 had no checksums and no configuration in result.json; it is still read
 UNSEALED_FORMAT = 1
@@ -371,6 +371,20 @@ def read_as(kind: type[R], fields: Mapping[str, Any], where: Path) -> R:
     """
     with _telling(where):
         return _read_as(kind, fields)
+
+
+def read_record(kind: type[R], path: Path, limit: int, unsealed_format: int = UNSEALED_FORMAT) -> R:
+    """Return the record in a sealed file; see `read_sealed`.
+
+    Raises:
+        OSError: it cannot be read.
+        Damaged: it is not what was written.
+        ConfigError: a newer version wrote it.
+    """
+    fields = read_sealed(path, limit, unsealed_format)
+    if isinstance(found := fields.get("format"), int) and found > FORMAT:
+        raise ConfigError(f"{path}: has format {found}, written by a newer version; this one reads up to {FORMAT}")
+    return read_as(kind, fields, path)
 
 
 def read_lines(kind: type[R], text: bytes, where: Path) -> list[R]:

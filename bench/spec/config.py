@@ -46,7 +46,7 @@ Share = (
     Annotated[int, Meta(ge=0, le=LARGEST, description="must be a finite number, at least 0")]
     | Annotated[float, Meta(ge=0, le=HUGE)]
 )
-Folder = Annotated[str, Meta(pattern=r"\S", description="is empty; name a folder, as results")]
+Folder = Annotated[str, Meta(pattern=r"\S", description="must name a folder, as results_dir=results")]
 Name = Annotated[
     str,
     Meta(
