@@ -207,9 +207,7 @@ def _fix_claims(plan: Plan, text: str | None) -> None:
 def _free_abandoned(sweep: Path, keys: Collection[str]) -> None:
     """Remove leases on runs whose owner died: workers leave all alone that are leased."""
     for key in {*leased(sweep)} & {*keys}:
-        lease = Lease(sweep, key)
-        if lease.acquire():
-            lease.release()
+        Lease(sweep, key).is_free()
 
 
 def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
@@ -217,10 +215,8 @@ def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
     leases = {key: Lease(plan.sweep, key) for key in keys}
     said = False
     while leases := {key: lease for key, lease in leases.items() if not _is_done(plan, key)}:
-        for lease in leases.values():
-            if lease.acquire():
-                lease.release()
-                return set(leases)
+        if any(lease.is_free() for lease in leases.values()):
+            return set(leases)
         if not said:
             tell(f"waiting for {len(leases)} runs that another command is at")
             said = True
@@ -335,19 +331,17 @@ def concluding(sweep: Path) -> AbstractContextManager[None]:
 
 def _wait_for_quiet(sweep: Path) -> None:
     """Return when no other command trains on this machine in the same folder: times would suffer."""
+
+    def is_trained_here() -> bool:
+        leases = (Lease(sweep, name) for name in leased(sweep) if name != CONCLUSION)
+        return any(not lease.is_free() and lease.is_local() for lease in leases)
+
     said = False
-    while any(_is_at_work_here(Lease(sweep, name)) for name in leased(sweep) if name != CONCLUSION):
+    while is_trained_here():
         if not said:
             tell("waiting for another command's runs on this machine, before times are measured")
             said = True
         time.sleep(POLL_SECONDS)
-
-
-def _is_at_work_here(lease: Lease) -> bool:
-    if lease.acquire():  # a dead owner's
-        lease.release()
-        return False
-    return lease.is_local()
 
 
 def _tell_failures(plan: Plan) -> int:
