@@ -29,7 +29,7 @@ def count_flops(spec: RunSpec) -> tuple[float, float] | None:
         Both counts for a batch of the configured size, or None if the model cannot run without storage.
     """
     known = {"cell": spec.cell, "task": spec.task, "dtype": spec.dtype, "device": spec.device}
-    return _count_alike(json.dumps(known, sort_keys=True), spec.training.batch_size)
+    return _count_alike(json.dumps(known), spec.training.batch_size)
 
 
 @functools.cache

@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 import torch
@@ -353,7 +353,7 @@ def _check_bounds(values: Any, annotation: Any, key: str = "") -> None:
     if is_dataclass(values):
         for each in fields(values):
             _check_bounds(getattr(values, each.name), each.type, f"{key}.{each.name}".removeprefix("."))
-    elif isinstance(values, list):
+    elif isinstance(values, list) and get_origin(annotation) is list:
         for value in values:
             _check_bounds(value, get_args(annotation)[0], key)
     else:
@@ -361,9 +361,9 @@ def _check_bounds(values: Any, annotation: Any, key: str = "") -> None:
             msgspec.convert(values, annotation)
         except msgspec.ValidationError as error:
             variants = (annotation, *get_args(annotation))
-            bound = next(meta for variant in variants for meta in getattr(variant, "__metadata__", ()))
+            bound = next((meta for each in variants for meta in getattr(each, "__metadata__", ())), Meta())
             choices = (bound.extra or {}).get("choices")
-            said = f"no such choice.{nearest(str(values), choices)}" if choices else bound.description
+            said = f"no such choice.{nearest(str(values), choices)}" if choices else bound.description or str(error)
             raise ConfigError(f"{key}={values}: {said}") from error
 
 

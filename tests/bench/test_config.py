@@ -63,6 +63,8 @@ class Costly(LSTM):
         ({"gpus": -1}, "gpus=-1: must be a finite number, at least 0"),
         ({"gpus": True}, "gpus"),
         ({"results_dir": " "}, "results_dir= : must name a folder"),
+        ({"lengthen": [[2]]}, "lengthen=[2]: must be at least 2"),
+        ({"tracking": {"tags": [[1]]}}, "tracking.tags=[1]: "),
         ({"lengthen": [2, 1]}, "lengthen=1: must be at least 2"),
         ({"diagnostics": {"kinds": ["gatez"]}}, "diagnostics.kinds=gatez: no such choice. Did you mean 'gates'?"),
         ({"retry": "solved"}, "retry=solved: no such choice."),
