@@ -6,7 +6,9 @@ import tempfile
 import time
 from collections.abc import Collection
 from contextlib import AbstractContextManager
+from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 from bench.execute.apart import Worker
 from bench.execute.estimate import describe_probes, estimate
@@ -15,9 +17,10 @@ from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
 from bench.execute.probing import asked_probes, lacks_probes
 from bench.execute.progress import SweepProgress, describe, planning, tell
+from bench.execute.seeds import Deciding, Open
 from bench.execute.study import time_cells
 from bench.execute.turn import Turn, write_planned
-from bench.record.asked import record_asked
+from bench.record.asked import fix_looks, record_asked
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import LeaseLost
 from bench.record.files import Damaged
@@ -65,7 +68,7 @@ class Sweep:
 
     def _planned(self) -> Plan:
         with Worker() as worker:
-            plan = make_plan(self._command, worker, planning)
+            plan = make_plan(self._command, worker, planning, _deciding())
             self._announced = _announce(plan, worker)
         if plan.pending and self._command.is_sweep and not plan.first.sweep.dry_run:
             prepare_launcher(self._command.master.hydra.launcher)
@@ -85,9 +88,11 @@ class Sweep:
                 said = estimate(self.plan, self._command.master.hydra.launcher, worker)
             print(f"{self._announced}\n{said}", flush=True)
             return 0
+        trained = False
         while True:
             if self.plan.keep():  # else another command was faster
-                trained, unstored = bool(self.plan.pending), self._round()
+                trained = trained or bool(self.plan.pending)
+                unstored = self._round()
                 if unstored or not self.plan.to_come:  # what could not be stored decides nothing
                     return _conclude(self.plan, trained)
             self.plan = self._planned()
@@ -97,8 +102,10 @@ class Sweep:
         plan = self.plan
         _record_asked(plan)
         _fix_claims(plan, self._rules)
+        if plan.seeds is not None and plan.seeds.fixed:
+            fix_looks(plan.sweep, plan.seeds.looks)
         _set_aside_retried(plan)
-        print(self._announced, flush=True)
+        print(_later_look(plan) or self._announced, flush=True)
         if reason := prepare_kernels(plan.first.execution.device):
             print(f"warning: no native kernels ({printable(reason)}); cells use their next backend", file=sys.stderr)
         if not plan.pending:
@@ -204,6 +211,40 @@ def _fix_claims(plan: Plan, text: str | None) -> None:
         )
 
 
+def _deciding() -> Deciding:
+    """Return what decides how many seeds are run: the comparisons of the report, or its claims."""
+    stored: dict[Path, Any] = {}  # read once a plan
+
+    def counts(comparisons: int, claims: str | None, paired: bool, most: int) -> list[int]:
+        from reports.claims import find_claims, parse_claims
+        from reports.statistics import looks_at
+
+        if claims is not None:
+            comparisons = len(parse_claims(find_claims(claims), claims).claims)
+        return looks_at(most, comparisons, paired)
+
+    def undecided(sweep: Path, runs: Collection[str]) -> Open:
+        from reports.load import load
+        from reports.sequential import undecided
+
+        if sweep not in stored:
+            stored[sweep] = load(sweep)
+        return undecided(stored[sweep], runs)
+
+    return Deciding(counts, undecided)
+
+
+def _later_look(plan: Plan) -> str:
+    """Return in words what a look after the first one comes to; nothing at the first."""
+    seeds = plan.seeds
+    if seeds is None or (seeds.at <= 1 and not plan.finished) or not seeds.total:
+        return ""
+    decided = f"{seeds.total - seeds.open} of {seeds.total} decided"
+    if not plan.pending:
+        return f"  look   {decided}"
+    return f"  look   {seeds.at} of {len(seeds.looks)}: {decided}; {len(plan.pending)} more runs"
+
+
 def _free_abandoned(sweep: Path, keys: Collection[str]) -> None:
     """Remove leases on runs whose owner died: workers leave all alone that are leased."""
     for key in {*leased(sweep)} & {*keys}:
@@ -260,6 +301,9 @@ def _announce(plan: Plan, worker: Worker) -> str:
             selecting = sum(config.run.seed in first.sweep.tuning.selection_seeds for config in configs)
             more = f"; {plan.to_come} will follow from them" if plan.to_come else ""
             lines.append(f"  select {', '.join(first.sweep.tuning.settings)}, by {selecting} of these runs{more}")
+        if plan.seeds is not None and plan.seeds.fixed:
+            counts = list(accumulate(map(len, plan.seeds.looks)))
+            lines.append(f"  looks  after {', '.join(map(str, counts))} seeds, until all comparisons are decided")
         if first.sweep.match != "hidden":
             lines.append(f"  match  {first.sweep.match}")
         if plan.retried is not None:

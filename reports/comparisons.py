@@ -1,5 +1,6 @@
 """Frames in, comparisons of contenders on a problem out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from reports.statistics import (
     ALPHA,
     Contrast,
     Interval,
+    Looks,
     Times,
     detectable_ratio,
     expected_time,
@@ -24,8 +26,10 @@ from reports.statistics import (
 from reports.summary import LEAST_LOSS
 
 ESTABLISHED, EQUIVALENT, OPEN, UNTESTABLE = "established", "equivalent", "open", "not testable"
+FINAL = {ESTABLISHED, EQUIVALENT}
 NUMBERS = ("seed", "solved", "needed", "spent", "budget", "grid", "final_loss")
-COLUMNS = {"problem", "contender", "cell", "status", "currency", "reference", *NUMBERS}
+LOOKS = {"looks", "look"}  # which tables of earlier versions lack
+COLUMNS = {"problem", "contender", "cell", "status", "currency", "reference", *NUMBERS, *LOOKS}
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class Outcomes:
         spent, budget: in all, and at most.
         grid: the smallest difference that can be seen.
         loss: at the end; NaN if there is none.
+        look: which its seed is for, from 1; 0 for none.
+        looks: how many seeds of each look so far are all there: a look at some of them was not planned.
+        planned: how many looks there can be; 1 where there is only the end.
     """
 
     cell: str
@@ -52,11 +59,18 @@ class Outcomes:
     budget: np.ndarray
     grid: np.ndarray
     loss: np.ndarray
+    look: np.ndarray
+    looks: int
+    planned: int
 
     @cached_property
     def expected(self) -> Interval:
         """Expected running time to a solution."""
         return expected_time(np.where(self.solved, self.needed, self.spent), self.solved)
+
+    def by_look(self, k: int) -> np.ndarray:
+        """Return which runs are there by the k-th look."""
+        return (self.look > 0) & (self.look <= k)
 
     def times(self, at: np.ndarray) -> Times:
         """Return what the runs at some positions needed to solve the problem."""
@@ -74,18 +88,45 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
     """Return the outcomes of each contender on each problem, in the order of the table, of runs that say something of
     the architecture, and of several at a seed the first."""
     values = {name: results[name].to_numpy(dtype=float, na_value=np.nan) for name in NUMBERS}
+    counts, look = _planned_looks(results)
     places: dict[tuple[str, str], dict[float, int]] = {}
+    ended: dict[tuple[str, str], dict[float, int]] = {}  # the look of each seed that is there, however its run ended
     columns = (results[name] for name in ("problem", "contender", "status"))
     for i, (problem, name, status) in enumerate(zip(*columns, strict=True)):
+        ended.setdefault((str(problem), str(name)), {})[values["seed"][i]] = int(look[i])
         if status in DECIDED:
             places.setdefault((str(problem), str(name)), {}).setdefault(values["seed"][i], i)
     cells, currencies = results["cell"].tolist(), results["currency"].tolist()
     outcomes = {}
     for key, at_seed in places.items():
         at = [at_seed[seed] for seed in sorted(at_seed)]
-        seeds, solved, *others = (values[name][at] for name in NUMBERS)
-        outcomes[key] = Outcomes(str(cells[at[0]]), str(currencies[at[0]]), seeds, solved.astype(bool), *others)
+        seeds, solved, needed, spent, budget, grid, loss = (values[name][at] for name in NUMBERS)
+        there = [k for k in ended[key].values() if k]
+        complete = sum(sum(k <= looks for k in there) == count for looks, count in enumerate(counts, start=1))
+        outcomes[key] = Outcomes(
+            str(cells[at[0]]),
+            str(currencies[at[0]]),
+            seeds,
+            solved.astype(bool),
+            needed,
+            spent,
+            budget,
+            grid,
+            loss,
+            look[at],
+            complete,
+            max(1, len(counts)),
+        )
     return outcomes
+
+
+def _planned_looks(results: pd.DataFrame) -> tuple[list[int], np.ndarray]:
+    """Return after how many seeds runs are looked at, and the look that each run is for, 0 for none. Tables whose
+    sweeps do not agree have none: what is merged was not planned together."""
+    counts = set(results["looks"].fillna("")) if set(results) >= LOOKS else {""}
+    if len(counts) != 1 or counts == {""}:
+        return [], np.zeros(len(results), dtype=int)
+    return [int(count) for count in counts.pop().split(",")], results["look"].fillna(0).to_numpy(dtype=int)
 
 
 @dataclass(frozen=True)
@@ -105,8 +146,11 @@ class Comparison:
             no two of their runs can be told apart; else "open".
         primary: whether one of the two is what the others are compared with.
         fewest: seeds with which anything could be established.
-        needed: seeds to find a difference of this size; None if that is not known, or too many.
+        needed, needed_most: seeds to find a difference like this one four times of five, at least and at most; None if
+            that is not known, or too many.
         detectable: the ratio that these seeds would find; None if that is not known.
+        looks, planned: how often the two were looked at so far, and could be.
+        decided: seeds of each after which the verdict was what it is; None while it is open.
     """
 
     problem: str
@@ -129,7 +173,11 @@ class Comparison:
     primary: bool
     fewest: int
     needed: int | None
+    needed_most: int | None
     detectable: float | None
+    looks: int
+    planned: int
+    decided: int | None
 
     @property
     def differs(self) -> bool:
@@ -195,20 +243,25 @@ def compare_contenders(results: pd.DataFrame) -> Comparisons:
     """Return what `compare` does, as typed rows, contenders in the order of the table."""
     wanted, reference = compared_pairs(results), primary_reference(results)
     outcomes = outcomes_of(results)
-    contrasts: dict[tuple[str, str, str], tuple[Contrast, str]] = {}
+    contrasts: dict[tuple[str, str, str], tuple[Looks, str]] = {}
     for problem in dict.fromkeys(problem for problem, _ in outcomes):
         for first, second in wanted:
             if (problem, first) in outcomes and (problem, second) in outcomes:
                 contrast, quantity = contrast_of(outcomes[problem, second], outcomes[problem, first])
-                if len(contrast.a):
+                if len(contrast.shown.a):
                     contrasts[problem, first, second] = contrast, quantity
     primary = [reference is None or reference in names for _, *names in contrasts]
-    corrected = in_sequence([contrast.p for contrast, _ in contrasts.values()], primary)
-    equivalence = holm([contrast.p_apart for contrast, _ in contrasts.values()])
+    looks = [contrast for contrast, _ in contrasts.values()]
+    most = max((len(each.tested) for each in looks), default=0)
+    history = [_verdicts([each.until(k) for each in looks], primary) for k in range(1, most)]
+    history.append(_verdicts(looks, primary))
     compared = {}
     for i, ((problem, first, second), (contrast, quantity)) in enumerate(contrasts.items()):
-        family = primary.count(primary[i])
+        family, shown = primary.count(primary[i]), contrast.shown
         one, other = outcomes[problem, first], outcomes[problem, second]
+        corrected, verdict = history[-1][i]
+        needed, most_needed = seeds_needed(shown, family)
+        since = next(k for k, verdicts in enumerate(history) if verdicts[i][1] == verdict)
         compared[problem, first, second] = Comparison(
             problem,
             first,
@@ -220,27 +273,45 @@ def compare_contenders(results: pd.DataFrame) -> Comparisons:
             second_runs=len(other.seeds),
             second_expected=other.expected,
             quantity=quantity,
-            test="pairs" if contrast.paired else "groups",
-            seeds=min(len(contrast.a), len(contrast.b)),
+            test="pairs" if shown.paired else "groups",
+            seeds=min(len(shown.a), len(shown.b)),
             ratio=contrast.interval,
-            first_better=1 - contrast.first_sooner,
+            first_better=1 - shown.first_sooner,
             p=contrast.p,
-            p_corrected=float(corrected[i]),
-            verdict=_verdict(contrast, float(corrected[i]), float(equivalence[i])),
+            p_corrected=corrected,
+            verdict=verdict,
             primary=primary[i],
-            fewest=fewest_seeds(family, contrast.paired),
-            needed=seeds_needed(contrast, family),
-            detectable=detectable_ratio(contrast, family),
+            fewest=fewest_seeds(family * contrast.planned, shown.paired),
+            needed=needed,
+            needed_most=most_needed,
+            detectable=detectable_ratio(shown, family),
+            looks=len(contrast.tested),
+            planned=contrast.planned,
+            decided=_seeds(contrast.tested[min(since, len(contrast.tested) - 1)]) if verdict in FINAL else None,
         )
     return compared
 
 
-def _verdict(contrast: Contrast, p_corrected: float, p_apart: float) -> str:
+def _verdicts(looks: Sequence[Looks], primary: Sequence[bool]) -> list[tuple[float, str]]:
+    """Return the corrected p-value and the verdict of each comparison of a report."""
+    corrected = in_sequence([each.p for each in looks], primary)
+    equivalence = holm([each.p_apart for each in looks])
+    return [
+        (float(p), _verdict(each, float(p), float(p_apart)))
+        for each, p, p_apart in zip(looks, corrected, equivalence, strict=True)
+    ]
+
+
+def _verdict(looks: Looks, p_corrected: float, p_apart: float) -> str:
     if p_corrected <= ALPHA:
         return ESTABLISHED
     if p_apart <= ALPHA:
         return EQUIVALENT
-    return UNTESTABLE if contrast.all_tie and len(contrast.a) + len(contrast.b) > 2 else OPEN
+    return UNTESTABLE if looks.shown.all_tie and len(looks.shown.a) + len(looks.shown.b) > 2 else OPEN
+
+
+def _seeds(contrast: Contrast) -> int:
+    return min(len(contrast.a), len(contrast.b))
 
 
 def between(comparisons: Comparisons, problem: str, first: str, second: str) -> Comparison | None:
@@ -250,11 +321,12 @@ def between(comparisons: Comparisons, problem: str, first: str, second: str) -> 
     return comparisons.get((problem, first, second))
 
 
-def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Contrast, str]:
+def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
     """Return the contrast of two contenders on a problem, a over b, and the quantity that it is of.
 
     Treatments of one cell are paired by seed, of seeds that both have. Different cells are not: pairs of one seed were
-    measured to have no more in common than others, so that pairing them would cost power and gain nothing.
+    measured to have no more in common than others, so that pairing them would cost power and gain nothing. Where seeds
+    are added, the two are compared at each look that both have.
 
     Args:
         by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
@@ -262,6 +334,17 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Contrast, str]:
     paired = a.cell == b.cell
     seeds = np.intersect1d(a.seeds, b.seeds) if paired else None
     at_a, at_b = (np.ones(len(o.seeds), bool) if seeds is None else np.isin(o.seeds, seeds) for o in (a, b))
-    if by != "loss" and (a.solved.any() or b.solved.any()):
-        return Contrast(a.times(at_a), b.times(at_b), paired), a.currency
-    return Contrast(a.losses(at_a), b.losses(at_b), paired), "loss"
+    planned = a.planned if a.planned == b.planned else 1
+    quantity = a.currency if by != "loss" and (a.solved.any() or b.solved.any()) else "loss"
+
+    def contrast(of_a: np.ndarray, of_b: np.ndarray) -> Contrast:
+        if quantity == "loss":
+            return Contrast(a.losses(of_a), b.losses(of_b), paired, ALPHA / planned)
+        return Contrast(a.times(of_a), b.times(of_b), paired, ALPHA / planned)
+
+    shown = contrast(at_a, at_b)
+    if planned == 1:
+        return Looks(shown, [shown]), quantity
+
+    tested = [contrast(at_a & a.by_look(k), at_b & b.by_look(k)) for k in range(1, min(a.looks, b.looks) + 1)]
+    return Looks(shown, [each for each in tested if len(each.a) and len(each.b)], planned), quantity

@@ -11,7 +11,7 @@ from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, T
 from bench.record.errors import ConfigError, one_line
 from bench.record.files import Damaged
 from bench.record.frames import curves_frame, diagnostics_frame, read_parquet, results_frame
-from bench.record.records import DECIDED
+from bench.record.records import DECIDED, Looks
 from bench.record.rules import RULES_FILE
 from bench.record.store import read_runs, unfinished_runs
 from reports.claims import Claims, read_claims
@@ -42,6 +42,8 @@ class Stored:
         claims: what the sweep puts to the test, of the first one that does.
         missing: cell, task and seed of runs that were planned or begun and have no outcome.
         repeats: how many runs were left out since they repeat another one, e.g. with other diagnostics.
+        looks: at which seeds were added or not, of the first sweep that has any.
+        added: how many seeds there were each time when seeds were added after a report had been written.
     """
 
     results: pd.DataFrame
@@ -54,6 +56,8 @@ class Stored:
     claims: Claims | None = None
     missing: pd.DataFrame = field(default_factory=pd.DataFrame)
     repeats: int = 0
+    looks: Looks | None = None
+    added: list[int] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield results, curves and timing: `runs, curves, timing = load("results/quick")`."""
@@ -106,6 +110,8 @@ def load(*folders: Path | str) -> Stored:
         next((part.claims for part in parts if part.claims is not None), None),
         merged([part.missing for part in parts]),
         repeats,
+        next((part.looks for part in parts if part.looks is not None), None),
+        [seeds for part in parts for seeds in part.added],
     )
 
 
@@ -122,7 +128,7 @@ def _load_one(folder: Path, label: str) -> Stored:
     (runs, wrong), asked = read_runs(folder), read_asked(folder)
     if runs:
         try:
-            results = results_frame(runs, asked.report)
+            results = results_frame(runs, asked)
             curves, readings = curves_frame(runs), diagnostics_frame(runs)
         except Exception as error:  # files from elsewhere may hold what no table does
             raise LoadError(f"{folder}: its runs make no table ({one_line(error)})") from error
@@ -146,7 +152,10 @@ def _load_one(folder: Path, label: str) -> Stored:
     except (ConfigError, OSError, Damaged) as error:
         wrong.append(one_line(error))
     missing = _missing(folder, asked, results)
-    return Stored(results, pd.DataFrame(), curves, timing, readings, asked.commands, wrong, claims, missing)
+    return Stored(
+        results, pd.DataFrame(), curves, timing, readings, asked.commands, wrong, claims, missing,
+        looks=asked.looks, added=asked.added,
+    )  # fmt: skip
 
 
 def _missing(folder: Path, asked: Asked, results: pd.DataFrame) -> pd.DataFrame:

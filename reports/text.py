@@ -11,6 +11,7 @@ from bench.record.errors import printable
 from reports.statistics import Interval
 
 NONE = "–"
+MOST_SEEDS = 1000  # that are named as needed
 MOST_LETTERS = 1000  # of a table's cell: all others of its column are made as wide
 
 
@@ -45,6 +46,15 @@ def code(lines: Iterable[str]) -> str:
 def count(value: int | None) -> str:
     """Return a whole number with separators."""
     return NONE if value is None else f"{value:,}"
+
+
+def range_of(least: int | None, most: int | None) -> str:
+    """Return a number of seeds known to lie between two, either of which may be unknown or more than anyone takes."""
+    if least is None or least > MOST_SEEDS:
+        return NONE if least is None else f">{MOST_SEEDS:,}"
+    if most is None or most > MOST_SEEDS:
+        return f"≥{least:,}"
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def spent(interval: Interval | None, budget: float | None = None) -> str:

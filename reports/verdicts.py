@@ -1,24 +1,26 @@
 """Claims and frames in, verdicts out: what the data say of each test of each claim, by the rules fixed for it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bench.record.records import DECIDED
 from reports.claims import RATIOS, Claim, Claims, Test
-from reports.comparisons import contrast_of, outcomes_of
+from reports.comparisons import Outcomes, contrast_of, outcomes_of
 from reports.conditions import select
 from reports.load import Stored
 from reports.naming import with_names
-from reports.statistics import ALPHA, Evidence, growth, holm, known, median, p_of_verdicts, ratio, share
+from reports.statistics import ALPHA, Evidence, at_looks, growth, known, median, p_of_verdicts, ratio, share
 
 SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decidable", "not run"
 UNTESTABLE = "not testable by this rule"  # by any number of such runs
 NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES = "no such runs", "no such runs of what it is divided by", "no such times"
 NONE_SOLVED = "no run of either was solved"
 TIMES = ("step_time", "time_growth")
+COUNTED = ("parameters", "flops")  # which are known, and not estimated
 
 
 @dataclass(frozen=True)
@@ -28,12 +30,16 @@ class Finding:
     Attributes:
         subject: what the test is of, e.g. "gru / lstm".
         evidence: None if there is none, and `why` there is not.
+        runs: the run_ids of what it is made of; none of times.
+        within: the budget, of what was solved or not, e.g. "1,500 steps".
     """
 
     problem: str
     subject: str
     evidence: Evidence | None = None
     why: str = ""
+    runs: tuple[str, ...] = ()
+    within: str = ""
 
     @property
     def estimates(self) -> bool:
@@ -47,7 +53,7 @@ class Judgement:
 
     Attributes:
         p: the smaller one of those of its two verdicts; 1 without evidence.
-        p_corrected: over all tests of the report.
+        p_corrected: over the tests of its claim, and over all claims.
         verdict: SUPPORTED, REFUTED, OPEN, UNTESTABLE or NOT_RUN.
     """
 
@@ -61,38 +67,66 @@ class Judgement:
 def judge(stored: Stored) -> dict[str, list[Judgement]]:
     """Judge every test of the claims that a sweep keeps, and return the judgements of each claim, by its name.
 
-    The p-value of a test is the smaller one of its two verdicts, each two-sided. P-values are corrected over all tests
-    of the report that estimate something (Holm 1979), so that any false verdict among them is as rare as one in twenty;
-    those of a publication are not, since nothing new is claimed there.
+    The p-value of a test is the smaller one of its two verdicts, each two-sided. A verdict that a claim reaches only if
+    all of its tests do is an intersection-union test (Berger 1982): each test is made at the claim's level. One that
+    any of its tests reaches is made at that level over their number. Over all claims of the file that estimate
+    something, run or not, the share of false verdicts is held to 5 % on average (Benjamini & Hochberg 1995).
     """
     if stored.claims is None:
         return {}
     claims = stored.claims
-    tested = [
-        (claim.name, test, finding)
+    found = {
+        claim.name: [(test, finding) for test in claim.tests for finding in _findings(stored, claims, test, runs)]
         for claim in claims.claims
         for runs in [runs_of(stored, claim)]
-        for test in claim.tests
-        for finding in _findings(stored, claims, test, runs)
-    ]
-    p_of_both = [
-        p_of_verdicts(finding.evidence, test.supported, test.refuted) if finding.evidence else (1.0, 1.0)
-        for _, test, finding in tested
-    ]
-    corrected = [min(both) for both in p_of_both]
-    estimated = [i for i, (*_, finding) in enumerate(tested) if finding.estimates]
-    if estimated and not claims.publication:
-        for i, p in zip(estimated, holm([corrected[i] for i in estimated]), strict=True):
-            corrected[i] = float(p)
-    judged: dict[str, list[Judgement]] = {claim.name: [] for claim in claims.claims}
-    for (name, test, finding), (supports, refutes), p in zip(tested, p_of_both, corrected, strict=True):
-        verdict = NOT_RUN if finding.why in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES) else OPEN
-        if finding.why == NONE_SOLVED or (finding.evidence is not None and not finding.evidence.testable):
-            verdict = UNTESTABLE
-        elif finding.evidence is not None and p <= ALPHA:
-            verdict = SUPPORTED if supports <= refutes else REFUTED
-        judged[name].append(Judgement(test, finding, min(supports, refutes), p, verdict))
+    }
+    p_of_both = {claim.name: _corrected_in_claim(claim, found[claim.name]) for claim in claims.claims}
+    tested = [claim for claim in claims.claims if any(test.statistic not in COUNTED for test in claim.tests)]
+    factor = _factor([_p(claim, p_of_both[claim.name]) for claim in tested])
+    judged: dict[str, list[Judgement]] = {}
+    for claim in claims.claims:
+        by = factor if claim in tested else 1.0
+        both = zip(found[claim.name], p_of_both[claim.name], strict=True)
+        judged[claim.name] = [_judged(*of, *p, by) for of, p in both]
     return judged
+
+
+def _p_of_both(test: Test, finding: Finding) -> tuple[float, float]:
+    return p_of_verdicts(finding.evidence, test.supported, test.refuted) if finding.evidence else (1.0, 1.0)
+
+
+def _corrected_in_claim(claim: Claim, tests: Sequence[tuple[Test, Finding]]) -> list[tuple[float, float]]:
+    """Return the p-values of each test's two verdicts, the one that decides the claim alone times the number of such
+    tests."""
+    several = sum(test.statistic not in COUNTED for test, _ in tests) or 1
+    of_supported, of_refuted = (1, several) if claim.needs == "all" else (several, 1)
+    return [(min(1.0, of_supported * p), min(1.0, of_refuted * q)) for p, q in (_p_of_both(*each) for each in tests)]
+
+
+def _p(claim: Claim, p_of_both: Sequence[tuple[float, float]]) -> float:
+    """Return a claim's p-value: the smaller one of its two verdicts."""
+    supports, refutes = zip(*p_of_both, strict=True)
+    return min(max(supports), min(refutes)) if claim.needs == "all" else min(min(supports), max(refutes))
+
+
+def _factor(p: Sequence[float]) -> float:
+    """Return by how much p-values are corrected: their number over that of those found at a false discovery rate of
+    `ALPHA`, or over 1 where none is."""
+    ordered, n = sorted(p), len(p)
+    found = max((k for k in range(1, n + 1) if ordered[k - 1] * n / k <= ALPHA), default=1)
+    return n / found
+
+
+def _judged(test: Test, finding: Finding, supports: float, refutes: float, factor: float) -> Judgement:
+    if finding.why in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES):
+        verdict = NOT_RUN
+    elif finding.why == NONE_SOLVED or (finding.evidence is not None and not finding.evidence.testable):
+        verdict = UNTESTABLE
+    elif finding.evidence is not None and factor * min(supports, refutes) <= ALPHA:
+        verdict = SUPPORTED if supports <= refutes else REFUTED
+    else:
+        verdict = OPEN
+    return Judgement(test, finding, min(_p_of_both(test, finding)), min(1.0, factor * min(supports, refutes)), verdict)
 
 
 def verdict_of(claim: Claim, verdicts: Collection[str]) -> str:
@@ -135,7 +169,7 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
     if test.statistic in TIMES:
         return _findings_on_times(stored.timing, claims, test)
     of, over = _selected(stored.results, claims, test)
-    of, over = (part[part["status"].isin(DECIDED)] if len(part) else part for part in (of, over))
+    of, over = (_that_say_something(part) for part in (of, over))
     named = _named(pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
     if len(named):  # contenders as the claim's other tests have them, who differ in more than this one's
         named = named.assign(contender=runs_of_claim["contender"].reindex(named.index))
@@ -154,8 +188,14 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
         else:
             evidence, why = _evidence(stored, test, runs, others)
         names = " / ".join(str(part["contender"].iloc[0]) for part in parts)
-        findings.append(Finding(str(problem), names, evidence, why))
+        within = f"{runs['budget'].max():,.0f} {runs['currency'].iloc[0]}" if test.statistic == "share_solved" else ""
+        findings.append(Finding(str(problem), names, evidence, why, tuple(pd.concat(parts)["run_id"]), within))
     return findings
+
+
+def _that_say_something(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs on problems where any run says something of the architecture."""
+    return runs[runs["problem"].isin(runs.loc[runs["status"].isin(DECIDED), "problem"])] if len(runs) else runs
 
 
 def subject_of(test: Test) -> str:
@@ -174,8 +214,11 @@ def _said(conditions: dict[str, Any]) -> str:
 def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFrame) -> tuple[Evidence | None, str]:
     """Return what runs on a problem say, or why they say nothing."""
     if test.statistic == "share_solved":
-        return share(int(runs["solved"].sum()), len(runs)), ""
-    if test.statistic in ("parameters", "flops"):
+        outcomes = next(iter(outcomes_of(runs).values()))
+        return _at_each_look(
+            outcomes, lambda at, level: share(int(outcomes.solved[at].sum()), int(at.sum()), level)
+        )  # fmt: skip
+    if test.statistic in COUNTED:
         column = {"parameters": "parameters", "flops": "flops_step"}[test.statistic]
         values = [part[column].dropna().astype(float).unique() for part in (runs, others)]
         if any(len(value) != 1 for value in values):
@@ -187,8 +230,8 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
         if not by and not (of.solved.any() or over.solved.any()):
             return None, NONE_SOLVED
         contrast, _ = contrast_of(of, over, by)
-        if min(len(contrast.a), len(contrast.b)) < 2:
-            return None, f"fewer than two {'pairs of one seed' if contrast.paired else 'runs'}"
+        if min(len(contrast.shown.a), len(contrast.shown.b)) < 2:
+            return None, f"fewer than two {'pairs of one seed' if contrast.shown.paired else 'runs'}"
         return ratio(contrast), ""
     return _probed(stored.readings, test, runs)
 
@@ -200,10 +243,25 @@ def _probed(readings: pd.DataFrame, test: Test, runs: pd.DataFrame) -> tuple[Evi
     kind, part = {"gradient_decay": ("decay", "h"), "memory": ("memory", "state")}[test.statistic]
     of_runs = readings["run_id"].isin(runs["run_id"]) & (readings["moment"] == test.moment)
     shown = readings[of_runs & (readings["kind"] == kind) & (readings["part"] == part)]
-    values = shown["value"].astype(float).groupby(shown["run_id"]).mean().to_numpy()
-    if len(values) < 2:
+    of_run = shown["value"].astype(float).groupby(shown["run_id"]).mean()
+    if len(of_run) < 2:
         return None, "too few looks inside"
-    return median(values), ""
+    outcomes = next(iter(outcomes_of(runs).values()))
+    of_seed = runs.drop_duplicates("seed").set_index("seed")["run_id"].map(of_run)
+    values = of_seed.reindex(outcomes.seeds).to_numpy(dtype=float)
+    return _at_each_look(outcomes, lambda at, level: median(values[at & ~np.isnan(values)], level))
+
+
+def _at_each_look(outcomes: Outcomes, evidence: Callable[[np.ndarray, float], Evidence]) -> tuple[Evidence | None, str]:
+    """Return what runs say at all looks so far, or why they say nothing.
+
+    Args:
+        evidence: of the runs at some positions, at a level.
+    """
+    if outcomes.planned == 1:
+        return evidence(np.ones(len(outcomes.seeds), bool), ALPHA), ""
+    looks = [evidence(outcomes.by_look(k), ALPHA / outcomes.planned) for k in range(1, outcomes.looks + 1)]
+    return (at_looks(looks, outcomes.planned), "") if looks else (None, "before the first look")
 
 
 def _findings_on_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list[Finding]:
@@ -217,7 +275,8 @@ def _findings_on_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list
     problem = f"T = {', '.join(f'{length:,}' for length in sorted(times['time_steps'].unique()))}"
     if (times["value"] <= 0).any():
         return [Finding(problem, subject, why="a difference of times is not positive")]
-    evidence = growth(times["time_steps"].astype(float), times["value"])
+    medians = times.groupby("time_steps")["value"].median()  # rounds are no replicates: lengths are what is sampled
+    evidence = growth(medians.index.to_numpy(dtype=float), medians)
     return [Finding(problem, subject, evidence, "" if evidence else "fewer than three lengths")]
 
 

@@ -10,6 +10,7 @@ from bench.cost.timing import case_key
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.matching import check_matches, matched
 from bench.execute.probing import lacks_probes, with_all_probes
+from bench.execute.seeds import Deciding, Seeds, take_seeds
 from bench.execute.tuning import plan_round
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
@@ -34,6 +35,7 @@ class Plan:
         to_come: how many further runs there will be, which depend on how these end.
         timed: what is timed and not trained, by `bench.cost.timing.case_key`; if nothing is, all runs are timed.
         lacking: the ids of finished runs that lack probes which are asked for.
+        seeds: which of the seeds are run by now, with `seeds=auto`; else None.
         keep: writes down what a search asked for, which planning does not; returns whether that is still so.
     """
 
@@ -45,6 +47,7 @@ class Plan:
     to_come: int = 0
     timed: dict[str, Settings] = field(default_factory=dict)
     lacking: frozenset[str] = frozenset()
+    seeds: Seeds | None = None
     keep: Callable[[], bool] = lambda: True
 
     @property
@@ -59,13 +62,19 @@ class Plan:
         return next(iter([*self.configs.values(), *self.timed.values()]))
 
 
-def make_plan(command: Command, worker: Worker, watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter) -> Plan:
+def make_plan(
+    command: Command,
+    worker: Worker,
+    watch: Callable[[list[list[str]]], Iterable[list[str]]] = iter,
+    deciding: Deciding | None = None,
+) -> Plan:
     """Compose and check every run of a command.
 
     Args:
         command: a single run or a sweep.
         worker: for what a user's class may do to its process.
         watch: iterates over the runs' overrides, and may show how far it is.
+        deciding: what decides, with `seeds=auto`, how many seeds are run; None: nothing, so that all are.
 
     Raises:
         ConfigError: any of the runs cannot be run.
@@ -92,12 +101,24 @@ def make_plan(command: Command, worker: Worker, watch: Callable[[list[list[str]]
     command.check_directories(sweep)
     found = {key: _stored(RunFolder(sweep, key), config) for key, config in configs.items()}
     statuses = {key: status for key, (status, _) in found.items()}
+    seeds = None
+    if deciding is not None and first.sweep.seeds == "auto" and configs:
+        if to_come:  # settings are selected for all before any of them is reported
+            configs = {key: each for key, each in configs.items() if _selects(each)}
+        elif not all(map(_selects, configs.values())):
+            seeds = take_seeds(sweep, configs, {key for key in configs if statuses[key]}, deciding)
+            configs = {key: each for key, each in configs.items() if key in seeds.runs}
+            to_come = seeds.to_come
     retried = _retried(first.sweep.retry, sweep, statuses) if first.sweep.retry else None
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and configs and not retried | finished:
         raise ConfigError(f"retry={first.sweep.retry}: none of these runs has ended yet; without it, they are run")
-    lacking = frozenset(key for key, (_, lacks) in found.items() if lacks)
-    return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, lacking, keep)
+    lacking = frozenset(key for key in configs if found[key][1])
+    return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, lacking, seeds, keep)
+
+
+def _selects(config: Settings) -> bool:
+    return config.run.seed in config.sweep.tuning.selection_seeds
 
 
 def stored_status(folder: RunFolder, config: Settings) -> str | None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.record.errors import printable
 from bench.record.files import Damaged, write_sealed
-from bench.record.records import Commands, Planned, Question, R, Runs, flat, read_record
+from bench.record.records import Commands, Looks, Planned, Question, R, Runs, flat, read_record
 
-COMMANDS_FILE, PLAN_FILE = "sweep.json", "plan.json"
+COMMANDS_FILE, PLAN_FILE, LOOKS_FILE = "sweep.json", "plan.json", "looks.json"
 COMMANDS_BYTES, PLAN_BYTES = 8 << 20, 256 << 20  # a million runs with names of full length
 
 
@@ -24,11 +24,15 @@ class Asked:
         report: `reference` (a mapping), `selection_seeds` and `search` (lists) as last asked; None where no command
             said it for all its runs alike, as those of older versions: then each run's configuration says it.
         runs: cell, task and seed of every run that any command planned, by run_id.
+        looks: at which seeds are added or not, with `seeds=auto`; None without it.
+        added: how many seeds there were each time when seeds were added after a report had been written.
     """
 
     commands: list[str] = field(default_factory=list)
     report: dict[str, Any] | None = None
     runs: Runs = field(default_factory=dict)
+    looks: Looks | None = None
+    added: list[int] = field(default_factory=list)
 
 
 def record_asked(
@@ -51,8 +55,13 @@ def record_asked(
     """
     before = read_asked(sweep)
     commands = before.commands if command in before.commands else [*before.commands, command]
-    if (commands, report) != (before.commands, before.report):
-        about = Commands(commands, Question(**report) if report else None)
+    added = (
+        [*before.added, *_seeds_before(before.runs, runs or {})]
+        if (sweep / "report" / "README.md").exists()
+        else before.added
+    )
+    if (commands, report, added) != (before.commands, before.report, before.added):
+        about = Commands(commands, Question(**report) if report else None, added)
         write_sealed(sweep / COMMANDS_FILE, flat(about))
     planned = {**before.runs, **(runs or {})}
     if planned != before.runs:
@@ -67,7 +76,36 @@ def read_asked(sweep: Path) -> Asked:
     """
     about, plan = _read(sweep / COMMANDS_FILE, COMMANDS_BYTES, Commands), _read(sweep / PLAN_FILE, PLAN_BYTES, Planned)
     commands = [" ".join(printable(command).split()) for command in about.commands]
-    return Asked(commands, flat(about.report) if about.report else None, plan.runs)
+    return Asked(commands, flat(about.report) if about.report else None, plan.runs, read_looks(sweep), about.added)
+
+
+def _seeds_before(before: Runs, runs: Runs) -> list[int]:
+    """Return how many seeds of a cell on a task there were, if some of these runs add seeds to them; else nothing."""
+    seeds: dict[tuple[str, str], set[int]] = {}
+    for cell, task, seed in before.values():
+        seeds.setdefault((cell, task), set()).add(seed)
+    grown = [
+        len(seeds[cell, task])
+        for cell, task, seed in runs.values()
+        if (cell, task) in seeds and seed not in seeds[cell, task]
+    ]
+    return [max(grown)] if grown else []
+
+
+def fix_looks(sweep: Path, seeds: list[list[int]]) -> None:
+    """Keep the seeds of each look, before any of them is run; once looks are kept, they stand.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    if read_looks(sweep) is None:
+        finished = sum(1 for _ in sweep.glob("runs/*/result.json"))
+        write_sealed(sweep / LOOKS_FILE, flat(Looks(seeds, finished)))
+
+
+def read_looks(sweep: Path) -> Looks | None:
+    """Return the looks that a sweep keeps; None if it keeps none, or they were damaged."""
+    return _read(sweep / LOOKS_FILE, PLAN_BYTES, Looks) if (sweep / LOOKS_FILE).exists() else None
 
 
 def _read(path: Path, limit: int, kind: type[R]) -> R:

@@ -18,6 +18,7 @@ FILES = {
     "probe.json": (records.StoredProbes, records.Diagnostic),
     "sweep.json": (records.Commands, records.Question),
     "plan.json": (records.Planned,),
+    "looks.json": (records.Looks,),
 }
 TABLES = {"results": tables.RESULT_TYPES, "curves": tables.CURVE_TYPES, "diagnostics": tables.DIAGNOSTICS_TYPES,
           "timing": tables.TIMING_TYPES}  # fmt: skip

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,34 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.record.asked import read_asked
+from bench.record.asked import Asked, read_asked
 from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, Column, columns, wrong_column
 from bench.record.errors import one_line, printable
 from bench.record.fairness import selected_settings
 from bench.record.files import Damaged, open_plain, write_atomic
 from bench.record.parquet import read_table
-from bench.record.records import Evaluation, flat
+from bench.record.records import Evaluation, Looks, flat
 from bench.record.store import StoredRun, read_runs
 
 TABLE_BYTES = 8 << 30
 _AXES = tuple(columns(Evaluation))  # all else of an evaluation becomes a row of its own
 
 
-def results_frame(runs: list[StoredRun], report: dict[str, Any] | None = None) -> pd.DataFrame:
+def results_frame(runs: list[StoredRun], asked: Asked | None = None) -> pd.DataFrame:
     """Return a row a run: `RESULT_TYPES`, then every cell, task and training setting, the classes of cell and task,
     then final scores.
 
     Args:
         runs: finished ones.
-        report: what the sweep was last asked to compare and select, of `Asked`; None: what each run's configuration
-            says of it.
+        asked: what the sweep was last asked to compare and select; where that says nothing, each run's configuration
+            does.
     """
-    rows = [{**_result_row(run, report or _report_of(run.config)), **settings_columns(run.config)} for run in runs]
+    asked = asked or Asked()
+    looks = _looks_of(asked.looks)
+    rows = [
+        {**_result_row(run, asked.report or _report_of(run.config)), **looks(run), **settings_columns(run.config)}
+        for run in runs
+    ]
     return with_types(pd.DataFrame(rows), RESULT_TYPES)
 
 
@@ -73,7 +78,7 @@ def write_frames(sweep: Path) -> list[str]:
         What is wrong with the runs that had to be left out.
     """
     runs, wrong = read_runs(sweep)
-    write_parquet(sweep / "results.parquet", results_frame(runs, read_asked(sweep).report))
+    write_parquet(sweep / "results.parquet", results_frame(runs, read_asked(sweep)))
     write_parquet(sweep / "curves.parquet", curves_frame(runs))
     readings = diagnostics_frame(runs)
     if len(readings):
@@ -142,6 +147,15 @@ def _who(run: StoredRun) -> dict[str, Any]:
 def _report_of(config: dict[str, Any]) -> dict[str, Any]:
     """Return what a run's own configuration says of how its sweep is reported."""
     return {**(config.get("tuning") or {}), "reference": config.get("reference")}
+
+
+def _looks_of(looks: Looks | None) -> Callable[[StoredRun], dict[str, Any]]:
+    """Return what gives a run's columns on the looks of its sweep."""
+    if looks is None:
+        return lambda run: {"looks": "", "look": None}
+    at = {seed: k for k, seeds in enumerate(looks.seeds, start=1) for seed in seeds}
+    counts = ",".join(map(str, looks.counts))
+    return lambda run: {"looks": counts, "look": at.get(run.config["seed"])}
 
 
 def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:

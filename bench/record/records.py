@@ -5,6 +5,7 @@ All else follows from these classes: what JSON is written and accepted, the colu
 from elsewhere may hold anything; what passes these types cannot mislead more than by wrong numbers."""
 
 import functools
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Mapping
@@ -225,6 +226,12 @@ class Reported(Struct):
     selection: Annotated[bool, said("whether the run's seed selects hyperparameters, and is not reported", later=True)]
     tuned: Annotated[str, said("the hyperparameters that are selected, separated by commas", later=True)]
     reference: Annotated[str, said("the columns that identify the reference contender, a JSON object", later=True)]
+    looks: Annotated[
+        str, said("after how many seeds comparisons are made, numbers with commas; empty: in the end", later=True)
+    ]
+    look: Annotated[
+        Count | None, said("which of them the run's seed is for, from 1; empty: for none, or no looks", later=True)
+    ]
 
 
 class Setup(Struct):
@@ -287,6 +294,9 @@ class Commands(Struct):
 
     commands: Annotated[list[str], said("the commands that were given, oldest first")] = []
     report: Annotated[Question | None, said("what a report compares and selects; null: what each run says")] = None
+    added: Annotated[
+        list[Count], said("how many seeds there were each time when seeds were added after a report had been written")
+    ] = []
     format: Format = FORMAT
 
 
@@ -295,6 +305,19 @@ class Planned(Struct):
 
     runs: Annotated[Runs, said("cell, task and seed of each run, by run_id")] = {}
     format: Format = FORMAT
+
+
+class Looks(Struct):
+    """looks.json: the seeds of a sweep that adds seeds until they decide, fixed before its first run."""
+
+    seeds: Annotated[list[list[Count]], said("the seeds of each look, those of looks before it not among them")] = []
+    finished: Annotated[Count, said("how many runs were finished when the looks were fixed")] = 0
+    format: Format = FORMAT
+
+    @property
+    def counts(self) -> list[int]:
+        """How many seeds there are by each look."""
+        return list(itertools.accumulate(map(len, self.seeds)))
 
 
 Setting = str | Integer | float | bool | list[Any] | dict[Any, Any] | None

@@ -12,6 +12,7 @@ from reports.figures import training as figures_of_training
 from reports.sections.content import Content, names_a_file, paragraphs, wording
 from reports.statistics import Evidence, Region
 from reports.verdicts import (
+    COUNTED,
     NOT_RUN,
     OPEN,
     REFUTED,
@@ -52,7 +53,7 @@ def verdicts(content: Content) -> str:
 
 
 def _about(claims: Claims, judgements: dict[str, list[Judgement]]) -> str:
-    estimated = sum(row.finding.estimates for rows in judgements.values() for row in rows)
+    estimated = sum(any(row.test.statistic not in COUNTED for row in rows) for rows in judgements.values())
     fixed = {
         None: "When its rules were fixed is not known.",
         0: "Its rules were fixed before the first run (`rules.yaml`, beside them).",
@@ -124,8 +125,18 @@ def _row(row: Judgement) -> dict[str, str]:
         "n": str(evidence.n) if evidence else text.NONE,
         "p": text.p_number(row.p) if finding.estimates else text.NONE,
         "corrected": text.p_number(row.p_corrected) if finding.estimates else text.NONE,
-        "verdict": row.verdict,
+        "verdict": _verdict(row),
     }
+
+
+def _verdict(row: Judgement) -> str:
+    """Return a test's verdict, with the budget where it is that runs did not solve the task: with more they might."""
+    if row.verdict not in (SUPPORTED, REFUTED) or not row.finding.within or not row.finding.evidence:
+        return row.verdict
+    low, high = row.test.supported
+    wants_few = high < 1 and low <= 0
+    few = wants_few == (row.verdict == SUPPORTED)
+    return f"{row.verdict} within {row.finding.within}" if few else row.verdict
 
 
 def _estimate(evidence: Evidence, statistic: str) -> str:

@@ -91,7 +91,7 @@ def _table(shown: list[Comparison], cut: bool) -> str:
     kept = [{key: value for key, value in row.items() if key not in common} for row in rows]
     said = f"In all rows: {', '.join(f'*{key}* {value}' for key, value in common.items())}. " if common else ""
     file = f"{'The rest is in' if cut else 'Also as'} [comparisons.csv](comparisons.csv)."
-    return f"{text.table(kept)}\n\n{said}{wording('comparisons', file=file)}"
+    return f"{text.table(kept)}\n\n{said}{wording('comparisons', file=file, looks=shown[0].planned > 1)}"
 
 
 def _row(row: Comparison) -> dict[str, str]:
@@ -106,7 +106,8 @@ def _row(row: Comparison) -> dict[str, str]:
         "verdict": f"{row.verdict}{figures.mark(row)}",
         "test": row.test,
         "seeds": str(row.seeds),
-        "needed": text.count(row.needed),
+        **({"decided": text.count(row.decided)} if row.planned > 1 else {}),
+        "needed": text.range_of(row.needed, row.needed_most),
         "could find": text.NONE if ratio is None else f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×",
     }
 

@@ -1,6 +1,7 @@
 """What came out: the answer in words, then who solved what, how fast, how well, and at what cost."""
 
 import math
+from collections import Counter
 
 from reports import text
 from reports.comparisons import EQUIVALENT, UNTESTABLE, Comparison, between
@@ -13,7 +14,6 @@ from reports.summary import REFERENCE_CELL, Summary, scaled
 from reports.timings import step_time_ratios, step_times
 
 NEEDED = {"steps": "steps", "seconds": "s", "FLOPs": "FLOPs"}  # what solving takes, by currency
-MANY_SEEDS = 1000  # needed: no number is named then
 
 
 def answers(content: Content) -> str:
@@ -83,16 +83,16 @@ def certainty(comparison: Comparison) -> str:
         return f"{text.p_value(comparison.p_corrected)}{'' if comparison.primary else ', exploratory'}"
     if comparison.verdict == EQUIVALENT:
         return f"equivalent within a factor of {MARGIN:g}"
+    if comparison.planned > 1 and not comparison.looks:
+        return "before the first look"
     if comparison.verdict == UNTESTABLE:
         return "not testable: no two of their runs can be told apart"
     if comparison.seeds == 1:
         return "one seed cannot tell"
-    needed, seeds = comparison.needed, plural(comparison.seeds, "seed")
-    known = needed is not None and needed <= MANY_SEEDS
-    if comparison.seeds < comparison.fewest:
-        return f"{seeds} cannot tell{f', about {needed} could' if known else ''}"
-    how_many = f"about {needed:,} would be needed" if known else "more than 1,000 would be needed"
-    return f"not distinguishable with {seeds}; {how_many}"
+    needed, seeds = text.range_of(comparison.needed, comparison.needed_most), plural(comparison.seeds, "seed")
+    known = "" if needed == text.NONE else f"; {needed} would be needed"
+    few = comparison.seeds < comparison.fewest
+    return f"{seeds} cannot tell{known}" if few else f"not distinguishable with {seeds}{known}"
 
 
 def _name(row: Summary) -> str:
@@ -109,13 +109,31 @@ def _about_tests(content: Content) -> str:
         "about_tests", tests={row.test for row in compared}, primary=len(primary), others=len(compared) - len(primary),
         reference="the reference" if reference is None else text.escape(reference), alpha=f"{ALPHA:.0%}",
     )  # fmt: skip
+    said = f"{said} {_about_looks(content, primary)}".rstrip()
     fewest = max(row.fewest for row in primary)
     seeds = min(row.seeds for row in primary)
+    if primary[0].planned > 1:
+        return said
     if seeds == 1:
         said += " With one seed nothing can be told apart."
     elif seeds < fewest:
         said += f" {plural(seeds, 'seed').capitalize()} are too few for that: {fewest} are the fewest."
     return said
+
+
+def _about_looks(content: Content, primary: list[Comparison]) -> str:
+    """Say how it came that there are as many seeds as there are."""
+    looks, added, runs = content.stored.looks, content.stored.added, content.stored.results
+    if looks is None or primary[0].planned == 1:
+        return wording("seeds_added", before=added) if added else ""
+    subjects = len(runs[["problem", "contender"]].drop_duplicates())
+    decided = Counter(row.decided for row in primary if row.decided is not None)
+    return wording(
+        "looks", counts=looks.counts, finished=looks.finished,
+        decided=[f"{many} after {seeds}" for seeds, many in sorted(decided.items())],
+        open=len(primary) - decided.total(), primary=len(primary), runs=len(runs), all=subjects * looks.counts[-1],
+        unplanned=int(runs["look"].isna().sum()),
+    )  # fmt: skip
 
 
 def headline(content: Content) -> str:

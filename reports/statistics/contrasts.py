@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 
@@ -25,8 +26,6 @@ MARGIN = 1.25  # up to which factor a difference counts as none
 LARGEST = 1e4  # ratio that is looked for
 PRECISION = 1.008  # of an interval's ends
 COARSE = 1.3  # first step in looking for them
-NORMAL = 1.96
-NOT_REJECTED = math.nextafter(ALPHA / 2, 1)
 ROUNDING = 1e-9
 
 
@@ -63,22 +62,25 @@ class Contrast:
     Attributes:
         a, b: the groups.
         paired: whether their runs are pairs, by position; else they are independent.
+        level: two-sided, of the test that the interval inverts.
     """
 
     a: Times
     b: Times
     paired: bool = False
+    level: float = ALPHA
 
     def p_above(self, x: float) -> float:
-        """Return the one-sided p-value of such runs if a needed no more than x times what b does; above 2.5 % wherever
-        the interval holds x, also where evaluations lie such that the test alone would not be monotone in x."""
+        """Return the one-sided p-value of such runs if a needed no more than x times what b does; above half the level
+        wherever the interval holds x, also where evaluations lie such that the test alone would not be monotone in x.
+        """
         p = _p_later(self.a, self.b.scaled(x), self.paired) if x > 0 else 0.0
-        return p if x in (0, 1) or x <= self.interval.low else max(p, NOT_REJECTED)
+        return p if x in (0, 1) or x <= self.interval.low else max(p, math.nextafter(self.level / 2, 1))
 
     def p_below(self, x: float) -> float:
         """Return the one-sided p-value of such runs if a needed no less than x times what b does, likewise."""
         p = _p_later(self.b.scaled(x), self.a, self.paired) if x > 0 else 1.0
-        return p if x in (0, 1) or x >= self.interval.high else max(p, NOT_REJECTED)
+        return p if x in (0, 1) or x >= self.interval.high else max(p, math.nextafter(self.level / 2, 1))
 
     @cached_property
     def p(self) -> float:
@@ -96,12 +98,12 @@ class Contrast:
 
     @cached_property
     def interval(self) -> Interval:
-        """Median ratio of all runs of a to all of b (of pairs: of each to its own) with the 95 % interval of all x that
-        neither one-sided test rejects at 2.5 %. Bounds are 0 and +inf where runs do not tell more, and the estimate is
-        NaN where most ratios are of two unsolved runs."""
-        low = _largest_rejected(self.a, self.b, self.paired)
-        high = 1 / below if (below := _largest_rejected(self.b, self.a, self.paired)) else math.inf
-        return Interval(float(np.clip(self._median_ratio(), low, high)), low, high)
+        """Median ratio of all runs of a to all of b (of pairs: of each to its own) with the interval of all x that
+        neither one-sided test rejects at half the level. Bounds are 0 and +inf where runs do not tell more, and the
+        estimate is NaN where most ratios are of two unsolved runs."""
+        low = _largest_rejected(self.a, self.b, self.paired, self.level)
+        high = 1 / below if (below := _largest_rejected(self.b, self.a, self.paired, self.level)) else math.inf
+        return Interval(float(np.clip(self.median_ratio, low, high)), low, high, 1 - self.level)
 
     @cached_property
     def z(self) -> float:
@@ -119,7 +121,9 @@ class Contrast:
         """Whether no two runs can be told apart: then no number of such runs tells the groups apart."""
         return not np.any(_scores(self.a, self.b))
 
-    def _median_ratio(self) -> float:
+    @cached_property
+    def median_ratio(self) -> float:
+        """Of all runs of a to all of b; of pairs, of each to its own. NaN where most are of two unsolved runs."""
         with np.errstate(invalid="ignore", divide="ignore"):
             ratios = self.a.values / self.b.values if self.paired else self.a.values[:, None] / self.b.values
         known = ratios[~np.isnan(ratios)]
@@ -165,17 +169,19 @@ def _z(scores: np.ndarray, n: int, paired: bool) -> float:
     return total / math.sqrt(variance) if variance else 0.0
 
 
-def _largest_rejected(a: Times, b: Times, paired: bool) -> float:
-    """Return up to which x the hypothesis that a needs at most x times what b does is rejected at 2.5 %; 0 if none is.
+def _largest_rejected(a: Times, b: Times, paired: bool, level: float) -> float:
+    """Return up to which x it is rejected, at half the level, that a needs at most x times what b does; 0 if none is.
 
     It is looked for upwards from 1 if that is rejected, and downwards if it is not, so that the interval holds 1 if and
     only if the test at 1 does not reject. The normal approximation says where, the exact test decides."""
 
     def rejected(x: float) -> bool:
-        return _p_later(a, b.scaled(x), paired) <= ALPHA / 2
+        return _p_later(a, b.scaled(x), paired) <= level / 2
+
+    normal = NormalDist().inv_cdf(1 - level / 2)
 
     def nearly(x: float) -> bool:
-        return _z(_scores(a, b.scaled(x)), len(a), paired) >= NORMAL
+        return _z(_scores(a, b.scaled(x)), len(a), paired) >= normal
 
     upwards = rejected(1.0)
     if not upwards and not rejected(1 / LARGEST):

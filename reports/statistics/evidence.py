@@ -1,15 +1,16 @@
 """What data say of one number: an estimate, its interval, and how surprising they were if it lay elsewhere."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from reports.statistics.contrasts import Contrast
+from reports.statistics.contrasts import ALPHA
 from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, median_interval
+from reports.statistics.sequential import Looks
 
 Region = tuple[float, float]
 
@@ -42,19 +43,19 @@ def known(value: float, n: int) -> Evidence:
     )
 
 
-def share(successes: int, n: int) -> Evidence:
+def share(successes: int, n: int, level: float = ALPHA) -> Evidence:
     """Return the evidence on a probability: the exact binomial test and the interval of what it does not reject
     (Clopper & Pearson 1934), by scipy."""
 
     def p(x: float, alternative: str) -> float:
         return float(stats.binomtest(successes, n, min(1.0, max(0.0, x)), alternative=alternative).pvalue)
 
-    exact = stats.binomtest(successes, n).proportion_ci(CONFIDENCE)
-    interval = Interval(successes / n, float(exact.low), float(exact.high))
+    exact = stats.binomtest(successes, n).proportion_ci(1 - level)
+    interval = Interval(successes / n, float(exact.low), float(exact.high), 1 - level)
     return Evidence(interval, n, lambda x: p(x, "greater"), lambda x: p(x, "less"))
 
 
-def median(values: ArrayLike) -> Evidence:
+def median(values: ArrayLike, level: float = ALPHA) -> Evidence:
     """Return the evidence on a median: the interval of order statistics, and the sign test, by scipy. Neither assumes
     a distribution."""
     sample = np.asarray(values, dtype=float)
@@ -63,14 +64,31 @@ def median(values: ArrayLike) -> Evidence:
         return float(stats.binomtest(beyond, len(sample), 0.5, alternative="greater").pvalue)
 
     return Evidence(
-        median_interval(sample), len(sample), lambda x: p(int((sample > x).sum())), lambda x: p(int((sample < x).sum()))
+        median_interval(sample, 1 - level),
+        len(sample),
+        lambda x: p(int((sample > x).sum())),
+        lambda x: p(int((sample < x).sum())),
     )
 
 
-def ratio(contrast: Contrast) -> Evidence:
-    """Return the evidence on the ratio of what two groups of runs need: see `Contrast`."""
-    n = min(len(contrast.a), len(contrast.b))
-    return Evidence(contrast.interval, n, contrast.p_above, contrast.p_below, testable=not contrast.all_tie)
+def ratio(looks: Looks) -> Evidence:
+    """Return the evidence on the ratio of what two groups of runs need: see `Looks`."""
+    n = min(len(looks.shown.a), len(looks.shown.b))
+    return Evidence(looks.interval, n, looks.p_above, looks.p_below, testable=not looks.shown.all_tie)
+
+
+def at_looks(looks: Sequence[Evidence], planned: int) -> Evidence:
+    """Return what the evidence at each look so far comes to, each made at the level `ALPHA` / planned: the last
+    estimate, and p-values and intervals as those of `Looks`."""
+    low, high = (max(each.interval.low for each in looks), min(each.interval.high for each in looks))
+    if low > high:
+        low, high = looks[-1].interval.low, looks[-1].interval.high
+    return Evidence(
+        Interval(min(max(looks[-1].interval.estimate, low), high), low, high),
+        looks[-1].n,
+        lambda x: min(1.0, planned * min(each.p_above(x) for each in looks)),
+        lambda x: min(1.0, planned * min(each.p_below(x) for each in looks)),
+    )
 
 
 def growth(x: ArrayLike, y: ArrayLike) -> Evidence | None:

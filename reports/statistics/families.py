@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from reports.statistics.contrasts import ALPHA, Contrast
-from reports.statistics.intervals import CONFIDENCE
 
 POWER = 0.8
 MOST_SEEDS = 10_000  # that are named as needed
@@ -47,35 +46,44 @@ def fewest_seeds(comparisons: int, paired: bool) -> int:
     return next(n for n in range(2, 100) if 2 / (2**n if paired else math.comb(2 * n, n)) * comparisons <= ALPHA)
 
 
-def seeds_needed(contrast: Contrast, comparisons: int) -> int | None:
-    """Return how many seeds would find such a difference in four of five cases, if it is as large as it seems.
+def seeds_needed(contrast: Contrast, comparisons: int) -> tuple[int | None, int | None]:
+    """Return how many seeds would find such a difference in four of five cases, as a range: of differences that lie as
+    far above and below the one seen as its 80 % interval reaches, since few seeds tell little of its size.
 
     The standardized sum of scores grows with the square root of the number of seeds (Noether 1987). Of groups it has to
     reach the quantile of the level, corrected as Bonferroni does, plus that of the power times its own standard
     deviation: 1 if they do not differ, 0 if they do not overlap. Of pairs it is a t-test's (Guenther 1981).
 
     Returns:
-        None where nothing can be said, and above 10,000.
+        At least and at most; None where it cannot be said, or is above 10,000.
     """
     n = min(len(contrast.a), len(contrast.b))
     if n < 2 or contrast.z == 0:
-        return None
-    level, power, effect = _quantile(comparisons), _quantile_of_power(), contrast.z**2 / n
-    if contrast.paired:
-        needed = math.ceil((level + power) ** 2 * (1 / effect - 1) + level**2 / 2)
-    else:
-        needed = math.ceil((level + power * math.sqrt(max(0.0, 1 - effect / 1.5))) ** 2 / effect)
-    return max(needed, fewest_seeds(comparisons, contrast.paired)) if needed <= MOST_SEEDS else None
+        return None, None
+    level, power, reach = _quantile(comparisons), _quantile_of_power(), NormalDist().inv_cdf(0.9)
+    fewest = fewest_seeds(comparisons, contrast.paired)
+
+    def needed(z: float) -> int | None:
+        if z <= 0:
+            return None
+        effect = z**2 / n
+        if contrast.paired:
+            seeds = (level + power) ** 2 * (1 / effect - 1) + level**2 / 2
+        else:
+            seeds = (level + power * math.sqrt(max(0.0, 1 - effect / 1.5))) ** 2 / effect
+        return max(math.ceil(seeds), fewest) if seeds <= MOST_SEEDS else None
+
+    return needed(abs(contrast.z) + reach), needed(abs(contrast.z) - reach)
 
 
 def detectable_ratio(contrast: Contrast, comparisons: int) -> float | None:
     """Return the ratio that as many seeds would find in four of five cases, if runs spread as the width of the
     interval says; None where that has no ends, or there are too few seeds for any."""
-    low, high = contrast.interval.low, contrast.interval.high
+    low, high, confidence = contrast.interval.low, contrast.interval.high, contrast.interval.confidence
     seeds = min(len(contrast.a), len(contrast.b))
     if not 0 < low < high < math.inf or seeds < fewest_seeds(comparisons, contrast.paired):
         return None
-    error = math.log(high / low) / (2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2))
+    error = math.log(high / low) / (2 * NormalDist().inv_cdf((1 + confidence) / 2))
     return math.exp(min(700.0, error * (_quantile(comparisons) + _quantile_of_power())))
 
 

@@ -45,21 +45,21 @@ def solved_fraction(solved: int, runs: int) -> Interval:
     return Interval(solved / runs, float(interval.low), float(interval.high))
 
 
-def median_ranks(n: int) -> tuple[int, float]:
+def median_ranks(n: int, confidence: float = CONFIDENCE) -> tuple[int, float]:
     """Return k such that the k-th smallest and k-th largest of n values enclose their distribution's median, and the
     probability that they do: 1 − 2·P(Binomial(n, ½) < k).
 
-    It is the largest k that reaches 95 %; below six values none does, and k is 1, which gives their range.
+    It is the largest k that reaches the confidence; of too few values none does, and k is 1, which gives their range.
     """
 
     def coverage(k: int) -> float:
         return 1 - 2 * float(stats.binom.cdf(k - 1, n, 0.5))
 
-    k = max((k for k in range(1, (n + 1) // 2 + 1) if coverage(k) >= CONFIDENCE), default=1)
+    k = max((k for k in range(1, (n + 1) // 2 + 1) if coverage(k) >= confidence), default=1)
     return k, max(coverage(k), 0.0)
 
 
-def median_interval(values: ArrayLike) -> Interval:
+def median_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> Interval:
     """Return the median with the distribution-free interval of `median_ranks`.
 
     Args:
@@ -71,9 +71,9 @@ def median_interval(values: ArrayLike) -> Interval:
     """
     ordered = np.sort(np.asarray(values, dtype=float))
     n = len(ordered)
-    k, confidence = median_ranks(n)
+    k, coverage = median_ranks(n, confidence)
     return Interval(
-        _middle(ordered[(n - 1) // 2], ordered[n // 2]), float(ordered[k - 1]), float(ordered[n - k]), confidence
+        _middle(ordered[(n - 1) // 2], ordered[n // 2]), float(ordered[k - 1]), float(ordered[n - k]), coverage
     )
 
 

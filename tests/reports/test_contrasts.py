@@ -203,7 +203,8 @@ def test_both_groups_may_have_unsolved_runs():
     names = [f"lstm, forget_bias 1, {strategy}" for strategy in ("interpolation", "deletion")]
     of, over = (outcomes_of(runs)["adding_missing, correlation 0", name] for name in names)
     assert (of.solved.sum(), over.solved.sum(), len(of.seeds)) == (2, 8, 12)
-    contrast, _ = contrast_of(of, over)
+    looks, _ = contrast_of(of, over)
+    contrast = looks.shown
     assert contrast.paired  # two treatments of one cell
     assert contrast.p == pytest.approx(2**-7)
     assert Contrast(contrast.a, contrast.b).p_above(1.0) == pytest.approx(0.0018, abs=0.0001)

@@ -50,9 +50,20 @@ def test_the_fewest_seeds_are_those_whose_clearest_outcome_is_significant(paired
 def test_seeds_needed_find_the_difference_in_four_of_five_cases(paired):
     generator = np.random.default_rng(1)
     a, b = simulated(CASES["spread 0.3"], 400, (1.4, 1), generator)
-    n = seeds_needed(Contrast(a, b, paired), 1)
+    least, most = seeds_needed(Contrast(a, b, paired), 1)
+    n = (least + most) // 2
     found = [Contrast(*simulated(CASES["spread 0.3"], n, (1.4, 1), generator), paired).p <= ALPHA for _ in range(300)]
     assert np.mean(found) == pytest.approx(0.8, abs=0.12)
+
+
+def test_few_runs_give_a_range_of_seeds_needed_that_holds_what_many_give():
+    generator = np.random.default_rng(3)
+    least, most = seeds_needed(Contrast(*simulated(CASES["spread 0.3"], 400, (1.4, 1), generator)), 1)
+    true, ranges = (least + most) / 2, []
+    for _ in range(200):
+        few = seeds_needed(Contrast(*simulated(CASES["spread 0.3"], 8, (1.4, 1), generator)), 1)
+        ranges.append([math.inf if n is None else n for n in few])
+    assert np.mean([low <= true <= high for low, high in ranges]) == pytest.approx(0.8, abs=0.12)
 
 
 def test_the_detectable_ratio_is_found_in_four_of_five_cases():
@@ -65,8 +76,8 @@ def test_the_detectable_ratio_is_found_in_four_of_five_cases():
 
 def test_what_cannot_be_said():
     one, tied = Contrast(Times(np.ones(1)), Times(np.full(1, 2.0))), Contrast(Times(np.ones(9)), Times(np.ones(9)))
-    assert seeds_needed(one, 1) is None
-    assert seeds_needed(tied, 1) is None
+    assert seeds_needed(one, 1) == (None, None)
+    assert seeds_needed(tied, 1) == (None, None)
     assert detectable_ratio(one, 1) is None
     unsolved = Contrast(Times(np.full(9, math.inf), 50, 2000), Times(np.full(9, 500.0), 50, 2000))
     assert detectable_ratio(unsolved, 1) is None

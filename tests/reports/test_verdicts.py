@@ -20,7 +20,7 @@ from bench.record.rules import RULES_FILE, fix_claims, read_rules
 from reports.claims import find_claims, parse_claims, read_claims
 from reports.load import load
 from reports.report import write_report
-from reports.statistics import Contrast, Evidence, Times, growth, median, p_of_verdicts, ratio, share
+from reports.statistics import Contrast, Evidence, Looks, Times, growth, median, p_of_verdicts, ratio, share
 from reports.verdicts import judge, verdict_of
 from tests.reports.conftest import write_run, write_timing
 
@@ -62,6 +62,7 @@ claims:
     tests: [{statistic: share_solved, of: {cell: nobody}, above: 0.5, refuted_below: 0.5}]
 """
 SEEDS = 10
+TASKS = ("adding", "copy")
 GRU = [300, 350, 250, 400, 300, 300, 350, 250, 300, 350]
 
 
@@ -92,12 +93,13 @@ def splits_tried(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
 
 def test_a_ratio_is_evidence_as_its_contrast_says():
     contrast = Contrast(Times(np.arange(5.0, 13)), Times(np.arange(1.0, 9)))
-    evidence = ratio(contrast)
+    evidence = ratio(Looks(contrast, [contrast]))
     assert evidence.interval == contrast.interval
     for x in (0.8, 1.0, 2.0):
         assert (evidence.p_above(x), evidence.p_below(x)) == (contrast.p_above(x), contrast.p_below(x))
     assert evidence.testable
-    assert not ratio(Contrast(Times(np.ones(8)), Times(np.ones(8)))).testable
+    alike = Contrast(Times(np.ones(8)), Times(np.ones(8)))
+    assert not ratio(Looks(alike, [alike])).testable
 
 
 def test_shares_are_tested_by_binomial_sums():
@@ -146,7 +148,8 @@ def test_false_verdicts_are_as_rare_as_promised(x):
     false = 0
     for _ in range(300):
         a, b = (factor * np.exp(generator.normal(0.0, 0.3, 8)) for factor in (x, 1.0))
-        evidence: Evidence = ratio(Contrast(Times(a), Times(b)))
+        contrast = Contrast(Times(a), Times(b))
+        evidence: Evidence = ratio(Looks(contrast, [contrast]))
         false += min(p_of_verdicts(evidence, (max(x, 1.1), INFINITE), (-INFINITE, min(x, 1.0)))) <= 0.05
     assert false <= stats.binom.ppf(0.999, 300, 0.05)
 
@@ -155,6 +158,10 @@ def test_what_lies_between_the_numbers_of_a_rule_is_in_neither_zone():
     for written in ("above: 1.0, refuted_below: 1.1", "above: 1.1, refuted_below: 1.0"):
         test, *_ = parse_claims(RULES.replace("above: 1.0, refuted_below: 1.1", written), "here").claims[0].tests
         assert (test.supported, test.refuted) == ((1.1, INFINITE), (-INFINITE, 1.0))
+
+
+def found_on(judged, name):
+    return judged[name][0].finding.problem
 
 
 def test_a_sweep_is_judged_as_by_hand(sweep):
@@ -176,10 +183,23 @@ def test_a_sweep_is_judged_as_by_hand(sweep):
         p["fails", task] = min(1.0, 2 * min(tails))
     for key, value in p.items():
         assert found[key].p == pytest.approx(value), key
-    estimated, running = sorted((row for row in found.values() if row.finding.estimates), key=lambda row: row.p), 0.0
-    for rank, row in enumerate(estimated):
-        running = max(running, min(1.0, row.p * (len(estimated) - rank)))
-        assert row.p_corrected == pytest.approx(running)
+    # Refuted if both tests refute, of which that on copy does not; supported if one of two is.
+    slow = [p_of_verdicts(found["slow", task].finding.evidence, (1.1, INFINITE), (-INFINITE, 1.0)) for task in TASKS]
+    fails = [p_of_verdicts(found["fails", task].finding.evidence, (-INFINITE, 0.5), (0.5, INFINITE)) for task in TASKS]
+    same = found["same", "adding"].p
+    faster = found["faster", found_on(judged, "faster")].p
+    claims = [
+        min(2 * min(s for s, _ in slow), max(r for _, r in slow)),
+        min(max(s for s, _ in fails), 2 * min(r for _, r in fails)),
+        same, faster, 1.0,
+    ]  # fmt: skip
+    level = max(k for k in range(1, 6) if k == 1 or sorted(claims)[k - 1] <= 0.05 * k / 5)
+    assert found["same", "adding"].p_corrected == pytest.approx(min(1.0, same * 5 / level))
+    for (supports, refutes), task in zip(slow, TASKS, strict=True):
+        corrected = min(1.0, min(2 * supports, refutes) * 5 / level)
+        assert found["slow", task].p_corrected == pytest.approx(corrected)
+    for (supports, refutes), task in zip(fails, TASKS, strict=True):
+        assert found["fails", task].p_corrected == pytest.approx(min(1.0, min(supports, 2 * refutes) * 5 / level))
     assert found["slow", "adding"].verdict == "refuted"
     assert found["fails", "adding"].verdict == "supported"
     assert found["fails", "copy"].verdict == "not decidable"

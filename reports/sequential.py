@@ -1,0 +1,59 @@
+"""Which contenders need more seeds: those of comparisons, or of claims, that are not decided by a look."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from reports.comparisons import OPEN, UNTESTABLE, compare_contenders
+from reports.load import Stored
+from reports.naming import in_order
+from reports.verdicts import OPEN as UNDECIDED
+from reports.verdicts import judge, verdict_of
+
+
+@dataclass(frozen=True)
+class Undecided:
+    """What is not decided by a look.
+
+    Attributes:
+        runs: the run_ids of contenders, on a problem each, that it is a matter of.
+        open, total: how many comparisons, or claims, are not decided, and how many there are.
+    """
+
+    runs: frozenset[str]
+    open: int
+    total: int
+
+
+def undecided(stored: Stored, runs: Collection[str]) -> Undecided:
+    """Return what some runs do not decide: primary comparisons that are neither established nor equivalent, or if the
+    sweep puts claims to the test, those that are not decided.
+
+    Args:
+        stored: a sweep.
+        runs: run_ids, of all looks so far.
+    """
+    if stored.results.empty:
+        return Undecided(frozenset(), 0, 0)
+    results = stored.results[stored.results["run_id"].isin(runs)]
+    stored = replace(stored, results=in_order(results) if len(results) else results)
+    return _of_claims(stored) if stored.claims is not None else _of_comparisons(stored.results)
+
+
+def _of_comparisons(results: pd.DataFrame) -> Undecided:
+    primary = [row for row in compare_contenders(results).values() if row.primary] if len(results) else []
+    left = [row for row in primary if row.verdict in (OPEN, UNTESTABLE)]
+    wanted = {(row.problem, name) for row in left for name in (row.first, row.second)}
+    subjects = zip(results["problem"], results["contender"], results["run_id"], strict=True)
+    found = frozenset(str(run) for problem, name, run in subjects if (problem, name) in wanted)
+    return Undecided(found, len(left), len(primary))
+
+
+def _of_claims(stored: Stored) -> Undecided:
+    assert stored.claims is not None
+    judged = judge(stored)
+    claims = {claim.name: claim for claim in stored.claims.claims}
+    left = [name for name, of in judged.items() if verdict_of(claims[name], [each.verdict for each in of]) == UNDECIDED]
+    tests = [each for name in left for each in judged[name] if each.verdict == UNDECIDED]
+    return Undecided(frozenset(run for each in tests for run in each.finding.runs), len(left), len(claims))
