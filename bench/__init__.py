@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.version import __version__
+
 if TYPE_CHECKING:
     from bench.train.model import Model
 
 __all__ = ["__version__", "load_model", "run"]
-
-__version__ = "0.1.0"
 
 
 def run(*overrides: str) -> dict[str, Any]:

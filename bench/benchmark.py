@@ -189,14 +189,7 @@ def _describe(ratios: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    known = {
-        "overhead": overhead,
-        "checkpoints": checkpoints,
-        "startup": startup,
-        "planning": planning,
-        "schedule": schedule,
-        "quick": quick,
-    }
+    known = {each.__name__: each for each in (overhead, checkpoints, startup, planning, schedule, quick)}
     for name in sys.argv[1:] or known:
         if name not in known:
             print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)

@@ -14,12 +14,12 @@ from typing import Any
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.errors import HydraException
 
-from bench import __version__
 from bench.arguments import parse_arguments
 from bench.catalogue import FLAGS, describe_groups
 from bench.record.errors import ConfigError, explain_memory, explain_os, printable
 from bench.session import session, stop
 from bench.spec.explain import explain
+from bench.version import __version__
 
 MOST_CHARACTERS = 700  # of an error
 

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.probing import NoWeights, missing_probes, probe_finished
-from bench.execute.progress import console, counting
+from bench.execute.progress import counting, tell
 from bench.record.asked import read_asked, record_asked
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.frames import write_frames
@@ -44,7 +44,7 @@ def probe_sweep(arguments: list[str]) -> int:
     for run in trained:
         name = run.result.run_id
         try:
-            lacking += [name] if any(missing_probes(run, asked)) else []
+            lacking += [name] if any(missing_probes(run, asked, again=True)) else []
         except NoWeights:
             without.append(name)
     check_layout(sweep)
@@ -52,12 +52,12 @@ def probe_sweep(arguments: list[str]) -> int:
         named = ", ".join([*without[:MOST_NAMED], *(["…"] if len(without) > MOST_NAMED else [])])
         if len(without) == len(trained):
             raise ConfigError(f"{sweep}: none of its {len(trained)} trained runs has weights to be probed: {named}")
-        _tell(f"{len(without)} of {len(trained)} trained runs have no weights and cannot be probed: {named}")
+        tell(f"{len(without)} of {len(trained)} trained runs have no weights and cannot be probed: {named}")
     record_asked(sweep, command_line(), read_asked(sweep).report)
     failed = _probe_each(sweep, lacking, asked)
     with concluding(sweep):
         for reason in write_frames(sweep):
-            _tell(f"left out: {reason}")
+            tell(f"left out: {reason}")
         from reports.report import write_report  # which fails where matplotlib does
 
         report = write_report([sweep])
@@ -76,7 +76,7 @@ def _probe_each(sweep: Path, names: list[str], asked: Execution) -> int:
                 reason = str(error) if isinstance(error, ConfigError) else one_line(error)
             if reason is not None:
                 failed += 1
-                _tell(f"{name}: {reason}")
+                tell(f"{name}: {reason}")
             advance()
     return failed
 
@@ -122,7 +122,3 @@ def _parse(arguments: list[str]) -> tuple[Path, Execution]:
     if not (asked.diagnostics.kinds or asked.lengthen):
         raise ConfigError(f"{' '.join(overrides)}: asks for nothing; add lengthen=[2,4] or diagnostics=standard")
     return sweep, asked
-
-
-def _tell(message: str) -> None:
-    console.print(printable(message), markup=False)

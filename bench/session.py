@@ -9,6 +9,7 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -95,21 +96,21 @@ def mark_dead(pid: int) -> None:
         (folder / f"worker-{pid}").unlink(missing_ok=True)
 
 
-def note(event: str) -> bool:
-    """Take note, for all processes of the command, that something happened; returns whether it is the first time that
-    it did. Without a session, it always is."""
+def say_once(event: str, message: str) -> None:
+    """Say something on standard error the first time that it happens to any process of the command; without a session,
+    each time."""
     if (folder := _folder()) is not None:
         try:
             (folder / f"happened-{event}").touch(exist_ok=False)
         except FileExistsError:
-            return False
+            return
         except OSError:
             pass
-    return True
+    print(message, file=sys.stderr, flush=True)
 
 
 def happened(event: str) -> bool:
-    """Tell whether something happened that was taken note of."""
+    """Tell whether something happened that was said by `say_once`."""
     return (folder := _folder()) is not None and (folder / f"happened-{event}").exists()
 
 

@@ -16,7 +16,7 @@ from bench.execute.launchers import launch, lost_a_process, prepare_launcher
 from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
 from bench.execute.probing import asked_probes, lacks_probes
-from bench.execute.progress import SweepProgress, console, describe, planning
+from bench.execute.progress import SweepProgress, describe, planning, tell
 from bench.execute.seeds import Deciding, Open
 from bench.execute.study import time_cells
 from bench.execute.turn import Turn, write_planned
@@ -248,9 +248,7 @@ def _later_look(plan: Plan) -> str:
 def _free_abandoned(sweep: Path, keys: Collection[str]) -> None:
     """Remove leases on runs whose owner died: workers leave all alone that are leased."""
     for key in {*leased(sweep)} & {*keys}:
-        lease = Lease(sweep, key)
-        if lease.acquire():
-            lease.release()
+        Lease(sweep, key).is_free()
 
 
 def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
@@ -258,12 +256,10 @@ def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
     leases = {key: Lease(plan.sweep, key) for key in keys}
     said = False
     while leases := {key: lease for key, lease in leases.items() if not _is_done(plan, key)}:
-        for lease in leases.values():
-            if lease.acquire():
-                lease.release()
-                return set(leases)
+        if any(lease.is_free() for lease in leases.values()):
+            return set(leases)
         if not said:
-            console.print(f"waiting for {len(leases)} runs that another command is at", markup=False)
+            tell(f"waiting for {len(leases)} runs that another command is at")
             said = True
         time.sleep(POLL_SECONDS)
     return set()
@@ -356,13 +352,13 @@ def _conclude(plan: Plan, trained: bool) -> int:
         timed = timed and plan.first.sweep.timing.enabled and time_cells(plan, _wait_for_quiet)
         if plan.configs:
             for reason in write_frames(plan.sweep):
-                console.print(f"left out: {printable(reason)}", markup=False)
+                tell(f"left out: {reason}")
         try:
             from reports.report import write_report  # which fails where matplotlib does
 
             report = write_report([plan.sweep])
         except LoadError as error:
-            console.print(f"no report: {printable(str(error))}", markup=False)
+            tell(f"no report: {error}")
         else:
             if trained or timed:
                 track_report(plan.first, plan.sweep, report.headline, report.step_times)
@@ -374,26 +370,22 @@ def _conclude(plan: Plan, trained: bool) -> int:
 
 def concluding(sweep: Path) -> AbstractContextManager[None]:
     """Have one command at a time write tables and report of a sweep."""
-    return alone(
-        sweep, CONCLUSION, lambda: console.print("waiting for another command to conclude this sweep", markup=False)
-    )
+    return alone(sweep, CONCLUSION, lambda: tell("waiting for another command to conclude this sweep"))
 
 
 def _wait_for_quiet(sweep: Path) -> None:
     """Return when no other command trains on this machine in the same folder: times would suffer."""
+
+    def is_trained_here() -> bool:
+        leases = (Lease(sweep, name) for name in leased(sweep) if name != CONCLUSION)
+        return any(not lease.is_free() and lease.is_local() for lease in leases)
+
     said = False
-    while any(_is_at_work_here(Lease(sweep, name)) for name in leased(sweep) if name != CONCLUSION):
+    while is_trained_here():
         if not said:
-            console.print("waiting for another command's runs on this machine, before times are measured", markup=False)
+            tell("waiting for another command's runs on this machine, before times are measured")
             said = True
         time.sleep(POLL_SECONDS)
-
-
-def _is_at_work_here(lease: Lease) -> bool:
-    if lease.acquire():  # a dead owner's
-        lease.release()
-        return False
-    return lease.is_local()
 
 
 def _tell_failures(plan: Plan) -> int:
@@ -413,5 +405,5 @@ def _tell_failures(plan: Plan) -> int:
     for lines, advice in ((failed, "retry=failed runs them again"), (missing, "the same command runs them again")):
         more = [f"… and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []
         for line in [*lines[:MOST_TOLD], *more, advice] if lines else []:
-            console.print(line, markup=False)
+            tell(line)
     return len(failed) + len(missing)

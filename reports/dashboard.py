@@ -125,18 +125,15 @@ def _report(content: Content, sweep: str, entity: str, project: str) -> wr.Repor
         return wr.PanelGrid(runsets=[runs], panels=_laid_out(panels))
 
     blocks: list[Any] = [wr.MarkdownBlock(text=answers(content))]
-    rows = headline_rows(content)
-    if rows:
+    if rows := headline_rows(content):
         blocks.append(wr.MarkdownBlock(text=text.table(rows)))
     ways = _ways(results)
     for problem, runs in results.groupby("problem", sort=False):
         panels = [*_learning(runs), *_solving()]
         blocks += [wr.H2(text=str(problem)), grid(str(problem), "run", panels, _where(results, runs), ways)]
-    inside = _inside(content.stored.readings)
-    if inside:
+    if inside := _inside(content.stored.readings):
         blocks += [wr.H2(text="Inside"), grid("runs", "run", inside, {}, ways)]
-    times = _times(content)
-    if times:
+    if times := _times(content):
         blocks += [wr.H2(text="Times"), grid("sweep", "sweep", times, {})]
     blocks += [wr.H2(text="Settings"), grid("runs", "run", [_settings(results)], {})]
     media = wr.MediaBrowser(media_keys=_figures(content), num_columns=2)
@@ -168,12 +165,16 @@ def _learning(results: pd.DataFrame) -> list[Any]:
     shown += [(name.partition(".")[2].capitalize(), name.replace("final_score.", "score/"), False) for name in scores]
     shown.append(("Norm of the gradient", "train/grad_norm", True))
     return [
-        wr.LinePlot(
-            title=f"{title}: mean and standard error over seeds", x="step", y=[metric], log_y=log, title_x="step",
-            aggregate=True, groupby_aggfunc="mean", groupby_rangefunc="stderr", max_runs_to_show=MOST_LINES,
-        )
+        _lines(f"{title}: mean and standard error over seeds", "step", "step", metric, log, "stderr")
         for title, metric, log in shown
-    ]  # fmt: skip
+    ]
+
+
+def _lines(title: str, x: str, title_x: str, y: str, log: bool, over_seeds: Literal["stderr", "minmax"]) -> Any:
+    return wr.LinePlot(
+        title=title, x=x, title_x=title_x, y=[y], log_y=log, aggregate=True, groupby_aggfunc="mean",
+        groupby_rangefunc=over_seeds, max_runs_to_show=MOST_LINES,
+    )  # fmt: skip
 
 
 def _bars(title: str, metrics: Sequence[str], over_seeds: Literal["mean", "median"] | None) -> Any:
@@ -207,10 +208,9 @@ def _inside(readings: pd.DataFrame) -> list[Any]:
         kinds = of_kind[["part", "moment"]].drop_duplicates().itertuples(index=False)
         pairs = sorted((str(part), MOMENTS[moment]) for part, moment in kinds)
         panels += [
-            wr.LinePlot(
-                title=f"{title}, {part}, {moment} training", x=CURVES[kind], y=[f"{kind}/{part}_{moment}"],
-                log_y=kind == "gradient_flow", title_x="steps back", aggregate=True,
-                groupby_aggfunc="mean", groupby_rangefunc="minmax", max_runs_to_show=MOST_LINES,
+            _lines(
+                f"{title}, {part}, {moment} training", CURVES[kind], "steps back", f"{kind}/{part}_{moment}",
+                kind == "gradient_flow", "minmax",
             )
             for part, moment in pairs
         ]  # fmt: skip

@@ -4,15 +4,14 @@ import math
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.arguments import share, whole
-from tasks.classification import one_hot
-from tasks.task import Batch, Task
+from tasks.classification import Classification, one_hot
+from tasks.task import Batch
 
 
-class AssociativeRecall(Task):
+class AssociativeRecall(Classification):
     """Look up values by their keys, several times (multi-query associative recall, Arora et al. 2024).
 
     First come `pairs` pairs of a key and its value, a step each, keys all different; then `delay` blanks; then each
@@ -63,18 +62,6 @@ class AssociativeRecall(Task):
         pause = torch.full((self.delay, batch_size), self.keys + self.values, device=device)
         classes = torch.cat([shown, pause, keys.gather(0, order)])
         return Batch(one_hot(classes, self.input_size), values.gather(0, order))
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy in nats over the queries; targets are (pairs, B)."""
-        return F.cross_entropy(outputs[-self.pairs :].flatten(0, 1), batch.targets.flatten())
-
-    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`accuracy`: share of right answers."""
-        right = outputs[-self.pairs :].argmax(dim=-1) == batch.targets
-        return {"accuracy": right.double().mean()}
-
-    def solved(self, score: dict[str, float]) -> bool:
-        return score["accuracy"] > self.solved_accuracy
 
     def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
         value = batch.inputs[1, :, self.keys : self.keys + self.values]

@@ -1,4 +1,4 @@
-"""What several tasks answer with: one class at the end of a sequence."""
+"""What most tasks answer with: classes, at the end of a sequence or at each of its steps."""
 
 import torch
 import torch.nn.functional as F
@@ -8,21 +8,29 @@ from tasks.task import Batch, Task
 
 
 class Classification(Task):
-    """A task that asks for one class, read at the last step; targets are class indices (B).
+    """A task that asks for classes; targets are their indices, (B) for the last step, (S, B) for the last S steps.
 
     Attributes:
         solved_accuracy: share of right answers above which the task counts as solved.
+        scored: how many of the answers, the last ones, make up the score; None: all.
     """
 
     solved_accuracy: float
+    scored: int | None = None
+
+    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the outputs at the steps that are asked for, (B, O) or (S, B, O) as the targets are."""
+        return outputs[-1] if batch.targets.dim() == 1 else outputs[-len(batch.targets) :]
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy in nats at the last step."""
-        return F.cross_entropy(outputs[-1], batch.targets)
+        """Mean cross-entropy in nats over all answers."""
+        return F.cross_entropy(self.answers(outputs, batch).flatten(0, -2), batch.targets.flatten())
 
     def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`accuracy`: share of right answers."""
-        return {"accuracy": (outputs[-1].argmax(dim=-1) == batch.targets).double().mean()}
+        last = slice(None if self.scored is None else -self.scored, None)
+        right = self.answers(outputs, batch)[last].argmax(dim=-1) == batch.targets[last]
+        return {"accuracy": right.double().mean()}
 
     def solved(self, score: dict[str, float]) -> bool:
         return score["accuracy"] > self.solved_accuracy

@@ -4,14 +4,13 @@ import math
 from typing import Self
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from tasks.arguments import share, whole
-from tasks.task import Batch, Task
+from tasks.classification import Classification, one_hot
+from tasks.task import Batch
 
 
-class CopyMemory(Task):
+class CopyMemory(Classification):
     """Repeat `span` symbols after `delay` steps (Hochreiter & Schmidhuber 1997; in the form of
     Arjovsky et al. 2016, section 5.1).
 
@@ -37,11 +36,8 @@ class CopyMemory(Task):
     """
 
     def __init__(self, symbols: int = 8, span: int = 10, delay: int = 100, *, solved_accuracy: float = 0.99) -> None:
-        self.symbols, self.span, self.delay = (
-            whole("symbols", symbols, 2),
-            whole("span", span, 1),
-            whole("delay", delay, 1),
-        )
+        self.symbols, self.delay = whole("symbols", symbols, 2), whole("delay", delay, 1)
+        self.span = self.scored = whole("span", span, 1)
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.input_size = symbols + 2
         self.output_size = symbols + 1
@@ -63,16 +59,4 @@ class CopyMemory(Task):
         classes[: self.span] = shown
         classes[self.span + self.delay - 1] = delimiter
         targets[-self.span :] = shown
-        return Batch(F.one_hot(classes, self.input_size).float(), targets)
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy in nats per step; targets are (T, B)."""
-        return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
-
-    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`accuracy`: share of the last L symbols that are right."""
-        right = outputs[-self.span :].argmax(dim=-1) == batch.targets[-self.span :]
-        return {"accuracy": right.double().mean()}
-
-    def solved(self, score: dict[str, float]) -> bool:
-        return score["accuracy"] > self.solved_accuracy
+        return Batch(one_hot(classes, self.input_size), targets)

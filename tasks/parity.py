@@ -4,14 +4,13 @@ import math
 from typing import Self
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from tasks.arguments import share, whole
-from tasks.task import Batch, Task
+from tasks.classification import Classification
+from tasks.task import Batch
 
 
-class Parity(Task):
+class Parity(Classification):
     """Tell after every bit whether the number of ones so far is odd (Minsky & Papert 1969; for recurrent networks
     Delétang et al. 2023, who ask for it at the end only).
 
@@ -31,6 +30,7 @@ class Parity(Task):
 
     input_size = 1
     output_size = 2
+    scored = 1  # the last answer, for which all bits count
 
     def __init__(self, length: int = 20, *, solved_accuracy: float = 0.99) -> None:
         self.length = whole("length", length, 2)
@@ -43,14 +43,3 @@ class Parity(Task):
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         bits = torch.randint(2, (self.length, batch_size), generator=generator, device=generator.device)
         return Batch((2.0 * bits - 1).unsqueeze(-1), bits.cumsum(dim=0) % 2)
-
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy in nats per step; targets are (T, B)."""
-        return F.cross_entropy(outputs.flatten(0, 1), batch.targets.flatten())
-
-    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`accuracy`: share of right answers at the last step."""
-        return {"accuracy": (outputs[-1].argmax(dim=-1) == batch.targets[-1]).double().mean()}
-
-    def solved(self, score: dict[str, float]) -> bool:
-        return score["accuracy"] > self.solved_accuracy

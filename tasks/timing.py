@@ -4,15 +4,14 @@ import math
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.arguments import share, whole
-from tasks.classification import one_hot
-from tasks.task import Batch, Task
+from tasks.classification import Classification, one_hot
+from tasks.task import Batch
 
 
-class PreciseTiming(Task):
+class PreciseTiming(Classification):
     """Tell whether two spikes are `delay` steps apart or one more (after Gers et al. 2002, measuring spike delays).
 
     The one input is 1 at two steps and 0 at all others. The first spike comes at a step that is uniform in [0,
@@ -77,17 +76,11 @@ class PreciseTiming(Task):
         spikes.scatter_(0, torch.cat([first, first + self.delay + interval]), 1.0)
         return Batch(spikes.unsqueeze(-1), interval.squeeze(0))
 
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy in nats at the second spike; targets are k (B)."""
-        return F.cross_entropy(self._answers(outputs, batch), batch.targets)
-
-    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`accuracy`: share of right answers."""
-        right = self._answers(outputs, batch).argmax(dim=-1) == batch.targets
-        return {"accuracy": right.double().mean()}
-
-    def solved(self, score: dict[str, float]) -> bool:
-        return score["accuracy"] > self.solved_accuracy
+    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the outputs (B, O) at each sequence's second spike."""
+        steps = torch.arange(self.length, device=outputs.device).unsqueeze(1)
+        second = (batch.inputs[..., 0] * steps).argmax(dim=0)
+        return outputs[second, torch.arange(len(second), device=outputs.device)]
 
     def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
         first = batch.inputs[..., 0].argmax(dim=0)  # of equal values, the first
@@ -99,9 +92,3 @@ class PreciseTiming(Task):
         steps, pairs = onset + intervals - 1, onset * intervals
         ways = (min(n + 1, onset, intervals, steps - n) for n in range(steps))
         return steps / pairs, sum(c * math.log(c) for c in ways) / pairs
-
-    def _answers(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Return the outputs (B, O) at each sequence's second spike."""
-        steps = torch.arange(self.length, device=outputs.device).unsqueeze(1)
-        second = (batch.inputs[..., 0] * steps).argmax(dim=0)
-        return outputs[second, torch.arange(len(second), device=outputs.device)]

@@ -1,5 +1,6 @@
 """How many floating-point operations a training step takes, counted without running one."""
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -27,21 +28,18 @@ def count_flops(spec: RunSpec) -> tuple[float, float] | None:
     Returns:
         Both counts for a batch of the configured size, or None if the model cannot run without storage.
     """
-    settings = [spec.cell, spec.task, spec.training.batch_size, spec.dtype, spec.device]
-    key = json.dumps(settings, sort_keys=True, default=str)
-    if key not in _counted:
-        _counted[key] = _count_anew(spec)
-    return _counted[key]
+    known = {"cell": spec.cell, "task": spec.task, "dtype": spec.dtype, "device": spec.device}
+    return _count_alike(json.dumps(known), spec.training.batch_size)
 
 
-_counted: dict[str, tuple[float, float] | None] = {}  # many runs of a process have the same
-
-
-def _count_anew(spec: RunSpec) -> tuple[float, float] | None:
+@functools.cache
+def _count_alike(known: str, batch: int) -> tuple[float, float] | None:
+    """Count for all runs with some fields of `RunSpec`, as JSON, and a batch size: many runs of a process are alike."""
+    spec = RunSpec(**json.loads(known))
     try:
         task = make_task(spec)
         model = make_model(spec, task, device="meta")
-        batch, inputs, dtype = spec.training.batch_size, task.input_size, spec.torch_dtype
+        inputs, dtype = task.input_size, spec.torch_dtype
 
         def count(steps: int) -> tuple[float, float]:
             return _count(model, torch.zeros(steps, batch, inputs, device="meta", dtype=dtype))

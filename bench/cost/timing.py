@@ -286,6 +286,3 @@ def _silenced_stderr() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(nowhere)
         os.close(kept)
-
-
-__all__ = ["Case", "case_key", "group_key", "measure", "peak_memory"]

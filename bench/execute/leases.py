@@ -58,6 +58,12 @@ class Lease:
         elif now - self._seen[1] > 2 * LEASE_SECONDS:
             self._lease.force_break()
 
+    def is_free(self) -> bool:
+        """Tell whether nobody living has it; that of the dead is removed."""
+        if taken := self.acquire():
+            self.release()
+        return taken
+
     def is_held(self) -> bool:
         """Tell whether it is still ours: a process that was suspended may find that it has lost it."""
         return self._lease.is_locked and self._lease.compromise is None and self._lease.is_lock_held_by_us

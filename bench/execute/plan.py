@@ -9,7 +9,7 @@ import torch
 from bench.cost.timing import case_key
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.matching import check_matches, matched
-from bench.execute.probing import lacks_probes
+from bench.execute.probing import lacks_probes, with_all_probes
 from bench.execute.seeds import Deciding, Seeds, take_seeds
 from bench.execute.tuning import plan_round
 from bench.record.errors import ConfigError
@@ -92,7 +92,7 @@ def make_plan(
     names = run_ids(config.run for config in every)
     keys = [name if config.sweep.train else case_key(config) for name, config in zip(names, every, strict=True)]
     command.check_axes(list(zip(jobs, keys, strict=True)))
-    configs = {key: config for key, config in zip(keys, every, strict=True) if config.sweep.train}
+    configs = with_all_probes((key, config) for key, config in zip(keys, every, strict=True) if config.sweep.train)
     timed = {key: config for key, config in zip(keys, every, strict=True) if not config.sweep.train}
     first = every[0]
     if len({config.sweep.folder for config in every}) > 1:

@@ -1,7 +1,8 @@
 """Probes of finished runs, made from their weights: which are missing, and making them."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from bench.record.fence import LeaseLost
 from bench.record.files import Damaged
 from bench.record.records import TRAINED, Probes
 from bench.record.store import WEIGHTS, RunFolder, StoredRun
-from bench.session import note
+from bench.session import say_once
 from bench.spec.config import Diagnostics, Execution, Settings
 from bench.spec.identity import from_stored
 from bench.train.process import configure_process, limited_memory, memory_limit
@@ -43,8 +44,11 @@ def asked_probes(execution: Execution) -> tuple[list[str], list[int]]:
     return execution.diagnostics.kinds, sorted({1, *execution.lengthen}) if execution.lengthen else []
 
 
-def missing_probes(stored: StoredRun, execution: Execution) -> tuple[list[str], list[int]]:
+def missing_probes(stored: StoredRun, execution: Execution, again: bool = False) -> tuple[list[str], list[int]]:
     """Return the kinds of diagnostics, and the factors of the length trained for, that `lacks_probes` speaks of.
+
+    Args:
+        again: whether those that failed are missing too.
 
     Raises:
         ConfigError, NoWeights: as `lacks_probes`.
@@ -66,8 +70,9 @@ def missing_probes(stored: StoredRun, execution: Execution) -> tuple[list[str], 
             )
     known = {*probes.lengthened, *(at.factor for at in stored.result.lengthened or ())}
     wanted, lengths = asked_probes(execution)
-    kinds = [kind for kind in wanted if kind not in made]
-    factors = [factor for factor in lengths if factor not in known]
+    failed = probes.failed if again else {}
+    kinds = [kind for kind in wanted if kind not in made or kind in failed]
+    factors = [factor for factor in lengths if factor not in known or str(factor) in failed]
     if UPDATES in kinds and UPDATES not in (trained.get("kinds") or ()):
         kinds.remove(UPDATES)
         if asked.kinds == [UPDATES]:
@@ -79,6 +84,33 @@ def missing_probes(stored: StoredRun, execution: Execution) -> tuple[list[str], 
             f"remove the run's folder to train it again"
         )
     return kinds, factors
+
+
+def with_all_probes(configs: Iterable[tuple[str, Settings]]) -> dict[str, Settings]:
+    """Return the last configuration of each run, by its run_id, with the probes that all of its configurations ask for:
+    parts of a sweep may have runs in common.
+
+    Raises:
+        ConfigError: two of them ask for diagnostics that one run cannot have together.
+    """
+    found: dict[str, Settings] = {}
+    for key, config in configs:
+        found[key] = _with_probes_of(found[key].execution, config) if key in found else config
+    return found
+
+
+def _with_probes_of(other: Execution, config: Settings) -> Settings:
+    asked, before = config.execution.diagnostics, other.diagnostics
+    if not (asked.kinds and before.kinds):
+        asked = asked if asked.kinds else before
+    elif (asked.every, asked.sequences) != (before.every, before.sequences):
+        raise ConfigError(
+            f"diagnostics: parts of this sweep have {config.run}, seed {config.run.seed}, in common and ask for others "
+            "of it; give them the same diagnostics.every and diagnostics.sequences"
+        )
+    asked = replace(asked, kinds=list(dict.fromkeys([*before.kinds, *asked.kinds])))
+    lengthen = sorted({*other.lengthen, *config.execution.lengthen})
+    return replace(config, execution=replace(config.execution, diagnostics=asked, lengthen=lengthen))
 
 
 def _check_watched(name: str, asked: Diagnostics, trained: dict[str, Any]) -> None:
@@ -95,13 +127,14 @@ def _check_watched(name: str, asked: Diagnostics, trained: dict[str, Any]) -> No
         )
 
 
-def make_missing(folder: RunFolder, config: Settings, is_held: Callable[[], bool]) -> StoredRun:
+def make_missing(folder: RunFolder, config: Settings, is_held: Callable[[], bool], again: bool = False) -> StoredRun:
     """Make the probes that a finished run lacks and store them beside those that it has.
 
     Args:
         folder: of the run; it is entered here.
         config: of the run, with the probes that are asked for.
         is_held: tells whether the lease on the run is still this process's.
+        again: whether those that failed are made again.
 
     Returns:
         The run as it is stored then. If its weights are damaged a line says so, and it is as it was.
@@ -116,13 +149,13 @@ def make_missing(folder: RunFolder, config: Settings, is_held: Callable[[], bool
         stored = folder.read()
         if stored is None:
             raise LeaseLost  # it is being trained anew
-        kinds, factors = missing_probes(stored, config.execution)
+        kinds, factors = missing_probes(stored, config.execution, again)
         if not (kinds or factors):
             return stored
         if stored.damage:
             _say(f"{stored.damage}; made again")
         if UPDATES in set(config.execution.diagnostics.kinds) - {*kinds, *(stored.probes or Probes()).diagnostics}:
-            _say_once("no-updates", f"no updates: {_without_optimizer()}")
+            say_once("no-updates", f"no updates: {_without_optimizer()}")
         try:
             state = unpack(folder.read_weights(stored.weights or ""), folder.path / WEIGHTS)
             found = probes_of(config, state, stored.weights, (stored.result.steps or 0), kinds, factors)
@@ -157,7 +190,8 @@ def probes_of(
 
 
 def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[int]) -> str | None:
-    """Make the probes that a finished run lacks, whatever command trained it.
+    """Make the probes that a finished run lacks, whatever command trained it, and again those that failed: there may be
+    more memory now.
 
     Returns:
         None if it lacks none any more, else why it does, in a few words.
@@ -173,11 +207,8 @@ def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[
         if stored is None:
             return "is not finished any more"
         config = from_stored(stored.config, diagnostics=vars(asked), lengthen=lengthen)
-        return (
-            "its weights are damaged"
-            if lacks_probes(make_missing(folder, config, lease.is_held), config.execution)
-            else None
-        )
+        made = make_missing(folder, config, lease.is_held, again=True)
+        return "its weights are damaged" if lacks_probes(made, config.execution) else None
     except LeaseLost:
         return "another command is at it"
     finally:
@@ -200,9 +231,3 @@ def _without_optimizer() -> str:
 
 def _say(message: str) -> None:
     print(printable(message), file=sys.stderr, flush=True)
-
-
-def _say_once(event: str, message: str) -> None:
-    """Say something the first time that it happens to any process of a command."""
-    if note(event):
-        _say(message)

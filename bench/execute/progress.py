@@ -29,7 +29,12 @@ from bench.train.loop import budgeted_steps
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal
 MOST_ROWS = 16  # running runs that are shown one by one
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def tell(message: str) -> None:
+    """Say something above whatever bar there is."""
+    console.print(printable(message))
 
 
 def planning(jobs: list[list[str]]) -> Iterable[list[str]]:
@@ -136,9 +141,9 @@ class SweepProgress:
         for number, result in enumerate(news, start=self._before + len(self._finished) - len(news) + 1):
             if not console.is_terminal:
                 said = f"{printable(result.run_id)}: probed" if result.run_id in self._lacking else describe(result)
-                console.print(f"[{number}/{self._total}] {said}  {left}", markup=False)
+                console.print(f"[{number}/{self._total}] {said}  {left}")
             elif result.status in FAILED:
-                console.print(describe(result), markup=False)
+                console.print(describe(result))
         return running
 
     def _share(self, key: str, record: Evaluation) -> float:
@@ -211,7 +216,8 @@ def describe(result: Result) -> str:
 @contextmanager
 def counting(title: str, total: int) -> Iterator[Any]:
     """Show a bar over `total` units; yields a function that counts one."""
-    with _bar(title, total) as (bar, task):
+    with _progress(disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=total, note="")
         start, done, said = monotonic(), 0, monotonic()
 
         def advance() -> None:
@@ -221,15 +227,9 @@ def counting(title: str, total: int) -> Iterator[Any]:
             bar.update(task, completed=done, note=left)
             if not console.is_terminal and (monotonic() - said > LINE_SECONDS or done == total):
                 said = monotonic()
-                console.print(f"{title} {done}/{total}  {left}", markup=False)
+                console.print(f"{title} {done}/{total}  {left}")
 
         yield advance
-
-
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[tuple[Progress, Any]]:
-    with _progress(disable=not console.is_terminal) as bar:
-        yield bar, bar.add_task(title, total=total, note="")
 
 
 def _progress(disable: bool = False) -> Progress:

@@ -10,9 +10,8 @@ import pandas as pd
 
 from bench.cost.timing import LEAST_ROUNDS, case_key, group_key, measure
 from bench.execute.plan import Plan
-from bench.execute.progress import console, counting
+from bench.execute.progress import counting, tell
 from bench.record.columns import TIMING_TYPES
-from bench.record.errors import printable
 from bench.record.files import Damaged
 from bench.record.frames import read_parquet, with_types, write_parquet
 from bench.record.records import FAILED
@@ -58,7 +57,7 @@ def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: No
             stored = pd.concat([stored[stored["group"] != group], pd.DataFrame(rows)], ignore_index=True)
             write_parquet(path, with_types(stored, TIMING_TYPES))
     for line in failures:
-        console.print(line, markup=False)
+        tell(line)
     return True
 
 
@@ -70,7 +69,7 @@ def _read(path: Path) -> pd.DataFrame:
     except FileNotFoundError:
         return nothing
     except Damaged as error:
-        console.print(f"{printable(str(error))}; the cells are timed again", markup=False)
+        tell(f"{error}; the cells are timed again")
         return nothing
 
 

@@ -47,14 +47,13 @@ def step_jacobians(cell: Cell, x_t: Tensor, state: tuple[Tensor, ...]) -> Tensor
         _, after = cell.recur(gates.unsqueeze(0), tuple(parts) if cell.has_cell_state else parts[0])
         return torch.cat(parts_of(after), dim=-1).squeeze(0)
 
-    with showing(cell) as shown:
+    with showing(cell):
         jacobians = torch.stack(
             [
                 torch.autograd.functional.jacobian(lambda flat, gates=gates: advance(flat, gates), row)
                 for row, gates in zip(whole, gates_x, strict=True)
             ]
         )
-        shown.clear()
     return jacobians.double()
 
 

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from bench.probe.look import look
 from bench.probe.subject import Reading, Subject
+from bench.record.errors import one_line
 from bench.record.records import Diagnostic, Lengthened, Moment, Probes, StoredReading
 from bench.spec.config import RunSpec, make_optimizer
 from bench.train.loop import evaluate
@@ -46,21 +47,35 @@ def probe(
         Damaged: the state is that of another model.
     """
     task = make_task(spec)
+    failed: dict[str, str] = {}
+
+    def tell(what: str, error: Exception, name: str | None = None) -> None:
+        failed[name or what] = one_line(error)
+        on_failure(what, error)
 
     def diagnostic(kind: str) -> Diagnostic:
-        first = diagnose(spec, task, initial_model(spec, task), None, sequences, [kind], on_failure)
-        last = diagnose(spec, task, trained(), state.get("optimizer"), sequences, [kind], on_failure)
+        first = diagnose(spec, task, initial_model(spec, task), None, sequences, [kind], tell)
+        last = diagnose(spec, task, trained(), state.get("optimizer"), sequences, [kind], tell)
         readings = [*stored_readings(first, 0, "start"), *stored_readings(last, steps, "end")]
         return Diagnostic(sequences, readings)
+
+    def evaluation(factor: int) -> Lengthened | None:
+        model = trained()
+        try:
+            return _evaluate_at(factor, spec, task, model)
+        except NotImplementedError:  # the task has no such length
+            pass
+        except Exception as error:
+            tell(f"evaluation at {factor} times the length", error, str(factor))
+        return None
 
     def trained() -> Model:
         return trained_model(spec, task, state)
 
     with kept_globals(spec.device):
-        return Probes(
-            diagnostics={kind: diagnostic(kind) for kind in kinds},
-            lengthened={factor: _evaluate_at(factor, spec, task, trained(), on_failure) for factor in factors},
-        )
+        diagnostics = {kind: diagnostic(kind) for kind in kinds}
+        lengthened = {factor: evaluation(factor) for factor in factors}
+        return Probes(diagnostics=diagnostics, lengthened=lengthened, failed=failed)
 
 
 def stored_readings(readings: Iterable[Reading], step: int, moment: Moment) -> list[StoredReading]:
@@ -96,20 +111,17 @@ def diagnose(
     return look(Subject(model, task, batch, spec.training, optimizer or {}), kinds, on_failure)
 
 
-def _evaluate_at(factor: int, spec: RunSpec, task: Task, model: Model, on_failure: OnFailure) -> Lengthened | None:
-    """Evaluate a model at a multiple of the length trained for; None if the task has none, or if that fails."""
-    try:
-        task = task if factor == 1 else task.lengthened(factor)
-        streams = make_streams(spec.seed, spec.device)
-        batch = task.held_out(spec.training.evaluation_size, streams.evaluation).to(spec.torch_dtype)
-        loss, score = evaluate(model, task, batch)
-        solved = task.solved(score)
-    except NotImplementedError:
-        return None
-    except Exception as error:
-        on_failure(f"evaluation at {factor} times the length", error)
-        return None
+def _evaluate_at(factor: int, spec: RunSpec, task: Task, model: Model) -> Lengthened:
+    """Evaluate a model at a multiple of the length trained for.
+
+    Raises:
+        NotImplementedError: the task has no such length.
+    """
+    task = task if factor == 1 else task.lengthened(factor)
+    streams = make_streams(spec.seed, spec.device)
+    batch = task.held_out(spec.training.evaluation_size, streams.evaluation).to(spec.torch_dtype)
+    loss, score = evaluate(model, task, batch)
     # JSON has no infinity, and a model may well end there on what it never met.
     finite = {name: value if math.isfinite(value) else None for name, value in score.items()}
     known = loss if math.isfinite(loss) else None
-    return Lengthened(factor, known, task.baseline_loss, finite, solved)
+    return Lengthened(factor, known, task.baseline_loss, finite, task.solved(score))

@@ -7,6 +7,7 @@ import torch
 
 from bench.probe.subject import Reading, Subject
 from bench.spec.config import make_optimizer
+from bench.train.loop import take_gradient
 
 
 def updates(subject: Subject) -> list[Reading]:
@@ -19,11 +20,8 @@ def updates(subject: Subject) -> list[Reading]:
     optimizer = make_optimizer(subject.training, parameters)
     optimizer.load_state_dict(copy.deepcopy(subject.optimizer))
     before = [parameter.detach().clone() for parameter in parameters]
-    optimizer.zero_grad()
     with torch.enable_grad():
-        subject.task.loss(model(subject.batch.inputs), subject.batch).backward()
-    clip = subject.training.clip_norm
-    torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip is None else clip)
+        take_gradient(model, subject.task, subject.batch, optimizer, parameters, subject.training.clip_norm)
     optimizer.step()
     moved = [
         (float((after.detach() - old).double().norm()), float(old.double().norm()))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.record.errors import ConfigError, printable
-from bench.record.files import Damaged, read_sealed, write_sealed
-from bench.record.records import FORMAT, UNSEALED_FORMAT, Commands, Looks, Planned, Question, R, Runs, flat, read_as
+from bench.record.errors import printable
+from bench.record.files import Damaged, write_sealed
+from bench.record.records import Commands, Looks, Planned, Question, R, Runs, flat, read_record
 
 COMMANDS_FILE, PLAN_FILE, LOOKS_FILE = "sweep.json", "plan.json", "looks.json"
 COMMANDS_BYTES, PLAN_BYTES = 8 << 20, 256 << 20  # a million runs with names of full length
@@ -110,12 +110,6 @@ def read_looks(sweep: Path) -> Looks | None:
 
 def _read(path: Path, limit: int, kind: type[R]) -> R:
     try:
-        stored = read_sealed(path, limit, UNSEALED_FORMAT)
-        if isinstance(stored.get("format"), int) and stored["format"] > FORMAT:
-            raise ConfigError(
-                f"{path.parent}: has format {stored['format']}, written by a newer version; this one reads up to "
-                f"{FORMAT}"
-            )
-        return read_as(kind, stored, path)
+        return read_record(kind, path, limit)
     except (OSError, Damaged):
         return kind()

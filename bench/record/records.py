@@ -19,8 +19,8 @@ import yaml
 from msgspec import Meta, Struct
 from msgspec.inspect import Metadata
 
-from bench.record.errors import printable
-from bench.record.files import Damaged
+from bench.record.errors import ConfigError, printable
+from bench.record.files import Damaged, read_sealed
 
 FORMAT = 2  # 1 had no checksums and no configuration in result.json; it is still read
 UNSEALED_FORMAT = 1
@@ -127,6 +127,9 @@ class Probes(Struct, frozen=True, kw_only=True):
         dict[Factor, Lengthened | None],
         said("evaluations by factor of the length; null if the task has no such length, or the evaluation failed"),
     ] = {}
+    failed: Annotated[
+        dict[Name, str], said("why a diagnostic or an evaluation failed, in one line, by its kind or its factor")
+    ] = {}
 
     def __post_init__(self) -> None:
         for factor, evaluation in self.lengthened.items():
@@ -140,10 +143,12 @@ class Probes(Struct, frozen=True, kw_only=True):
 
     def with_more(self, more: "Probes") -> "Probes":
         """Return these and further probes of the same weights."""
+        made = {*more.diagnostics, *map(str, more.lengthened)}
         return Probes(
             weights=more.weights,
             diagnostics={**self.diagnostics, **more.diagnostics},
             lengthened={**self.lengthened, **more.lengthened},
+            failed={name: why for name, why in self.failed.items() if name not in made} | more.failed,
         )
 
 
@@ -389,6 +394,20 @@ def read_as(kind: type[R], fields: Mapping[str, Any], where: Path) -> R:
     """
     with _telling(where):
         return _read_as(kind, fields)
+
+
+def read_record(kind: type[R], path: Path, limit: int, unsealed_format: int = UNSEALED_FORMAT) -> R:
+    """Return the record in a sealed file; see `read_sealed`.
+
+    Raises:
+        OSError: it cannot be read.
+        Damaged: it is not what was written.
+        ConfigError: a newer version wrote it.
+    """
+    fields = read_sealed(path, limit, unsealed_format)
+    if isinstance(found := fields.get("format"), int) and found > FORMAT:
+        raise ConfigError(f"{path}: has format {found}, written by a newer version; this one reads up to {FORMAT}")
+    return read_as(kind, fields, path)
 
 
 def read_lines(kind: type[R], text: bytes, where: Path) -> list[R]:

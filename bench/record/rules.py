@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from bench.record.files import Damaged, read_bytes, write_text_atomic
+from bench.record.files import Damaged, digest, read_bytes, write_text_atomic
 
 RULES_FILE = "rules.yaml"
 RULES_BYTES = 1 << 20
+FINISHED, SEAL = "\nfinished_before:", "\nsha256: "  # what is kept after the text of the claims file
 
 
 def fix_claims(sweep: Path, text: str, finished: int) -> bool:
@@ -24,12 +25,27 @@ def fix_claims(sweep: Path, text: str, finished: int) -> bool:
         OSError: they cannot be written.
     """
     path = sweep / RULES_FILE
-    kept = f"{text.rstrip()}\nfinished_before: {finished}\n"
+    kept = f"{text.rstrip()}{FINISHED} {finished}"
     try:
-        before = read_bytes(path, RULES_BYTES).decode(errors="replace")
+        before = read_rules(path)
     except (FileNotFoundError, Damaged):
         before = None
     if before is None or not finished:
-        write_text_atomic(path, kept)
+        write_text_atomic(path, f"{kept}{SEAL}{digest(kept.encode())}\n")
         return True
-    return before.rpartition("finished_before:")[0].rstrip() == text.rstrip()
+    return before.rpartition(FINISHED)[0].rstrip() == text.rstrip()
+
+
+def read_rules(path: Path) -> str:
+    """Return the rules that a sweep keeps, without their checksum; those of earlier versions have none.
+
+    Raises:
+        FileNotFoundError: it keeps none.
+        OSError: they cannot be read.
+        Damaged: they are not what was written.
+    """
+    content = read_bytes(path, RULES_BYTES)
+    kept, sealed, seal = content.rpartition(SEAL.encode())
+    if sealed and digest(kept) != seal.decode(errors="replace").strip():
+        raise Damaged(f"{path}: its checksum does not match")
+    return (kept if sealed else content).decode(errors="replace")

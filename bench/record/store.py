@@ -42,7 +42,6 @@ from bench.record.files import (
     move,
     naming,
     read_bytes,
-    read_sealed,
     to_json,
     write_sealed,
     write_text_atomic,
@@ -60,8 +59,8 @@ from bench.record.records import (
     check_config,
     flat,
     parse_yaml,
-    read_as,
     read_lines,
+    read_record,
 )
 
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
@@ -130,14 +129,11 @@ class RunFolder:
         """
         path = self.path / name
         try:
-            fields = read_sealed(path, limit, unsealed_format)
+            record = read_record(kind, path, limit, unsealed_format)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
-        if isinstance(fields.get("format"), int) and fields["format"] > FORMAT:
-            raise _newer(self._sweep, fields["format"])
-        record = read_as(kind, fields, path)
         if record.run_id != self.path.name:
             raise Damaged(f"{path}: is another run's")
         return record
@@ -438,7 +434,3 @@ def _read(path: Path, at_most: int) -> bytes:
         return read_bytes(path, at_most)
     except OSError as error:
         raise Damaged(f"{path}: cannot be read ({os.strerror(error.errno or 0)})") from error
-
-
-def _newer(sweep: Path, found: int) -> ConfigError:
-    return ConfigError(f"{sweep}: has format {found}, written by a newer version; this one reads up to {FORMAT}")

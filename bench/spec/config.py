@@ -2,31 +2,58 @@
 
 import contextlib
 import inspect
-import math
 import os
 import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import msgspec
 import torch
 from hydra.core.config_store import ConfigStore
+from msgspec import Meta
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.record.errors import ConfigError, nearest
 from bench.record.fairness import selected_settings
+from bench.record.records import HUGE, LARGEST
 from bench.record.tracked import PROJECT
 from bench.spec.explain import explain
 from bench.spec.targets import GIVEN, check_options, longest_memory
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
-KEEPS = ("weights", "nothing")
-SEEDS = ("all", "auto")
-MATCHES = ("hidden", "parameters", "flops", "time")
 # What `retry` can ask for, and the outcomes that it means.
 RETRY = {"failed": ("failed", "out_of_memory"), "out_of_memory": ("out_of_memory",), "diverged": ("diverged",)}
+
+
+def _at_least(least: int) -> Meta:
+    return Meta(ge=least, le=LARGEST, description=f"must be at least {least}, and below 2^63")
+
+
+def _one_of(*choices: str) -> Meta:
+    return Meta(pattern=rf"\A({'|'.join(choices)})\Z", extra={"choices": choices})
+
+
+# The values that fields below may have. A description is what is said of any other; `_check_bounds` says it.
+Index = Annotated[int, _at_least(0)]
+Count = Annotated[int, _at_least(1)]
+Several = Annotated[int, _at_least(2)]
+Positive = Annotated[float, Meta(gt=0, le=HUGE, description="must be a finite number above 0")]
+# Slurm takes whole numbers only: what is given as one must not become a float.
+Memory = Annotated[int, Meta(ge=1, le=LARGEST, description="must be a finite number above 0")] | Positive
+Share = (
+    Annotated[int, Meta(ge=0, le=LARGEST, description="must be a finite number, at least 0")]
+    | Annotated[float, Meta(ge=0, le=HUGE)]
+)
+Folder = Annotated[str, Meta(pattern=r"\S", description="must name a folder, as results_dir=results")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
+        description="must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -35,16 +62,16 @@ class Training:
 
     optimizer: str = "Adam"
     optimizer_options: Any = None  # a mapping; OmegaConf cannot merge into an absent one that is typed
-    learning_rate: float = 0.005
-    clip_norm: float | None = 1.0
-    batch_size: int = 64
-    max_steps: int = 2000
-    max_samples: int | None = None
-    max_flops: float | None = None
-    max_seconds: float | None = None
-    evaluate_every: int = 50
-    evaluation_size: int = 256
-    solved_evaluations: int = 3
+    learning_rate: Positive = 0.005
+    clip_norm: Positive | None = 1.0
+    batch_size: Count = 64
+    max_steps: Count = 2000
+    max_samples: Count | None = None
+    max_flops: Positive | None = None
+    max_seconds: Positive | None = None
+    evaluate_every: Count = 50
+    evaluation_size: Count = 256
+    solved_evaluations: Count = 3
 
 
 @dataclass(frozen=True)
@@ -59,9 +86,9 @@ class RunSpec:
     cell: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     training: Training = field(default_factory=Training)
-    seed: int = 0
+    seed: Index = 0
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: Annotated[str, _one_of("float32", "float64")] = "float32"
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -77,29 +104,29 @@ class Timing:
     """The timing study. `conf/timing/default.yaml` explains each key."""
 
     enabled: bool = True
-    rounds: int = 15
-    inference_steps: int = 50
-    block_seconds: float = 0.01
-    max_seconds: float | None = None
-    backends: str = "own"
+    rounds: Count = 15
+    inference_steps: Count = 50
+    block_seconds: Positive = 0.01
+    max_seconds: Positive | None = None
+    backends: Annotated[str, _one_of("own", "all")] = "own"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """When unfinished runs save where they stand. `conf/checkpoint/default.yaml` explains each key."""
 
-    seconds: float | None = 2.0
-    steps: int | None = None
+    seconds: Positive | None = 2.0
+    steps: Count | None = None
 
 
 @dataclass(frozen=True)
 class Tuning:
     """Which settings are selected, how and on which seeds. `conf/tuning/none.yaml` explains each key."""
 
-    selection_seeds: list[int] = field(default_factory=list)
+    selection_seeds: list[Index] = field(default_factory=list)
     search: dict[str, Any] = field(default_factory=dict)
-    trials: int = 16
-    at_once: int = 4
+    trials: Count = 16
+    at_once: Count = 4
 
     @property
     def settings(self) -> list[str]:
@@ -111,16 +138,16 @@ class Tuning:
 class Diagnostics:
     """What is looked at inside a model, and when. `conf/diagnostics/standard.yaml` explains each key."""
 
-    kinds: list[str] = field(default_factory=list)
-    every: int | None = None
-    sequences: int = 512
+    kinds: list[Annotated[str, _one_of(*DIAGNOSTICS)]] = field(default_factory=list)
+    every: Count | None = None
+    sequences: Several = 512
 
 
 @dataclass(frozen=True)
 class Tracking:
     """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
 
-    mode: str = "offline"
+    mode: Annotated[str, _one_of("offline", "online", "disabled")] = "offline"
     project: str = PROJECT
     entity: str | None = None
     tags: list[str] = field(default_factory=list)
@@ -132,33 +159,33 @@ class Execution:
     key."""
 
     device: str = "auto"
-    threads: int = 1
-    allocator: str = "tuned"
-    memory_gb: Any = None  # a number; Slurm takes whole ones only, and so what is given must not become a float
-    gpus: Any = 0
+    threads: Count = 1
+    allocator: Annotated[str, _one_of("tuned", "system")] = "tuned"
+    memory_gb: Memory | None = None
+    gpus: Share = 0
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tracking: Tracking = field(default_factory=Tracking)
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
-    lengthen: list[int] = field(default_factory=list)
-    keep: str = "weights"
+    lengthen: list[Several] = field(default_factory=list)
+    keep: Annotated[str, _one_of("weights", "nothing")] = "weights"
 
 
 @dataclass(frozen=True)
 class SweepSpec:
     """What a sweep is made of, and what its report compares. `conf/config.yaml` explains each key."""
 
-    name: str = "scratch"
-    results_dir: str = "results"
+    name: Name = "scratch"
+    results_dir: Folder = "results"
     parts: dict[str, Any] = field(default_factory=dict)
     part: str | None = None
     scale: str = "full"
     scales: dict[str, Any] = field(default_factory=dict)
     exclude: list[Any] = field(default_factory=list)
-    seeds: str = "all"
-    horizon: int | None = None
-    match: str = "hidden"
+    seeds: Annotated[str, _one_of("all", "auto")] = "all"
+    horizon: Count | None = None
+    match: Annotated[str, _one_of("hidden", "parameters", "flops", "time")] = "hidden"
     train: bool = True
-    retry: str | None = None
+    retry: Annotated[str, _one_of(*RETRY)] | None = None
     dry_run: bool = False
     tuning: Tuning = field(default_factory=Tuning)
     timing: Timing = field(default_factory=Timing)
@@ -260,7 +287,7 @@ def from_plain(values: dict[str, Any]) -> Settings:
 
     They are plain since a key that was forced into a typed node would pass unseen."""
     flat = _typed(values)
-    _check_values(flat)
+    _check_relations(flat)
     device = resolve_device(flat.device)
     cell = check_options("cell", flat.cell, given=GIVEN)
     if "hidden_size" not in cell:
@@ -276,15 +303,17 @@ def from_plain(values: dict[str, Any]) -> Settings:
 
 
 def _typed(values: dict[str, Any]) -> Any:
-    """Return plain values in the types of the schema, flat. What has them already is taken as it is; the rest is
-    converted, or refused, by OmegaConf, which takes a hundred times as long."""
+    """Return plain values in the types of the schema and within its bounds, flat. What has them already is taken as it
+    is; the rest is converted, or refused, by OmegaConf, which takes a hundred times as long."""
     if _has_known_keys(values, Flat):
         with contextlib.suppress(msgspec.ValidationError):
             return msgspec.convert(values, Flat)
     try:
-        return OmegaConf.to_object(OmegaConf.merge(SCHEMA, values))
+        typed = OmegaConf.to_object(OmegaConf.merge(SCHEMA, values))
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
+    _check_bounds(typed, Flat)
+    return typed
 
 
 def _has_known_keys(values: dict[str, Any], schema: Any) -> bool:
@@ -316,60 +345,30 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def _check_values(config: Any) -> None:
-    training, timing, tracking = config.training, config.timing, config.tracking
-    _check_name("name", config.name)
-    if not config.results_dir.strip():
-        raise ConfigError("results_dir: is empty; name a folder, as results_dir=results")
-    for key, value, least in (
-        ("seed", config.seed, 0),
-        ("threads", config.threads, 1),
-        ("horizon", config.horizon, 1),
-        ("training.batch_size", training.batch_size, 1),
-        ("training.max_steps", training.max_steps, 1),
-        ("training.max_samples", training.max_samples, 1),
-        ("training.evaluate_every", training.evaluate_every, 1),
-        ("training.evaluation_size", training.evaluation_size, 1),
-        ("training.solved_evaluations", training.solved_evaluations, 1),
-        ("checkpoint.steps", config.checkpoint.steps, 1),
-        ("tuning.trials", config.tuning.trials, 1),
-        ("tuning.at_once", config.tuning.at_once, 1),
-        *(("tuning.selection_seeds", seed, 0) for seed in config.tuning.selection_seeds),
-        *(("lengthen", factor, 2) for factor in config.lengthen),
-        ("timing.rounds", timing.rounds, 1),
-        ("timing.inference_steps", timing.inference_steps, 1),
-        ("diagnostics.every", config.diagnostics.every, 1),
-        ("diagnostics.sequences", config.diagnostics.sequences, 2),
-    ):
-        if value is not None and not least <= value < 2**63:
-            raise ConfigError(f"{key}={value}: must be at least {least}" + (", below 2^63" if value > least else ""))
-    for key, number in (
-        ("training.learning_rate", training.learning_rate),
-        ("training.clip_norm", training.clip_norm),
-        ("training.max_flops", training.max_flops),
-        ("training.max_seconds", training.max_seconds),
-        ("checkpoint.seconds", config.checkpoint.seconds),
-        ("memory_gb", config.memory_gb),
-        ("gpus", config.gpus or None),
-        ("timing.block_seconds", timing.block_seconds),
-        ("timing.max_seconds", timing.max_seconds),
-    ):
-        real = isinstance(number, int | float) and not isinstance(number, bool)
-        if number is not None and not (real and math.isfinite(number) and number > 0):
-            raise ConfigError(f"{key}={number}: must be a finite number above 0")
-    for key, choice, choices in (
-        ("dtype", config.dtype, ("float32", "float64")),
-        ("allocator", config.allocator, ("tuned", "system")),
-        ("tracking.mode", tracking.mode, ("offline", "online", "disabled")),
-        ("timing.backends", timing.backends, ("own", "all")),
-        ("retry", config.retry, (None, *RETRY)),
-        ("match", config.match, MATCHES),
-        ("keep", config.keep, KEEPS),
-        ("seeds", config.seeds, SEEDS),
-        *(("diagnostics.kinds", kind, DIAGNOSTICS) for kind in config.diagnostics.kinds),
-    ):
-        if choice not in choices:
-            raise ConfigError(f"{key}={choice}: no such choice.{nearest(str(choice), filter(None, choices))}")
+def _check_bounds(values: Any, annotation: Any, key: str = "") -> None:
+    """Check values, of the right types already, against the bounds in their annotations.
+
+    Raises:
+        ConfigError: one is beyond them; which it is, and what it may be.
+    """
+    if is_dataclass(values):
+        for each in fields(values):
+            _check_bounds(getattr(values, each.name), each.type, f"{key}.{each.name}".removeprefix("."))
+    elif isinstance(values, list) and get_origin(annotation) is list:
+        for value in values:
+            _check_bounds(value, get_args(annotation)[0], key)
+    else:
+        try:
+            msgspec.convert(values, annotation)
+        except msgspec.ValidationError as error:
+            variants = (annotation, *get_args(annotation))
+            bound = next((meta for each in variants for meta in getattr(each, "__metadata__", ())), Meta())
+            choices = (bound.extra or {}).get("choices")
+            said = f"no such choice.{nearest(str(values), choices)}" if choices else bound.description or str(error)
+            raise ConfigError(f"{key}={values}: {said}") from error
+
+
+def _check_relations(config: Any) -> None:
     if config.tuning.search and not config.tuning.selection_seeds:
         raise ConfigError("tuning.search: settings are selected on seeds of their own; set tuning.selection_seeds=[…]")
     cores = os.cpu_count() or 1
@@ -378,17 +377,10 @@ def _check_values(config: Any) -> None:
     for group, options in (("cell", config.cell), ("task", config.task)):
         if "_target_" not in options:
             raise ConfigError(f"{group}: has no _target_; name a class, as the files in conf/{group} do")
-        _check_name(f"{group}.name", options.get("name"))
+        _check_bounds(options.get("name"), Name, f"{group}.name")
     # To build any optimiser, torch imports its compiler, which takes seconds; the usual one cannot be wrong.
-    if training.optimizer != Training.optimizer or training.optimizer_options:
-        make_optimizer(training, [torch.nn.Parameter(torch.zeros(1))])
-
-
-def _check_name(key: str, name: Any) -> None:
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-        raise ConfigError(
-            f"{key}={name}: must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit"
-        )
+    if config.training.optimizer != Training.optimizer or config.training.optimizer_options:
+        make_optimizer(config.training, [torch.nn.Parameter(torch.zeros(1))])
 
 
 def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer:

@@ -10,6 +10,15 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from bench.record.errors import nearest
 
+# What Hydra says of an override, with its key, and what is said instead: of the key without its pluses, and with them.
+SAID = {
+    r"Ambiguous value for argument '([^']+)'": "{0}: several values make a sweep; add -m",
+    r"Sweep parameters '(.+)' requires": "{0}: several values make a sweep; add -m",
+    r"Multiple values for (\S+)\. ": "{0}: is given twice",
+    r"To append to your default list use (\S+)": "{0}: is added, with a plus; write {1}",
+    r"Could not override '([^']+)'": "{0}: no such key or group; `python -m bench --help` lists what there is",
+}
+
 
 def explain(error: Exception) -> str:
     """Return what Hydra or OmegaConf complains of as one line: what, where, what to do."""
@@ -36,21 +45,9 @@ def explain(error: Exception) -> str:
         return f"{error.full_key}: no such key.{nearest(str(error.key), known)}"
     if isinstance(error, OmegaConfBaseException):
         return _one_line(error)
-    match = re.search(r"Ambiguous value for argument '([^']+)'", str(error))
-    if match:
-        return f"{match[1].lstrip('+')}: several values make a sweep; add -m"
-    match = re.search(r"Sweep parameters '(.+)' requires", str(error))
-    if match:
-        return f"{match[1].replace('++', '')}: several values make a sweep; add -m"
-    match = re.search(r"Multiple values for (\S+)\. ", str(error))
-    if match:
-        return f"{match[1]}: is given twice"
-    match = re.search(r"To append to your default list use (\S+)", str(error))
-    if match:
-        return f"{match[1].lstrip('+')}: is added, with a plus; write {match[1]}"
-    match = re.search(r"Could not override '([^']+)'", str(error))
-    if match:
-        return f"{match[1]}: no such key or group; `python -m bench --help` lists what there is"
+    for pattern, said in SAID.items():
+        if match := re.search(pattern, str(error)):
+            return said.format(match[1].lstrip("+"), match[1])
     return " ".join(str(error).split())
 
 

@@ -71,7 +71,7 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
         The same options with values converted to the annotated types.
 
     Raises:
-        ConfigError: an unknown or missing option, a value of the wrong type.
+        ConfigError: an unknown or missing option, a value of the wrong type, a key in one that is no text.
     """
     known, takes_more = options_of(load_target(str(options["_target_"])))
     own = {key: value for key, value in options.items() if key not in ("_target_", "name")}
@@ -79,11 +79,24 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
     for key in own:
         if key in given or (key not in choices and not takes_more):
             raise ConfigError(f"{group}.{key}: {options['name']} has no such option.{nearest(key, choices)}")
+    _check_keys(group, own)
     for key in sorted(choices - set(own)):
         if known[key][1] is inspect.Parameter.empty:
             raise ConfigError(f"{group}.{key}: {options['name']} needs it and nothing sets it")
     typed = {key: known[key] for key in own if key in known and not _has_type(own[key], known[key][0])}
     return {**options, **_convert(group, own, typed)} if typed else dict(options)
+
+
+def _check_keys(name: str, value: Any) -> None:
+    """Raise ConfigError for a mapping with a key that is no text: files would keep it as text, another option then."""
+    if isinstance(value, dict):
+        for key, child in value.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{name}: the key {key} is no text; begin it with a letter, or quote it in a file")
+            _check_keys(f"{name}.{key}", child)
+    elif isinstance(value, list):
+        for number, child in enumerate(value):
+            _check_keys(f"{name}[{number}]", child)
 
 
 def constructor_defaults(path: str) -> dict[str, Any]:

@@ -4,17 +4,16 @@ import functools
 import logging
 import os
 import shutil
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from bench.record.errors import one_line
 from bench.record.records import FAILED, Evaluation, Result, StoredReading, fields_of, flat
 from bench.record.tracked import CURVES, MOMENTS, step_time_name
-from bench.session import happened, note
+from bench.session import happened, say_once
 from bench.spec.config import Settings
 
 UNREACHABLE = "wandb-unreachable"
@@ -28,59 +27,37 @@ IDENTITY = (
 INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer may hold up a run
 
 
-class Tracker(Protocol):
-    """What a run reports its progress to."""
-
-    def log(self, evaluation: Evaluation) -> None:
-        """Take one evaluation; its step is the axis."""
-
-    def finish(self, result: Result, readings: list[StoredReading]) -> None:
-        """Take the outcome and what was found by looking inside; nothing follows."""
-
-    def pause(self) -> None:
-        """Know that nothing follows for now: the run was stopped, to be resumed."""
-
-
-class NoTracker:
-    """Takes everything and keeps nothing."""
-
-    def log(self, evaluation: Evaluation) -> None: ...
-
-    def finish(self, result: Result, readings: list[StoredReading]) -> None: ...
-
-    def pause(self) -> None: ...
-
-
 def _harmless(method: Callable[..., None]) -> Callable[..., None]:
     """Make a tracker's method that fails say so once, and silence the tracker from then on."""
 
     @functools.wraps(method)
-    def guarded(self: "WandbTracker", *arguments: Any) -> None:
-        if self.broken:
+    def guarded(self: "Tracker", *arguments: Any) -> None:
+        if self.run is None:
             return
         try:
             method(self, *arguments)
         except Exception as error:
-            self.broken = True
+            self.run = None
             _warn(error)
 
     return guarded
 
 
-class WandbTracker:
-    """Sends evaluations and the outcome to one W&B run."""
+class Tracker:
+    """Sends a run's evaluations and outcome to its W&B run, if it has one."""
 
-    def __init__(self, wandb_run: Any) -> None:
+    def __init__(self, wandb_run: Any = None) -> None:
         self.run = wandb_run
-        self.broken = False
 
     @_harmless
     def log(self, evaluation: Evaluation) -> None:
+        """Send one evaluation; its step is the axis."""
         values = {_name(key): value for key, value in flat(evaluation).items() if value is not None}
         self.run.log(values | {"solved": int(evaluation.solved)}, step=evaluation.step)
 
     @_harmless
     def finish(self, result: Result, readings: list[StoredReading]) -> None:
+        """Send the outcome and all diagnostics; nothing follows."""
         for row in _curves(readings):
             self.run.log(row)
         left_out = {name for name, (_, _, about) in fields_of(Result).items() if not about.get("tracked", True)}
@@ -90,6 +67,7 @@ class WandbTracker:
 
     @_harmless
     def pause(self) -> None:
+        """Say that nothing follows for now: the run was stopped, to be resumed."""
         self.run.finish(exit_code=1)
 
 
@@ -106,7 +84,7 @@ def open_tracker(config: Settings, run_id: str, attempt: str, sweep: Path, evalu
             continued, they are told again in place of what was; online W&B leaves out those that it has.
     """
     if config.execution.tracking.mode == "disabled":
-        return NoTracker()
+        return Tracker()
     tags = [config.run.cell["name"], config.run.task["name"], *config.execution.tracking.tags]
     selecting = config.run.seed in config.sweep.tuning.selection_seeds
     known = run_id.rpartition("-")[2]
@@ -120,8 +98,8 @@ def open_tracker(config: Settings, run_id: str, attempt: str, sweep: Path, evalu
         _define_metrics(wandb_run)
     except Exception as error:
         _warn(error)
-        return NoTracker()
-    tracker = WandbTracker(wandb_run)
+        return Tracker()
+    tracker = Tracker(wandb_run)
     for evaluation in evaluations:
         tracker.log(evaluation)
     return tracker
@@ -221,7 +199,7 @@ def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
         try:
             return wandb.init(mode="online", **_settings(origin, sweep), **options)
         except Exception as error:
-            _say(UNREACHABLE, f"W&B cannot be reached, runs are kept offline for `wandb sync` ({one_line(error)})")
+            say_once(UNREACHABLE, f"W&B cannot be reached, runs are kept offline for `wandb sync` ({one_line(error)})")
             if "id" in options:
                 for begun in (sweep / "wandb").glob(f"run-*-{options['id']}"):
                     shutil.rmtree(begun, ignore_errors=True)
@@ -255,10 +233,4 @@ def _settings(origin: Settings, sweep: Path) -> dict[str, Any]:
 
 
 def _warn(error: Exception) -> None:
-    _say("tracking-off", f"tracking is off where it fails, results are stored all the same ({one_line(error)})")
-
-
-def _say(event: str, message: str) -> None:
-    """Say something the first time that it happens to any process of a command."""
-    if note(event):
-        print(message, file=sys.stderr, flush=True)
+    say_once("tracking-off", f"tracking is off where it fails, results are stored all the same ({one_line(error)})")

@@ -75,7 +75,7 @@ class Trainer:
         """Train on a fresh batch. Returns what is wrong if the numbers are no longer finite; no step is taken then."""
         self.step += 1
         batch = self.task.sample(self.training.batch_size, self.streams.training).to(self.dtype)
-        loss, norm = _take_gradient(
+        loss, norm = take_gradient(
             self.model, self.task, batch, self.optimizer, self.parameters, self.training.clip_norm
         )
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -197,7 +197,7 @@ def budgeted_steps(training: Training) -> int:
     return min(training.max_steps, max(1, training.max_samples // training.batch_size))
 
 
-def _take_gradient(
+def take_gradient(
     model: Model,
     task: Task,
     batch: Batch,

@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from bench import __version__
 from bench.spec.config import Execution
+from bench.version import __version__
 from cells import native
 
 # glibc's mallopt parameters. By default glibc maps and unmaps every large tensor, and the page faults

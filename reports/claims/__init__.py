@@ -25,8 +25,7 @@ from typing import Any
 import yaml
 
 from bench.record.errors import ConfigError, nearest
-from bench.record.files import read_bytes
-from bench.record.rules import RULES_BYTES
+from bench.record.rules import read_rules
 
 STATISTICS = {
     "share_solved": "share of runs solved",
@@ -132,7 +131,7 @@ def read_claims(path: Path) -> Claims:
         FileNotFoundError: it keeps none.
         ConfigError, Damaged, OSError: they cannot be read.
     """
-    return parse_claims(read_bytes(path, RULES_BYTES).decode(errors="replace"), path.name)
+    return parse_claims(read_rules(path), path.name)
 
 
 def parse_claims(text: str, where: str) -> Claims:

@@ -1,7 +1,9 @@
 """What cannot be run is refused in one line that names the key; what can is typed."""
 
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +13,20 @@ import conf
 from bench.record.errors import ConfigError
 from bench.spec.config import Checkpoint, Diagnostics, Flat, Timing, Tracking, Training, Tuning, from_plain
 from bench.spec.identity import run_id
+from bench.spec.targets import GIVEN, check_options
 from bench.train.model import make_model, make_task
 from cells import LSTM
 from tasks import Adding, Task
 from tests.bench.conftest import make_config
 
 CONF = Path(conf.__file__).parent
+
+
+class Costly(LSTM):
+    """Somebody's cell with a mapping among its options."""
+
+    def __init__(self, costs: Any = None, **options: Any) -> None:
+        super().__init__(**options)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +60,13 @@ CONF = Path(conf.__file__).parent
         ({"checkpoint": {"seconds": 0}}, "checkpoint.seconds=0"),
         ({"checkpoint": {"steps": 0}}, "checkpoint.steps=0"),
         ({"memory_gb": -1}, "memory_gb=-1"),
-        ({"gpus": -1}, "gpus=-1"),
+        ({"gpus": -1}, "gpus=-1: must be a finite number, at least 0"),
+        ({"gpus": True}, "gpus"),
+        ({"results_dir": " "}, "results_dir= : must name a folder"),
+        ({"lengthen": [[2]]}, "lengthen=[2]: must be at least 2"),
+        ({"tracking": {"tags": [[1]]}}, "tracking.tags=[1]: "),
+        ({"lengthen": [2, 1]}, "lengthen=1: must be at least 2"),
+        ({"diagnostics": {"kinds": ["gatez"]}}, "diagnostics.kinds=gatez: no such choice. Did you mean 'gates'?"),
         ({"retry": "solved"}, "retry=solved: no such choice."),
         ({"cell": {"hiden_size": 3}}, "Did you mean 'hidden_size'?"),
         ({"cell": {"hidden_size": "big"}}, "cell.hidden_size"),
@@ -68,6 +84,13 @@ def test_a_wrong_value_is_one_line_that_names_it(changes, says):
         make_config(**changes)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("value", "where"), [({1: 0.5}, "cell.costs"), ([{"a": {True: 1}}], "cell.costs[0].a")])
+def test_a_key_that_files_would_keep_as_text_is_refused(value, where):
+    cell = {"_target_": "tests.bench.test_config.Costly", "name": "costly", "hidden_size": 4, "costs": value}
+    with pytest.raises(ConfigError, match=re.escape(f"{where}: the key ")):
+        check_options("cell", cell, given=GIVEN)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -11,6 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 import conf
 from bench.execute.apart import Worker
@@ -20,7 +21,7 @@ from bench.record.errors import ConfigError
 from bench.record.frames import settings_columns
 from bench.record.store import RunFolder
 from bench.spec.command import Command
-from bench.spec.config import from_hydra, register_with_hydra, to_plain
+from bench.spec.config import Execution, from_hydra, register_with_hydra, to_plain
 from bench.spec.identity import run_id
 from bench.train.model import make_model, make_task
 from reports.claims import find_claims, parse_claims
@@ -98,6 +99,26 @@ def test_excluded_combinations_are_left_out(compose):
         plan_of(compose("cell=lstm", "exclude=[{cell: lstm}]"))
     with pytest.raises(ConfigError, match="exclude: must be"):
         plan_of(compose("cell=lstm", "exclude=[lstm]"))
+
+
+def test_a_run_that_parts_have_in_common_has_the_probes_of_all(compose):
+    def planned(parts: dict[str, dict[str, str]], *overrides: str) -> dict[str, Execution]:
+        master = compose("seed=0", *overrides)
+        OmegaConf.update(master, "parts", parts, force_add=True)
+        return {each.run.cell["name"]: each.execution for each in plan_of(master).configs.values()}
+
+    gates, memory = (
+        {"cell": "lstm", "diagnostics.kinds": f"[{kind}]", "diagnostics.sequences": n}
+        for kind, n in (("gates", "8"), ("memory", "9"))
+    )
+    parts = {"a": {**gates, "lengthen": "[4]"}, "b": {"cell": "lstm,gru", "lengthen": "[2]"}, "c": {"cell": "gru"}}
+    for order in ("a,b,c", "c,b,a"):
+        asked = planned(parts, f"part={order}")
+        assert (asked["lstm"].lengthen, asked["gru"].lengthen) == ([2, 4], [2])
+        assert (asked["lstm"].diagnostics.kinds, asked["lstm"].diagnostics.sequences) == (["gates"], 8)
+        assert asked["gru"].diagnostics.kinds == []
+    with pytest.raises(ConfigError, match="lstm on adding, seed 0, in common and ask for others"):
+        planned({"a": gates, "b": memory})
 
 
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from msgspec import to_builtins
 
-from bench.execute import probing
 from bench.execute.probing import NoWeights, lacks_probes, probe_finished
 from bench.execute.run import run
 from bench.record.errors import ConfigError
@@ -17,9 +16,10 @@ from bench.record.files import Damaged, digest, read_sealed, to_json, write_seal
 from bench.record.frames import diagnostics_frame, results_frame, write_frames
 from bench.record.records import StoredProbes, StoredReading, flat, read_as
 from bench.record.store import RunFolder, StoredRun, read_runs
+from bench.session import session
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
-from tests.bench.broken import Minimal
+from tests.bench.broken import Minimal, Short
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import CELLS, StopAfter, folder_of
 
@@ -69,14 +69,13 @@ def test_step_sizes_are_found_again_where_the_optimisers_state_was_kept(tmp_path
     assert capfd.readouterr().err.count("made again") == 1
 
 
-def test_step_sizes_of_others_are_told_to_need_another_training(tmp_path: Path, monkeypatch, capfd):
-    said: set[str] = set()
-    monkeypatch.setattr(probing, "note", lambda event: event not in said and not said.add(event))
-    for seed in (0, 1):
-        run(make_config(tmp_path, seed=seed))
-        more = make_config(tmp_path, seed=seed, diagnostics={"kinds": ["gates", "updates"], "sequences": 8})
-        run(more)
-        assert not lacks_probes(read(more), more.execution)
+def test_step_sizes_of_others_are_told_to_need_another_training(tmp_path: Path, capfd):
+    with session():
+        for seed in (0, 1):
+            run(make_config(tmp_path, seed=seed))
+            more = make_config(tmp_path, seed=seed, diagnostics={"kinds": ["gates", "updates"], "sequences": 8})
+            run(more)
+            assert not lacks_probes(read(more), more.execution)
     assert capfd.readouterr().err.count("no updates: step sizes need the optimiser's state") == 1
     with pytest.raises(ConfigError, match=r"step sizes need the optimiser's state.*another name="):
         run(make_config(tmp_path, diagnostics={"kinds": ["updates"]}))
@@ -222,6 +221,21 @@ def test_a_length_that_fails_is_a_line_and_not_tried_again(tmp_path: Path, capfd
     assert capfd.readouterr().err.count("no evaluation at 3 times the length: RuntimeError: too long") == 1
     assert run(config)["status"] == "unsolved"
     assert capfd.readouterr().err == ""
+
+
+def test_what_failed_says_why_and_is_tried_again_by_probes(tmp_path: Path, monkeypatch, capfd):
+    """Memory may suffice then, or the device be another."""
+    config = make_config(tmp_path, cell={"_target_": "tests.bench.broken.Short", "name": "short"}, lengthen=[2, 3])
+    run(config)
+    assert read(config).probes.failed == {"3": "RuntimeError: too long"}
+    again = tmp_path / "scratch", run_id(config.run), config.execution.diagnostics, [2, 3]
+    capfd.readouterr()
+    assert probe_finished(*again) is None
+    assert "no evaluation at 3 times the length: RuntimeError: too long" in capfd.readouterr().err
+    monkeypatch.setattr(Short, "longest", 18)
+    assert probe_finished(*again) is None
+    assert read(config).probes.failed == {}
+    assert [at.factor for at in found_in(config)[1]] == [1, 2, 3]
 
 
 def test_a_class_that_has_changed_since_is_not_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -446,7 +446,7 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["+sweep=claims_quick", "part="], "part=: this sweep has no such part"),
     (["+sweep=smoke", "claims=nope"], "claims=nope: no such file"),
     (["claims=nope", "dry_run=true"], "claims=nope: no such file"),
-    (["results_dir="], "results_dir: is empty"),
+    (["results_dir="], "results_dir=: must name a folder"),
     (["setting=x"], "setting=x: follows from sweep and task"),
     (["horizon=25"], "horizon=25: makes no difference"),
     (["+launch=slurm"], "launch=slurm: only sweeps have that"),

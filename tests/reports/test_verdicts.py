@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from scipy import stats
 
 from bench.record.errors import ConfigError
-from bench.record.rules import RULES_FILE, fix_claims
-from reports.claims import find_claims, parse_claims
+from bench.record.files import Damaged
+from bench.record.rules import RULES_FILE, fix_claims, read_rules
+from reports.claims import find_claims, parse_claims, read_claims
 from reports.load import load
 from reports.report import write_report
 from reports.statistics import Contrast, Evidence, Looks, Times, growth, median, p_of_verdicts, ratio, share
@@ -324,8 +326,27 @@ def test_rules_stand_once_runs_are_finished(tmp_path):
     assert fix_claims(tmp_path, other, 3)
     late = tmp_path / "late"
     late.mkdir()
+    assert "0.6" in read_rules(tmp_path / RULES_FILE)
     assert fix_claims(late, RULES, 7)
     assert parse_claims((late / RULES_FILE).read_text(), "here").finished_before == 7
+
+
+def test_rules_that_were_changed_by_hand_are_damaged(sweep, tmp_path):
+    path = tmp_path / RULES_FILE
+    fix_claims(tmp_path, RULES, 0)
+    path.write_text(path.read_text().replace("0.5", "0.6", 1))
+    with pytest.raises(Damaged, match=r"rules\.yaml: its checksum does not match"):
+        read_claims(path)
+    shutil.copytree(sweep, tmp_path / "copy")
+    shutil.copy(path, tmp_path / "copy")
+    stored = load(tmp_path / "copy")
+    assert stored.claims is None
+    assert ["rules.yaml: its checksum does not match" in each for each in stored.wrong] == [True]
+    # Kept anew, they say after how many runs that was; and those of earlier versions have no checksum.
+    assert fix_claims(tmp_path, RULES, 7)
+    assert read_claims(path).finished_before == 7
+    path.write_text(path.read_text().rpartition("sha256")[0])
+    assert read_claims(path).finished_before == 7
 
 
 SHIPPED = sorted(each.name.removesuffix(".yaml") for each in files("reports.claims").iterdir() if ".yaml" in each.name)

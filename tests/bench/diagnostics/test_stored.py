@@ -13,7 +13,7 @@ from bench.record.records import StoredReading, read_lines
 from bench.record.store import RunFolder
 from bench.spec.config import Diagnostics
 from bench.spec.identity import run_id
-from bench.track.wandb import NoTracker
+from bench.track.wandb import Tracker
 from bench.train.checkpoint import read_checkpoint, write_checkpoint
 from reports.report import write_report
 from tests.bench.conftest import make_config
@@ -127,7 +127,7 @@ def test_a_run_begun_again_tells_its_own_looks_only(tmp_path, monkeypatch):
     state["trainer"]["model"] = {}
     write_checkpoint(folder_of(config).checkpoint, state)
     told = []
-    monkeypatch.setattr(NoTracker, "finish", lambda self, result, readings: told.extend(readings))
+    monkeypatch.setattr(Tracker, "finish", lambda self, result, readings: told.extend(readings))
     assert run(config)["status"] == "unsolved"
     assert told == folder_of(config).read().readings
 
