@@ -38,6 +38,7 @@ POLL_SECONDS = 1.0
 MOST_FRUITLESS = 3  # launches in which no run is finished, before the command gives up
 MOST_TOLD = 10  # failed runs that are named; the report has all
 MOST_LISTED = 40  # seeds that are named
+ASKING = "asking"  # the lease on what is written down before the runs
 CONCLUSION = "conclusion"  # the lease on what follows the runs; no run is called so
 
 
@@ -100,10 +101,11 @@ class Sweep:
     def _round(self) -> Collection[str]:
         """Run what is planned; returns what could not be stored."""
         plan = self.plan
-        _record_asked(plan)
-        _fix_claims(plan, self._rules)
-        if plan.seeds is not None and plan.seeds.fixed:
-            fix_looks(plan.sweep, plan.seeds.looks)
+        with alone(plan.sweep, ASKING):
+            _record_asked(plan)
+            _fix_claims(plan, self._rules)
+            if plan.seeds is not None and plan.seeds.fixed:
+                fix_looks(plan.sweep, plan.seeds.looks)
         _set_aside_retried(plan)
         print(_later_look(plan) or self._announced, flush=True)
         if reason := prepare_kernels(plan.first.execution.device):
@@ -377,7 +379,7 @@ def _wait_for_quiet(sweep: Path) -> None:
     """Return when no other command trains on this machine in the same folder: times would suffer."""
 
     def is_trained_here() -> bool:
-        leases = (Lease(sweep, name) for name in leased(sweep) if name != CONCLUSION)
+        leases = (Lease(sweep, name) for name in leased(sweep) if name not in (ASKING, CONCLUSION))
         return any(not lease.is_free() and lease.is_local() for lease in leases)
 
     said = False

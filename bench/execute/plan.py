@@ -99,7 +99,7 @@ def make_plan(
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
     sweep = first.sweep.folder
     command.check_directories(sweep)
-    found = {key: _stored(RunFolder(sweep, key), config) for key, config in configs.items()}
+    found = {key: stored_state(RunFolder(sweep, key), config) for key, config in configs.items()}
     statuses = {key: status for key, (status, _) in found.items()}
     seeds = None
     if deciding is not None and first.sweep.seeds == "auto" and configs:
@@ -121,18 +121,14 @@ def _selects(config: Settings) -> bool:
     return config.run.seed in config.sweep.tuning.selection_seeds
 
 
-def stored_status(folder: RunFolder, config: Settings) -> str | None:
-    """Return how a stored run ended; None if it did not, or if what is stored of it is damaged.
+def stored_state(folder: RunFolder, config: Settings) -> tuple[str | None, bool]:
+    """Return how a stored run ended, None if it did not, or if what is stored of it is damaged; and whether it lacks
+    probes that are asked for.
 
     Raises:
         ConfigError: it is another run than the configuration asks for, by a setting that its name does not tell, or it
             cannot give the probes that are asked for.
     """
-    return _stored(folder, config)[0]
-
-
-def _stored(folder: RunFolder, config: Settings) -> tuple[str | None, bool]:
-    """Return the same, and whether it lacks probes."""
     try:
         stored = folder.read()
     except Damaged:

@@ -10,7 +10,7 @@ import torch
 
 import cells
 import tasks
-from bench.execute.plan import stored_status
+from bench.execute.plan import stored_state
 from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.record.store import RunFolder
@@ -100,15 +100,15 @@ def test_a_changed_default_of_a_users_class_is_told_before_anything_runs(
     config = make_config(tmp_path, cell=MINE)
     run(config)
     folder = RunFolder(tmp_path / "scratch", run_id(config.run))
-    assert stored_status(folder, config) == "unsolved"
+    assert stored_state(folder, config)[0] == "unsolved"
     monkeypatch.setattr(broken.Minimal.__init__, "__defaults__", (3.0,))
     assert run_id(config.run) == folder.path.name
     with pytest.raises(
         ConfigError, match=r"is stored with cell.scale=1.0, and 3.0 is asked for.*another name="
     ) as caught:
-        stored_status(folder, config)
+        stored_state(folder, config)
     assert "\n" not in str(caught.value)
-    assert stored_status(folder, make_config(tmp_path, cell=MINE | {"scale": 1.0})) == "unsolved"
+    assert stored_state(folder, make_config(tmp_path, cell=MINE | {"scale": 1.0}))[0] == "unsolved"
 
 
 def test_a_checkpoint_with_other_defaults_is_not_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd):
