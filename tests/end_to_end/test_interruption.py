@@ -98,6 +98,24 @@ def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole:
     assert_same(whole, tmp_path)
 
 
+def test_seeds_are_added_alike_however_often_a_command_is_killed_and_however_many_there_are(tmp_path: Path):
+    auto = [
+        "-m", "name=k", "cell=lstm,gru,peephole_lstm", "task=adding", "seed=range(12)", "seeds=auto", "task.length=8",
+        "cell.hidden_size=8", "training.max_steps=300", "training.evaluate_every=20", "timing=none", "tracking=none",
+    ]  # fmt: skip
+    finish(tmp_path / "whole", *auto, "+launch=serial")
+    assert len(list(tmp_path.glob("whole/k/runs/*"))) > 3 * 6  # more than the first look
+    process = start(tmp_path / "killed", *auto, "+launch=serial")
+    wait_for(lambda: len(list(tmp_path.glob("killed/k/runs/*/result.json"))) >= 12)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    two = [start(tmp_path / "killed", *auto, f"+launch={launch}") for launch in ("serial", "parallel")]
+    said = [process.communicate(timeout=300)[0] for process in two]
+    assert [process.returncode for process in two] == [0, 0], said
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+    assert (tmp_path / "whole" / "k" / "looks.json").read_text() == (tmp_path / "killed/k/looks.json").read_text()
+
+
 def test_workers_of_a_killed_command_begin_no_more_runs(tmp_path: Path):
     many = [*SWEEP, "seed=range(0,100)", "task.length=5", "training.max_steps=200", "+launch=parallel"]
     process = start(tmp_path, *many)
