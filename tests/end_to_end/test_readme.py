@@ -118,7 +118,9 @@ def anchors(text: str) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [*PAGES, *(ROOT / name for name in (*TUTORIALS, *OTHERS))], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "page", [*PAGES, *(ROOT / name for name in (*TUTORIALS, *OTHERS))], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_links_lead_somewhere(page: Path):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if target.startswith("https://"):
