@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: native bench test lint report clean
+.PHONY: native bench test lint report docs clean
 
 # One environment for everything; installed again only when the pins or the package's own needs change.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -30,5 +30,12 @@ lint: $(VENV)/installed  ## style, types, and who may import whom
 report: $(VENV)/installed  ## the quick sweep's report again, from its stored files
 	$(BIN)/python -m reports results/quick
 
+$(VENV)/docs: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
+docs: $(VENV)/docs  ## the documentation as a site: site/index.html
+	$(BIN)/mkdocs build --quiet --strict
+
 clean:  ## the environment and caches; results stay
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

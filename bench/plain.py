@@ -16,10 +16,10 @@ from tasks import Adding, CopyMemory, Task
 
 # The settings of conf/sweep/quick.yaml and its task files.
 TASKS: dict[str, tuple[Task, float]] = {
-    "adding": (Adding(length=50), 5e-3),
-    "copy": (CopyMemory(symbols=8, span=3, delay=10), 1e-2),
+    "adding": (Adding(length=25), 5e-3),
+    "copy": (CopyMemory(symbols=8, span=3, delay=3), 1e-2),
 }
-HIDDEN, BATCH, EVALUATE_EVERY, EVALUATION_SIZE = 64, 64, 50, 256
+HIDDEN, BATCH, EVALUATE_EVERY, EVALUATION_SIZE = 32, 32, 25, 256
 
 
 class PeepholeLSTM(nn.Module):

@@ -22,7 +22,7 @@ from bench.train.streams import make_streams
 from bench.train.weights import weights_bytes
 
 REPEATS = 3  # of a training step, whose median counts
-RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; the README has them
+RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; docs/clusters.md has them
 
 
 def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import bench
 
@@ -47,9 +48,13 @@ def test_all_modules_and_data_are_in_it(unpacked: Path):
     assert not (unpacked / "tests").exists()
 
 
-def test_its_version_is_the_programs(unpacked: Path):
+def test_its_version_and_licence_are_the_projects(unpacked: Path):
     (metadata,) = unpacked.glob("*.dist-info/METADATA")
     assert f"\nVersion: {bench.__version__}\n" in metadata.read_text()
+    assert "\nLicense-Expression: MIT\n" in metadata.read_text()
+    assert (metadata.parent / "licenses" / "LICENSE").read_text().startswith("MIT License")
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (bench.__version__, "MIT")
 
 
 def test_it_runs_a_sweep_and_writes_its_report(unpacked: Path, tmp_path: Path):

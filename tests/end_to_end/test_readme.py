@@ -1,4 +1,4 @@
-"""The README's commands, numbers and example are true."""
+"""The commands, numbers, links and examples of README and docs/ are true."""
 
 import os
 import re
@@ -23,19 +23,22 @@ from bench.train.model import make_task
 from tests.end_to_end.forks import Forks
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+TEXT = "\n".join(PAGES.values())
 GALLERY = ROOT / "reports" / "gallery"
+TUTORIALS = ("tasks/README.md", "conf/sweep/README.md", "conf/launch/README.md", "reports/README.md")
+OTHERS = ("METHODS.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/STORE.md", "conf/README.md")
 
 
 def commands() -> list[str]:
-    """The README's `python -m bench` commands, but for those that need files or results of the reader's own, and for
-    whole sweeps, all of which tests/bench/test_plan.py plans."""
-    found = [line.split("#")[0].strip() for line in README.splitlines() if line.startswith("python -m bench ")]
+    """The `python -m bench` commands of all pages, each once, but for those that need files or results of the reader's
+    own or a cluster, and for whole sweeps, all of which tests/bench/test_plan.py plans."""
+    found = [line.split("#")[0].strip() for line in TEXT.splitlines() if line.startswith("python -m bench ")]
     whole = {f"python -m bench +sweep={path.stem}" for path in (ROOT / "conf" / "sweep").iterdir()}
     return [
         command
-        for command in found
-        if command not in whole and not re.search(r"--config-dir|retry=|bench probe", command)
+        for command in dict.fromkeys(found)
+        if command not in whole and not re.search(r"--config-dir|--help|retry=|launch=slurm|bench probe", command)
     ]
 
 
@@ -77,7 +80,7 @@ def test_sweeps_are_as_large_as_they_say(plan_of):
     assert len(configs) == subjects * selecting
     assert plan.to_come == subjects * 10
     assert {config.run.task.get("delay", config.run.task.get("length")) for config in configs} == {25, 50, 100}
-    assert len(plan_of("python -m bench +sweep=quick").configs) == 30
+    assert len(plan_of("python -m bench +sweep=quick").configs) == 5 * 2 * 24  # cells, tasks, seeds at most
 
 
 def test_the_plain_scripts_do_what_the_quick_sweep_does(plan_of):
@@ -94,25 +97,42 @@ def test_the_plain_scripts_do_what_the_quick_sweep_does(plan_of):
 
 
 def test_numbers_are_those_of_the_example_reports():
-    quoted = re.findall(r"<!-- from reports/gallery/(\w+) -->\n(.*?)\n<!-- end -->", README, flags=re.S)
-    assert quoted
-    assert set(re.findall(r"\]\(reports/gallery/(\w+)/README.md\)", README)) == {
-        path.name for path in GALLERY.iterdir()
-    }
+    quoted = re.findall(r"<!-- from reports/gallery/(\w+) -->\n(.*?)\n<!-- end -->", TEXT, flags=re.S)
+    assert len(quoted) == TEXT.count("<!-- from ") > 10
     for name, text in quoted:
         report = (GALLERY / name / "README.md").read_text()
         lines = [line for line in text.splitlines() if line.startswith(("|", "- "))]
         assert lines
         for line in lines:
             assert line in report
-    for target in re.findall(r"\]\((reports/gallery/[^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+
+
+def test_the_gallery_page_lists_all_example_reports():
+    listed = re.findall(r"\]\(\.\./reports/gallery/(\w+)/README.md\)", PAGES[ROOT / "docs" / "gallery.md"])
+    assert sorted(listed) == sorted(path.name for path in GALLERY.iterdir())
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a page's headings, as code-hosting sites and the documentation's site make them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.S), flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, *(ROOT / name for name in (*TUTORIALS, *OTHERS))], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_links_lead_somewhere(page: Path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (page.parent / name).resolve() if name else page
+        assert path.is_file(), target  # a site has no pages for folders
+        assert not anchor or anchor in anchors(path.read_text()), target
 
 
 def test_what_python_is_shown_works_as_written(tmp_path: Path):
-    blocks = [
-        block for block in re.findall(r"```python\n(.*?)```", README, flags=re.S) if not block.startswith("# my_")
-    ]
+    blocks = [block for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.S) if not block.startswith("# my_")]
     assert len(blocks) == 2
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "quick").symlink_to(GALLERY / "claims_quick")
@@ -125,12 +145,12 @@ def test_what_python_is_shown_works_as_written(tmp_path: Path):
 
 
 def test_the_example_cell_works_as_written(forks: Forks, tmp_path: Path):
-    blocks = re.findall(r"```(?:python|yaml)\n# (my_\S+)\n(.*?)```", README, flags=re.S)
+    blocks = re.findall(r"```(?:python|yaml)\n# (my_\S+)\n(.*?)```", TEXT, flags=re.S)
     assert {name for name, _ in blocks} == {"my_cells.py", "my_conf/cell/leaky_rnn.yaml", "my_conf/cell/mgu.yaml"}
     for name, text in blocks:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    command = next(line for line in README.splitlines() if "--config-dir" in line)
+    command = next(line for line in TEXT.splitlines() if "--config-dir" in line)
     if find_spec("torchrecurrent"):
         command = command.replace("cell=leaky_rnn,lstm", "cell=leaky_rnn,lstm,mgu")
     fast = ["seed=0", "task=adding", "training.max_steps=2", "tracking=none", "timing.rounds=2"]
@@ -140,9 +160,6 @@ def test_the_example_cell_works_as_written(forks: Forks, tmp_path: Path):
     statuses = dict(zip(results["cell"], results["status"], strict=True))
     assert statuses.pop("mgu", "unsolved") == "unsolved"
     assert statuses == {"leaky_rnn": "unsolved", "lstm": "unsolved"}
-
-
-TUTORIALS = ("tasks/README.md", "conf/sweep/README.md", "conf/launch/README.md", "reports/README.md")
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS)
@@ -171,5 +188,3 @@ def test_tutorials_work_to_the_letter(forks: Forks, tutorial: str, tmp_path: Pat
             assert ended.returncode == 0, f"{line}: {ended.stderr}"
             done += 1
     assert done >= 2
-    for target in re.findall(r"\]\(([^)]+)\)", text):
-        assert ((ROOT / tutorial).parent / target).exists(), target
