@@ -8,8 +8,8 @@ import pandas as pd
 from reports.comparisons import OPEN, UNTESTABLE, compare_contenders
 from reports.load import Stored
 from reports.naming import in_order
+from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, judge, verdict_of
 from reports.verdicts import OPEN as UNDECIDED
-from reports.verdicts import judge, verdict_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ def _of_claims(stored: Stored) -> Undecided:
     assert stored.claims is not None
     judged = judge(stored)
     claims = {claim.name: claim for claim in stored.claims.claims}
-    left = [name for name, of in judged.items() if verdict_of(claims[name], [each.verdict for each in of]) == UNDECIDED]
+    verdicts = {name: verdict_of(claims[name], [each.verdict for each in of]) for name, of in judged.items()}
+    left = [name for name, verdict in verdicts.items() if verdict == UNDECIDED]
     tests = [each for name in left for each in judged[name] if each.verdict == UNDECIDED]
-    return Undecided(frozenset(run for each in tests for run in each.finding.runs), len(left), len(claims))
+    run = [verdict for verdict in verdicts.values() if verdict != NOT_RUN]
+    decided = sum(verdict in (SUPPORTED, REFUTED) for verdict in run)
+    return Undecided(frozenset(key for each in tests for key in each.finding.runs), len(run) - decided, len(run))
