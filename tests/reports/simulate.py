@@ -118,9 +118,8 @@ def decide_jointly(
         in_a = np.hstack([in_a, generator.random((RANDOM, 2 * new)).argsort(axis=1) < new])
         order = np.concatenate([order, np.arange(before, n), MOST + np.arange(before, n)])
         before = n
-        both = np.concatenate([a.values[:n], b.values[:n]])
-        scores = np.sign(both[:, None] - np.where(np.isinf(both), 1e9, both)).clip(-1, 1)
-        of_run = np.nan_to_num(scores).sum(axis=1)[np.where(order < MOST, order, order - MOST + n)]
+        both = np.nan_to_num(np.concatenate([a.values[:n], b.values[:n]]), posinf=2 * max(a.limit, b.limit))
+        of_run = np.sign(both[:, None] - both).sum(axis=1)[np.where(order < MOST, order, order - MOST + n)]
         sums = np.abs(in_a @ of_run)
         room = int(level * k / len(counts) * RANDOM) - int(np.count_nonzero(~alive))
         left = np.sort(sums[alive])[::-1]
