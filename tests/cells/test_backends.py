@@ -28,7 +28,7 @@ def assert_equals_step(cell: Cell, inputs: torch.Tensor, state: object) -> None:
     expected, expected_last = unroll(cell, inputs, state)
     torch.testing.assert_close(outputs, expected, rtol=tolerance, atol=tolerance)
     weights = [torch.randn_like(expected)] + [torch.randn_like(inputs[0, :, :1]).expand(-1, cell.hidden_size)] * 2
-    weights = weights[: 3 if cell.has_cell_state else 2]
+    weights = weights[: 3 if len(cell.states) > 1 else 2]
     leaves = [inputs, *(state if isinstance(state, tuple) else (state,)), *cell.parameters()]
     got, want = (gradients(*pair, weights, leaves) for pair in ((outputs, last), (expected, expected_last)))
     for one, other in zip(got, want, strict=True):
@@ -71,7 +71,7 @@ def test_gradients_are_the_derivatives(variant):
     values = [value.detach().clone().requires_grad_() for value in cell.parameters()]
 
     def compute(x, *rest):
-        start = tuple(rest[: len(parts)]) if cell.has_cell_state else rest[0]
+        start = tuple(rest[: len(parts)]) if len(cell.states) > 1 else rest[0]
         parameters = dict(zip(names, rest[len(parts) :], strict=True))
         outputs, last = torch.func.functional_call(cell, parameters, (x, start))
         return (outputs, *(last if isinstance(last, tuple) else (last,)))
@@ -97,7 +97,7 @@ def test_a_missing_state_is_zero(variant):
     cell = kind(3, 5, backend)
     inputs = torch.randn(4, 2, 3)
     zero = torch.zeros(2, 5)
-    torch.testing.assert_close(cell(inputs)[0], cell(inputs, (zero, zero) if cell.has_cell_state else zero)[0])
+    torch.testing.assert_close(cell(inputs)[0], cell(inputs, (zero, zero) if len(cell.states) > 1 else zero)[0])
 
 
 def test_non_contiguous_inputs(variant):
