@@ -77,7 +77,11 @@ def equations(cell: Compilable) -> Equations:
         f"kernel_{known.hexdigest()[:12]}", cell.input_size, cell.hidden_size, tuple(cell.state_widths),
         tuple(matrices), tuple(vectors),
     )  # fmt: skip
-    return Equations(type(cell).__name__, parts, kernel)
+    return Equations(_title(cell), parts, kernel)
+
+
+def _title(cell: Compilable) -> str:
+    return str(getattr(cell, "title", type(cell).__name__))
 
 
 @functools.cache
@@ -113,7 +117,7 @@ def prepare(cells: Iterable[Compilable]) -> None:
         try:
             traced[cell] = equations(cell)
         except Untraceable as error:
-            _found[cell] = f"{type(cell).__name__} has no native kernel: {error}"
+            _found[cell] = f"{_title(cell)} has no native kernel: {error}"
     if not traced:
         return
     if not (engine := native.library()).loaded:

@@ -158,6 +158,9 @@ class _Writer:
     def write(self, targets: dict[str, Expression]) -> list[str]:
         for value in targets.values():
             self._count(value)
+        for value in sorted(self.uses, key=lambda value: value.number):
+            if self.uses[value] > 1 or value in self.names:
+                self.text(value)
         for text, value in targets.items():
             found = self.text(value)
             self.lines.append(f"{text} = {f'V::of({found})' if value.op == 'constant' else found};")

@@ -22,7 +22,8 @@ class Expression:
 
     op: str
     args: tuple[Any, ...]
-    mask: bool = False  # whether it holds truth values
+    mask: bool  # whether it holds truth values
+    number: int  # in the order in which expressions were made
 
     @property
     def operands(self) -> Iterator["Expression"]:
@@ -53,7 +54,8 @@ class Expressions:
     def _once(self, op: str, *args: Any) -> Expression:
         key = (op, *((arg, math.copysign(1, arg)) if isinstance(arg, float) else arg for arg in args))
         if key not in self._known:
-            self._known[key] = Expression(op, args, op in COMPARISONS or op in TRUTHS or op == "not")
+            mask = op in COMPARISONS or op in TRUTHS or op == "not"
+            self._known[key] = Expression(op, args, mask, len(self._known))
         return self._known[key]
 
     def make(self, op: str, *args: Expression) -> Expression:
@@ -79,7 +81,19 @@ class Expressions:
                 return args[one]
             if args[other].op == "neg":
                 return self.make("sub", args[one], args[other].args[0])
+            # (1 − a)·b + a·c is b + a·(c − b)
+            for a, b in self._factors(args[one]):
+                for a_too, c in self._factors(args[other]):
+                    if a.op == "sub" and a.args[0] is self.constant(1) and a.args[1] is a_too:
+                        return self.make("add", b, self.make("mul", a_too, self.make("sub", c, b)))
         return None
+
+    @staticmethod
+    def _factors(product: Expression) -> Iterator[tuple[Expression, Expression]]:
+        """Yield the factors of a product in both orders."""
+        if product.op == "mul":
+            yield product.args
+            yield product.args[::-1]
 
     def _sub(self, args: Any, values: Any) -> Expression | None:
         if values[1] == 0:

@@ -299,6 +299,7 @@ class _Layout:
             series_states.append(after.index(output) if output in after else -1)
         carried = self._crossing([*series, *after], series)
         saved = [value for value in self._cut(after, series, carried) if value not in carried]
+        saved.sort(key=lambda value: value.number)
         gradients, places, orders = self._ordered()
         for operand, place, order in zip(self.operands, places[1:], orders[1:], strict=True):
             operand.gradient, operand.order = place, order

@@ -6,6 +6,7 @@ and torch differentiates it. All else must be products by parameters and point-w
 
 import contextlib
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,6 +75,7 @@ class Node:
     kwargs: dict[str, Any] = field(default_factory=dict)
     name: str | None = None
     mask: bool = False  # whether it holds truth values
+    number: int = field(default_factory=itertools.count().__next__)  # in the order of the equations
 
 
 @dataclass
@@ -87,19 +89,15 @@ class Traced:
     widths: list[int]  # how many nodes each part of the state as it was given consists of
 
     def nodes(self) -> list[Node]:
-        """Return all nodes that output and states need, each after those it needs."""
-        found: dict[Node, None] = {}
-
-        def visit(node: Node) -> None:
+        """Return all nodes that output and states need, in the order of the equations."""
+        found: set[Node] = set()
+        left = [self.output, *self.after]
+        while left:
+            node = left.pop()
             if node not in found:
-                for arg in node.args:
-                    if isinstance(arg, Node):
-                        visit(arg)
-                found[node] = None
-
-        for node in (self.output, *self.after):
-            visit(node)
-        return list(found)
+                found.add(node)
+                left += [arg for arg in node.args if isinstance(arg, Node)]
+        return sorted(found, key=lambda node: node.number)
 
 
 @dataclass

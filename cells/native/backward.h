@@ -99,7 +99,7 @@ class BackwardPass {
     s.slots = std::clamp(kDepth / rows, 1, q.time);
     s.d = zeros<T>((s.slots + 1) * s.slot);
     s.carried = Buffer<T>(size * C);
-    for (int j = 0; j < J; ++j) s.direct.push_back(zeros<T>(size));
+    for (int j = 0; j < J; ++j) s.direct.push_back(zeros<T>(Cell::states[j].direct_phase >= 0 ? size : 0));
     for (int o = 0; o < O; ++o) {
       s.operand.push_back(zeros<T>(size));
       s.weights.push_back(zeros<T>(size_t(q.hidden) * columns(Cell::operands[o].gates)));
@@ -185,7 +185,8 @@ class BackwardPass {
       for (int u = from; u < to; ++u)
         for (int r = 0; r < s.rows; ++r) {
           const size_t own = (size_t(r) * units + u) * W;
-          Vec<T> total = load(s.direct[j].get() + own);
+          Vec<T> total{};
+          if (Cell::states[j].direct_phase >= 0) total += load(s.direct[j].get() + own);
           if (operand_of(j) >= 0) total += load(s.operand[operand_of(j)].get() + own);
           store(static_cast<T*>(grad.first[j]) + size_t(s.first + r) * q.hidden + u * W, total, q.hidden - u * W);
         }

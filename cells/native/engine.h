@@ -33,7 +33,7 @@ struct Sequence {
   void* const* series;           // (T+1, B, H) each; if not `keep`, (2, B, H), but for the output
   // A record of each row, unit vector and time step from 0 to T: what the cell saves, and its states that are in no
   // series. Step after step, in it slice after slice, in it unit after unit, so that what is needed together lies
-  // together. If not `keep`, there are two steps, used in turn.
+  // together. If not `keep`, there are two steps, used in turn; or one overwritten in place, if a step has one phase.
   void* records;
 };
 
@@ -140,7 +140,8 @@ struct Records {
   static constexpr int vectors = Cell::saved + states;  // of a record, the states last
 
   static T* at(const Sequence& q, int t, int first, int rows, int u) {
-    const size_t units = unit_vectors<T>(q.hidden), row = size_t(q.keep ? t : t & 1) * q.batch + first;
+    const int step = q.keep ? t : Cell::phases == 1 ? 0 : t & 1;
+    const size_t units = unit_vectors<T>(q.hidden), row = size_t(step) * q.batch + first;
     return static_cast<T*>(q.records) + (row * units + size_t(u) * rows) * vectors * kLanes<T>;
   }
 
