@@ -127,7 +127,7 @@ class Expressions:
         Raises:
             Untranslatable: an operation for which kernels have no function.
         """
-        name = func.overloadpacket.__name__
+        name = func.overloadpacket.__name__.removesuffix("_")
         rule = _RULES.get(name)
         if rule is None and name in FUNCTIONS:
             rule = lambda made, *parts: made.make(name, *parts)  # noqa: E731
@@ -165,6 +165,7 @@ _RULES: dict[str, _Rule] = {
     **dict.fromkeys(("full", "full_like"), lambda made, like, value: value),
     "zeros_like": lambda made, like, **_: made.constant(0),
     "ones_like": lambda made, like, **_: made.constant(1),
+    "copy": lambda made, into, value: value,
     "rsub": lambda made, a, b: made.make("sub", b, a),
     "reciprocal": lambda made, x: made.make("div", made.constant(1), x),
     "rsqrt": lambda made, x: made.make("div", made.constant(1), made.make("sqrt", x)),

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cells.compiler.expressions import Expression, Expressions, Untranslatable
-from cells.compiler.trace import Block, Node, Static, Traced, Untraceable
+from cells.compiler.trace import Block, Node, Static, Traced, Untraceable, aten
 
 STORED = 0.1  # the price of reading what is stored anyway; that of storing and reading a value is 1
 RECOMPUTED = {"sigmoid": 0.3, "tanh": 0.3, "exp": 0.3}  # of computing again; of lane by lane functions 2
@@ -203,7 +203,7 @@ def _differentiated(
 ) -> tuple[list[Expression], dict[tuple[str, int], Expression | None]]:
     """Return the results as expressions of the leaves, and each leaf's gradient, given those (`tangents`) of the first
     results: torch differentiates, and the operations that it runs are traced."""
-    from torch._decomp import core_aten_decompositions
+    from torch._decomp import core_aten_decompositions, get_decompositions
     from torch.fx.experimental.proxy_tensor import make_fx
 
     leaves = parts.leaves
@@ -227,8 +227,12 @@ def _differentiated(
     numbers = [torch.full((2,), 0.5, dtype=torch.float64) for _ in (*leaves, *tangents)]
     for number in numbers[: len(leaves)]:
         number.requires_grad_()
+    simpler = {
+        **core_aten_decompositions(),
+        **get_decompositions([aten.elu, aten.hardtanh, aten.leaky_relu, aten.gelu]),
+    }
     with torch.enable_grad():
-        graph = make_fx(joint, decomposition_table=core_aten_decompositions())(*numbers).graph
+        graph = make_fx(joint, decomposition_table=simpler)(*numbers).graph
     kinds = [*leaves.values(), *tangents]
     made: dict[Any, Expression] = {}
 
@@ -242,6 +246,8 @@ def _differentiated(
             made[node] = expressions.leaf(*kinds[len(made)])
         elif node.op == "call_function":
             made[node] = expressions.translate(node.target, expression(node.args), dict(node.kwargs))
+            if node.target._schema.is_mutable:  # torch's own derivatives do that to what only they have
+                made[node.args[0]] = made[node]
         elif node.op == "output":
             values, grads = expression(node.args[0])
     values = [value if isinstance(value, Expression) else expressions.constant(value) for value in values]

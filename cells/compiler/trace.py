@@ -111,6 +111,13 @@ class _X:
     """The input x(t)."""
 
 
+@dataclass
+class _Opaque:
+    """A tensor of the step that kernels cannot compute. That matters only where the step needs it."""
+
+    why: str
+
+
 def trace(step: Step, module: nn.Module, input_size: int, hidden: int, widths: Sequence[int]) -> Traced:
     """Trace a step.
 
@@ -207,29 +214,33 @@ class _Recorder(TorchDispatchMode):
 
     def _record(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         known_args, known_kwargs = _mapped((args, kwargs), self.value)
-        values = [value for value in _flat((known_args, known_kwargs)) if isinstance(value, Static | _Row | _X)]
+        kinds = Static | _Row | _X | _Opaque
+        values = [value for value in _flat((known_args, known_kwargs)) if isinstance(value, kinds)]
         if func is aten._local_scalar_dense.default:
             raise Untraceable("its step depends on the value of a tensor (a branch, a loop, or .item())")
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise Untraceable(f"{func} is random")
         if func._schema.is_mutable:
             raise Untraceable(f"{func} writes in place")
-        on_step = any(not isinstance(value, Static) for value in values)
-        rule = None
-        if on_step:
-            rule = _RULES.get(func.overloadpacket) or (_point_wise if torch.Tag.pointwise in func.tags else None)
-            if rule is None:
-                raise Untraceable(f"{func} is no product with parameters and not point-wise")
         result = func(*args, **kwargs)
         several = isinstance(result, list | tuple)
         tensors = list(result) if several else [result]
-        if rule is None:
+        opaque = next((value for value in values if isinstance(value, _Opaque)), None)
+        rule = _RULES.get(func.overloadpacket) or (_point_wise if torch.Tag.pointwise in func.tags else None)
+        if opaque is not None:
+            made: list[Any] = [opaque] * len(tensors)
+        elif all(isinstance(value, Static) for value in values):
             made = [
                 Static(None, func, known_args, known_kwargs, i if several else None, tuple(tensor.shape))
                 for i, tensor in enumerate(tensors)
             ]
+        elif rule is None:
+            made = [_Opaque(f"{func} is no product with parameters and not point-wise")] * len(tensors)
         else:
-            made = rule(self, func, result, *known_args, **known_kwargs)
+            try:
+                made = rule(self, func, result, *known_args, **known_kwargs)
+            except Untraceable as error:
+                made = [_Opaque(str(error))] * len(tensors)
         for tensor, value in zip(tensors, made, strict=True):
             self.know(tensor, value)
         return result
@@ -248,6 +259,8 @@ class _Recorder(TorchDispatchMode):
         value = self.values.get(id(tensor)) if isinstance(tensor, Tensor) else None
         if isinstance(value, _X):
             raise Untraceable("its input x(t) is used other than in a product with parameters")
+        if isinstance(value, _Opaque):
+            raise Untraceable(value.why)
         if not isinstance(value, _Row):
             raise Untraceable("its step returns something that does not depend on input or state")
         return value

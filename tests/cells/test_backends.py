@@ -19,7 +19,7 @@ def gradients(outputs: torch.Tensor, state: object, weights: list[torch.Tensor],
     """Gradients of a random linear functional of outputs and state."""
     parts = [outputs, *(state if isinstance(state, tuple) else (state,))]
     total = sum((part * weight).sum() for part, weight in zip(parts, weights, strict=True))
-    return list(torch.autograd.grad(total, leaves, allow_unused=True, retain_graph=True))
+    return list(torch.autograd.grad(total, leaves, retain_graph=True, materialize_grads=True))
 
 
 def assert_equals_step(cell: Cell, inputs: torch.Tensor, state: object) -> None:
@@ -27,8 +27,8 @@ def assert_equals_step(cell: Cell, inputs: torch.Tensor, state: object) -> None:
     outputs, last = cell(inputs, state)
     expected, expected_last = unroll(cell, inputs, state)
     torch.testing.assert_close(outputs, expected, rtol=tolerance, atol=tolerance)
-    weights = [torch.randn_like(expected)] + [torch.randn_like(inputs[0, :, :1]).expand(-1, cell.hidden_size)] * 2
-    weights = weights[: 3 if len(cell.states) > 1 else 2]
+    weights = [torch.randn_like(expected)]
+    weights += [torch.randn_like(inputs[0, :, :1]).expand(-1, cell.hidden_size) for _ in cell.states]
     leaves = [inputs, *(state if isinstance(state, tuple) else (state,)), *cell.parameters()]
     got, want = (gradients(*pair, weights, leaves) for pair in ((outputs, last), (expected, expected_last)))
     for one, other in zip(got, want, strict=True):

@@ -386,7 +386,9 @@ def test_other_dtypes_and_devices_use_the_next_backend():
     assert PeepholeLSTM(2, 3, device="meta").active_backend == "loop"
 
 
-def test_a_class_with_equations_of_its_own_inherits_no_kernel():
+def test_a_class_with_equations_of_its_own_has_a_kernel_of_its_own():
+    """torch.nn and Triton compute the equations of the class that names them."""
+
     class Leaky(LSTM):
         def recur(self, gates_x, state):
             output, state = super().recur(gates_x, state)
@@ -397,5 +399,7 @@ def test_a_class_with_equations_of_its_own_inherits_no_kernel():
             return super().project(2 * inputs)
 
     for kind in (Leaky, Scaled):
-        assert kind.available_backends() == ("loop",)
-        assert kind(2, 3).active_backend == "loop"
+        assert kind.available_backends() == ("native", "loop")
+        cell = kind(2, 3, dtype=torch.float64)
+        assert cell.active_backend == "native"
+        assert_equals_step(cell, torch.randn(5, 4, 2, dtype=torch.float64, requires_grad=True), random_state(cell, 4))
