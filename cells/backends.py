@@ -18,7 +18,7 @@ State = Any  # h (B, H), or (h, c) of such
 ONE_LAYER = {"num_layers": 1, "dropout": 0.0, "bidirectional": False, "batch_first": False}
 
 
-class Backends(TorchExchange):
+class Backends(TorchExchange, compiler.Compilable):
     """A recurrent layer with interchangeable implementations, of which `active_backend` computes a call."""
 
     triton_kernel: ClassVar[str | None] = None  # that `forward_triton` calls
@@ -55,6 +55,14 @@ class Backends(TorchExchange):
         if backend == "native":
             return native.supports(self.weight_hh) and compiler.kernel_of(self) is not None
         return backend != "triton" or _triton_runs(self.weight_hh)
+
+    def split_state(self, state: State) -> list[Tensor]:
+        """Return the parts of a state that a kernel advances."""
+        raise NotImplementedError
+
+    def join_state(self, parts: list[Tensor]) -> State:
+        """Return the state that consists of these parts."""
+        raise NotImplementedError
 
     def forward_native(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the compiled kernel on this cell's parameters."""

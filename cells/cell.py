@@ -157,20 +157,15 @@ class Cell(Backends):
 
     @property
     def state_widths(self) -> list[int]:
-        """The widths of the parts of the state that a kernel advances, in units of H."""
         return [1] * len(self.states)
 
     def split_state(self, state: State) -> list[Tensor]:
-        """Return these parts of a state."""
         return list(state) if len(self.states) > 1 else [state]
 
     def join_state(self, parts: list[Tensor]) -> State:
-        """Return the state that consists of these parts."""
         return tuple(parts) if len(self.states) > 1 else parts[0]
 
     def advance(self, x_t: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Advance one step by the equations: x(t) (B, I) and the parts of the state to the output (B, H) and the new
-        parts. Kernels are compiled from this."""
         output, state = self.recur(self.project(x_t), self.join_state(parts))
         return output, self.split_state(state)
 

@@ -9,16 +9,16 @@ from cells import compiler, native
 from cells.arguments import check_sizes
 
 
-class TorchRecurrent(nn.Module):
+class TorchRecurrent(compiler.Compilable):
     """A one-layer, one-direction layer of torchrecurrent (Martinuzzi 2025), e.g. MGU, JANET, IndRNN or LEM.
 
     Args:
         input_size: I.
         hidden_size: H.
         layer: the layer's class.
-        backend: "native" (C++ for the CPU, compiled from the layer's cell), "torchrecurrent" (the package's own loop), or
-            "auto", the first of these that can be had. See `active_backend`, and `cells.compiler.reason` for why a layer
-            has no kernel.
+        backend: "native" (C++ for the CPU, compiled from the layer's cell), "torchrecurrent" (the package's own loop),
+            or "auto", the first of these that can be had. See `active_backend`; `cells.compiler.reason` says why a
+            layer has no kernel.
         options: what else that class takes.
 
     Called as every cell: `outputs, state = cell(inputs, state)`, inputs (T, B, I), outputs (T, B, H); the state
@@ -34,7 +34,6 @@ class TorchRecurrent(nn.Module):
         if backend not in (known := ["auto", *self.available_backends()]):
             raise ValueError(f"backend must be one of {known}, not {backend!r}")
         self.input_size, self.hidden_size, self.backend = input_size, hidden_size, backend
-        self.title = layer
         self.layer = _class_of(layer)(input_size, hidden_size, **options)
 
     @classmethod
@@ -68,7 +67,9 @@ class TorchRecurrent(nn.Module):
         last = tuple(part.unsqueeze(0) for part in parts)
         return outputs, last if len(last) > 1 else last[0]
 
-    # What the compiler asks for.
+    @property
+    def title(self) -> str:
+        return type(self.layer).__name__
 
     @property
     def state_widths(self) -> list[int]:
@@ -91,7 +92,9 @@ class TorchRecurrent(nn.Module):
         from torchrecurrent import base
 
         layer = self.layer
-        if type(layer).forward not in {vars(kind).get("forward") for kind in vars(base).values() if isinstance(kind, type)}:
+        if type(layer).forward not in {
+            vars(kind).get("forward") for kind in vars(base).values() if isinstance(kind, type)
+        }:
             raise compiler.Untraceable(f"{type(layer).__name__} carries more from step to step than its cell's state")
         if len(layer.cells) != 1 or layer.batch_first:
             raise compiler.Untraceable("kernels are of one layer, time first")

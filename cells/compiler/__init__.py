@@ -14,30 +14,39 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor, nn
 
 from cells import native
 from cells.compiler.check import differs
-from cells.compiler.program import Parts, derive, take_apart
+from cells.compiler.emit import emit
+from cells.compiler.program import Parts, Program, derive, take_apart
 from cells.compiler.trace import Untraceable, trace
 from cells.native import build
 
 __all__ = ["Compilable", "Equations", "Untraceable", "equations", "kernel_of", "prepare", "reason"]
 
-class Compilable(Protocol):
-    """A module that the compiler can ask for its step."""
+
+class Compilable(nn.Module):
+    """A recurrent layer that the compiler can ask for its step."""
 
     input_size: int
     hidden_size: int
 
     @property
-    def state_widths(self) -> list[int]:
-        """The parts of its state, in units of H."""
+    def title(self) -> str:
+        """What to call it."""
+        return type(self).__name__
 
-    def advance(self, x_t: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Advance one step: x(t) (B, I) and the parts of the state, (B, width·H) each, to the output and new parts."""
+    @property
+    def state_widths(self) -> list[int]:
+        """The widths of the parts of its state, in units of H."""
+        raise NotImplementedError
+
+    def advance(self, x_t: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Advance one step by the equations: x(t) (B, I) and the parts of the state, (B, width·H) each, to the output
+        (B, H) and the new parts. Kernels are compiled from this."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -52,15 +61,17 @@ class Equations:
     def folder(self) -> Path:
         return build.folder() / self.kernel.name
 
-    def source(self) -> str:
-        """Return the kernel's C++.
+    def program(self) -> Program:
+        """Differentiate the equations and lay them out for the engine.
 
         Raises:
-            Untraceable: it computes something for which kernels have no function.
+            Untraceable: they compute something for which kernels have no function.
         """
-        from cells.compiler.emit import emit
+        return derive(self.parts)
 
-        return emit(derive(self.parts), self.title, self.kernel.name)
+    def source(self) -> str:
+        """Return the kernel's C++. Raises what `program` does."""
+        return emit(self.program(), self.title, self.kernel.name)
 
 
 def equations(cell: Compilable) -> Equations:
@@ -69,7 +80,6 @@ def equations(cell: Compilable) -> Equations:
     Raises:
         Untraceable: it is of no form that the engine runs; the message says why, in a line.
     """
-    assert isinstance(cell, nn.Module)
     parts = take_apart(trace(cell.advance, cell, cell.input_size, cell.hidden_size, cell.state_widths))
     known = hashlib.sha256(parts.text(named=False).encode() + _sources())
     matrices, vectors = parts.statics()
@@ -77,11 +87,7 @@ def equations(cell: Compilable) -> Equations:
         f"kernel_{known.hexdigest()[:12]}", cell.input_size, cell.hidden_size, tuple(cell.state_widths),
         tuple(matrices), tuple(vectors),
     )  # fmt: skip
-    return Equations(_title(cell), parts, kernel)
-
-
-def _title(cell: Compilable) -> str:
-    return str(getattr(cell, "title", type(cell).__name__))
+    return Equations(cell.title, parts, kernel)
 
 
 @functools.cache
@@ -90,12 +96,11 @@ def _sources() -> bytes:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).digest()
 
 
-_found: weakref.WeakKeyDictionary[nn.Module, native.Kernel | str] = weakref.WeakKeyDictionary()
+_found: weakref.WeakKeyDictionary[Compilable, native.Kernel | str] = weakref.WeakKeyDictionary()
 
 
 def kernel_of(cell: Compilable) -> native.Kernel | None:
     """Return a cell's kernel, built if need be; None if it has none here: `reason` says why."""
-    assert isinstance(cell, nn.Module)
     if cell not in _found:
         prepare([cell])
     found = _found[cell]
@@ -105,19 +110,18 @@ def kernel_of(cell: Compilable) -> native.Kernel | None:
 def reason(cell: Compilable) -> str | None:
     """Return why a cell has no kernel, in a line; None if it has one."""
     kernel_of(cell)
-    found = _found[cell]  # type: ignore[index]
+    found = _found[cell]
     return found if isinstance(found, str) else None
 
 
 def prepare(cells: Iterable[Compilable]) -> None:
     """Build the kernels that cells need and do not have, side by side."""
-    traced: dict[nn.Module, Equations] = {}
+    traced: dict[Compilable, Equations] = {}
     for cell in cells:
-        assert isinstance(cell, nn.Module)
         try:
             traced[cell] = equations(cell)
         except Untraceable as error:
-            _found[cell] = f"{_title(cell)} has no native kernel: {error}"
+            _found[cell] = f"{cell.title} has no native kernel: {error}"
     if not traced:
         return
     if not (engine := native.library()).loaded:
@@ -149,11 +153,12 @@ def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
             with _one_at_a_time:
                 source.write_text(found.source())
         except Untraceable as error:
-            return _write(verdict, str(error))
+            _write(verdict, str(error))
+            return
         build.compile_kernel(source, path)
         with _one_at_a_time:
             ctypes.CDLL(str(path))
-            wrong = differs(found.kernel, found.parts, cell, lambda module: module.advance)
+            wrong = differs(found.kernel, found.parts, cell)
         _write(verdict, "" if wrong is None else f"the kernel is not used, because {wrong}")
 
     try:

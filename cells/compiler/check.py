@@ -1,7 +1,7 @@
 """Whether a kernel computes what the equations say: outputs, last states and all gradients, in both dtypes."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,8 +18,8 @@ OWN_SIZES = ((1, 1), (5, 3))  # T, B, with the cell's own I and H
 TOLERANCE = {torch.float64: 1e-7, torch.float32: 1e-3}
 
 
-def differs(kernel: native.Kernel, parts: Parts, module: nn.Module, step_of: Callable[[nn.Module], Step]) -> str | None:
-    """Compare a kernel with a module's own step, and, in sizes that the module does not have, with the traced one.
+def differs(kernel: native.Kernel, parts: Parts, cell: Any) -> str | None:
+    """Compare a kernel with a cell's own step, and, in sizes that the cell does not have, with the traced one.
 
     Returns:
         What differs, in a line; None if nothing does.
@@ -31,17 +31,15 @@ def differs(kernel: native.Kernel, parts: Parts, module: nn.Module, step_of: Cal
                 found = _compare_traced(kernel, parts, (time, batch, inputs, hidden), dtype)
                 if found is not None:
                     return f"{found} in {dtype} at T={time}, B={batch}, I={inputs}, H={hidden}"
-        double = copy.deepcopy(module).double()
+        double = copy.deepcopy(cell).double()
         for time, batch in OWN_SIZES:
-            found = _compare_step(kernel, parts, double, step_of(double), time, batch)
+            found = _compare_step(kernel, double, double.advance, time, batch)
             if found is not None:
                 return f"{found} from its step at T={time}, B={batch}"
     return None
 
 
-def _compare_step(
-    kernel: native.Kernel, parts: Parts, module: nn.Module, step: Step, time: int, batch: int
-) -> str | None:
+def _compare_step(kernel: native.Kernel, module: nn.Module, step: Step, time: int, batch: int) -> str | None:
     like = next(module.parameters())
     x = torch.randn(time, batch, kernel.input_size, dtype=like.dtype, requires_grad=True)
     states = [

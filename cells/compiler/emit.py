@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from cells.compiler.expressions import ARITHMETIC, COMPARISONS, TRUTHS, Expression
 from cells.compiler.program import Program
@@ -26,7 +27,7 @@ def emit(program: Program, title: str, kernel: str) -> str:
         return [f"{{{tensors.index(block.tensor)}, {block.index}}}" for block in found]
 
     records = [j for j in range(len(program.after)) if j not in program.series_states]
-    tables = {
+    tables: dict[str, Sequence[Any]] = {
         "Block input_gates": blocks(parts.inputs, matrices),
         "Block gates": blocks([gate for operand in program.operands for gate in operand.gates], matrices),
         "Block vector_blocks": blocks(parts.vectors, vectors),
@@ -89,7 +90,7 @@ def emit(program: Program, title: str, kernel: str) -> str:
     )
 
 
-def _table(name: str, values: Sequence[object]) -> str:
+def _table(name: str, values: Sequence[Any]) -> str:
     kind, _, name = name.partition(" ")
     listed = ", ".join(map(str, values))
     braces = f"{{{{{listed}}}}}" if values else "{}"
@@ -130,11 +131,7 @@ def _backward(program: Program, phase: int) -> list[str]:
         **{value: f"s.after[{j}]" for j, value in enumerate(program.after) if j not in program.series_states},
         **{value: f"s.series[{i}]" for i, value in enumerate(program.series)},
         **{value: f"s.saved[{i}]" for i, value in enumerate(program.saved)},
-        **{
-            value: f"s.carried[{i}]"
-            for i, value in enumerate(program.back_carried)
-            if program.level(value) < phase
-        },
+        **{value: f"s.carried[{i}]" for i, value in enumerate(program.back_carried) if program.level(value) < phase},
     }
     kept = {
         **{f"s.carried[{i}]": value for i, value in enumerate(program.back_carried)},
@@ -215,7 +212,10 @@ class _Writer:
             return f"!{_bracketed(args[0], parts[0], 3)}"
         if sign is not None:
             rank = RANKS.get(op, 0)
-            left, right = _bracketed(args[0], parts[0], rank), _bracketed(args[1], parts[1], rank + (op in ("sub", "div")))
+            left, right = (
+                _bracketed(args[0], parts[0], rank),
+                _bracketed(args[1], parts[1], rank + (op in ("sub", "div"))),
+            )
             return f"{left} {sign} {right}"
         wrapped = [f"V::of({part})" if arg.op == "constant" else part for arg, part in zip(args, parts, strict=True)]
         return f"{op}({', '.join(wrapped)})"
@@ -228,7 +228,7 @@ def _bracketed(expression: Expression, text: str, rank: int) -> str:
     """Return an operand's text, in brackets if it is an operation that binds less."""
     open_ = " " in text and not (text.endswith(")") and text.split("(")[0].isidentifier() and _closes_last(text))
     own = RANKS.get(expression.op, 0)
-    return f"({text})" if open_ and own < rank or text.startswith("-") else text
+    return f"({text})" if (open_ and own < rank) or text.startswith("-") else text
 
 
 def _closes_last(text: str) -> bool:

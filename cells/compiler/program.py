@@ -77,7 +77,7 @@ class Parts:
         the same text have the same kernel."""
         matrices, vectors = self.statics()
         texts: dict[Node, str] = {}
-        lines = []
+        lines: list[str] = []
         for node in self.nodes:
             if node.op == "state":
                 texts[node] = f"state{node.args[0]}"
@@ -93,7 +93,9 @@ class Parts:
                     parts = ["x" if left is None else texts[left], weight]
                 parts += [f"{key}={value!r}" for key, value in node.kwargs.items()]
                 name = str(node.op).removeprefix("aten.").removesuffix(".default").removesuffix(".Tensor")
-                texts[node] = f"t{len(lines) + 1}" if node.name is None or not named else f"t{len(lines) + 1}_{node.name}"
+                texts[node] = (
+                    f"t{len(lines) + 1}" if node.name is None or not named else f"t{len(lines) + 1}_{node.name}"
+                )
                 lines.append(f"{texts[node]} = {name}({', '.join(parts)})")
         lines.append(f"output = {texts[self.output]}")
         return "\n".join([*lines, *(f"state{j} = {texts[node]}" for j, node in enumerate(self.after))])
@@ -129,6 +131,13 @@ class Program:
     def back_phases(self) -> int:
         every: list[Expression | None] = [*self.gradients, *self.direct, *self.of_vectors]
         return 1 + max(self.level(expression) for expression in every if expression is not None)
+
+    def described(self) -> str:
+        """Say what is kept for backward, a unit and time step."""
+        rows = [f"{len(self.series)} in rows"] if self.series else []
+        records = len(self.saved) + len(self.after) - sum(state >= 0 for state in self.series_states)
+        names = [self.names.get(value, value.op) for value in self.saved]
+        return ", ".join([*rows, f"{records} in records"]) + (f" ({', '.join(names)}, states)" if names else "")
 
 
 def take_apart(traced: Traced) -> Parts:
@@ -304,7 +313,7 @@ class _Layout:
             series.append(output)
             series_states.append(after.index(output) if output in after else -1)
         carried = self._crossing([*series, *after], series)
-        saved = [value for value in self._cut(after, series, carried) if value not in carried]
+        saved = self._cut(self._needed(), {*after, *series, *carried}, ("before",))
         saved.sort(key=lambda value: value.number)
         gradients, places, orders = self._ordered()
         for operand, place, order in zip(self.operands, places[1:], orders[1:], strict=True):
@@ -317,10 +326,24 @@ class _Layout:
         of_vectors = [self.gradients[("p", i)] for i in range(len(self.parts.vectors))]
         targets = [*gradients, *(found for found in (*direct, *of_vectors) if found is not None)]
         return Program(
-            self.parts, self.operands, after, series, series_states, series.index(output), [*saved, *carried],
-            len(carried), gradients, places[0], orders[0], direct, [None if found.op == "constant" else found for found in of_vectors],
-            self._crossing_back(targets), self.phase, self.level, names,
-        )  # fmt: skip
+            parts=self.parts,
+            operands=self.operands,
+            after=after,
+            series=series,
+            series_states=series_states,
+            output=series.index(output),
+            saved=[*saved, *carried],
+            carried=len(carried),
+            gradients=gradients,
+            input_gradient=places[0],
+            input_order=orders[0],
+            direct=direct,
+            of_vectors=[None if found.op == "constant" else found for found in of_vectors],
+            back_carried=self._crossing_back(targets),
+            phase=self.phase,
+            level=self.level,
+            names=names,
+        )
 
     # Phases forward.
 
@@ -366,69 +389,90 @@ class _Layout:
             )
         return self._dependent[key]
 
-    def _crossing(self, targets: Iterable[Expression], series: list[Expression]) -> list[Expression]:
-        """Return what a phase computes and a later one needs, unless it is in a series, or is computed again because
-        it needs no product of an operand."""
+    def _crossing(self, targets: Sequence[Expression], series: list[Expression]) -> list[Expression]:
+        """Return what records hand from phases to later ones of the same step."""
+        carried: dict[Expression, None] = {}
+        for phase in range(max(map(self.phase, targets)), 0, -1):
+            here = [target for target in (*targets, *carried) if self.phase(target) == phase]
+            needed = self._earlier(here, phase, self.phase)
+            stored = {*carried, *(value for value in series if self.phase(value) < phase)}
+            carried |= dict.fromkeys(self._cut(needed, stored, ("before", "x")))
+        return sorted(carried, key=lambda value: (self.phase(value), value.number))
+
+    @staticmethod
+    def _earlier(
+        targets: list[Expression], phase: int, phase_of: Callable[[Expression], int]
+    ) -> dict[Expression, None]:
+        """Return what a phase needs to compute its targets that can be computed before it."""
         found: dict[Expression, None] = {}
-        seen: set[tuple[Expression, int]] = set()
-
-        def visit(expression: Expression, phase: int) -> None:
-            if (expression, phase) in seen:
-                return
-            seen.add((expression, phase))
-            if self.depends(expression, "u") and self.phase(expression) < phase:
-                if expression not in series:
+        seen: set[Expression] = set()
+        while targets:
+            expression = targets.pop()
+            if expression not in seen:
+                seen.add(expression)
+                if phase_of(expression) < phase:
                     found[expression] = None
-            else:
-                for part in expression.operands:
-                    visit(part, phase)
-
-        for target in targets:
-            visit(target, self.phase(target))
-        return sorted(found, key=self.phase)
+                else:
+                    targets += expression.operands
+        return found
 
     # What is kept for backward.
 
-    def _cut(self, after: list[Expression], series: list[Expression], carried: list[Expression]) -> list[Expression]:
-        """Return which values forward should save: the cheapest choice of these and of what backward computes again,
-        a minimum cut. Each value is "available" behind its price of keeping, and "computed" behind its price of that,
-        which needs all its operands."""
-        import networkx
-
-        needed: set[Expression] = set()
+    def _needed(self) -> dict[Expression, None]:
+        """Return what backward needs of forward."""
+        needed = dict.fromkeys(found for found in self.gradients.values() if not self._backward(found))
         for expression in _all(self.gradients.values()):
             if self._backward(expression):
-                needed |= {part for part in expression.operands if not self._backward(part)}
-        needed |= {found for found in self.gradients.values() if not self._backward(found)}
-        stored = {*after, *series, *carried}
+                needed |= dict.fromkeys(part for part in expression.operands if not self._backward(part))
+        return needed
+
+    def _cut(
+        self,
+        needed: Iterable[Expression],
+        stored: set[Expression],
+        readable: tuple[str, ...],
+        free: Callable[[Expression], bool] = lambda expression: expression.op in ("constant", "p"),
+    ) -> list[Expression]:
+        """Return which values to store, so that all that is needed can be had later: the cheapest choice of these and
+        of what is computed again, a minimum cut. Each value is "there" behind its price of storing, and "computed"
+        behind its price of computing, which needs all its operands.
+
+        Args:
+            stored: what is stored anyway.
+            readable: leaves that can be read later.
+            free: tells what can be had at any time.
+        """
+        import networkx
+
         graph = networkx.DiGraph()
-        graph.add_nodes_from(("forward", "backward"))
+        graph.add_nodes_from(("before", "later"))
         for expression in _all(needed):
-            if expression.op in ("constant", "p"):
+            if free(expression):
                 continue
-            price = STORED if expression in stored or expression.op == "before" else 1
-            if not expression.mask:
-                graph.add_edge((expression, "computed"), (expression, "available"), capacity=price)
-            else:
-                graph.add_edge((expression, "computed"), (expression, "available"))
-            if expression.op in ("x", "u", "before"):
-                graph.add_edge("forward", (expression, "computed"))
-            else:
-                lanes = 2.0 if expression.op in LANES else ARITHMETIC
-                graph.add_edge("forward", (expression, "computed"), capacity=RECOMPUTED.get(expression.op, lanes))
+            price = STORED if expression in stored or expression.op in readable else 1
+            unbounded: dict[str, float] = {}
+            graph.add_edge(
+                (expression, "computed"),
+                (expression, "there"),
+                **unbounded if expression.mask else {"capacity": price},  # numbers are stored, truth values are not
+            )
+            leaf = not expression.args or not isinstance(expression.args[0], Expression)
+            again = RECOMPUTED.get(expression.op, 2.0 if expression.op in LANES else ARITHMETIC)
+            graph.add_edge("before", (expression, "computed"), **unbounded if leaf else {"capacity": again})
             for part in expression.operands:
-                if part.op not in ("constant", "p"):
-                    graph.add_edge((part, "available"), (expression, "computed"))
-            if expression in needed:
-                graph.add_edge((expression, "available"), "backward")
-        _, (_, behind) = networkx.minimum_cut(graph, "forward", "backward")
+                if not free(part):
+                    graph.add_edge((part, "there"), (expression, "computed"))
+        for expression in needed:
+            if not free(expression):
+                graph.add_edge((expression, "there"), "later")
+        _, (_, later) = networkx.minimum_cut(graph, "before", "later")
         return [
             expression
             for expression in _all(needed)
-            if (expression, "available") in behind
-            and (expression, "computed") not in behind
+            if (expression, "there") in later
+            and (expression, "computed") not in later
             and expression not in stored
-            and expression.op not in ("before", "constant", "p")
+            and expression.op not in readable
         ]
 
     def _backward(self, expression: Expression) -> bool:
@@ -450,25 +494,16 @@ class _Layout:
         gates = range(operand.first, operand.first + len(operand.gates))
         return 1 + max(self.level(self.gradients[("u", gate)]) for gate in gates) if operand.now else 0
 
-    def _crossing_back(self, targets: Iterable[Expression]) -> list[Expression]:
+    def _crossing_back(self, targets: Sequence[Expression]) -> list[Expression]:
         """Return what a phase of backward computes or is given, and a later one needs."""
         for operand in self.operands:
             operand.back_phase = self._back_phase(operand)
-        found: dict[Expression, None] = {}
-        seen: set[tuple[Expression, int]] = set()
-
-        def visit(expression: Expression, phase: int) -> None:
-            if (expression, phase) not in seen and self._backward(expression):
-                seen.add((expression, phase))
-                if self.level(expression) < phase:
-                    found[expression] = None
-                    phase = self.level(expression)
-                for part in expression.operands:
-                    visit(part, phase)
-
-        for target in targets:
-            visit(target, self.level(target))
-        return list(found)
+        carried: dict[Expression, None] = {}
+        for phase in range(max(map(self.level, targets)), 0, -1):
+            here = [target for target in (*targets, *carried) if self.level(target) == phase]
+            found = [value for value in self._earlier(here, phase, self.level) if self._backward(value)]
+            carried |= dict.fromkeys(self._cut(found, set(carried), (), lambda value: not self._backward(value)))
+        return sorted(carried, key=lambda value: (self.level(value), value.number))
 
     def _ordered(self) -> tuple[list[Expression], list[int], list[list[int]]]:
         """Return the gradients of products in an order in which those of x(t), and of each operand, lie side by side,
@@ -521,7 +556,7 @@ def _is_permutation(some: Sequence[Expression], others: Sequence[Expression]) ->
 
 
 def _side_by_side(sets: list[list[Expression]]) -> list[Expression] | None:
-    """Return an order of all members in which each set's lie side by side; None if there is none, or too many to try."""
+    """Return an order of all members in which each set's lie side by side; None if there is none, or too many."""
     members = list(dict.fromkeys(member for found in sets for member in found))
     if any(len(set(map(id, found))) < len(found) for found in sets):
         return None

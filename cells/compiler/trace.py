@@ -172,7 +172,7 @@ def _shown(module: nn.Module, recorder: "_Recorder") -> Iterator[None]:
         yield
         return
     before = module.observer
-    module.observer = recorder.observe
+    module.observer = recorder.observe  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -289,7 +289,9 @@ class _Recorder(TorchDispatchMode):
         if size == 1:
             shape = (self.hidden,)
             flat = _applied(aten.view.default, static, [1], shape=(1,))
-            return [Node("vector", (Block(_applied(aten.expand.default, flat, [self.hidden], shape=shape), 0),))] * count
+            return [
+                Node("vector", (Block(_applied(aten.expand.default, flat, [self.hidden], shape=shape), 0),))
+            ] * count
         raise Untraceable(f"parameters {static.shape} meet rows of {count}·H point-wise")
 
 
@@ -355,9 +357,7 @@ def _products(left: Node | None, weight: Static, hidden: int) -> list[Node]:
             raise Untraceable("a constant is multiplied by parameters")
         return [left] * (weight.shape[0] // hidden)
     block = _block(weight, hidden)
-    return [
-        Node("product", (left, Block(block.tensor, block.index + i))) for i in range(weight.shape[0] // hidden)
-    ]
+    return [Node("product", (left, Block(block.tensor, block.index + i))) for i in range(weight.shape[0] // hidden)]
 
 
 def _addmm(recorder: _Recorder, func: Any, result: Any, bias: Any, left: Any, right: Any, **scales: Any) -> list[Any]:
@@ -436,12 +436,12 @@ def _point_wise(recorder: _Recorder, func: Any, result: Any, *args: Any, **kwarg
 
 
 def _node(func: Any, *args: Any, **kwargs: Any) -> Node:
-    """Return the node of a point-wise operation; of constants, what it computes, and without needless ones and zeros."""
+    """Return the node of a point-wise operation: of numbers, what it computes; without needless ones and zeros."""
     plain = [arg.args[0] if isinstance(arg, Node) and arg.op == "constant" else arg for arg in args]
     if not any(isinstance(arg, Node) for arg in plain):
         tensors = [torch.tensor(arg, dtype=torch.float64) if isinstance(arg, float) else arg for arg in plain]
         return Node("constant", (float(func(*tensors, **kwargs)),))
-    if func is aten.mul.Tensor and 1.0 in plain or func is aten.add.Tensor and 0.0 in plain and not kwargs:
+    if (func is aten.mul.Tensor and 1.0 in plain) or (func is aten.add.Tensor and 0.0 in plain and not kwargs):
         (kept,) = (arg for arg in plain if isinstance(arg, Node))
         return kept
     return Node(func, tuple(plain), kwargs, mask=func.overloadpacket in _TRUTHS)

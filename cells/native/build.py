@@ -70,6 +70,7 @@ def warn(reason: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its name."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 

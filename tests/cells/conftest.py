@@ -21,10 +21,7 @@ def _seeded() -> None:
 
 def random_state(cell: Cell, batch: int) -> object:
     """A non-zero state for `cell`, in its dtype, with gradients."""
-    parts = [
-        torch.randn(batch, cell.hidden_size, dtype=cell.weight_hh.dtype, requires_grad=True)
-        for _ in cell.states
-    ]
+    parts = [torch.randn(batch, cell.hidden_size, dtype=cell.weight_hh.dtype, requires_grad=True) for _ in cell.states]
     return tuple(parts) if len(cell.states) > 1 else parts[0]
 
 

@@ -126,7 +126,10 @@ class Joined(Cell):
     gates = 1
 
     def build_parameters(self, parameter):
-        self.wide, self.out = parameter(2 * self.hidden_size, 2 * self.hidden_size), parameter(self.hidden_size, self.hidden_size)
+        self.wide, self.out = (
+            parameter(2 * self.hidden_size, 2 * self.hidden_size),
+            parameter(self.hidden_size, self.hidden_size),
+        )
 
     def recur(self, gates_x, state):
         a, b = F.linear(torch.cat(state, dim=-1), self.wide).split(self.hidden_size, dim=1)
