@@ -1,8 +1,8 @@
 """`python -m cells compile`: build the kernels of this package's cells now, rather than at their first use.
 
-`python -m cells compile CELL [option=value …]`: build one, and show its equations as traced, what it keeps for backward,
-and its C++. CELL is a class of this package (`lstm`, `AblatedLSTM`), a layer of torchrecurrent (`MGU`), or any other
-class by its module (`my_cells.LeakyRNN`)."""
+`python -m cells compile CELL [option=value …]`: build one, and show its equations as traced, what it keeps for
+backward, and its C++. CELL is a class of this package (`lstm`, `AblatedLSTM`), a layer of torchrecurrent (`MGU`), or
+any other class by its module (`my_cells.LeakyRNN`)."""
 
 import argparse
 import ast
@@ -47,7 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _compile_all() -> int:
     found = [getattr(cells, name) for name in cells.__all__]
-    kinds = [kind for kind in found if isinstance(kind, type) and issubclass(kind, cells.Cell) and kind is not cells.Cell]
+    kinds = [
+        kind for kind in found if isinstance(kind, type) and issubclass(kind, cells.Cell) and kind is not cells.Cell
+    ]
     made = [kind(4, 8) for kind in kinds]
     compiler.prepare(made)
     reasons = dict.fromkeys(reason for reason in map(compiler.reason, made) if reason is not None)
