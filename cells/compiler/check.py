@@ -135,5 +135,5 @@ def _difference(
 
 def _close(one: Tensor, other: Tensor, tolerance: float) -> bool:
     """Tell whether two tensors agree to what their greatest number allows."""
-    scale = max(1.0, float(one.detach().nan_to_num(0, 0, 0).abs().max()))
+    scale = max([1.0, *one.detach().nan_to_num(0, 0, 0).abs().flatten().tolist()])
     return bool(torch.isclose(one, other, rtol=tolerance, atol=tolerance * scale, equal_nan=True).all())

@@ -396,7 +396,7 @@ def test_a_class_with_equations_of_its_own_has_a_kernel_of_its_own():
 
     class Scaled(GRU):
         def project(self, inputs):
-            return super().project(2 * inputs)
+            return 2 * super().project(inputs)
 
     for kind in (Leaky, Scaled):
         assert kind.available_backends() == ("native", "loop")
