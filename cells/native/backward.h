@@ -284,15 +284,15 @@ class BackwardPass {
     Unit at;
     at.lanes = q.hidden - u * W, at.h_step = q.hidden;
     at.p = p.get() + u * W, at.p_step = at.own_step = units * W;
-    for (size_t i = 0; i < Cell::series.size(); ++i) {
+    for_each<Cell::series.size()>([&](auto i) {
       at.before[i] = series_at<Cell, T>(q, i, t, s.first) + u * W;
       at.series[i] = at.before[i] + size_t(q.batch) * q.hidden;
-    }
+    });
     at.record_before = Record::at(q, t, s.first, s.rows, u), at.record = Record::at(q, t + 1, s.first, s.rows, u);
     const T* outputs = static_cast<const T*>(grad.outputs);
     at.outputs = outputs ? outputs + (size_t(t) * q.batch + s.first) * q.hidden + u * W : nullptr;
-    for (int o = 0; o < O; ++o) at.operand[o] = s.operand[o].get() + u * W;
-    for (int j = 0; j < J; ++j) at.direct[j] = s.direct[j].get() + u * W;
+    for_each<O>([&](auto o) { at.operand[o] = s.operand[o].get() + u * W; });
+    for_each<J>([&](auto j) { at.direct[j] = s.direct[j].get() + u * W; });
     at.carried = s.carried.get() + size_t(u) * s.rows * C * W;
     at.d = s.d.get() + slot * s.slot + u * W, at.d_step = s.stride;
     Vec<T> dp[P + 1];

@@ -128,7 +128,7 @@ class ForwardPass {
     for (int u = from; u < to; ++u) {
       advance<phase>(t, first, rows, u, to - from, wx, products);
       wx += X * W;
-      for (int o = 0; o < O; ++o) if (Cell::operands[o].phase == phase) products[o] += Cell::operands[o].gates * W;
+      for_each<O>([&](auto o) { if (Cell::operands[o].phase == phase) products[o] += Cell::operands[o].gates * W; });
     }
   }
 
@@ -195,12 +195,12 @@ class ForwardPass {
     Unit at;
     at.lanes = q.hidden - u * W, at.keep = q.keep;
     at.x = wx, at.x_step = panel_units * X * W, at.u_step = panel_units * W;
-    for (int o = 0; o < O; ++o) at.u[o] = products[o];
+    for_each<O>([&](auto o) { at.u[o] = products[o]; });
     at.p = p.get() + u * W, at.p_step = panels.units * W, at.h_step = q.hidden;
-    for (size_t i = 0; i < Cell::series.size(); ++i) {
+    for_each<Cell::series.size()>([&](auto i) {
       at.series_before[i] = series_at<Cell, T>(q, i, t, first) + u * W;
       at.series[i] = series_at<Cell, T>(q, i, t + 1, first) + u * W;
-    }
+    });
     at.record_before = Record::at(q, t, first, rows, u), at.record = Record::at(q, t + 1, first, rows, u);
     over_rows(rows, [at](int r, auto n) { advance_rows<phase, n>(at, r); });
   }
