@@ -128,8 +128,12 @@ def prepare(cells: Iterable[Compilable]) -> None:
         _found.update(dict.fromkeys(traced, engine.reason or "no engine"))
         return
     first = {found.kernel.name: (cell, found) for cell, found in traced.items()}
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        outcomes = dict(zip(first, pool.map(_loaded, first.values()), strict=True))
+    outcomes: dict[str, str | None] = {}
+    if len(first) == 1:  # here: a thread has memory of its own, of which a run may have little
+        outcomes = {name: _loaded(pair) for name, pair in first.items()}
+    else:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            outcomes = dict(zip(first, pool.map(_loaded, first.values()), strict=True))
     for cell, found in traced.items():
         outcome = outcomes[found.kernel.name]
         _found[cell] = found.kernel if outcome is None else outcome
