@@ -13,7 +13,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 # Compiled now, and not while something is measured; without a compiler it says so, and all else works.
 native: $(VENV)/installed  ## the compiled kernels
-	$(BIN)/python -m cells.native
+	$(BIN)/python -m cells compile
 
 bench: native  ## the main job: the quick sweep and its report
 	$(BIN)/python -m bench +sweep=quick

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.execute.apart import Worker
 from bench.execute.estimate import describe_probes, estimate
+from bench.execute.kernels import prepare_kernels
 from bench.execute.launchers import launch, lost_a_process, prepare_launcher
 from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
@@ -32,7 +33,7 @@ from bench.session import is_stopping
 from bench.spec.command import Command
 from bench.spec.config import RETRY, to_plain
 from bench.track.wandb import track_report
-from bench.train.process import command_line, prepare_kernels
+from bench.train.process import command_line
 
 POLL_SECONDS = 1.0
 MOST_FRUITLESS = 3  # launches in which no run is finished, before the command gives up
@@ -108,8 +109,9 @@ class Sweep:
                 fix_looks(plan.sweep, plan.seeds.looks)
         _set_aside_retried(plan)
         print(_later_look(plan) or self._announced, flush=True)
-        if reason := prepare_kernels(plan.first.execution.device):
-            print(f"warning: no native kernels ({printable(reason)}); cells use their next backend", file=sys.stderr)
+        with Worker() as worker:
+            for reason in prepare_kernels(plan, worker):
+                print(f"warning: {printable(reason)}", file=sys.stderr)
         if not plan.pending:
             return ()
         planned = write_planned(plan.sweep, {key: to_plain(config) for key, config in plan.configs.items()})

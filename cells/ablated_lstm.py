@@ -11,18 +11,6 @@ from cells.lstm import LSTM, LSTMState
 from cells.lstm_parts import LSTMParts
 from cells.peephole_lstm import PeepholeLSTM
 
-# The CPU's kernel for each single part whose absence has one; with several parts absent, the loop computes there.
-_WHOLE = LSTMParts()
-_KERNELS = {
-    _WHOLE: "peephole_lstm",
-    _WHOLE._replace(input_gate=False): "lstm_without_input_gate",
-    _WHOLE._replace(forget_gate=False): "lstm_without_forget_gate",
-    _WHOLE._replace(output_gate=False): "lstm_without_output_gate",
-    _WHOLE._replace(input_activation=False): "lstm_without_input_activation",
-    _WHOLE._replace(output_activation=False): "lstm_without_output_activation",
-    _WHOLE._replace(forget_gate=False, coupled_gates=True): "lstm_with_coupled_gates",
-}
-
 
 class AblatedLSTM(LSTM):
     """The peephole LSTM of Greff et al. (2017) without some of its parts. Whole, it is
@@ -52,8 +40,6 @@ class AblatedLSTM(LSTM):
         ValueError: coupled gates without an input gate or without a forget gate; see also `LSTM`.
     """
 
-    torch_class = None
-    native_kernel: str | None = "peephole_lstm"  # an instance has the one for its parts, or None
     triton_kernel = "LSTMRecurrence"
 
     def __init__(
@@ -80,8 +66,6 @@ class AblatedLSTM(LSTM):
         present = {"i": input_gate, "f": forget_gate and not coupled_gates, "g": True, "o": output_gate}
         self.gate_names = [name for name, there in present.items() if there]
         self.gates = len(self.gate_names)
-        parts = self.parts()._replace(peepholes=True)  # without peepholes, theirs are zero: see `native_vectors`
-        self.native_kernel = "lstm" if parts == _WHOLE and not peepholes else _KERNELS.get(parts)
         super().__init__(input_size, hidden_size, backend, **options)
 
     def build_parameters(self, parameter: Callable[..., Any]) -> None:
@@ -114,13 +98,6 @@ class AblatedLSTM(LSTM):
         h = o * (c.tanh() if self.output_activation else c)
         self.observe(i=i, f=f, o=o)
         return h, (h, c)
-
-    def native_vectors(self) -> Tensor:
-        biases = super().native_vectors()
-        if self.weight_peephole is not None:
-            return torch.cat([biases, self.weight_peephole])
-        unseen = 0 if self.native_kernel == "lstm" else (self.gates - 1) * self.hidden_size
-        return torch.cat([biases, biases.new_zeros(unseen)])
 
     def parts(self) -> LSTMParts:
         i, f, o = (name in self.gate_names for name in "ifo")
@@ -168,9 +145,20 @@ class GateRecurrentLSTM(PeepholeLSTM):
     def state_parts(self, state: LSTMState) -> list[Any]:
         return super().state_parts(state) + ([state.gates] if isinstance(state, GateState) else [])
 
-    def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+    @property
+    def state_widths(self) -> list[int]:
+        return [1, 1, 3]
+
+    def split_state(self, state: LSTMState) -> list[Tensor]:
         h, c = state
         last = state.gates if isinstance(state, GateState) else h.new_zeros(len(h), 3 * self.hidden_size)
+        return [h, c, last]
+
+    def join_state(self, parts: list[Tensor]) -> LSTMState:
+        return GateState(*parts) if len(parts) > 2 else super().join_state(parts)
+
+    def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        h, c, last = self.split_state(state)
         p_i, p_f, p_o = self.weight_peephole.chunk(3)
         r_i, r_f, r_o = (last @ self.weight_gates.T).chunk(3, dim=-1)
         i, f, g, o = (gates_x + h @ self.weight_hh.T).chunk(4, dim=-1)

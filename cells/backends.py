@@ -11,34 +11,36 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from cells import native
+from cells import compiler, native
 from cells.exchange import TorchExchange
 
 State = Any  # h (B, H), or (h, c) of such
 ONE_LAYER = {"num_layers": 1, "dropout": 0.0, "bidirectional": False, "batch_first": False}
 
 
-class Backends(TorchExchange):
+class Backends(TorchExchange, compiler.Compilable):
     """A recurrent layer with interchangeable implementations, of which `active_backend` computes a call."""
 
-    native_kernel: str | None = None
     triton_kernel: ClassVar[str | None] = None  # that `forward_triton` calls
     torchrecurrent_layer: ClassVar[str | None] = None  # that computes the same
-    has_cell_state: ClassVar[bool] = False
+    states: ClassVar[tuple[str, ...]] = ("h",)  # names of what the state consists of, each (B, H)
     gates: int
     backend: str
 
-    @classmethod
-    @functools.cache
-    def available_backends(cls) -> tuple[str, ...]:
-        """Return the names of the implementations that this cell has, fastest first."""
-        kernels = {"native": "native_kernel", "torch": "torch_class", "triton": "triton_kernel"}
-        return (*(name for name, attribute in kernels.items() if _has_kernel(cls, attribute)), "loop")
+    def __init_subclass__(cls, **options: Any) -> None:
+        """A class with equations of its own has no implementation but those that it names: those of another class
+        compute other equations."""
+        super().__init_subclass__(**options)
+        if {"recur", "project"} & vars(cls).keys():
+            for name in ("torch_class", "triton_kernel", "torchrecurrent_layer"):
+                if name not in vars(cls):
+                    setattr(cls, name, None)
 
     @classmethod
-    def has_published_layer(cls) -> bool:
-        """Tell whether the package torchrecurrent has a layer of the same equations."""
-        return _has_kernel(cls, "torchrecurrent_layer")
+    def available_backends(cls) -> tuple[str, ...]:
+        """Return the names of the implementations that this cell has, fastest first."""
+        named = {"torch": cls.torch_class, "triton": cls.triton_kernel}
+        return ("native", *(name for name, kernel in named.items() if kernel is not None), "loop")
 
     @property
     def active_backend(self) -> str:
@@ -51,28 +53,27 @@ class Backends(TorchExchange):
         """Tell whether an implementation that this cell has can be had here: for the device and dtype of its
         parameters, with the compiler and packages that there are."""
         if backend == "native":
-            return self.native_kernel is not None and native.supports(self.weight_hh)
+            return native.supports(self.weight_hh) and compiler.kernel_of(self) is not None
         return backend != "triton" or _triton_runs(self.weight_hh)
+
+    def split_state(self, state: State) -> list[Tensor]:
+        """Return the parts of a state that a kernel advances."""
+        raise NotImplementedError
+
+    def join_state(self, parts: list[Tensor]) -> State:
+        """Return the state that consists of these parts."""
+        raise NotImplementedError
 
     def forward_native(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the compiled kernel on this cell's parameters."""
-        h, c = state if self.has_cell_state else (state, None)
-        weights = self.weight_ih, self.weight_hh, self.native_vectors()
-        outputs, h, c = native.run(self.native_name(), inputs, *weights, h, c)
-        return outputs, (h, c) if self.has_cell_state else h
+        kernel = compiler.kernel_of(self)
+        assert kernel is not None
+        outputs, parts = native.run(kernel, self, inputs, self.split_state(state))
+        return outputs, self.join_state(parts)
 
     def forward_triton(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the Triton kernels on this cell's parameters."""
         raise NotImplementedError
-
-    def native_name(self) -> str:
-        """Return the name of the compiled kernel."""
-        assert self.native_kernel is not None
-        return self.native_kernel
-
-    def native_vectors(self) -> Tensor:
-        """Return the parameters a unit that the compiled kernel takes, each (H), joined: the biases."""
-        return self.weight_hh.new_zeros(self.gates * self.hidden_size) if self.bias is None else self.bias
 
     def forward_torch(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run torch.nn's kernel on this cell's parameters."""
@@ -92,16 +93,6 @@ def _let_cudnn_gather_weights() -> None:
     """Silence the warning that cuDNN copies the weights at each call: it wants one piece of memory, with two biases a
     gate, and a cell has parameters of its own."""
     warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
-
-
-def _has_kernel(kind: type[Backends], attribute: str) -> bool:
-    """Tell whether a kernel is named, and computes this class's equations: one inherited from further up than
-    `recur` or `project` computes those of another class."""
-
-    def depth(name: str) -> int:
-        return next(i for i, base in enumerate(kind.__mro__) if name in vars(base))
-
-    return getattr(kind, attribute) is not None and depth(attribute) <= min(depth("recur"), depth("project"))
 
 
 def _triton_runs(parameter: Tensor) -> bool:

@@ -17,9 +17,9 @@ from cells.initialization import SCHEMES, initialize
 class Cell(Backends):
     """A recurrent layer with one bias per gate and interchangeable implementations.
 
-    A subclass states `gates`, `has_cell_state` and the equations (`recur`). If torch.nn computes the same mathematics
-    it also names that class (`torch_class`) and calls its kernel (`forward_torch`); if there is a compiled kernel, it
-    names that (`native_kernel`) and gathers what the kernel takes beside the weights (`native_vectors`).
+    A subclass states `gates`, its `states` if there are others than h, and the equations (`recur`), from which kernels
+    are compiled (`cells.compiler`). If torch.nn computes the same mathematics it also names that class (`torch_class`)
+    and calls its kernel (`forward_torch`).
 
     One layer, one direction. A deep network is a sequence of cells, each fed the outputs of the one below; that belongs
     to whoever composes cells, so no cell has to know its depth.
@@ -87,7 +87,7 @@ class Cell(Backends):
 
         Args:
             gates_x: W_ih x_t + b, (B, gates·H).
-            state: h (B, H), or (h, c) of such.
+            state: h (B, H), or a tuple of such, one for each of `states`.
 
         Returns:
             The output (B, H) and the new state.
@@ -129,8 +129,7 @@ class Cell(Backends):
 
     def initial_state(self, inputs: Tensor) -> State:
         """Return the zero state for `inputs` (…, B, I), on their device and in their dtype."""
-        h = inputs.new_zeros(inputs.shape[-2], self.hidden_size)
-        return (h, torch.zeros_like(h)) if self.has_cell_state else h
+        return self.join_state([inputs.new_zeros(inputs.shape[-2], self.hidden_size) for _ in self.states])
 
     def _start(self, inputs: Tensor, state: State) -> State:
         """Return the state that a call on `inputs` (…, B, I) begins from: zero if it is None.
@@ -150,12 +149,25 @@ class Cell(Backends):
 
     def state_shapes(self, state: State, batch: int) -> dict[str, tuple[int, ...]]:
         """Return what a state for `batch` sequences consists of."""
-        shape = (batch, self.hidden_size)
-        return {"h": shape, "c": shape} if self.has_cell_state else {"h": shape}
+        return dict.fromkeys(self.states, (batch, self.hidden_size))
 
     def state_parts(self, state: State) -> list[Any]:
         """Return what a state that was given consists of, whether or not it is one."""
-        return list(state) if self.has_cell_state and isinstance(state, tuple | list) else [state]
+        return list(state) if len(self.states) > 1 and isinstance(state, tuple | list) else [state]
+
+    @property
+    def state_widths(self) -> list[int]:
+        return [1] * len(self.states)
+
+    def split_state(self, state: State) -> list[Tensor]:
+        return list(state) if len(self.states) > 1 else [state]
+
+    def join_state(self, parts: list[Tensor]) -> State:
+        return tuple(parts) if len(self.states) > 1 else parts[0]
+
+    def advance(self, x_t: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        output, state = self.recur(self.project(x_t), self.join_state(parts))
+        return output, self.split_state(state)
 
     def forward(self, inputs: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Run over a sequence.

@@ -25,7 +25,6 @@ class GRU(GatedCell):
 
     gates = 3
     torch_class = nn.GRU
-    native_kernel = "gru"
 
     def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
         self.bias_hn = parameter(self.hidden_size) if self.bias is not None else None
@@ -50,10 +49,6 @@ class GRU(GatedCell):
     def forward_torch(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         outputs, h = self.call_torch_kernel(torch.gru, inputs, state.unsqueeze(0))
         return outputs, h.squeeze(0)
-
-    def native_vectors(self) -> Tensor:
-        bias_hn = self.weight_hh.new_zeros(self.hidden_size) if self.bias_hn is None else self.bias_hn
-        return torch.cat([super().native_vectors(), bias_hn])
 
     def torch_weights(self) -> list[Tensor]:
         if self.bias is None or self.bias_hn is None:

@@ -31,9 +31,8 @@ class LSTM(GatedCell):
     """
 
     gates = 4
-    has_cell_state = True
+    states = ("h", "c")
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
-    native_kernel: str | None = "lstm"
     triton_kernel = "LSTMRecurrence"
 
     def __init__(
@@ -74,6 +73,7 @@ class LSTM(GatedCell):
         from cells.fused import LSTMRecurrence  # which imports Triton
 
         peephole = getattr(self, "weight_peephole", None)
-        parameters = (self.weight_ih, self.weight_hh, LSTM.native_vectors(self), peephole)
+        bias = self.weight_hh.new_zeros(self.gates * self.hidden_size) if self.bias is None else self.bias
+        parameters = (self.weight_ih, self.weight_hh, bias, peephole)
         outputs, h, c = LSTMRecurrence.apply(inputs, *parameters, *state, self.parts())  # type: ignore[no-untyped-call]
         return outputs, (h, c)

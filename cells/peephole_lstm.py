@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 from cells.lstm import LSTM, LSTMState
@@ -25,8 +24,6 @@ class PeepholeLSTM(LSTM):
     State: (h, c), each (B, H).
     """
 
-    torch_class = None
-    native_kernel = "peephole_lstm"
     triton_kernel = "LSTMRecurrence"
     torchrecurrent_layer = "PeepholeLSTM"
 
@@ -44,9 +41,6 @@ class PeepholeLSTM(LSTM):
         h = o * c.tanh()
         self.observe(i=i, f=f, o=o)
         return h, (h, c)
-
-    def native_vectors(self) -> Tensor:
-        return torch.cat([super().native_vectors(), self.weight_peephole])
 
     def parts(self) -> LSTMParts:
         return LSTMParts()

@@ -22,7 +22,6 @@ class RNN(Cell):
 
     gates = 1
     torch_class = nn.RNN
-    native_kernel = "rnn"
 
     def __init__(
         self,
@@ -47,9 +46,6 @@ class RNN(Cell):
         kernel = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
         outputs, h = self.call_torch_kernel(kernel, inputs, state.unsqueeze(0))
         return outputs, h.squeeze(0)
-
-    def native_name(self) -> str:
-        return f"rnn_{self.nonlinearity}"
 
     def _torch_options(self) -> dict[str, Any]:
         return {"nonlinearity": self.nonlinearity}

@@ -5,34 +5,100 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from cells import compiler, native
 from cells.arguments import check_sizes
 
 
-class TorchRecurrent(nn.Module):
+class TorchRecurrent(compiler.Compilable):
     """A one-layer, one-direction layer of torchrecurrent (Martinuzzi 2025), e.g. MGU, JANET, IndRNN or LEM.
 
     Args:
         input_size: I.
         hidden_size: H.
         layer: the layer's class.
+        backend: "native" (C++ for the CPU, compiled from the layer's cell), "torchrecurrent" (the package's own loop),
+            or "auto", the first of these that can be had. See `active_backend`; `cells.compiler.reason` says why a
+            layer has no kernel.
         options: what else that class takes.
 
     Called as every cell: `outputs, state = cell(inputs, state)`, inputs (T, B, I), outputs (T, B, H); the state
     is the layer's own.
 
     Raises:
-        ValueError: a size below 1, the package is not installed, or it has no such layer.
+        ValueError: a size below 1, another backend, the package is not installed, or it has no such layer.
     """
 
-    active_backend = "torchrecurrent"
-
-    def __init__(self, input_size: int, hidden_size: int, layer: str, **options: Any) -> None:
+    def __init__(self, input_size: int, hidden_size: int, layer: str, backend: str = "auto", **options: Any) -> None:
         super().__init__()
         check_sizes(input_size=input_size, hidden_size=hidden_size)
+        if backend not in (known := ["auto", *self.available_backends()]):
+            raise ValueError(f"backend must be one of {known}, not {backend!r}")
+        self.input_size, self.hidden_size, self.backend = input_size, hidden_size, backend
         self.layer = _class_of(layer)(input_size, hidden_size, **options)
 
+    @classmethod
+    def available_backends(cls) -> tuple[str, ...]:
+        """Return the names of the implementations, fastest first."""
+        return ("native", "torchrecurrent")
+
+    def can_use(self, backend: str) -> bool:
+        """Tell whether an implementation can be had here."""
+        if backend != "native":
+            return True
+        like = next(self.parameters(), None)
+        return like is not None and native.supports(like) and compiler.kernel_of(self) is not None
+
+    @property
+    def active_backend(self) -> str:
+        """The implementation that a call uses."""
+        return "native" if self.backend != "torchrecurrent" and self.can_use("native") else "torchrecurrent"
+
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        return self.layer(inputs, state)
+        if inputs.dim() != 3 or 0 in inputs.shape or self.active_backend != "native":
+            return self.layer(inputs, state)
+        kernel = compiler.kernel_of(self)
+        assert kernel is not None
+        # A layer's states are (layers, B, H).
+        if state is None:
+            parts = [inputs.new_zeros(inputs.shape[1], self.hidden_size) for _ in kernel.widths]
+        else:
+            parts = [part.squeeze(0) for part in (state if isinstance(state, tuple | list) else [state])]
+        outputs, parts = native.run(kernel, self, inputs, parts)
+        last = tuple(part.unsqueeze(0) for part in parts)
+        return outputs, last if len(last) > 1 else last[0]
+
+    @property
+    def title(self) -> str:
+        return type(self.layer).__name__
+
+    @property
+    def state_widths(self) -> list[int]:
+        return [1, 1] if self._cell().uses_double_state() else [1]
+
+    def advance(self, x_t: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        cell = self._cell()
+        result = cell(x_t, tuple(parts) if len(parts) > 1 else parts[0])
+        if len(parts) == 1:
+            return (result, [result]) if isinstance(result, Tensor) else (result[0], [result[1]])
+        output, second = result
+        return output, list(second) if isinstance(second, tuple) else [output, second]
+
+    def _cell(self) -> Any:
+        """Return the cell of the layer's only step.
+
+        Raises:
+            Untraceable: the layer is no loop over one cell.
+        """
+        from torchrecurrent import base
+
+        layer = self.layer
+        if type(layer).forward not in {
+            vars(kind).get("forward") for kind in vars(base).values() if isinstance(kind, type)
+        }:
+            raise compiler.Untraceable(f"{type(layer).__name__} carries more from step to step than its cell's state")
+        if len(layer.cells) != 1 or layer.batch_first:
+            raise compiler.Untraceable("kernels are of one layer, time first")
+        return layer.cells[0]
 
 
 def _class_of(layer: str) -> Any:

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from bench.cost.timing import Case, case_key, seconds_of
 from bench.execute.apart import Worker
+from bench.execute.kernels import prepare_kernels
 from bench.execute.launchers import room
 from bench.execute.plan import Plan
 from bench.execute.probing import UPDATES
@@ -17,7 +18,7 @@ from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
 from bench.spec.config import Settings
 from bench.train.loop import budgeted_steps
-from bench.train.process import configure_process, prepare_kernels
+from bench.train.process import configure_process
 from bench.train.streams import make_streams
 from bench.train.weights import weights_bytes
 
@@ -43,7 +44,7 @@ def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
     }
     cases = {**{key: configs[0] for key, configs in runs.items()}, **timed}
     rows, seconds, timing, failed = [], 0.0, 0.0, []
-    prepare_kernels(plan.first.execution.device)
+    prepare_kernels(plan, worker)
     with counting("Measuring", len(cases)) as advance:
         for key, config in cases.items():
             try:

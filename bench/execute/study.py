@@ -93,8 +93,12 @@ def _other_forms(config: Settings) -> Iterator[Settings]:
     for backend in cell.available_backends():
         if backend != cell.active_backend and cell.can_use(backend):
             yield config.with_run(cell={**config.run.cell, "backend": backend})
-    if kind.has_published_layer() and find_spec("torchrecurrent"):
-        published = {"_target_": "cells.TorchRecurrent", "layer": kind.torchrecurrent_layer}
+    if kind.torchrecurrent_layer is not None and find_spec("torchrecurrent"):
+        published = {
+            "_target_": "cells.TorchRecurrent",
+            "layer": kind.torchrecurrent_layer,
+            "backend": "torchrecurrent",
+        }
         kept = {key: config.run.cell[key] for key in ("name", "hidden_size")}
         yield config.with_run(cell={**kept, **published})
 

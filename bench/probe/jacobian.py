@@ -44,7 +44,7 @@ def step_jacobians(cell: Cell, x_t: Tensor, state: tuple[Tensor, ...]) -> Tensor
 
     def advance(flat: Tensor, gates: Tensor) -> Tensor:
         parts = flat.unsqueeze(0).split(cell.hidden_size, dim=-1)
-        _, after = cell.recur(gates.unsqueeze(0), tuple(parts) if cell.has_cell_state else parts[0])
+        _, after = cell.recur(gates.unsqueeze(0), tuple(parts) if len(cell.states) > 1 else parts[0])
         return torch.cat(parts_of(after), dim=-1).squeeze(0)
 
     with showing(cell):

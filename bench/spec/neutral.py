@@ -44,7 +44,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "cells.AttentionLSTM": {**_GATED, "score": "general"},
     "cells.AblatedLSTM": {**_GATED, **_PARTS, "coupled_gates": False},
     "cells.GateRecurrentLSTM": _GATED,
-    "cells.TorchRecurrent": {},
+    "cells.TorchRecurrent": {"backend": "auto"},
     "tasks.Adding": {"length": 100, "solved_mse": 0.01},
     "tasks.AddingMissing": {
         "length": 100,

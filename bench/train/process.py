@@ -75,14 +75,8 @@ def _tune_malloc() -> bool:
     return all(accepted)
 
 
-def prepare_kernels(device: str) -> str | None:
-    """Build the compiled kernels now, if runs on `device` may use them, rather than while something is measured.
-
-    Returns:
-        Why there are none, if there are none.
-    """
-    if device != "cpu":
-        return None
+def engine_failure() -> str | None:
+    """Make the engine of compiled kernels ready, for runs on the CPU; return why it cannot be had, if it cannot."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", native.NativeUnavailable)
         return native.library().reason
@@ -132,7 +126,7 @@ def environment(device: str) -> dict[str, Any]:
 def _native_kernels(device: str) -> str | None:
     if device != "cpu":
         return None
-    reason = prepare_kernels(device)
+    reason = engine_failure()
     return "none: " + reason if reason else native.instructions()
 
 

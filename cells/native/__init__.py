@@ -1,21 +1,48 @@
-"""Compiled recurrences for the CPU. The mathematics is in the .cpp file of each cell, everything else in engine.h,
-forward.h, backward.h and matmul.h; here are the calls that torch differentiates."""
+"""Compiled recurrences for the CPU. cells/compiler generates the point-wise part of each cell; everything else is in
+engine.h, forward.h, backward.h and matmul.h. Here are the calls that torch differentiates."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cells.native.build import NativeUnavailable, library
 
-__all__ = ["NativeUnavailable", "instructions", "library", "run", "supports"]
+__all__ = ["Kernel", "NativeUnavailable", "call", "instructions", "library", "run"]
 
 DTYPES = (torch.float32, torch.float64)
 
 
+class Parameter(Protocol):
+    """What a kernel takes of a module: one of its parameters, or something computed from these."""
+
+    def evaluate(self, module: nn.Module, known: dict[Any, Any]) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A compiled kernel, and what it takes.
+
+    Attributes:
+        name: under which it is registered.
+        input_size, hidden: I, H of the cell.
+        widths: of the parts of its state, in units of H.
+        matrices, vectors: its parameters.
+    """
+
+    name: str
+    input_size: int
+    hidden: int
+    widths: tuple[int, ...]
+    matrices: tuple[Parameter, ...]
+    vectors: tuple[Parameter, ...]
+
+
 def supports(parameter: Tensor) -> bool:
-    """Tell whether compiled kernels exist for parameters of this device and dtype, building them if need be."""
-    return parameter.device.type == "cpu" and parameter.dtype in DTYPES and library().loaded
+    """Tell whether compiled kernels may exist for parameters of this device and dtype."""
+    return parameter.device.type == "cpu" and parameter.dtype in DTYPES
 
 
 def instructions() -> str:
@@ -23,51 +50,72 @@ def instructions() -> str:
     return str(torch.ops.recurrent_bench.instructions())
 
 
-def run(
-    cell: str, inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, vectors: Tensor, h: Tensor, c: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run a cell over a sequence.
+def run(kernel: Kernel, module: nn.Module, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Run a module's kernel over a sequence.
 
     Args:
-        cell: the name under which its .cpp file registers it.
         inputs: (T, B, I).
-        weight_ih, weight_hh: (gates·H, I) and (gates·H, H).
-        vectors: the parameters a unit, biases first, each (H), joined.
-        h: initial state (B, H).
-        c: initial cell state (B, H), for a cell that has one.
+        state: its parts, (B, width·H) each.
 
     Returns:
-        The outputs (T, B, H) and the last h and c.
+        The outputs (T, B, H) and the parts of the last state.
 
     Raises:
         TypeError: tensors of different dtypes.
         RuntimeError: in backward, if asked for a graph of its own (a second derivative).
     """
-    tensors = (inputs, weight_ih, weight_hh, vectors, h, c)
-    if torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors):
-        outputs, h, c_last = _Recurrence.apply(cell, *tensors)  # type: ignore[no-untyped-call]
-    else:
-        hidden, c_last, _, _ = torch.ops.recurrent_bench.forward(cell, *tensors, False)
-        outputs, h = hidden[1:], hidden[-1]
-    return outputs, h, None if c is None else c_last
+    known: dict[Any, Any] = {}
+    matrices = [matrix.evaluate(module, known) for matrix in kernel.matrices]
+    vectors = [vector.evaluate(module, known) for vector in kernel.vectors]
+    if all(width == 1 for width in kernel.widths):
+        return call(kernel.name, kernel.hidden, inputs, state, matrices, vectors)
+    units = [unit for part in state for unit in part.split(kernel.hidden, dim=-1)]
+    outputs, last = call(kernel.name, kernel.hidden, inputs, units, matrices, vectors)
+    remaining = iter(last)
+    return outputs, [torch.cat([next(remaining) for _ in range(width)], dim=-1) for width in kernel.widths]
+
+
+def call(
+    name: str, hidden: int, inputs: Tensor, states: Sequence[Tensor], matrices: list[Tensor], vectors: list[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """Call a kernel: inputs (T, B, I), states (B, H), matrices (·H, I or H) and vectors (·H)."""
+    tensors = (inputs, *states, *matrices, *vectors)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        counts = (len(states), len(matrices), len(vectors))
+        outputs, *last = _Recurrence.apply(name, hidden, counts, *tensors)  # type: ignore[no-untyped-call]
+        return outputs, last
+    outputs, last, *_ = torch.ops.recurrent_bench.forward(name, hidden, inputs, states, matrices, vectors, False)
+    return outputs[1:], last
 
 
 class _Recurrence(torch.autograd.Function):
-    """Backpropagation through time, written out in C++."""
+    """Backpropagation through time, in C++."""
 
     @staticmethod
-    def forward(ctx: Any, cell: str, *tensors: Any) -> tuple[Tensor, Tensor, Tensor]:
-        hidden, c_last, records, ctx.slices = torch.ops.recurrent_bench.forward(cell, *tensors, True)
-        ctx.cell, ctx.has_cell_state = cell, tensors[-1] is not None
+    def forward(ctx: Any, name: str, hidden: int, counts: tuple[int, ...], inputs: Tensor, *tensors: Any) -> Any:
+        states, matrices, vectors = _divided(tensors, counts)
+        outputs, last, series, records, slices = torch.ops.recurrent_bench.forward(
+            name, hidden, inputs, states, matrices, vectors, True
+        )
+        ctx.call, ctx.counts = (name, hidden, slices), (counts[1], counts[2], len(series))
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors[:4], hidden, records)
-        return hidden[1:], hidden[-1].clone(), c_last
+        ctx.save_for_backward(inputs, *matrices, *vectors, *series, records)
+        return (outputs[1:], *last)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, of_outputs: Tensor | None, *of_last: Tensor | None) -> tuple[Any, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("native kernels have no second derivative (create_graph=True): use backend=loop")
-        of_inputs = ctx.needs_input_grad[1]
-        found = torch.ops.recurrent_bench.backward(ctx.cell, *ctx.saved_tensors, ctx.slices, *gradients, of_inputs)
-        of_x, *of_parameters, of_h, of_c = found
-        return (None, of_x if of_inputs else None, *of_parameters, of_h, of_c if ctx.has_cell_state else None)
+        name, hidden, slices = ctx.call
+        inputs, *rest, records = ctx.saved_tensors
+        of_inputs = ctx.needs_input_grad[3]
+        of_x, *of_others = torch.ops.recurrent_bench.backward(
+            name, hidden, inputs, *_divided(rest, ctx.counts), records, slices, of_outputs, of_last, of_inputs
+        )
+        gradients = [gradient for several in of_others for gradient in several]
+        return (None, None, None, of_x if of_inputs else None, *gradients)
+
+
+def _divided(tensors: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:
+    remaining = iter(tensors)
+    return [[next(remaining) for _ in range(count)] for count in counts]

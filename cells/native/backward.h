@@ -1,6 +1,6 @@
-// The recurrence backward in time: gradients of the inputs, the initial state and all parameters.
+// The recurrence backward in time: gradients of the inputs, the initial states and all parameters.
 //
-// The gradients of the weights are summed over a few time steps at a time, while the gradients of the gates are
+// The gradients of the weights are summed over a few time steps at a time, while the gradients of the products are
 // still in the cache; nothing of size T is kept for them.
 #pragma once
 
@@ -12,7 +12,8 @@ namespace native {
 
 template <class Cell, class T>
 class BackwardPass {
-  static constexpr int W = kLanes<T>, G = Cell::gates, S = Cell::saved, D = Cell::gradients, P = Cell::vectors;
+  static constexpr int W = kLanes<T>, X = Cell::inputs, O = Cell::operands.size(), D = Cell::gradients;
+  static constexpr int P = Cell::vectors, J = Cell::states.size(), C = Cell::back_carried;
   static constexpr int kDepth = 128;  // rows that a product for the weights' gradient should have at least
   using Record = Records<Cell, T>;
 
@@ -22,22 +23,27 @@ class BackwardPass {
  private:
   const Sequence q;
   const Gradient grad;
-  const int units, columns;
-  const Buffer<T> p, memory_ih, memory_hh;
-  const Packed<T> weight_ih, weight_hh;
+  const int units;
+  const Buffer<T> p, memory;
+  Packed<T> of_x, of_operand[O + 1];
 
   BackwardPass(const Sequence& q, const Gradient& grad)
       : q(q),
         grad(grad),
         units(unit_vectors<T>(q.hidden)),
-        columns(round_up<T>(G * q.hidden)),
-        p(padded_rows(static_cast<const T*>(q.p), P, q.hidden)),
-        memory_ih(grad.x ? Packed<T>::size(G * q.hidden, blocks(q.input, W), 1) : 0),
-        memory_hh(Packed<T>::size(G * q.hidden, units, 1)),
-        weight_ih{memory_ih.get(), G * q.hidden, grad.x ? blocks(q.input, W) : 0, 1, width_of_tiles()},
-        weight_hh{memory_hh.get(), G * q.hidden, units, 1, width_of_tiles()} {}
+        p(padded_vectors<Cell, T>(q)),
+        memory(Packed<T>::size(X * q.hidden, input_units(), 1) +
+               Packed<T>::size(q.hidden, units, Cell::gates.size())) {
+    const int width = tile_width(blocks(q.batch, q.slices));
+    of_x = {memory.get(), X * q.hidden, 1, width, {input_units(), width}};
+    for (int o = 0; o < O; ++o) {
+      T* data = memory.get() + Packed<T>::size(X * q.hidden, input_units(), 1) +
+                Packed<T>::size(q.hidden, units, Cell::operands[o].gate);
+      of_operand[o] = {data, Cell::operands[o].gates * q.hidden, 1, width, {units, width}};
+    }
+  }
 
-  int width_of_tiles() const { return tile_width(blocks(q.batch, q.slices)); }
+  int input_units() const { return grad.x ? blocks(q.input, W) : 0; }
 
   void run() {
     std::vector<Slice> slices;
@@ -49,30 +55,36 @@ class BackwardPass {
 
   // Weights are (gates·H, columns) as they should be, but for the order of the gates.
   void pack(Team& team) {
-    for (int panel = team.index; panel < weight_hh.panels(); panel += team.size)
-      pack_rows(weight_hh, panel, static_cast<const T*>(q.weight_hh), q.hidden, [](int g) { return g; });
-    for (int panel = team.index; panel < weight_ih.panels(); panel += team.size)
-      pack_rows(weight_ih, panel, static_cast<const T*>(q.weight_ih), q.input, Cell::order_x);
+    pack_rows(of_x, X, Cell::input_order.data(), Cell::input_gates.data(), q.input, team);
+    for (int o = 0; o < O; ++o) {
+      const Operand operand = Cell::operands[o];
+      pack_rows(of_operand[o], operand.gates, Cell::order.data() + operand.gate, Cell::gates.data() + operand.gate,
+                q.hidden, team);
+    }
   }
 
-  void pack_rows(const Packed<T>& packed, int panel, const T* weight, int size, int (*order)(int)) {
-    packed.pack_panel(panel, [&](int vector, int, T* to, ptrdiff_t step) {
-      for (int g = 0; g < G; ++g) {
-        const T* from = weight + size_t(order(g)) * q.hidden * size + vector * W;
-        for (int j = 0; j < q.hidden; ++j, to += step) store(to, load(from + size_t(j) * size, size - vector * W));
-      }
-    });
+  void pack_rows(const Packed<T>& packed, int gates, const int* order, const Block* blocks, int size, Team& team) {
+    for (int panel = team.index; panel < packed.panels.count(); panel += team.size)
+      packed.pack_panel(panel, [&](int vector, int, T* to, ptrdiff_t step) {
+        for (int g = 0; g < gates; ++g) {
+          const T* from = block<T>(q.matrices, blocks[order[g]], q.hidden, size) + vector * W;
+          for (int j = 0; j < q.hidden; ++j, to += step) store(to, load(from + size_t(j) * size, size - vector * W));
+        }
+      });
   }
 
-  // What is worked on in a slice. Gate gradients of the last `slots` time steps lie in slots 1 …, the earliest in
-  // the last of them; slot 0 has those of the time step after them.
+  // What is worked on in a slice. The products' gradients of the last `slots` time steps lie in slots 1 …, the earliest
+  // in the last of them; slot 0 has those of the time step after them.
   struct Slice {
     int first, rows, slots;
-    size_t stride, slot;          // from row to row, from slot to slot
-    Buffer<T> d, dh, direct, dc;  // d: (slots + 1, rows, stride); the others: (rows, U·W)
-    // This slice's part of the gradients, those of the weights as transposes: (I, columns) for the first `gates` gate
-    // gradients, (H, columns) for the last; (vectors, U·W).
-    Buffer<T> weight_ih, weight_hh, p;
+    size_t stride, slot;                    // from row to row, from slot to slot
+    Buffer<T> d;                            // (slots + 1, rows, stride)
+    std::vector<Buffer<T>> operand, direct;  // gradients of operands and of states, (rows, U·W)
+    Buffer<T> carried;                      // (U, rows, carried, W)
+    // This slice's part of the gradients, those of weights as transposes (I or H, columns); (vectors, U·W).
+    Buffer<T> input;
+    std::vector<Buffer<T>> weights;
+    Buffer<T> p;
   };
 
   Slice make_slice(int first, int last) const {
@@ -86,12 +98,28 @@ class BackwardPass {
     s.slot = size_t(rows) * s.stride;
     s.slots = std::clamp(kDepth / rows, 1, q.time);
     s.d = zeros<T>((s.slots + 1) * s.slot);
-    s.dh = zeros<T>(size), s.dc = zeros<T>(size), s.direct = zeros<T>(size);
-    copy_rows(static_cast<const T*>(grad.h_last), s, s.dh.get());
-    copy_rows(static_cast<const T*>(grad.c_last), s, s.dc.get());
-    s.weight_ih = zeros<T>(size_t(q.input) * columns), s.weight_hh = zeros<T>(size_t(q.hidden) * columns);
+    s.carried = Buffer<T>(size * C);
+    for (int j = 0; j < J; ++j) s.direct.push_back(zeros<T>(Cell::states[j].direct_phase >= 0 ? size : 0));
+    for (int o = 0; o < O; ++o) {
+      s.operand.push_back(zeros<T>(size));
+      s.weights.push_back(zeros<T>(size_t(q.hidden) * columns(Cell::operands[o].gates)));
+    }
+    for (int j = 0; j < J; ++j) {
+      const int o = operand_of(j);
+      copy_rows(static_cast<const T*>(grad.last[j]), s, (o < 0 ? s.direct[j] : s.operand[o]).get());
+    }
+    s.input = zeros<T>(size_t(q.input) * columns(X));
     s.p = zeros<T>(size_t(P) * units * W);
     return s;
+  }
+
+  int columns(int gates) const { return round_up<T>(gates * q.hidden); }
+
+  // Which operand state j is, −1 if it is multiplied by nothing.
+  static constexpr int operand_of(int j) {
+    for (int o = 0; o < O; ++o)
+      if (!Cell::operands[o].now && Cell::operands[o].series == Cell::states[j].series) return o;
+    return -1;
   }
 
   // The slice's rows of (B, H) into rows of whole vectors, if there are any.
@@ -102,18 +130,26 @@ class BackwardPass {
   }
 
   void run_slice(const Slice& s, Team& team) {
-    const int begin_panel = block_begin(weight_hh.panels(), team.size, team.index);
-    const int end_panel = block_begin(weight_hh.panels(), team.size, team.index + 1);
-    const Buffer<T> dx(size_t(s.rows) * weight_ih.units * W);
+    const Panels panels{units, tile_width(blocks(q.batch, q.slices))};
+    const int begin_panel = block_begin(panels.count(), team.size, team.index);
+    const int end_panel = block_begin(panels.count(), team.size, team.index + 1);
+    const Buffer<T> dx(size_t(s.rows) * of_x.panels.units * W);
     int slot = 0;  // that of time step t+1
     for (int t = q.time - 1; t >= 0; --t) {
-      for (int panel = begin_panel; panel < end_panel; ++panel) {
-        const int from = weight_hh.panel_begin(panel), to = weight_hh.panel_begin(panel + 1);
-        if (t < q.time - 1)
-          weight_hh.multiply_panel(panel, of_h(s, slot), s.rows, s.dh.get() + from * W, units * W,
-                                   {Record::ahead(q, t + 1, s.first, s.rows, from, to), outputs_ahead(s, t, from, to)});
-        for (int u = from; u < to; ++u) retreat(s, t, u, slot + 1);
-      }
+      for_each<Cell::back_phases>([&](auto phase) {
+        for (int panel = begin_panel; panel < end_panel; ++panel) {
+          const int from = panels.begin(panel), to = panels.begin(panel + 1);
+          Ahead ahead{Record::ahead(q, t + 1, s.first, s.rows, from, to), outputs_ahead(s, t, from, to)};
+          for (int o = 0; o < O; ++o) {
+            const bool now = Cell::operands[o].now;
+            if (Cell::operands[o].back_phase != phase || (!now && t == q.time - 1)) continue;
+            multiply_back(s, o, now ? slot + 1 : slot, panel, ahead);
+            ahead = {};
+          }
+          for (int u = from; u < to; ++u) retreat<phase>(s, t, u, slot + 1);
+        }
+        if (phase < Cell::back_phases - 1) team.wait();
+      });
       ++slot;
       team.wait();
       if (slot < s.slots && t > 0) continue;
@@ -124,10 +160,17 @@ class BackwardPass {
       team.wait();
     }
     for (int panel = begin_panel; panel < end_panel; ++panel) {
-      const int from = weight_hh.panel_begin(panel), to = weight_hh.panel_begin(panel + 1);
-      weight_hh.multiply_panel(panel, of_h(s, 0), s.rows, s.dh.get() + from * W, units * W);
-      initial_state_gradients(s, from, to);
+      for (int o = 0; o < O; ++o)
+        if (!Cell::operands[o].now) multiply_back(s, o, 0, panel, {});
+      initial_state_gradients(s, panels.begin(panel), panels.begin(panel + 1));
     }
+  }
+
+  // The gradient of an operand from those of its products in a slot.
+  void multiply_back(const Slice& s, int o, int slot, int panel, Ahead ahead) {
+    const T* d = s.d.get() + slot * s.slot + size_t(Cell::operands[o].gradient) * q.hidden;
+    T* to = s.operand[o].get() + of_operand[o].panels.begin(panel) * W;
+    of_operand[o].multiply_panel(panel, {d, ptrdiff_t(s.stride), 0}, s.rows, to, units * W, ahead);
   }
 
   // The share of unit vectors from … to of the outputs' gradients one step earlier.
@@ -137,137 +180,187 @@ class BackwardPass {
     return Range{reinterpret_cast<const char*>(row), size_t(s.rows) * q.hidden * sizeof(T)}.part(from, to, units);
   }
 
-  // The gate gradients of a slot that belong to U h, as a left operand.
-  Left<T> of_h(const Slice& s, int slot) const {
-    return {s.d.get() + slot * s.slot + size_t(D - G) * q.hidden, ptrdiff_t(s.stride), 0};
-  }
-
   void initial_state_gradients(const Slice& s, int from, int to) {
-    for (int u = from; u < to; ++u)
-      for (int r = 0; r < s.rows; ++r) {
-        const size_t to_h = size_t(s.first + r) * q.hidden + u * W, own = (size_t(r) * units + u) * W;
-        const Vec<T> direct = Cell::has_direct ? load(s.direct.get() + own) : Vec<T>{};
-        store(static_cast<T*>(grad.h_first) + to_h, load(s.dh.get() + own) + direct, q.hidden - u * W);
-        if (Cell::has_cell_state) store(static_cast<T*>(grad.c_first) + to_h, load(s.dc.get() + own), q.hidden - u * W);
-      }
+    for (int j = 0; j < J; ++j)
+      for (int u = from; u < to; ++u)
+        for (int r = 0; r < s.rows; ++r) {
+          const size_t own = (size_t(r) * units + u) * W;
+          Vec<T> total{};
+          if (Cell::states[j].direct_phase >= 0) total += load(s.direct[j].get() + own);
+          if (operand_of(j) >= 0) total += load(s.operand[operand_of(j)].get() + own);
+          store(static_cast<T*>(grad.first[j]) + size_t(s.first + r) * q.hidden + u * W, total, q.hidden - u * W);
+        }
   }
 
   // Time steps t … t+slots−1 lie in the slots, the earliest in the last. Threads divide the rows of the result.
   void add_weight_gradients(const Slice& s, int t, int slots, const Team& team) {
-    const size_t row = size_t(t) * q.batch + s.first;
-    const auto add = [&](const void* left, int size, int gradient, const Buffer<T>& sum) {
+    const auto add = [&](const T* left, int size, int gradient, int gates, const Buffer<T>& sum) {
       const int from = block_begin(size, team.size, team.index), to = block_begin(size, team.size, team.index + 1);
       if (from == to) return;
-      const Left<T> a{static_cast<const T*>(left) + row * size + from, size, ptrdiff_t(q.batch) * size, true};
+      const Left<T> a{left + (size_t(t) * q.batch + s.first) * size + from, size, ptrdiff_t(q.batch) * size, true};
       const T* earliest = s.d.get() + slots * s.slot + size_t(gradient) * q.hidden;
       const Right<T> b{earliest, ptrdiff_t(s.stride), -ptrdiff_t(s.slot)};
-      multiply<T>({a, b, slots, s.rows, sum.get() + size_t(from) * columns, columns, true}, to - from, columns / W);
+      T* to_rows = sum.get() + size_t(from) * columns(gates);
+      multiply<T>({a, b, slots, s.rows, to_rows, columns(gates), true}, to - from, columns(gates) / W);
     };
-    add(q.x, q.input, 0, s.weight_ih);
-    add(q.h, q.hidden, D - G, s.weight_hh);
+    add(static_cast<const T*>(q.x), q.input, Cell::input_gradient, X, s.input);
+    for (int o = 0; o < O; ++o) {
+      const Operand operand = Cell::operands[o];
+      const T* left = static_cast<const T*>(q.series[operand.series]) + size_t(operand.now) * q.batch * q.hidden;
+      add(left, q.hidden, operand.gradient, operand.gates, s.weights[o]);
+    }
   }
 
   void input_gradients(const Slice& s, int t, int slots, T* dx, const Team& team) {
-    const int width = weight_ih.units * W;
+    const int width = of_x.panels.units * W;
     for (int slot = slots - team.index; slot > 0; slot -= team.size) {
-      const Left<T> d{s.d.get() + slot * s.slot, ptrdiff_t(s.stride), 0};
-      for (int panel = 0; panel < weight_ih.panels(); ++panel)
-        weight_ih.multiply_panel(panel, d, s.rows, dx + weight_ih.panel_begin(panel) * W, width);
+      const Left<T> d{s.d.get() + slot * s.slot + size_t(Cell::input_gradient) * q.hidden, ptrdiff_t(s.stride), 0};
+      for (int panel = 0; panel < of_x.panels.count(); ++panel)
+        of_x.multiply_panel(panel, d, s.rows, dx + of_x.panels.begin(panel) * W, width);
       T* to = static_cast<T*>(grad.x) + (size_t(t + slots - slot) * q.batch + s.first) * q.input;
       for (int r = 0; r < s.rows; ++r) std::copy_n(dx + size_t(r) * width, q.input, to + size_t(r) * q.input);
     }
   }
 
-  // Sums the slices' parts of the gradients into the results.
-  void sum(const std::vector<Slice>& slices, const Team& team) {
-    sum_transposed(slices, &Slice::weight_ih, q.input, static_cast<T*>(grad.weight_ih), Cell::order_x, team);
-    sum_transposed(slices, &Slice::weight_hh, q.hidden, static_cast<T*>(grad.weight_hh), [](int g) { return g; }, team);
-    for (int i = team.index; i < P; i += team.size)
-      for (int j = 0; j < q.hidden; ++j) {
+  // Sums the slices' parts of the gradients into the results. Operands may share weights.
+  void sum(const std::vector<Slice>& slices, Team& team) {
+    add_transposed(slices, [](const Slice& s) { return s.input.get(); }, q.input, X, Cell::input_order.data(),
+                   Cell::input_gates.data(), team);
+    for (int o = 0; o < O; ++o) {
+      const Operand operand = Cell::operands[o];
+      team.wait();
+      add_transposed(slices, [o](const Slice& s) { return s.weights[o].get(); }, q.hidden, operand.gates,
+                     Cell::order.data() + operand.gate, Cell::gates.data() + operand.gate, team);
+    }
+    for (int unit = team.index; unit < q.hidden; unit += team.size)
+      for (int i = 0; i < P; ++i) {
         T total = 0;
-        for (const Slice& s : slices) total += s.p.get()[i * units * W + j];
-        static_cast<T*>(grad.p)[i * q.hidden + j] = total;
+        for (const Slice& s : slices) total += s.p.get()[i * units * W + unit];
+        of_block(grad.vectors, Cell::vector_blocks[i], 1)[unit] += total;
       }
   }
 
-  // (size, columns) of each slice → (gates·H, size), gates as the weights have them. Threads divide the columns.
-  void sum_transposed(const std::vector<Slice>& slices, Buffer<T> Slice::* part, int size, T* result, int (*order)(int),
-                      const Team& team) {
-    for (int column = team.index * W; column < G * q.hidden; column += team.size * W)
-      for (int row = 0; row < size; row += W) {
-        Vec<T> square[W];
-        for (int i = 0; i < W; ++i) {
-          square[i] = Vec<T>{};
-          if (row + i < size)
-            for (const Slice& s : slices) square[i] += load((s.*part).get() + size_t(row + i) * columns + column);
-        }
-        transpose<T>(square);
-        for (int i = 0; i < W && column + i < G * q.hidden; ++i) {
-          const int gate = (column + i) / q.hidden, unit = (column + i) % q.hidden;
-          store(result + (size_t(order(gate)) * q.hidden + unit) * size + row, square[i], size - row);
+  T* of_block(void* const* tensors, Block at, int columns) const {
+    return const_cast<T*>(block<T>(tensors, at, q.hidden, columns));
+  }
+
+  // (size, columns) of each slice → (gates·H, size), gates as the weights have them. Threads divide the units, so that
+  // gates of the same weights do not meet.
+  template <class Part>
+  void add_transposed(const std::vector<Slice>& slices, Part part, int size, int gates, const int* order,
+                      const Block* blocks, const Team& team) {
+    for (int unit = team.index * W; unit < q.hidden; unit += team.size * W)
+      for (int g = 0; g < gates; ++g) {
+        T* result = of_block(grad.matrices, blocks[order[g]], size) + size_t(unit) * size;
+        for (int row = 0; row < size; row += W) {
+          Vec<T> square[W];
+          for (int i = 0; i < W; ++i) {
+            square[i] = Vec<T>{};
+            if (row + i < size)
+              for (const Slice& s : slices)
+                square[i] += load(part(s) + size_t(row + i) * columns(gates) + g * q.hidden + unit);
+          }
+          transpose<T>(square);
+          for (int i = 0; i < W && unit + i < q.hidden; ++i) {
+            T* to = result + size_t(i) * size + row;
+            store(to, load(to, size - row) + square[i], size - row);
+          }
         }
       }
   }
 
   // As in forward.h.
   struct Unit {
-    int lanes, h_step, d_step, own_step, p_step, gate_step;
-    const T *p, *h_before, *h, *record_before, *record, *outputs;  // outputs is null if they have no gradient
-    T *dh, *dc, *direct, *d;
+    int lanes, h_step, d_step, own_step, p_step;
+    const T *p, *before[Cell::series.size()], *series[Cell::series.size()], *record_before, *record;
+    const T* outputs;  // null if they have no gradient
+    const T* operand[O + 1];
+    T *direct[J + 1], *carried, *d;
   };
 
   // The point-wise part of one unit vector for all rows.
+  template <int phase>
   void retreat(const Slice& s, int t, int u, int slot) {
-    const size_t at_h = (size_t(t) * q.batch + s.first) * q.hidden + u * W;
-    const T* outputs = static_cast<const T*>(grad.outputs);
     Unit at;
-    at.lanes = q.hidden - u * W;
-    at.p = p.get() + u * W, at.p_step = units * W;
-    at.h_before = static_cast<const T*>(q.h) + at_h;
-    at.h = at.h_before + size_t(q.batch) * q.hidden, at.h_step = q.hidden;
+    at.lanes = q.hidden - u * W, at.h_step = q.hidden;
+    at.p = p.get() + u * W, at.p_step = at.own_step = units * W;
+    for_each<Cell::series.size()>([&](auto i) {
+      at.before[i] = series_at<Cell, T>(q, i, t, s.first) + u * W;
+      at.series[i] = at.before[i] + size_t(q.batch) * q.hidden;
+    });
     at.record_before = Record::at(q, t, s.first, s.rows, u), at.record = Record::at(q, t + 1, s.first, s.rows, u);
-    at.outputs = outputs ? outputs + at_h : nullptr;
-    at.dh = s.dh.get() + u * W, at.dc = s.dc.get() + u * W, at.direct = s.direct.get() + u * W, at.own_step = units * W;
-    at.d = s.d.get() + slot * s.slot + u * W, at.d_step = s.stride, at.gate_step = q.hidden;
-    Vec<T> dp[P];
-    for (int i = 0; i < P; ++i) dp[i] = load(s.p.get() + i * at.p_step + u * W);
-    over_rows(s.rows, [at, &dp](int r, auto n) { retreat_rows<n>(at, r, dp); });
-    for (int i = 0; i < P; ++i) store(s.p.get() + i * at.p_step + u * W, dp[i]);
+    const T* outputs = static_cast<const T*>(grad.outputs);
+    at.outputs = outputs ? outputs + (size_t(t) * q.batch + s.first) * q.hidden + u * W : nullptr;
+    for_each<O>([&](auto o) { at.operand[o] = s.operand[o].get() + u * W; });
+    for_each<J>([&](auto j) { at.direct[j] = s.direct[j].get() + u * W; });
+    at.carried = s.carried.get() + size_t(u) * s.rows * C * W;
+    at.d = s.d.get() + slot * s.slot + u * W, at.d_step = s.stride;
+    Vec<T> dp[P + 1];
+    for_each<P>([&](auto i) {
+      if constexpr (Cell::vector_phases[i] == phase) dp[i] = load(s.p.get() + i * at.p_step + u * W);
+    });
+    over_rows(s.rows, [at, hidden = q.hidden, &dp](int r, auto n) { retreat_rows<phase, n>(at, hidden, r, dp); });
+    for_each<P>([&](auto i) {
+      if constexpr (Cell::vector_phases[i] == phase) store(s.p.get() + i * at.p_step + u * W, dp[i]);
+    });
   }
 
   // N rows from row r on.
-  template <int N>
-  NATIVE_INLINE static void retreat_rows(const Unit at, int r, Vec<T> (&dp)[P]) {
+  template <int phase, int N>
+  NATIVE_INLINE static void retreat_rows(const Unit at, ptrdiff_t hidden, int r, Vec<T> (&dp)[P + 1]) {
     Backward<Rows<T, N>, Cell> b;
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
+    for_each<N>([&](auto n) {
       const ptrdiff_t row = r + n;
-#pragma GCC unroll 8
-      for (int i = 0; i < P; ++i) b.p[i].v[n] = load(at.p + i * at.p_step);
-#pragma GCC unroll 8
-      for (int i = 0; i < S; ++i) b.saved[i].v[n] = load(at.record + (row * Record::vectors + i) * W);
-      b.h_before.v[n] = load(at.h_before + row * at.h_step, at.lanes);
-      b.h.v[n] = load(at.h + row * at.h_step, at.lanes);
-      b.dh.v[n] = load(at.dh + row * at.own_step);
-      if constexpr (Cell::has_direct) b.dh.v[n] += load(at.direct + row * at.own_step);
-      if (at.outputs) b.dh.v[n] += load(at.outputs + row * at.h_step, at.lanes);
-      if constexpr (Cell::has_cell_state) {
-        b.c_before.v[n] = load(at.record_before + (row * Record::vectors + S) * W);
-        b.c.v[n] = load(at.record + (row * Record::vectors + S) * W);
-        b.dc.v[n] = load(at.dc + row * at.own_step);
-      }
-    }
-    Cell::backward(b);
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
+      const T *before = at.record_before + row * Record::vectors * W, *now = at.record + row * Record::vectors * W;
+      for_each<P>([&](auto i) { b.p[i].v[n] = load(at.p + i * at.p_step); });
+      for_each<Cell::saved>([&](auto i) { b.saved[i].v[n] = load(now + i * W); });
+      for_each<Cell::series.size()>([&](auto i) {
+        b.series[i].v[n] = load(at.series[i] + row * at.h_step, at.lanes);
+      });
+      for_each<J>([&](auto j) {
+        constexpr State state = Cell::states[j];
+        if constexpr (state.series >= 0) {
+          b.before[j].v[n] = load(at.before[state.series] + row * at.h_step, at.lanes);
+        } else {
+          b.before[j].v[n] = load(before + (Cell::saved + state.record) * W);
+          b.after[j].v[n] = load(now + (Cell::saved + state.record) * W);
+        }
+        if constexpr (phase == 0) {
+          constexpr int o = operand_of(j);
+          if constexpr (o < 0) {
+            b.d_state[j].v[n] = load(at.direct[j] + row * at.own_step);
+          } else {
+            b.d_state[j].v[n] = load(at.operand[o] + row * at.own_step);
+            if constexpr (state.direct_phase >= 0) b.d_state[j].v[n] += load(at.direct[j] + row * at.own_step);
+          }
+        }
+      });
+      if constexpr (phase == 0)
+        b.d_output.v[n] = at.outputs ? load(at.outputs + row * at.h_step, at.lanes) : Vec<T>{};
+      for_each<O>([&](auto o) {
+        if constexpr (Cell::operands[o].now && Cell::operands[o].back_phase == phase)
+          b.d_operand[o].v[n] = load(at.operand[o] + row * at.own_step);
+      });
+      for_each<C>([&](auto i) {
+        if constexpr (Cell::back_carried_phases[i] < phase) b.carried[i].v[n] = load(at.carried + (row * C + i) * W);
+      });
+    });
+    Cell::template backward<phase>(b);
+    for_each<N>([&](auto n) {
       const ptrdiff_t row = r + n;
-#pragma GCC unroll 8
-      for (int i = 0; i < D; ++i) store(at.d + row * at.d_step + ptrdiff_t(i) * at.gate_step, b.d[i].v[n], at.lanes);
-      if constexpr (Cell::has_cell_state) store(at.dc + row * at.own_step, b.dc.v[n]);
-      if constexpr (Cell::has_direct) store(at.direct + row * at.own_step, b.direct.v[n]);
-#pragma GCC unroll 8
-      for (int i = 0; i < P; ++i) dp[i] += b.dp[i].v[n];
-    }
+      for_each<D>([&](auto i) {
+        if constexpr (Cell::gradient_phases[i] == phase)
+          store(at.d + row * at.d_step + i * hidden, b.d[i].v[n], at.lanes);
+      });
+      for_each<J>([&](auto j) {
+        if constexpr (Cell::states[j].direct_phase == phase)
+          store(at.direct[j] + row * at.own_step, b.direct[j].v[n]);
+      });
+      for_each<C>([&](auto i) {
+        if constexpr (Cell::back_carried_phases[i] == phase) store(at.carried + (row * C + i) * W, b.carried[i].v[n]);
+      });
+      for_each<P>([&](auto i) { if constexpr (Cell::vector_phases[i] == phase) dp[i] += b.dp[i].v[n]; });
+    });
   }
 };
 

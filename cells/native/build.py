@@ -5,6 +5,7 @@ extension loader, in torch's own folder for extensions (`TORCH_EXTENSIONS_DIR`, 
 ~/.cache/torch_extensions)."""
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import io
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,26 +49,39 @@ class Library:
 
 @functools.cache
 def library() -> Library:
-    """Load the compiled kernels, building them first if need be. The first failure of a process is a warning."""
+    """Load the engine that all kernels share, building it first if need be. The first failure of a process is a
+    warning."""
     try:
-        path = _library_path()
-        if not path.exists():
-            _build_once(path)
+        path = folder() / "recurrent_bench.so"
+        build_once(path, _build, "the engine of native kernels, once, half a minute")
         torch.ops.load_library(str(path))
+        ctypes.CDLL(str(path), ctypes.RTLD_GLOBAL)  # kernels call its functions
     except (OSError, RuntimeError, ImportError, subprocess.SubprocessError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        warnings.warn(f"no native kernels: {reason}; other backends are used", NativeUnavailable, stacklevel=2)
+        reason = one_line(error)
+        warn(reason)
         return Library(False, reason)
     return Library(True)
 
 
-def _library_path() -> Path:
+@functools.cache
+def warn(reason: str) -> None:
+    """Say, once in a process, why there are no kernels."""
+    warnings.warn(f"no native kernels: {reason}; other backends are used", NativeUnavailable, stacklevel=3)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its name."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def folder() -> Path:
+    """Return where the compiled engine and its kernels are kept."""
     root = os.environ.get("TORCH_EXTENSIONS_DIR") or Path.home() / ".cache" / "torch_extensions"
-    return Path(root) / f"recurrent_bench_{_key()}" / "recurrent_bench.so"
+    return Path(root) / f"recurrent_bench_{_key()}"
 
 
 def _key() -> str:
-    """Return a hash of all that the compiled library depends on, the processor's instructions included: a home
+    """Return a hash of all that the compiled engine depends on, the processor's instructions included: a home
     folder may be shared between machines."""
     known = hashlib.sha256("\n".join([torch.__version__, platform.machine(), *FLAGS]).encode())
     with contextlib.suppress(OSError):
@@ -78,13 +92,20 @@ def _key() -> str:
     return known.hexdigest()[:12]
 
 
-def _build_once(path: Path) -> None:
-    """Build the library at `path`, or wait for the process that does.
+def build_once(path: Path, build: Callable[[Path], None], what: str) -> None:
+    """Build a file in a folder of its own, or wait for the process that does.
+
+    Args:
+        path: the file; there when it is built.
+        build: makes it, whole or not at all.
+        what: is built, for the user, who waits.
 
     Raises:
         OSError: the folder cannot be written.
         RuntimeError: no compiler, or it fails.
     """
+    if path.exists():
+        return
     compiler = _compiler()
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent / "lock"):
@@ -93,13 +114,29 @@ def _build_once(path: Path) -> None:
         failed = path.parent / "failed"
         if failed.exists() and failed.read_text().startswith(compiler):
             raise RuntimeError(f"an earlier build failed, see {failed} (delete it to try again)")
-        print("building native kernels, once, half a minute …", file=sys.stderr, flush=True)
+        print(f"building {what} …", file=sys.stderr, flush=True)
         try:
-            _build(path)
+            build(path)
         except (RuntimeError, ImportError, subprocess.SubprocessError) as error:
             failed.write_text(f"{compiler}\n{error}")
             raise RuntimeError(f"the build failed, see {failed}") from error
         failed.unlink(missing_ok=True)
+
+
+def compile_kernel(source: Path, path: Path) -> None:
+    """Compile a kernel against the engine.
+
+    Raises:
+        RuntimeError: the compiler fails; with what it says.
+    """
+    link = ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []
+    command = [os.environ.get("CXX", "c++"), *FLAGS, "-shared", "-fPIC", *link, f"-I{SOURCES}", str(source)]
+    with tempfile.TemporaryDirectory(dir=path.parent) as made:
+        built = Path(made) / path.name
+        done = subprocess.run([*command, "-o", str(built)], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr or f"{command[0]} ends with {done.returncode}")
+        built.replace(path)
 
 
 def _compiler() -> str:

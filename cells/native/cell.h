@@ -1,64 +1,105 @@
-// What a cell is to the engine: some sizes, and the point-wise part of one time step, forward and backward.
+// What a cell is to the engine: some tables, and the point-wise part of one time step, forward and backward.
 //
-// Everything here is for one row of the batch and one vector of hidden units. A cell adds no loops and no
-// memory; it is a struct like the one in lstm.cpp, registered under its name at the end of its file:
+// cells/compiler generates such a struct from a cell's equations; `python -m cells compile lstm` prints one.
+// Everything in it is H wide, for one row of the batch and one vector of hidden units: it has no loops, no memory.
 //
-//   static constexpr int gates;      // rows of the weights over H
-//   static constexpr int saved;      // values a unit that forward keeps for backward, 0 if none
-//   static constexpr int gradients;  // distinct gate gradients, see Backward
-//   static constexpr int vectors;    // parameters a unit beside the weights: biases, peepholes
-//   static constexpr bool has_cell_state;
-//   static constexpr bool has_direct;  // whether h(t−1) reaches h(t) other than through weight_hh
-//   static constexpr int order_x(int g);  // which gate, in the weights' order, the g-th gradient is of
-//   template <class V> static void forward(Forward<V, Cell>& s);
-//   template <class V> static void backward(Backward<V, Cell>& s);
+// A step runs in phases. Each multiplies operands by weights and then computes what needs these products. Most
+// cells have one phase. A cell that multiplies a value of the same step, such as r ⊙ h(t−1), has more, because such
+// a product needs the whole row of units. Backward runs in phases of its own.
 #pragma once
 
-#include <string>
+#include <array>
+#include <cstddef>
 
 #include "vector.h"
 
 namespace native {
 
+// H rows of a matrix, or H elements of a vector, among the parameters: which tensor, which block of it.
+struct Block {
+  int tensor, index;
+};
+
+// Values (T+1, B, H) that are multiplied or returned. Step t computes those at t+1; at 0 is a state's initial value.
+struct Series {
+  int state;  // whose values they are, −1 if of none
+  int phase;  // that computes them
+};
+
+// What is multiplied by weights: a series at t, as step t−1 left it, or at t+1.
+struct Operand {
+  int series;
+  bool now;        // at t+1
+  int phase;       // that multiplies it
+  int back_phase;  // that needs its gradient; 0 unless `now`
+  int gates;       // H-wide products of it
+  int gate;        // index of the first in Cell::gates and Forward::u
+  int gradient;    // index of the first of their gradients in Backward::d, where they lie side by side
+};
+
+struct State {
+  int series;        // index of the series that has its values, −1 if they are in the records
+  int record;        // index in a record, after what is saved, −1 if they are in a series
+  int phase;         // that computes its new value
+  int direct_phase;  // of backward, that computes Backward::direct; −1 if there is none
+};
+
+// The tables of a struct Cell, all static constexpr:
+//   int inputs, vectors          H-wide products of x(t), at least 1; parameters a unit, such as biases
+//   int phases, back_phases
+//   int saved, carried           values that a record keeps, of which later phases of the step read the last `carried`
+//   int gradients                distinct gradients of products
+//   int back_carried             values that phases of backward hand to later ones
+//   int output                   index in `series`
+//   int input_gradient           as Operand::gradient
+//   std::array<Block, …> input_gates, gates, vector_blocks
+//   std::array<int, …> input_order, order   which product of its operand each gradient is of, from its first on
+//   std::array<…> series, operands, states
+//   std::array<int, …> saved_phases, gradient_phases, back_carried_phases, vector_phases   that compute each
+// and its functions: template <int phase, class V> static void forward(Forward<V, Cell>&), backward(Backward<V, Cell>&)
+
+// One element more where there may be none, since C++ has no empty arrays.
 template <class V, class Cell>
 struct Forward {
-  V wx[Cell::gates];     // in: W x(t), without bias
-  V uh[Cell::gates];     // in: U h(t−1), without bias
-  V p[Cell::vectors];    // in: the unit's other parameters
-  V h, c;                // in: h(t−1), c(t−1); out: h(t), c(t)
-  V saved[Cell::saved + 1];  // out (one more, since C++ has no empty arrays)
+  V x[Cell::inputs];                  // in: the products of x(t)
+  V u[Cell::gates.size() + 1];        // in: those of the operands
+  V p[Cell::vectors + 1];             // in: the unit's parameters
+  V before[Cell::states.size() + 1];  // in: states at t−1
+  V after[Cell::states.size() + 1];   // out: states at t that are kept in records
+  V series[Cell::series.size()];      // out; in, from earlier phases
+  V saved[Cell::saved + 1];           // out; in, from earlier phases
 };
 
 template <class V, class Cell>
 struct Backward {
-  V p[Cell::vectors];
+  V p[Cell::vectors + 1];
+  V before[Cell::states.size() + 1];
+  V after[Cell::states.size() + 1];
+  V series[Cell::series.size()];
   V saved[Cell::saved + 1];
-  V h_before, h;         // h(t−1), h(t)
-  V c_before, c;         // c(t−1), c(t)
-  V dh;                  // in: gradient of h(t), all of it
-  V dc;                  // in: gradient of c(t) from t+1; out: of c(t−1)
-  V direct;              // out, if has_direct: gradient of h(t−1) that does not pass through weight_hh
-  // out: gradients of the gates before their nonlinearity. The first `gates` of them belong to W x(t), in the
-  // order order_x, the last `gates` to U h(t−1), in the weights' order. Where the two are the same things,
-  // gradients = gates; a gate whose two parts have gradients of their own (the GRU's n) has one at each end.
-  V d[Cell::gradients];
-  V dp[Cell::vectors];   // out: gradients of p
+  V d_output;                              // in phase 0: gradient of the output
+  V d_state[Cell::states.size() + 1];      // in phase 0: gradients of states at t, from t+1
+  V d_operand[Cell::operands.size() + 1];  // in its phase: gradient of an operand of this step, from its products
+  V carried[Cell::back_carried + 1];       // out; in, from earlier phases
+  V d[Cell::gradients + 1];                // out: gradients of products
+  V direct[Cell::states.size() + 1];       // out: gradients of states at t−1 that do not pass through products
+  V dp[Cell::vectors + 1];                 // out: gradients of p
 };
 
-// The engine's entry points for one cell, found by the cell's name.
+// A cell's sizes and entry points, found by the name of its kernel.
 struct Sequence;
 struct Gradient;
 
 struct Kernel {
-  int gates, vectors, record;  // record: values a unit that forward keeps for each time step
-  bool has_cell_state;
-  void (*forward_float)(const Sequence&);
-  void (*forward_double)(const Sequence&);
-  void (*backward_float)(const Sequence&, const Gradient&);
-  void (*backward_double)(const Sequence&, const Gradient&);
+  int record;                           // values a unit that are kept for each time step
+  int matrices, vectors;                // tensors of parameters
+  int states, series, output;           // output: which series
+  int inputs, operand_gates, vector_count;
+  const Block *input_gates, *gates, *vector_blocks;
+  void (*forward[2])(const Sequence&);  // float, double
+  void (*backward[2])(const Sequence&, const Gradient&);
 };
 
-const Kernel& find_kernel(const std::string& name);
-void add_kernel(const std::string& name, const Kernel& kernel);
+void add_kernel(const char* name, const Kernel& kernel);
 
 }  // namespace native

@@ -2,14 +2,15 @@
 //
 // The batch is cut into slices, which run through all time steps without waiting for each other, a thread each.
 // Where there are too few rows for that to pay, there is one slice, and the threads divide its hidden units and
-// wait for each other at each time step.
+// wait for each other at each phase of each time step.
 #pragma once
-
-#include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <memory>
 #include <type_traits>
+#include <utility>
 
 #include "cell.h"
 #include "matmul.h"
@@ -21,32 +22,28 @@ namespace native {
 // unit vectors, so that U·W is H rounded up.
 struct Sequence {
   int time, batch, input, hidden;
-  int slices;             // of the batch; the same in forward and backward
-  int threads;            // at most
-  bool keep;              // whether backward will follow
-  const void* x;          // (T, B, I)
-  const void* weight_ih;  // (gates·H, I)
-  const void* weight_hh;  // (gates·H, H)
-  const void* p;          // (vectors, H)
-  void* h;                // (T+1, B, H); on entry h(0) is filled
-  const void* c_first;    // (B, H), if the cell has c
-  void* c_last;           // (B, H), if the cell has c
-  // A record of each row, unit vector and time step from 0 to T: what the cell saved, and c. Step after step, in it
-  // slice after slice, in it unit after unit, so that what is needed together lies together. If not `keep`, there
-  // is one step only, overwritten in place.
+  int slices;                    // of the batch; the same in forward and backward
+  int threads;                   // at most
+  bool keep;                     // whether backward will follow
+  const void* x;                 // (T, B, I)
+  const void* const* matrices;   // (blocks·H, I or H) each
+  const void* const* vectors;    // (blocks·H) each
+  const void* const* first;      // (B, H), a state each
+  void* const* last;             // (B, H), a state each
+  void* const* series;           // (T+1, B, H) each; if not `keep`, (2, B, H), but for the output
+  // A record of each row, unit vector and time step from 0 to T: what the cell saves, and its states that are in no
+  // series. Step after step, in it slice after slice, in it unit after unit, so that what is needed together lies
+  // together. If not `keep`, there are two steps, used in turn; or one overwritten in place, if a step has one phase.
   void* records;
 };
 
 struct Gradient {
-  const void* outputs;  // (T, B, H) or null
-  const void* h_last;   // (B, H) or null
-  const void* c_last;   // (B, H) or null
-  void* x;              // (T, B, I) or null if nobody asks
-  void* h_first;        // (B, H)
-  void* c_first;        // (B, H), if the cell has c
-  void* weight_ih;      // (gates·H, I)
-  void* weight_hh;      // (gates·H, H)
-  void* p;              // (vectors, H)
+  const void* outputs;      // (T, B, H) or null
+  const void* const* last;  // (B, H) or null, a state each
+  void* x;                  // (T, B, I) or null if nobody asks
+  void* const* first;       // (B, H), a state each
+  void* const* matrices;    // as the parameters, filled with zeros
+  void* const* vectors;
 };
 
 constexpr int kSideBySide = 2;  // rows whose point-wise part is computed at once
@@ -56,17 +53,20 @@ inline int unit_vectors(int hidden) { return blocks(hidden, kLanes<T>); }
 template <class T>
 inline int round_up(int size) { return blocks(size, kLanes<T>) * kLanes<T>; }
 
-// Memory from torch's allocator, which counts it, and aligns it to cache lines: a vector across two costs two loads.
+// From torch's allocator, which counts memory, and aligns it to cache lines: a vector across two costs two loads.
+void* allocate(size_t bytes);
+void release(void* memory);
+
 template <class T>
 class Buffer {
  public:
   // A vector more, so that whole vectors may be read at the end.
   explicit Buffer(size_t size = 0)
-      : memory_(size ? c10::GetCPUAllocator()->allocate((size + kLanes<T>) * sizeof(T)) : c10::DataPtr()) {}
-  T* get() const { return static_cast<T*>(memory_.get()); }
+      : memory_(size ? static_cast<T*>(allocate((size + kLanes<T>) * sizeof(T))) : nullptr, release) {}
+  T* get() const { return memory_.get(); }
 
  private:
-  c10::DataPtr memory_;
+  std::unique_ptr<T, void (*)(void*)> memory_;
 };
 
 template <class T>
@@ -74,6 +74,14 @@ Buffer<T> zeros(size_t size) {
   Buffer<T> memory(size);
   std::fill_n(memory.get(), size, T(0));
   return memory;
+}
+
+// Calls work(std::integral_constant) with 0 … count−1.
+template <int count, class Work>
+NATIVE_INLINE void for_each(Work work) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (work(std::integral_constant<int, i>()), ...);
+  }(std::make_integer_sequence<int, count>());
 }
 
 // Calls prepare(team) on all threads, and then slice(index, first row, last row, team) for all slices.
@@ -98,22 +106,42 @@ inline void over_rows(int rows, Work work) {
   for (; r < rows; ++r) work(r, std::integral_constant<int, 1>());
 }
 
-// Rows of `size` copied into rows of whole vectors, filled up with zeros.
+// H rows of a matrix, `columns` wide, or of a vector, one wide.
 template <class T>
-Buffer<T> padded_rows(const T* from, int rows, int size) {
-  const int width = round_up<T>(size);
-  auto to = zeros<T>(size_t(rows) * width);
-  for (int row = 0; row < rows; ++row) std::copy_n(from + size_t(row) * size, size, to.get() + size_t(row) * width);
+inline const T* block(const void* const* tensors, Block block, int hidden, int columns) {
+  return static_cast<const T*>(tensors[block.tensor]) + size_t(block.index) * hidden * columns;
+}
+
+// The cell's vectors, each filled up with zeros to whole vectors.
+template <class Cell, class T>
+Buffer<T> padded_vectors(const Sequence& q) {
+  const int width = round_up<T>(q.hidden);
+  auto to = zeros<T>(size_t(Cell::vectors) * width);
+  for (int i = 0; i < Cell::vectors; ++i)
+    std::copy_n(block<T>(q.vectors, Cell::vector_blocks[i], q.hidden, 1), q.hidden, to.get() + size_t(i) * width);
   return to;
+}
+
+// Where a slice's rows of a series are at time t.
+template <class Cell, class T>
+inline T* series_at(const Sequence& q, int series, int t, int first) {
+  const int step = q.keep || series == Cell::output ? t : t & 1;
+  return static_cast<T*>(q.series[series]) + (size_t(step) * q.batch + first) * q.hidden;
 }
 
 // The records of a slice's rows: of all unit vectors from `u` on, at time t.
 template <class Cell, class T>
 struct Records {
-  static constexpr int vectors = Cell::saved + Cell::has_cell_state;  // of a record; c is the last
+  static constexpr int states = [] {
+    int count = 0;
+    for (const State& state : Cell::states) count += state.record >= 0;
+    return count;
+  }();
+  static constexpr int vectors = Cell::saved + states;  // of a record, the states last
 
   static T* at(const Sequence& q, int t, int first, int rows, int u) {
-    const size_t units = unit_vectors<T>(q.hidden), row = size_t(q.keep ? t : 0) * q.batch + first;
+    const int step = q.keep ? t : Cell::phases == 1 ? 0 : t & 1;
+    const size_t units = unit_vectors<T>(q.hidden), row = size_t(step) * q.batch + first;
     return static_cast<T*>(q.records) + (row * units + size_t(u) * rows) * vectors * kLanes<T>;
   }
 

@@ -10,8 +10,8 @@ namespace native {
 
 template <class Cell, class T>
 class ForwardPass {
-  static constexpr int W = kLanes<T>, G = Cell::gates, S = Cell::saved, P = Cell::vectors;
-  static constexpr int kChunkBytes = 256 * 1024;  // of L2, for the inputs' share of the gates of a few time steps
+  static constexpr int W = kLanes<T>, X = Cell::inputs, O = Cell::operands.size(), P = Cell::vectors;
+  static constexpr int kChunkBytes = 256 * 1024;  // of L2, for the inputs' products of a few time steps
   static constexpr int kFewProducts = 3;
   using Record = Records<Cell, T>;
 
@@ -20,20 +20,39 @@ class ForwardPass {
 
  private:
   const Sequence q;
-  const int units;
-  const bool few;  // products: too few to pay for packing the weights
-  const Buffer<T> p, memory_ih, memory_hh;
-  const Packed<T> weight_ih, weight_hh;
+  const bool few;   // products: too few to pay for packing the weights
+  const int width;  // vectors of a tile
+  const Panels panels;
+  const Buffer<T> p, memory;
+  Packed<T> of_x, of_operand[O + 1];
 
   explicit ForwardPass(const Sequence& q)
       : q(q),
-        units(unit_vectors<T>(q.hidden)),
         few(int64_t(q.time) * q.batch <= kFewProducts),
-        p(padded_rows(static_cast<const T*>(q.p), P, q.hidden)),
-        memory_ih(few ? 0 : Packed<T>::size(q.input, units, G)),
-        memory_hh(few ? 0 : Packed<T>::size(q.hidden, units, G)),
-        weight_ih{memory_ih.get(), q.input, units, G, tile_width(blocks(q.batch, q.slices))},
-        weight_hh{memory_hh.get(), q.hidden, units, G, weight_ih.width} {}
+        width(tile_width(blocks(q.batch, q.slices))),
+        panels{unit_vectors<T>(q.hidden), panel_units(width)},
+        p(padded_vectors<Cell, T>(q)),
+        memory(few ? 0 : Packed<T>::size(q.input, panels.units, X) +
+                             Packed<T>::size(q.hidden, panels.units, Cell::gates.size())) {
+    of_x = {memory.get(), q.input, X, width, panels};
+    for (int o = 0; o < O; ++o) {
+      T* data = memory.get() + Packed<T>::size(q.input, panels.units, X) +
+                Packed<T>::size(q.hidden, panels.units, Cell::operands[o].gate);
+      of_operand[o] = {data, q.hidden, Cell::operands[o].gates, width, panels};
+    }
+  }
+
+  // The units of a panel: as few as make whole tiles.
+  static int panel_units(int width) {
+    const auto whole = [&](int units) {
+      bool all = units * X % width == 0;
+      for (const Operand& operand : Cell::operands) all &= units * operand.gates % width == 0;
+      return all;
+    };
+    int units = 1;
+    while (!whole(units)) ++units;
+    return units;
+  }
 
   void run() {
     over_slices(q, [&](Team& team) { if (!few) pack(team); },
@@ -41,17 +60,17 @@ class ForwardPass {
   }
 
   void pack(Team& team) {
-    for (int panel = team.index; panel < weight_hh.panels(); panel += team.size) {
-      pack_columns(weight_ih, panel, static_cast<const T*>(q.weight_ih));
-      pack_columns(weight_hh, panel, static_cast<const T*>(q.weight_hh));
+    for (int panel = team.index; panel < panels.count(); panel += team.size) {
+      pack_columns(of_x, panel, Cell::input_gates.data());
+      for (int o = 0; o < O; ++o) pack_columns(of_operand[o], panel, Cell::gates.data() + Cell::operands[o].gate);
     }
   }
 
   // Weights are (gates·H, depth); a column of the packed matrix is W rows of one gate, side by side.
-  void pack_columns(const Packed<T>& packed, int panel, const T* weight) {
+  void pack_columns(const Packed<T>& packed, int panel, const Block* gates) {
     packed.pack_panel(panel, [&](int unit, int gate, T* to, ptrdiff_t step) {
       const int lanes = q.hidden - unit * W;
-      const T* from = weight + (size_t(gate) * q.hidden + size_t(unit) * W) * packed.depth;
+      const T* from = block<T>(q.matrices, gates[gate], q.hidden, packed.depth) + size_t(unit) * W * packed.depth;
       for (int k = 0; k < packed.depth; k += W) {
         Vec<T> square[W];
         for (int lane = 0; lane < W; ++lane)
@@ -63,51 +82,64 @@ class ForwardPass {
   }
 
   void run_slice(int first, int rows, Team& team) {
-    const int begin_panel = block_begin(weight_hh.panels(), team.size, team.index);
-    const int end_panel = block_begin(weight_hh.panels(), team.size, team.index + 1);
-    const int begin_unit = weight_hh.panel_begin(begin_panel);
-    const int width = (weight_hh.panel_begin(end_panel) - begin_unit) * G * W;
+    const int begin_panel = block_begin(panels.count(), team.size, team.index);
+    const int end_panel = block_begin(panels.count(), team.size, team.index + 1);
+    const int begin_unit = panels.begin(begin_panel), width = (panels.begin(end_panel) - begin_unit) * X * W;
     const int64_t step_bytes = int64_t(rows) * std::max(width, 1) * sizeof(T);
     const int chunk = std::clamp<int64_t>(kChunkBytes / step_bytes, 1, q.time);
     const Buffer<T> wx(size_t(chunk) * rows * width);
-    const Buffer<T> uh(size_t(rows) * weight_hh.panel_units() * G * W);
+    const Buffer<T> uh(size_t(rows) * panels.size * Cell::gates.size() * W);
     const T* x = static_cast<const T*>(q.x) + size_t(first) * q.input;
-    const T* h = static_cast<const T*>(q.h) + size_t(first) * q.hidden;
-    if (Cell::has_cell_state) exchange_c<true>(first, rows, begin_panel, end_panel);
+    exchange_states<true>(first, rows, begin_unit, panels.begin(end_panel));
+    team.wait();
     for (int t0 = 0; t0 < q.time; t0 += chunk) {
       const int steps = std::min(chunk, q.time - t0);
-      // Where the inputs' share of a panel's gates lies.
+      // Where the inputs' products of a panel lie.
       const auto share = [&](int step, int panel) {
-        return wx.get() + (size_t(step) * width + size_t(weight_hh.panel_begin(panel) - begin_unit) * G * W) * rows;
+        return wx.get() + (size_t(step) * width + size_t(panels.begin(panel) - begin_unit) * X * W) * rows;
       };
       for (int panel = begin_panel; panel < end_panel; ++panel)
         for (int s = 0; s < steps; ++s)
-          multiply(weight_ih, q.weight_ih, panel, x + size_t(t0 + s) * q.batch * q.input, rows, share(s, panel), {});
-      for (int s = 0; s < steps; ++s) {
-        const int t = t0 + s;
-        for (int panel = begin_panel; panel < end_panel; ++panel) {
-          const int from = weight_hh.panel_begin(panel), to = weight_hh.panel_begin(panel + 1);
-          multiply(weight_hh, q.weight_hh, panel, h + size_t(t) * q.batch * q.hidden, rows, uh.get(),
-                   {Record::ahead(q, t + 1, first, rows, from, to), {}});
-          for (int u = from; u < to; ++u) {
-            const size_t offset = size_t(u - from) * G * W;
-            advance(t, first, rows, u, share(s, panel) + offset, uh.get() + offset, panel_width(panel));
-          }
-        }
-        team.wait();
-      }
+          multiply(of_x, Cell::input_gates.data(), panel, x + size_t(t0 + s) * q.batch * q.input, rows,
+                   share(s, panel), {});
+      for (int s = 0; s < steps; ++s)
+        for_each<Cell::phases>([&](auto phase) {
+          for (int panel = begin_panel; panel < end_panel; ++panel)
+            run_panel<phase>(t0 + s, first, rows, panel, share(s, panel), uh.get());
+          team.wait();
+        });
     }
-    if (Cell::has_cell_state) exchange_c<false>(first, rows, begin_panel, end_panel);
+    exchange_states<false>(first, rows, begin_unit, panels.begin(end_panel));
+  }
+
+  template <int phase>
+  void run_panel(int t, int first, int rows, int panel, const T* wx, T* uh) {
+    const int from = panels.begin(panel), to = panels.begin(panel + 1);
+    Ahead ahead{Record::ahead(q, t + 1, first, rows, from, to), {}};
+    const T* products[O + 1];
+    for_each<O>([&](auto o) {
+      constexpr Operand operand = Cell::operands[o];
+      if constexpr (operand.phase == phase) {
+        multiply(of_operand[o], Cell::gates.data() + operand.gate, panel,
+                 series_at<Cell, T>(q, operand.series, t + operand.now, first), rows, uh, ahead);
+        products[o] = uh, uh += size_t(rows) * (to - from) * operand.gates * W, ahead = {};
+      }
+    });
+    for (int u = from; u < to; ++u) {
+      advance<phase>(t, first, rows, u, to - from, wx, products);
+      wx += X * W;
+      for_each<O>([&](auto o) { if (Cell::operands[o].phase == phase) products[o] += Cell::operands[o].gates * W; });
+    }
   }
 
   // to (rows, the panel's units, gates, W) = a (rows, depth) · the panel.
-  void multiply(const Packed<T>& packed, const void* weight, int panel, const T* a, int rows, T* to, Ahead ahead) {
-    const int depth = packed.depth, step = panel_width(panel);
+  void multiply(const Packed<T>& packed, const Block* gates, int panel, const T* a, int rows, T* to, Ahead ahead) {
+    const int depth = packed.depth, step = panels.width(panel) * packed.gates * W;
     if (!few) return packed.multiply_panel(panel, {a, depth, 0}, rows, to, step, ahead);
-    for (int u = packed.panel_begin(panel); u < packed.panel_begin(panel + 1); ++u)
-      for (int g = 0; g < G; ++g, to += W)
+    for (int u = panels.begin(panel); u < panels.begin(panel + 1); ++u)
+      for (int g = 0; g < packed.gates; ++g, to += W)
         for (int r = 0; r < rows; ++r) {
-          const T* from = static_cast<const T*>(weight) + (size_t(g) * q.hidden + size_t(u) * W) * depth;
+          const T* from = block<T>(q.matrices, gates[g], q.hidden, depth) + size_t(u) * W * depth;
           store(to + r * step, dot(from, std::min(W, q.hidden - u * W), a + size_t(r) * depth, depth));
         }
   }
@@ -130,70 +162,96 @@ class ForwardPass {
     return sums[0];
   }
 
-  int panel_width(int panel) const { return (weight_hh.panel_begin(panel + 1) - weight_hh.panel_begin(panel)) * G * W; }
-
-  // Copies c(0) into the records, or c(T) out of them.
+  // Copies the states at time 0 to where they are kept, or those at time T out of there.
   template <bool in>
-  void exchange_c(int first, int rows, int begin_panel, int end_panel) {
-    for (int u = weight_hh.panel_begin(begin_panel); u < weight_hh.panel_begin(end_panel); ++u)
-      for (int r = 0; r < rows; ++r) {
-        const size_t own = size_t(first + r) * q.hidden + u * W;
-        T* c = Record::at(q, in ? 0 : q.time, first, rows, u) + (r * Record::vectors + S) * W;
-        if (in) store(c, load(static_cast<const T*>(q.c_first) + own, q.hidden - u * W));
-        else store(static_cast<T*>(q.c_last) + own, load(c), q.hidden - u * W);
-      }
+  void exchange_states(int first, int rows, int begin_unit, int end_unit) {
+    for (size_t j = 0; j < Cell::states.size(); ++j)
+      for (int u = begin_unit; u < end_unit; ++u)
+        for (int r = 0; r < rows; ++r) {
+          const State state = Cell::states[j];
+          const int t = in ? 0 : q.time, lanes = q.hidden - u * W;
+          const size_t own = size_t(first + r) * q.hidden + u * W;
+          T* kept = state.series >= 0
+                        ? series_at<Cell, T>(q, state.series, t, first + r) + u * W
+                        : Record::at(q, t, first, rows, u) + (r * Record::vectors + Cell::saved + state.record) * W;
+          if (in && state.series >= 0) store(kept, load(static_cast<const T*>(q.first[j]) + own, lanes), lanes);
+          else if (in) store(kept, load(static_cast<const T*>(q.first[j]) + own, lanes));
+          else store(static_cast<T*>(q.last[j]) + own, load(kept, lanes), lanes);
+        }
   }
 
   // Where one unit vector finds its things: pointers for the first row, and steps from row to row. Passed by value:
   // the compiler must assume that a store changes whatever is read through a reference.
   struct Unit {
-    int lanes, gate_step, h_step, p_step;
+    int lanes, x_step, u_step, h_step, p_step;
     bool keep;
-    const T *wx, *uh, *p, *h, *record;
-    T *h_next, *record_next;
+    const T *x, *p, *u[O + 1], *series_before[Cell::series.size()], *record_before;
+    T *series[Cell::series.size()], *record;
   };
 
   // The point-wise part of one unit vector for all rows.
-  void advance(int t, int first, int rows, int u, const T* wx, const T* uh, int gate_step) {
-    T* h = static_cast<T*>(q.h) + (size_t(t) * q.batch + first) * q.hidden + u * W;
+  template <int phase>
+  void advance(int t, int first, int rows, int u, int panel_units, const T* wx, const T* const* products) {
     Unit at;
     at.lanes = q.hidden - u * W, at.keep = q.keep;
-    at.wx = wx, at.uh = uh, at.gate_step = gate_step;
-    at.p = p.get() + u * W, at.p_step = units * W;
-    at.h = h, at.h_next = h + size_t(q.batch) * q.hidden, at.h_step = q.hidden;
-    at.record = Record::at(q, t, first, rows, u), at.record_next = Record::at(q, t + 1, first, rows, u);
-    over_rows(rows, [at](int r, auto n) { advance_rows<n>(at, r); });
+    at.x = wx, at.x_step = panel_units * X * W, at.u_step = panel_units * W;
+    for_each<O>([&](auto o) { at.u[o] = products[o]; });
+    at.p = p.get() + u * W, at.p_step = panels.units * W, at.h_step = q.hidden;
+    for_each<Cell::series.size()>([&](auto i) {
+      at.series_before[i] = series_at<Cell, T>(q, i, t, first) + u * W;
+      at.series[i] = series_at<Cell, T>(q, i, t + 1, first) + u * W;
+    });
+    at.record_before = Record::at(q, t, first, rows, u), at.record = Record::at(q, t + 1, first, rows, u);
+    over_rows(rows, [at](int r, auto n) { advance_rows<phase, n>(at, r); });
   }
 
-  // N rows from row r on.
-  template <int N>
+  // N rows from row r on. What nobody reads of what is loaded here is not loaded in truth.
+  template <int phase, int N>
   NATIVE_INLINE static void advance_rows(const Unit at, int r) {
     Forward<Rows<T, N>, Cell> s;
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
+    for_each<N>([&](auto n) {
       const ptrdiff_t row = r + n;
-#pragma GCC unroll 8
-      for (int i = 0; i < P; ++i) s.p[i].v[n] = load(at.p + i * at.p_step);
-#pragma GCC unroll 8
-      for (int g = 0; g < G; ++g) {
-        s.wx[g].v[n] = load(at.wx + row * at.gate_step + g * W);
-        s.uh[g].v[n] = load(at.uh + row * at.gate_step + g * W);
-      }
-      s.h.v[n] = load(at.h + row * at.h_step, at.lanes);
-      if constexpr (Cell::has_cell_state) s.c.v[n] = load(at.record + (row * Record::vectors + S) * W);
-    }
-    Cell::forward(s);
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
+      const T *before = at.record_before + row * Record::vectors * W, *now = at.record + row * Record::vectors * W;
+      for_each<P>([&](auto i) { s.p[i].v[n] = load(at.p + i * at.p_step); });
+      for_each<X>([&](auto g) { s.x[g].v[n] = load(at.x + row * at.x_step + g * W); });
+      for_each<O>([&](auto o) {
+        constexpr int gates = Cell::operands[o].gates, first = Cell::operands[o].gate;
+        if constexpr (Cell::operands[o].phase == phase)
+          for_each<gates>([&](auto g) { s.u[first + g].v[n] = load(at.u[o] + row * at.u_step * gates + g * W); });
+      });
+      for_each<Cell::states.size()>([&](auto j) {
+        constexpr State state = Cell::states[j];
+        if constexpr (state.series >= 0)
+          s.before[j].v[n] = load(at.series_before[state.series] + row * at.h_step, at.lanes);
+        else s.before[j].v[n] = load(before + (Cell::saved + state.record) * W);
+      });
+      for_each<Cell::series.size()>([&](auto i) {
+        if constexpr (Cell::series[i].phase < phase)
+          s.series[i].v[n] = load(at.series[i] + row * at.h_step, at.lanes);
+      });
+      for_each<Cell::saved>([&](auto i) {
+        if constexpr (Cell::saved_phases[i] < phase) s.saved[i].v[n] = load(now + i * W);
+      });
+    });
+    Cell::template forward<phase>(s);
+    for_each<N>([&](auto n) {
       const ptrdiff_t row = r + n;
-      store(at.h_next + row * at.h_step, s.h.v[n], at.lanes);
-      if constexpr (Cell::has_cell_state) store(at.record_next + (row * Record::vectors + S) * W, s.c.v[n]);
-    }
-    if (S == 0 || !at.keep) return;
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n)
-#pragma GCC unroll 8
-      for (int i = 0; i < S; ++i) store(at.record_next + ((r + n) * Record::vectors + i) * W, s.saved[i].v[n]);
+      T* now = at.record + row * Record::vectors * W;
+      for_each<Cell::series.size()>([&](auto i) {
+        if constexpr (Cell::series[i].phase == phase)
+          store(at.series[i] + row * at.h_step, s.series[i].v[n], at.lanes);
+      });
+      for_each<Cell::states.size()>([&](auto j) {
+        constexpr State state = Cell::states[j];
+        if constexpr (state.series < 0 && state.phase == phase)
+          store(now + (Cell::saved + state.record) * W, s.after[j].v[n]);
+      });
+    });
+    for_each<Cell::saved>([&](auto i) {
+      if constexpr (Cell::saved_phases[i] == phase)
+        if (at.keep || i >= Cell::saved - Cell::carried)
+          for_each<N>([&](auto n) { store(at.record + ((r + n) * Record::vectors + i) * W, s.saved[i].v[n]); });
+    });
   }
 };
 

@@ -86,31 +86,32 @@ inline int tile_width(int rows) {
   return blocks(rows, tile_rows(narrower)) < blocks(rows, tile_rows(kTileVectors)) ? narrower : kTileVectors;
 }
 
-// A right operand packed for speed. Its columns are `units` vectors for each of `gates`, the gates of a unit
+// How many unit vectors there are, and how they are cut into panels.
+struct Panels {
+  int units, size;  // size: unit vectors of a panel, at most
+
+  int count() const { return blocks(units, size); }
+  int begin(int panel) const { return block_begin(units, count(), panel); }
+  int width(int panel) const { return begin(panel + 1) - begin(panel); }
+};
+
+// A right operand packed for speed. Its columns are the panels' unit vectors for each of `gates`, the gates of a unit
 // vector side by side, so that a panel has all gates of its units. Within a panel, tile after tile, row after row.
 template <class T>
 struct Packed {
   static constexpr int W = kLanes<T>;
 
   T* data;
-  int depth, units, gates, width;  // width: vectors of a tile
+  int depth, gates, width;  // width: vectors of a tile
+  Panels panels;
 
-  // The units of a panel: as few as make whole tiles.
-  int panel_units() const {
-    int count = 1;
-    while (count * gates % width != 0) ++count;
-    return count;
-  }
-  int panels() const { return blocks(units, panel_units()); }
-  int panel_begin(int panel) const { return block_begin(units, panels(), panel); }
   static size_t size(int depth, int units, int gates) { return size_t(depth) * units * gates * W; }
 
   // Calls work(first vector of a tile, its vectors, where the tile lies), vectors counted within the panel.
   template <class Work>
   void over_tiles(int panel, Work work) const {
-    const int first_unit = panel_begin(panel), vectors = (panel_begin(panel + 1) - first_unit) * gates;
-    const int tiles = blocks(vectors, width);
-    T* panel_data = data + size_t(depth) * first_unit * gates * W;
+    const int vectors = panels.width(panel) * gates, tiles = blocks(vectors, width);
+    T* panel_data = data + size_t(depth) * panels.begin(panel) * gates * W;
     for (int i = 0; i < tiles; ++i) {
       const int begin = block_begin(vectors, tiles, i), end = block_begin(vectors, tiles, i + 1);
       work(begin, end - begin, panel_data + size_t(depth) * begin * W);
@@ -122,13 +123,13 @@ struct Packed {
   void pack_panel(int panel, Fill fill) const {
     over_tiles(panel, [&](int begin, int vectors, T* tile) {
       for (int v = 0; v < vectors; ++v)
-        fill(panel_begin(panel) + (begin + v) / gates, (begin + v) % gates, tile + v * W, ptrdiff_t(vectors) * W);
+        fill(panels.begin(panel) + (begin + v) / gates, (begin + v) % gates, tile + v * W, ptrdiff_t(vectors) * W);
     });
   }
 
   // C (rows × the panel's vectors·W) = A · the panel.
   void multiply_panel(int panel, Left<T> a, int rows, T* c, ptrdiff_t c_stride, Ahead ahead = {}) const {
-    const int vectors = (panel_begin(panel + 1) - panel_begin(panel)) * gates;
+    const int vectors = panels.width(panel) * gates;
     over_tiles(panel, [&](int begin, int count, T* tile) {
       const int end = begin + count;
       const Ahead part{ahead.first.part(begin, end, vectors), ahead.second.part(begin, end, vectors)};

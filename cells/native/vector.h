@@ -4,8 +4,10 @@
 // AVX2, SSE and NEON, and whatever is narrower than asked for is split by the compiler.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 #include <utility>
 
@@ -123,56 +125,128 @@ struct Exponential<double> {
 template <class T, int N>
 struct Rows {
   Vec<T> v[N];
+
+  static Rows of(T value) {
+    Rows all;
+    for (Vec<T>& vector : all.v) vector = Vec<T>{} + value;
+    return all;
+  }
+};
+
+// Truth values, all bits set or none.
+template <class T, int N>
+struct Truths {
+  decltype(Vec<T>{} < Vec<T>{}) v[N];
 };
 
 // f applied to the vectors of its arguments, row by row. Spelled without a loop and always inlined, or the
 // compiler would keep rows in memory.
 #define NATIVE_INLINE inline __attribute__((always_inline))
 
-template <class F, class T, int N, size_t... I, class... More>
-NATIVE_INLINE Rows<T, N> each_of(std::index_sequence<I...>, F f, const Rows<T, N>& a, const More&... more) {
-  const auto at = [&](auto i) __attribute__((always_inline)) { return f(a.v[i], more.v[i]...); };
+template <class Result, class F, size_t... I, class... Arguments>
+NATIVE_INLINE Result each_of(std::index_sequence<I...>, F f, const Arguments&... arguments) {
+  const auto at = [&](auto i) __attribute__((always_inline)) { return f(arguments.v[i]...); };
   return {{at(std::integral_constant<size_t, I>())...}};
 }
 
 template <class F, class T, int N, class... More>
 NATIVE_INLINE Rows<T, N> each(F f, const Rows<T, N>& a, const More&... more) {
-  return each_of(std::make_index_sequence<N>(), f, a, more...);
+  return each_of<Rows<T, N>>(std::make_index_sequence<N>(), f, a, more...);
 }
 
-#define NATIVE_OPERATOR(op)                                                             \
+template <class T, int N, class F, class... Arguments>
+NATIVE_INLINE Truths<T, N> truths(F f, const Arguments&... arguments) {
+  return each_of<Truths<T, N>>(std::make_index_sequence<N>(), f, arguments...);
+}
+
+template <class F, class T, int N, class... More>
+NATIVE_INLINE Truths<T, N> truths_of(F f, const Rows<T, N>& a, const More&... more) {
+  return truths<T, N>(f, a, more...);
+}
+
+#define NATIVE_OPERATOR(op, Result, each)                                               \
   template <class T, int N>                                                             \
-  NATIVE_INLINE Rows<T, N> operator op(const Rows<T, N>& a, const Rows<T, N>& b) {      \
+  NATIVE_INLINE Result<T, N> operator op(const Rows<T, N>& a, const Rows<T, N>& b) {    \
     return each([](Vec<T> x, Vec<T> y) { return x op y; }, a, b);                       \
   }                                                                                     \
   template <class T, int N>                                                             \
-  NATIVE_INLINE Rows<T, N> operator op(std::type_identity_t<T> a, const Rows<T, N>& b) {\
-    return each([a](Vec<T> y) { return a op y; }, b);                                   \
+  NATIVE_INLINE Result<T, N> operator op(std::type_identity_t<T> a, const Rows<T, N>& b) {\
+    return each([a](Vec<T> y) { return (Vec<T>{} + a) op y; }, b);                      \
   }                                                                                     \
   template <class T, int N>                                                             \
-  NATIVE_INLINE Rows<T, N> operator op(const Rows<T, N>& a, std::type_identity_t<T> b) {\
-    return each([b](Vec<T> x) { return x op b; }, a);                                   \
+  NATIVE_INLINE Result<T, N> operator op(const Rows<T, N>& a, std::type_identity_t<T> b) {\
+    return each([b](Vec<T> x) { return x op (Vec<T>{} + b); }, a);                      \
   }
-NATIVE_OPERATOR(+)
-NATIVE_OPERATOR(-)
-NATIVE_OPERATOR(*)
+NATIVE_OPERATOR(+, Rows, each)
+NATIVE_OPERATOR(-, Rows, each)
+NATIVE_OPERATOR(*, Rows, each)
+NATIVE_OPERATOR(/, Rows, each)
+NATIVE_OPERATOR(<, Truths, truths_of)
+NATIVE_OPERATOR(>, Truths, truths_of)
+NATIVE_OPERATOR(<=, Truths, truths_of)
+NATIVE_OPERATOR(>=, Truths, truths_of)
+NATIVE_OPERATOR(==, Truths, truths_of)
+NATIVE_OPERATOR(!=, Truths, truths_of)
 #undef NATIVE_OPERATOR
+
+template <class T, int N>
+NATIVE_INLINE Rows<T, N> operator-(const Rows<T, N>& a) {
+  return each([](Vec<T> x) { return -x; }, a);
+}
 
 template <class T, int N>
 NATIVE_INLINE Rows<T, N>& operator+=(Rows<T, N>& a, const Rows<T, N>& b) {
   return a = a + b;
 }
 
-// a where x > 0, else zero.
 template <class T, int N>
-NATIVE_INLINE Rows<T, N> where_positive(const Rows<T, N>& x, const Rows<T, N>& a) {
-  return each([](Vec<T> condition, Vec<T> value) { return condition > 0 ? value : Vec<T>{}; }, x, a);
+NATIVE_INLINE Truths<T, N> operator&&(const Truths<T, N>& a, const Truths<T, N>& b) {
+  return truths<T, N>([](auto x, auto y) { return x & y; }, a, b);
+}
+
+template <class T, int N>
+NATIVE_INLINE Truths<T, N> operator||(const Truths<T, N>& a, const Truths<T, N>& b) {
+  return truths<T, N>([](auto x, auto y) { return x | y; }, a, b);
+}
+
+template <class T, int N>
+NATIVE_INLINE Truths<T, N> operator!(const Truths<T, N>& a) {
+  return truths<T, N>([](auto x) { return ~x; }, a);
+}
+
+// a where the condition holds, else b.
+template <class T, int N>
+NATIVE_INLINE Rows<T, N> where(const Truths<T, N>& condition, const Rows<T, N>& a, const Rows<T, N>& b) {
+  return each([](Vec<T> x, Vec<T> y, auto holds) { return holds ? x : y; }, a, b, condition);
+}
+
+// The greater, and the lesser; NaN if either is.
+template <class T, int N>
+NATIVE_INLINE Rows<T, N> max(const Rows<T, N>& a, const Rows<T, N>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return (x != x) | (x > y) ? x : y; }, a, b);
+}
+
+template <class T, int N>
+NATIVE_INLINE Rows<T, N> min(const Rows<T, N>& a, const Rows<T, N>& b) {
+  return each([](Vec<T> x, Vec<T> y) { return (x != x) | (x < y) ? x : y; }, a, b);
 }
 
 // max(x, 0); NaN stays NaN.
 template <class T, int N>
 NATIVE_INLINE Rows<T, N> relu(const Rows<T, N>& x) {
   return each([](Vec<T> value) { return value < 0 ? Vec<T>{} : value; }, x);
+}
+
+template <class T, int N>
+NATIVE_INLINE Rows<T, N> abs(const Rows<T, N>& x) {
+  return each([](Vec<T> value) { return value < 0 ? -value : value; }, x);
+}
+
+// −1, 0 or 1.
+template <class T, int N>
+NATIVE_INLINE Rows<T, N> sign(const Rows<T, N>& x) {
+  const auto one = Rows<T, N>::of(1);
+  return where(x > 0, one, where(x < 0, -one, x));
 }
 
 // x within ±limit. NaN stays NaN: a comparison with it is false, and of a NaN and a number the instructions return
@@ -256,5 +330,34 @@ NATIVE_INLINE Rows<T, N> tanh(const Rows<T, N>& x) {
   const auto above_one = e.scale * e.rest + (e.scale - 1);
   return above_one * reciprocal(above_one + 2);
 }
+
+// e^x, within 2 units in the last place; infinite and 0 where that is no normal number.
+template <class T, int N>
+NATIVE_INLINE Rows<T, N> exp(const Rows<T, N>& x) {
+  const auto e = scaled_exponential(clamp(x, Exponential<T>::limit));
+  const auto limit = Exponential<T>::limit;
+  const auto below = where(x < -limit, Rows<T, N>::of(0), e.scale + e.scale * e.rest);
+  return where(x > limit, Rows<T, N>::of(std::numeric_limits<T>::infinity()), below);
+}
+
+// Functions that few cells use, by the C library's, lane by lane.
+#define NATIVE_LANES(function)                                             \
+  template <class T, int N>                                                \
+  NATIVE_INLINE Rows<T, N> function(const Rows<T, N>& x) {                 \
+    return each(                                                           \
+        [](Vec<T> value) {                                                 \
+          for (int i = 0; i < kLanes<T>; ++i) value[i] = std::function(value[i]); \
+          return value;                                                    \
+        },                                                                 \
+        x);                                                                \
+  }
+NATIVE_LANES(log)
+NATIVE_LANES(log1p)
+NATIVE_LANES(expm1)
+NATIVE_LANES(sin)
+NATIVE_LANES(cos)
+NATIVE_LANES(erf)
+NATIVE_LANES(sqrt)
+#undef NATIVE_LANES
 
 }  // namespace native

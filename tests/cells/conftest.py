@@ -21,11 +21,8 @@ def _seeded() -> None:
 
 def random_state(cell: Cell, batch: int) -> object:
     """A non-zero state for `cell`, in its dtype, with gradients."""
-    parts = [
-        torch.randn(batch, cell.hidden_size, dtype=cell.weight_hh.dtype, requires_grad=True)
-        for _ in range(2 if cell.has_cell_state else 1)
-    ]
-    return tuple(parts) if cell.has_cell_state else parts[0]
+    parts = [torch.randn(batch, cell.hidden_size, dtype=cell.weight_hh.dtype, requires_grad=True) for _ in cell.states]
+    return tuple(parts) if len(cell.states) > 1 else parts[0]
 
 
 def unroll(cell: Cell, inputs: torch.Tensor, state: object) -> tuple[torch.Tensor, object]:

@@ -31,7 +31,7 @@ def test_parameter_count(kind):
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_uniform_initialisation_has_torchs_bounds_and_spread(kind):
-    cell = kind(20, 100, forget_bias=None) if kind.has_cell_state else kind(20, 100)
+    cell = kind(20, 100, forget_bias=None) if len(kind.states) > 1 else kind(20, 100)
     bound = 1 / math.sqrt(100)
     for name, parameter in cell.named_parameters():
         assert parameter.abs().max() <= bound, name
@@ -86,7 +86,7 @@ def test_what_cannot_be_is_refused(kind):
         cell(torch.randn(5, 0, 3))
     wrong = torch.zeros(3, 4)
     with pytest.raises(ValueError, match="state"):
-        cell(torch.randn(5, 2, 3), (wrong, wrong) if kind.has_cell_state else wrong)
+        cell(torch.randn(5, 2, 3), (wrong, wrong) if len(kind.states) > 1 else wrong)
 
 
 def wrong_states(cell, good):
@@ -94,11 +94,11 @@ def wrong_states(cell, good):
     h = good if isinstance(good, torch.Tensor) else good[0]
 
     def each(part):
-        return (part, part) if cell.has_cell_state else part
+        return (part, part) if len(cell.states) > 1 else part
 
     shapes = [each(torch.zeros(shape)) for shape in ((1, 4), (3, 4), (2, 1), (2, 5), (4,), (1, 2, 4), ())]
-    forms = [(None, None), each(h.numpy()), (h,), (h, h, h), [], {}, "h", h if cell.has_cell_state else (h, h)]
-    mixed = [(h, h[:1]), (h[:1], h), (h, None), (h, h.double())] if cell.has_cell_state else []
+    forms = [(None, None), each(h.numpy()), (h,), (h, h, h), [], {}, "h", h if len(cell.states) > 1 else (h, h)]
+    mixed = [(h, h[:1]), (h[:1], h), (h, None), (h, h.double())] if len(cell.states) > 1 else []
     if isinstance(cell, AttentionLSTM):
         memories = [torch.zeros(3, 1, 4), torch.zeros(3, 2, 5), torch.zeros(2, 4), torch.zeros(3, 2, 4).double()]
         mixed += [AttentionState(h, h, memory) for memory in memories]
@@ -116,9 +116,9 @@ def test_a_state_that_is_none_is_refused_by_forward_and_step(kind, grad):
         x = torch.randn(5, 2, 3)
         with torch.set_grad_enabled(grad):
             _, good = cell.step(x[0])
-            good = tuple(part.detach() for part in good) if cell.has_cell_state else good.detach()
+            good = tuple(part.detach() for part in good) if len(cell.states) > 1 else good.detach()
             cell.step(x[0], good)
-            cell(x, list(good) if cell.has_cell_state else good)
+            cell(x, list(good) if len(cell.states) > 1 else good)
             for state in wrong_states(cell, good):
                 with pytest.raises(ValueError, match="state must be"):
                     cell.step(x[0], state)

@@ -18,7 +18,7 @@ def test_the_package_has_its_dozens_of_layers():
 @pytest.mark.parametrize("layer", LAYERS)
 def test_every_layer_is_a_cell(layer):
     size = 4
-    cell = TorchRecurrent(size, size, layer)  # one of them wants I = H
+    cell = TorchRecurrent(size, size, layer, "torchrecurrent")  # one of them wants I = H
     inputs = torch.randn(7, 3, size)
     outputs, state = cell(inputs)
     assert outputs.shape == (7, 3, size)
@@ -31,7 +31,7 @@ def test_every_layer_is_a_cell(layer):
 
 
 def test_its_peephole_lstm_is_ours():
-    theirs = TorchRecurrent(3, 6, "PeepholeLSTM").double()
+    theirs = TorchRecurrent(3, 6, "PeepholeLSTM", "torchrecurrent").double()
     ours = PeepholeLSTM(3, 6, dtype=torch.float64)
     parameters = dict(theirs.layer.cells[0].named_parameters())  # gates i, f, g, o in both
     with torch.no_grad():
@@ -50,6 +50,11 @@ def test_an_unknown_layer_is_refused_with_a_hint():
         TorchRecurrent(2, 3, "MGUU")
     with pytest.raises(ValueError, match="JANET"):
         TorchRecurrent(2, 3, "zzz")
+
+
+def test_an_unknown_backend_is_refused():
+    with pytest.raises(ValueError, match="backend"):
+        TorchRecurrent(2, 3, "MGU", "loop")
 
 
 def test_without_the_package_one_line_says_what_to_install(monkeypatch):

@@ -123,14 +123,14 @@ class TestJacobian:
     def test_it_is_that_of_finite_differences(self, kind):
         cell = kind(3, 4, dtype=torch.float64)
         x_t = torch.randn(2, 3, dtype=torch.float64)
-        state = tuple(torch.randn(2, 4, dtype=torch.float64) for _ in range(2 if cell.has_cell_state else 1))
+        state = tuple(torch.randn(2, 4, dtype=torch.float64) for _ in range(2 if len(cell.states) > 1 else 1))
         found = step_jacobians(cell, x_t, state)
         flat = torch.cat(state, dim=-1)
 
         def advance(values: torch.Tensor) -> torch.Tensor:
             parts = values.split(4, dim=-1)
-            _, after = cell.step(x_t, tuple(parts) if cell.has_cell_state else parts[0])
-            return torch.cat(after if cell.has_cell_state else (after,), dim=-1)
+            _, after = cell.step(x_t, tuple(parts) if len(cell.states) > 1 else parts[0])
+            return torch.cat(after if len(cell.states) > 1 else (after,), dim=-1)
 
         for column in range(flat.shape[1]):
             change = torch.zeros_like(flat)
@@ -179,7 +179,7 @@ class TestGates:
             way = unroll(cell, inputs)
             expected, last = cell(inputs)
         torch.testing.assert_close(way.outputs, expected, rtol=1e-9, atol=1e-9)
-        torch.testing.assert_close(way.states[-1], tuple(last) if cell.has_cell_state else (last,))
+        torch.testing.assert_close(way.states[-1], tuple(last) if len(cell.states) > 1 else (last,))
         assert cell.observer is None
         if kind is LSTM:
             h, c = way.states[-1]

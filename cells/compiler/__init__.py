@@ -1,0 +1,183 @@
+"""From a cell's equations, as it states them in PyTorch, to a kernel that runs them over a sequence.
+
+`trace` records one step, `program` takes it apart and differentiates it, `emit` writes C++, `check` holds the compiled
+kernel to the step. A kernel is built once for its equations and kept beside the engine (`cells.native.build`), with its
+source; cells with the same equations share it."""
+
+import ctypes
+import functools
+import hashlib
+import os
+import threading
+import weakref
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from cells import native
+from cells.compiler.check import differs
+from cells.compiler.emit import emit
+from cells.compiler.program import Parts, Program, derive, take_apart
+from cells.compiler.trace import Untraceable, trace
+from cells.native import build
+
+__all__ = ["Compilable", "Equations", "Untraceable", "equations", "kernel_of", "prepare", "reason"]
+
+
+class Compilable(nn.Module):
+    """A recurrent layer that the compiler can ask for its step."""
+
+    input_size: int
+    hidden_size: int
+
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return type(self).__name__
+
+    @property
+    def state_widths(self) -> list[int]:
+        """The widths of the parts of its state, in units of H."""
+        raise NotImplementedError
+
+    def advance(self, x_t: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Advance one step by the equations: x(t) (B, I) and the parts of the state, (B, width·H) each, to the output
+        (B, H) and the new parts. Kernels are compiled from this."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Equations:
+    """A cell's step, taken apart, and the kernel that is or could be built for it."""
+
+    title: str
+    parts: Parts
+    kernel: native.Kernel
+
+    @property
+    def folder(self) -> Path:
+        return build.folder() / self.kernel.name
+
+    def program(self) -> Program:
+        """Differentiate the equations and lay them out for the engine.
+
+        Raises:
+            Untraceable: they compute something for which kernels have no function.
+        """
+        return derive(self.parts)
+
+    def source(self) -> str:
+        """Return the kernel's C++. Raises what `program` does."""
+        return emit(self.program(), self.title, self.kernel.name)
+
+
+def equations(cell: Compilable) -> Equations:
+    """Trace a cell's step.
+
+    Raises:
+        Untraceable: it is of no form that the engine runs; the message says why, in a line.
+    """
+    parts = take_apart(trace(cell.advance, cell, cell.input_size, cell.hidden_size, cell.state_widths))
+    known = hashlib.sha256(parts.text(named=False).encode() + _sources())
+    matrices, vectors = parts.statics()
+    kernel = native.Kernel(
+        f"kernel_{known.hexdigest()[:12]}", cell.input_size, cell.hidden_size, tuple(cell.state_widths),
+        tuple(matrices), tuple(vectors),
+    )  # fmt: skip
+    return Equations(cell.title, parts, kernel)
+
+
+@functools.cache
+def _sources() -> bytes:
+    """Return a hash of the compiler."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).digest()
+
+
+_found: weakref.WeakKeyDictionary[Compilable, native.Kernel | str] = weakref.WeakKeyDictionary()
+
+
+def kernel_of(cell: Compilable) -> native.Kernel | None:
+    """Return a cell's kernel, built if need be; None if it has none here: `reason` says why."""
+    if cell not in _found:
+        prepare([cell])
+    found = _found[cell]
+    return None if isinstance(found, str) else found
+
+
+def reason(cell: Compilable) -> str | None:
+    """Return why a cell has no kernel, in a line; None if it has one."""
+    kernel_of(cell)
+    found = _found[cell]
+    return found if isinstance(found, str) else None
+
+
+def prepare(cells: Iterable[Compilable]) -> None:
+    """Build the kernels that cells need and do not have, side by side."""
+    traced: dict[Compilable, Equations] = {}
+    for cell in cells:
+        try:
+            traced[cell] = equations(cell)
+        except Untraceable as error:
+            _found[cell] = f"{cell.title} has no native kernel: {error}"
+    if not traced:
+        return
+    if not (engine := native.library()).loaded:
+        _found.update(dict.fromkeys(traced, engine.reason or "no engine"))
+        return
+    first = {found.kernel.name: (cell, found) for cell, found in traced.items()}
+    outcomes: dict[str, str | None] = {}
+    if len(first) == 1:  # here: a thread has memory of its own, of which a run may have little
+        outcomes = {name: _loaded(pair) for name, pair in first.items()}
+    else:
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            outcomes = dict(zip(first, pool.map(_loaded, first.values()), strict=True))
+    for cell, found in traced.items():
+        outcome = outcomes[found.kernel.name]
+        _found[cell] = found.kernel if outcome is None else outcome
+
+
+_one_at_a_time = threading.Lock()  # torch traces in one thread only
+
+
+def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
+    """Load a kernel, building it first if need be.
+
+    Returns:
+        Why there is none; None if there is.
+    """
+    cell, found = pair
+    verdict = found.folder / "verdict"  # empty, or why the kernel is not used
+
+    def make(verdict: Path) -> None:
+        source, path = found.folder / "kernel.cpp", found.folder / "kernel.so"
+        try:
+            with _one_at_a_time:
+                source.write_text(found.source())
+        except Untraceable as error:
+            _write(verdict, str(error))
+            return
+        build.compile_kernel(source, path)
+        with _one_at_a_time:
+            ctypes.CDLL(str(path))
+            wrong = differs(found.kernel, found.parts, cell)
+        _write(verdict, "" if wrong is None else f"the kernel is not used, because {wrong}")
+
+    try:
+        build.build_once(verdict, make, f"a native kernel for {found.title}, once")
+        refusal = verdict.read_text()
+        if not refusal:
+            ctypes.CDLL(str(found.folder / "kernel.so"))
+    except (OSError, RuntimeError) as error:
+        build.warn(refusal := build.one_line(error))
+        return refusal
+    return f"{found.title} has no native kernel: {refusal}" if refusal else None
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that appears whole."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    beside.replace(path)

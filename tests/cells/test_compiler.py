@@ -1,0 +1,363 @@
+"""From equations to kernels: cells that the compiler has not seen, published ones, and what it refuses."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cells import Cell, TorchRecurrent, compiler, native
+from tests.cells.conftest import random_state
+from tests.cells.test_backends import assert_equals_step
+
+pytestmark = pytest.mark.skipif(not native.library().loaded, reason="no native kernels here")
+
+
+class ThreeStates(Cell):
+    """A state that is multiplied, one that is not, and one that is only remembered, two steps late."""
+
+    states = ("h", "c", "late")
+    gates = 2
+
+    def recur(self, gates_x, state):
+        h, c, late = state
+        a, b = (gates_x + h @ self.weight_hh.T).chunk(2, dim=-1)
+        c = 0.9 * c + a.sigmoid() * late
+        h = (b + c).tanh()
+        return h, (h, c, h)
+
+
+class TwoStages(Cell):
+    """A product of a product: r ⊙ h is multiplied in the step that computes r."""
+
+    gates = 2
+
+    def recur(self, gates_x, state):
+        r, n = gates_x.chunk(2, dim=-1)
+        weight_r, weight_n = self.weight_hh.chunk(2)
+        r = (r + state @ weight_r.T).sigmoid()
+        n = (n + (r * state) @ weight_n.T).tanh()
+        h = state + r * (n - state)
+        return h, h
+
+
+class ThreeStages(Cell):
+    """Three layers within a step, sharing their weights, and a value of the first used by the last."""
+
+    gates = 1
+
+    def recur(self, gates_x, state):
+        first = (gates_x + state @ self.weight_hh.T).tanh()
+        second = (first @ self.weight_hh.T).relu()
+        third = (second @ self.weight_hh.T + first).tanh()
+        return third, third
+
+
+class PointWiseState(Cell):
+    """No product of the state at all, and an output that is not the state."""
+
+    gates = 2
+
+    def build_parameters(self, parameter):
+        self.scale = parameter(self.hidden_size)
+
+    def recur(self, gates_x, state):
+        a, b = gates_x.chunk(2, dim=-1)
+        h = F.softplus(a + self.scale * state) - math.log(2)
+        return h.abs() * torch.exp(-b * b), h
+
+
+class SharedWeight(Cell):
+    """One matrix multiplies two states; its transpose multiplies one of them, too."""
+
+    states = ("h", "c")
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h, c = state
+        h, c = (gates_x + h @ self.weight_hh.T).tanh(), (c @ self.weight_hh.T + c @ self.weight_hh).sin()
+        return h * c, (h, c)
+
+
+class ScaledArgument(Cell):
+    """What is multiplied is scaled a unit and by a single parameter first."""
+
+    gates = 1
+
+    def build_parameters(self, parameter):
+        self.per_unit, self.alone = parameter(self.hidden_size), parameter(1)
+
+    def recur(self, gates_x, state):
+        scaled = self.per_unit * state * self.alone.sigmoid()
+        h = F.hardtanh(gates_x + scaled @ self.weight_hh.T, -0.8, 0.9)
+        return h, h
+
+
+class Constants(Cell):
+    """Numbers made in the step, and a new state that depends on nothing."""
+
+    states = ("h", "c")
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h, c = state
+        ones, halves = torch.ones_like(h), h.new_full(h.shape, 0.5)
+        h = (gates_x + h @ self.weight_hh.T) * halves + (c - ones).clamp(min=-1)
+        return F.leaky_relu(h, 0.1), (h.tanh(), ones)
+
+
+class Skewed(Cell):
+    """A matrix computed from parameters: W − Wᵀ − I/10."""
+
+    gates = 2
+
+    def recur(self, gates_x, state):
+        weight, other = self.weight_hh.chunk(2)
+        skewed = weight - weight.T - 0.1 * torch.eye(self.hidden_size, dtype=weight.dtype)
+        a, b = gates_x.chunk(2, dim=-1)
+        h = state + 0.1 * (a + state @ skewed.T).tanh() * torch.where(b > 0, F.silu(b), F.elu(state @ other.T))
+        return h, h
+
+
+class Joined(Cell):
+    """Two states joined and multiplied by one wide matrix; the output is a product of the same step."""
+
+    states = ("h", "c")
+    gates = 1
+
+    def build_parameters(self, parameter):
+        self.wide, self.out = (
+            parameter(2 * self.hidden_size, 2 * self.hidden_size),
+            parameter(self.hidden_size, self.hidden_size),
+        )
+
+    def recur(self, gates_x, state):
+        a, b = F.linear(torch.cat(state, dim=-1), self.wide).split(self.hidden_size, dim=1)
+        h, c = (gates_x + a).tanh(), b.sigmoid() * state[1].detach()
+        return (h * c) @ self.out, (h, c)
+
+
+class Kinks(Cell):
+    """Functions with kinks and comparisons, and a gate that nothing uses."""
+
+    gates = 3
+
+    def recur(self, gates_x, state):
+        a, b, _ = (gates_x + state @ self.weight_hh.T).chunk(3, dim=-1)
+        h = F.relu6(torch.maximum(a, b)) + torch.minimum(a, -b).clamp(-0.5, 0.5) - torch.where(a > b, a, b * b) / 8
+        h = h / (1 + h.square()).sqrt() + (a.abs() + 1).log() / 4 + F.mish(b) / 8
+        return h, h
+
+
+UNSEEN = [
+    ThreeStates, TwoStages, ThreeStages, PointWiseState, SharedWeight, ScaledArgument, Constants, Skewed, Joined, Kinks,
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _threads_as_before():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled_side_by_side():
+    compiler.prepare([kind(3, 5) for kind in UNSEEN])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_cells_never_seen_equal_their_equations(kind, dtype):
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for time, batch, inputs, hidden in ((5, 3, 3, 5), (1, 1, 1, 1), (9, 17, 2, 19), (6, 1, 4, 300)):
+            cell = kind(inputs, hidden, dtype=dtype, initialization="orthogonal")
+            with torch.no_grad():
+                for parameter in cell.parameters():
+                    parameter += 0.1 * torch.randn_like(parameter) / hidden**0.5
+            assert cell.active_backend == "native", compiler.reason(cell)
+            x = torch.randn(time, batch, inputs, dtype=dtype, requires_grad=True)
+            assert_equals_step(cell, x, random_state(cell, batch))
+
+
+def test_no_grad_equals_the_loop():
+    for kind in UNSEEN:
+        cell = kind(3, 21, dtype=torch.float64)
+        x = torch.randn(6, 5, 3, dtype=torch.float64)
+        with torch.no_grad():
+            outputs, state = cell(x)
+            cell.backend = "loop"
+            expected, last = cell(x)
+        torch.testing.assert_close(outputs, expected, rtol=1e-9, atol=1e-9)
+        for one, other in zip(cell.split_state(state), cell.split_state(last), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+
+
+# Published cells.
+
+LAYERS = (
+    "ATR", "AntisymmetricRNN", "BR", "CFN", "DSGU", "FastGRNN", "FastRNN", "GatedAntisymmetricRNN", "IndRNN", "JANET",
+    "LEM", "LiGRU", "LightRU", "MCLSTM", "MGU", "MUT1", "MUT2", "MUT3", "MiRU1", "MiRU2", "MinimalRNN",
+    "MultiplicativeLSTM", "NAS", "NBR", "OriginalLSTM", "PeepholeLSTM", "RAN", "ResLSTM", "SCRN", "SGRN", "SGU", "STAR",
+    "TRNN", "UGRNN", "UnICORNN", "WMCLSTM", "coRNN",
+)  # fmt: skip
+NOT_EXACT = {"DSGU": 1e-7, "SGU": 1e-7, "LiGRU": 1e-7}  # torch's derivative of hardsigmoid is of single precision
+
+
+@pytest.fixture(scope="module")
+def _published():
+    pytest.importorskip("torchrecurrent")
+    compiler.prepare([TorchRecurrent(3, 5, layer) for layer in LAYERS])
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.usefixtures("_published")
+def test_published_cells_equal_the_packages_loops(layer):
+    for dtype, tolerance in ((torch.float64, NOT_EXACT.get(layer, 1e-10)), (torch.float32, 1e-4)):
+        for time, batch, inputs, hidden in ((7, 3, 3, 19), (4, 9, 2, 33), (1, 1, 1, 1)):
+            cell = TorchRecurrent(inputs, hidden, layer).to(dtype)
+            with torch.no_grad():
+                for parameter in cell.parameters():
+                    parameter += torch.randn_like(parameter) / hidden**0.5
+            assert cell.active_backend == "native", compiler.reason(cell)
+            x = torch.randn(time, batch, inputs, dtype=dtype, requires_grad=True)
+            parts = [torch.randn(1, batch, hidden, dtype=dtype, requires_grad=True) for _ in cell.state_widths]
+            leaves = [x, *parts, *cell.parameters()]
+            found = []
+            for backend in ("native", "torchrecurrent"):
+                cell.backend = backend
+                outputs, last = cell(x, tuple(parts) if len(parts) > 1 else parts[0])
+                values = [outputs, *(last if isinstance(last, tuple) else [last])]
+                total = sum((value * (i + 1)).sin().sum() for i, value in enumerate(values))
+                found.append([*values, *torch.autograd.grad(total, leaves, materialize_grads=True)])
+            for one, other in zip(*found, strict=True):
+                scale = max(1.0, float(other.detach().abs().max()))
+                torch.testing.assert_close(one / scale, other / scale, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        ("IntersectionRNN", "used other than in a product"),
+        ("TGRU", "more from step to step"),
+        ("TLSTM", "more from step to step"),
+        ("tauGRU", "more from step to step"),
+    ],
+)
+def test_published_cells_without_a_kernel_say_why(layer, why):
+    pytest.importorskip("torchrecurrent")
+    cell = TorchRecurrent(4, 4, layer, backend="native")
+    assert cell.active_backend == "torchrecurrent"
+    assert why in compiler.reason(cell)
+    assert "\n" not in compiler.reason(cell)
+
+
+# What is refused.
+
+
+class Softmax(Cell):
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h = (gates_x + state @ self.weight_hh.T).softmax(dim=-1)
+        return h, h
+
+
+class Branching(Cell):
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h = gates_x + state @ self.weight_hh.T
+        h = h.tanh() if h.sum() > 0 else h
+        return h, h
+
+
+class Noisy(Cell):
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h = F.dropout(gates_x + state @ self.weight_hh.T, 0.5)
+        return h, h
+
+
+class InPlace(Cell):
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h = gates_x + state @ self.weight_hh.T
+        h += 1
+        return h, h
+
+
+class Strange(Cell):
+    """A function that kernels do not have."""
+
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h = torch.special.bessel_j0(gates_x + state @ self.weight_hh.T)
+        return h, h
+
+
+class HalfUnits(Cell):
+    gates = 1
+
+    def recur(self, gates_x, state):
+        a, b = (gates_x + state @ self.weight_hh.T).split([1, self.hidden_size - 1], dim=-1)
+        h = torch.cat([b, a], dim=-1).tanh()
+        return h, h
+
+
+class BatchDependent(Cell):
+    """The compiler sees one batch size, and that the kernel differs in another."""
+
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h = (gates_x + state @ self.weight_hh.T).tanh() / len(state)
+        return h, h
+
+
+class StepOfTwoWorlds(Cell):
+    """A gradient stopped in a way that operations do not show."""
+
+    gates = 1
+
+    def recur(self, gates_x, state):
+        with torch.no_grad():
+            old = 0.5 * state
+        h = (gates_x + state @ self.weight_hh.T).tanh() + old
+        return h, h
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        (Softmax, "aten._softmax.default is no product with parameters and not point-wise"),
+        (Branching, "depends on the value of a tensor"),
+        (Noisy, "is random"),
+        (InPlace, "aten.add_.Tensor writes in place"),
+        (Strange, "kernels have no aten.special_bessel_j0"),
+        (HalfUnits, "cuts rows elsewhere than between pieces of 5 units"),
+        (BatchDependent, "not used, because the output differs from its step"),
+        (StepOfTwoWorlds, "not used, because a gradient differs from its step"),
+    ],
+)
+def test_what_cannot_be_compiled_runs_as_the_loop_and_says_why(kind, why):
+    cell = kind(3, 5, "native")
+    before = torch.get_rng_state()
+    assert cell.active_backend == "loop"
+    assert torch.equal(torch.get_rng_state(), before)
+    assert why in compiler.reason(cell)
+    assert compiler.reason(cell).startswith(kind.__name__)
+    assert "\n" not in compiler.reason(cell)
+    assert cell(torch.randn(4, 2, 3))[0].shape == (4, 2, 5)
+
+
+def test_cells_with_the_same_equations_share_a_kernel():
+    class Renamed(TwoStages):
+        pass
+
+    one, other = compiler.kernel_of(TwoStages(3, 5)), compiler.kernel_of(Renamed(2, 64, dtype=torch.float64))
+    assert one.name == other.name
