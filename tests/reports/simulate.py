@@ -133,7 +133,8 @@ def decide_jointly(
 def decide_by_signs(a: Times, b: Times, most: int, level: float) -> tuple[int, bool]:
     """Return the same for the e-process of signs, looked at after every pair of runs: 2^n·B(w + 1, l + 1) is ever as
     large as 1/level with a probability of at most the level (Ville 1939)."""
-    wins = np.sign(b.values[:most] - a.values[:most], where=a.values[:most] != b.values[:most], out=np.zeros(most))
+    of_a, of_b = (np.nan_to_num(each.values[:most], posinf=2 * each.limit) for each in (a, b))
+    wins = np.sign(of_b - of_a)
     won, lost = np.cumsum(wins > 0), np.cumsum(wins < 0)
     reached = (won + lost) * np.log(2) + betaln(won + 1, lost + 1) >= -np.log(level)
     return (int(reached.argmax()) + 1, True) if reached.any() else (most, False)
