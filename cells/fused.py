@@ -10,8 +10,8 @@ step is a matrix product of torch's and one point-wise kernel. What a step compu
     backward(p, before, after, output, saved, d_output, d_state, zero)
                                              → gradients of products, of states at t−1 past products, of parameters
 
-with tuples of tiles: x products of x(t); u those sums; p parameters a unit, without rows; before, after the states at
-t−1 and t; zero a tile of zeros. A `Layout` says what is in them.
+with tuples of tiles: x products of x(t), with their `biases`; u those sums; p parameters a unit, without rows; before,
+after the states at t−1 and t; zero a tile of zeros. A `Layout` says what is in them.
 
 Products of float32 are made of three of TensorFloat-32 (`PRECISION`), which lose a few last digits at most. Triton's
 interpreter (`TRITON_INTERPRET=1`) runs the same kernels on a CPU, which is how they are tested without a GPU."""
@@ -22,6 +22,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -34,6 +35,7 @@ class Layout(NamedTuple):
 
     Attributes:
         inputs, gates: the weights of x(t) and of states, in the order in which their products' gradients lie.
+        biases: which vector is added to each product of x(t) already, −1 if none.
         vectors: the parameters a unit.
         operands: of each state that is multiplied its index, its first gate, the first gradient of its products, and
             to which of the sums each product is added.
@@ -47,6 +49,7 @@ class Layout(NamedTuple):
     """
 
     inputs: Blocks
+    biases: tuple[int, ...]
     gates: Blocks
     vectors: Blocks
     operands: tuple[tuple[int, int, int, tuple[int, ...]], ...]
@@ -468,6 +471,17 @@ def _stacked(blocks: Blocks, tensors: Sequence[Tensor], hidden: int, like: Tenso
     return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else like.new_empty(0)
 
 
+def _biases(layout: Layout, vectors: Tensor, hidden: int) -> Tensor | None:
+    """Return the biases of the products of x(t), (·H)."""
+    count = len(layout.biases)
+    if layout.biases == tuple(range(count)):
+        return vectors[: count * hidden]
+    if max(layout.biases) < 0:
+        return None
+    none, parts = vectors.new_zeros(hidden), vectors.split(hidden)
+    return torch.cat([none if i < 0 else parts[i] for i in layout.biases])
+
+
 class _Recurrence(torch.autograd.Function):
     """A module, whether a gradient is wanted, inputs (T, B, I), weights of x(t) (·H, I) and of states (·H, H), vectors
     (·H) and first states (B, H) → outputs (T, B, H) and the last states."""
@@ -479,7 +493,7 @@ class _Recurrence(torch.autograd.Function):
         layout: Layout = module.LAYOUT
         steps, batch, hidden = len(inputs), *first[0].shape
         of_states, vectors = of_states.contiguous(), vectors.contiguous()
-        x = inputs @ of_x.T
+        x = F.linear(inputs, of_x, _biases(layout, vectors, hidden))
         states = x.new_empty(layout.states, steps + 1, batch, hidden)
         torch.stack(first, out=states[:, 0])
         output = x.new_empty(steps, batch, hidden) if layout.output < 0 else states[layout.output, 1:]

@@ -1,7 +1,7 @@
 """Triton for a program: a module with the point-wise part of a step, forward and backward, and the layout of what these
 are given, for `cells.fused` to run over a sequence."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -43,10 +43,12 @@ def emit_triton(program: Program, title: str) -> str:
         ordered = [operand.first + i for i in operand.order]
         operands.append((operand.node.args[0], len(gates), operand.gradient, tuple(place[gate] for gate in ordered)))
         gates += [operand.gates[i] for i in operand.order]
+    biased = _biased(program)
     output = program.series[program.output]
     summed = [*program.gradients, *_apart(program)]
     layout = {
         "inputs": _places([parts.inputs[i] for i in program.input_order], matrices),
+        "biases": [biased[i][1] if i in biased else -1 for i in program.input_order],
         "gates": _places(gates, matrices),
         "vectors": _places(parts.vectors, vectors),
         "operands": operands,
@@ -58,9 +60,10 @@ def emit_triton(program: Program, title: str) -> str:
         "sums": len(summed) - len(program.gradients),
         "of_vectors": [-1 if value is None else summed.index(value) for value in program.of_vectors],
     }
+    known = {whole: f"x[{program.input_order.index(i)}]" for i, (whole, _) in biased.items()}
     functions = [
-        *_function("start", _Writer(program, {}), [[found.start for found in sums]]),
-        *_forward(program, sums),
+        *_function("start", _Writer(program, known), [[found.start for found in sums]]),
+        *_forward(program, sums, known),
         *_backward(program),
     ]
     used = [name for name in OWN if any(f"{name}(" in line for line in functions)]
@@ -163,8 +166,25 @@ def _has(value: Expression, *kinds: str) -> bool:
     return any(part.op in kinds for part in _operands_first([value]))
 
 
-def _forward(program: Program, sums: Sequence[_Sum]) -> list[str]:
-    writer = _Writer(program, {one.whole: f"u[{k}]" for k, one in enumerate(sums)})
+def _biased(program: Program) -> dict[int, tuple[Expression, int]]:
+    """Return, of each product of x(t) that is only used with a certain bias, that sum, and which vector the bias is:
+    these are added when all products of x(t) are computed, rather than in the step."""
+    targets = [*program.after, *program.series, *program.saved]
+    users: dict[Expression, list[Expression]] = defaultdict(list)
+    for value in _operands_first(targets):
+        for part in value.operands:
+            users[part].append(value)
+    found = {}
+    for part, values in users.items():
+        if part.op == "x" and part not in targets and len(values) == 1 and values[0].op == "add":
+            for one in values[0].args:
+                if one.op == "p":
+                    found[part.args[0]] = (values[0], one.args[0])
+    return found
+
+
+def _forward(program: Program, sums: Sequence[_Sum], known: dict[Expression, str]) -> list[str]:
+    writer = _Writer(program, known | {one.whole: f"u[{k}]" for k, one in enumerate(sums)})
     output = program.series[program.output]
     return _function("forward", writer, [program.after, [output], program.saved])
 
