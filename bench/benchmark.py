@@ -7,6 +7,7 @@
 - planning: milliseconds that it takes to plan a run
 - schedule: a run on each core, over one run at a time with all cores
 - quick: the quick sweep over the same runs as plain scripts, one after another
+- gpu: a training step of each cell's generated kernels over one of cuDNN's, or of the loop; on a GPU only
 """
 
 import os
@@ -15,9 +16,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -31,7 +35,7 @@ from bench.train.loop import Trainer, train
 from bench.train.model import Model
 from bench.train.process import configure_process
 from bench.train.streams import make_streams
-from cells import LSTM
+from cells import GRU, LSTM, RNN, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent, compiler
 from tasks import Adding
 
 PAIRS, STEPS = 11, 60
@@ -156,6 +160,42 @@ def quick() -> None:
     print(f"  whole commands: plain {whole:.1f} s, harness {ours:.1f} s: {whole / ours:.1f} times as fast")
 
 
+def gpu() -> None:
+    """Time, in turn, forward and backward passes of cells by their generated kernels and by what else there is: cuDNN,
+    or the loop, which is timed at the first size only."""
+    if not torch.cuda.is_available():
+        print("gpu: no CUDA device")
+        return
+    configure_process(Execution(allocator="system"))
+    layers = ("JANET", "LEM", "coRNN", "NAS") if find_spec("torchrecurrent") else ()
+    kinds: dict[str, Callable[..., Any]] = {
+        **{kind.__name__: kind for kind in (RNN, LSTM, GRU, PeepholeLSTM, GateRecurrentLSTM)},
+        **{layer: partial(TorchRecurrent, layer=layer) for layer in layers},
+    }
+    sizes = [(200, 64, hidden) for hidden in (128, 32, 256, 512, 1024)] + [(1000, 8, 128), (50, 256, 256)]
+    for (name, kind), (steps, batch, hidden) in product(kinds.items(), sizes):
+        with torch.device("cuda"):
+            cell, inputs = kind(hidden, hidden), torch.randn(steps, batch, hidden)
+        if not cell.can_use("triton"):
+            print(f"{name}: {compiler.triton_reason(cell)}")
+            continue
+        for other in cell.available_backends():
+            fast = other == "torch"
+            if other == "triton" or not cell.can_use(other) or not (fast or (steps, batch, hidden) == sizes[0]):
+                continue
+            works = [partial(_train_on_gpu, cell, inputs, backend, 10 if fast else 1) for backend in ("triton", other)]
+            ratios = _describe(_paired(*works))
+            print(f"{name}, T={steps}, B={batch}, H={hidden}: triton over {other} {ratios}", flush=True)
+
+
+def _train_on_gpu(cell: Any, inputs: torch.Tensor, backend: str, times: int) -> None:
+    cell.backend = backend
+    for _ in range(times):
+        cell.zero_grad()
+        cell(inputs)[0].square().mean().backward()
+    torch.cuda.synchronize()
+
+
 def _makespan(sweep: Path) -> float:
     """Return the seconds from the first run's beginning to the last one's end."""
     begun, ended = (
@@ -189,7 +229,7 @@ def _describe(ratios: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    known = {each.__name__: each for each in (overhead, checkpoints, startup, planning, schedule, quick)}
+    known = {each.__name__: each for each in (overhead, checkpoints, startup, planning, schedule, quick, gpu)}
     for name in sys.argv[1:] or known:
         if name not in known:
             print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)

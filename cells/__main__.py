@@ -1,8 +1,8 @@
 """`python -m cells compile`: build the kernels of this package's cells now, rather than at their first use.
 
 `python -m cells compile CELL [option=value …]`: build one, and show its equations as traced, what it keeps for
-backward, and its C++. CELL is a class of this package (`lstm`, `AblatedLSTM`), a layer of torchrecurrent (`MGU`), or
-any other class by its module (`my_cells.LeakyRNN`)."""
+backward, its C++ and its Triton. CELL is a class of this package (`lstm`, `AblatedLSTM`), a layer of torchrecurrent
+(`MGU`), or any other class by its module (`my_cells.LeakyRNN`)."""
 
 import argparse
 import ast
@@ -36,8 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         found = compiler.equations(cell)
         program = found.program()
         print(f"{found.parts.text()}\n\nkept for backward: {program.described()}\n\n{found.source()}")
-    except compiler.Untraceable:
-        pass  # `reason` says it
+        print(found.triton_source())
+    except compiler.Untraceable as error:
+        print(f"no GPU kernel: {error}")  # `reason` says whether there is none for CPUs either
     if (reason := compiler.reason(cell)) is not None:
         print(reason, file=sys.stderr)
         return 1

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from cells.arguments import check_flags
 from cells.lstm import LSTM, LSTMState
-from cells.lstm_parts import LSTMParts
 from cells.peephole_lstm import PeepholeLSTM
 
 
@@ -39,8 +38,6 @@ class AblatedLSTM(LSTM):
     Raises:
         ValueError: coupled gates without an input gate or without a forget gate; see also `LSTM`.
     """
-
-    triton_kernel = "LSTMRecurrence"
 
     def __init__(
         self,
@@ -98,11 +95,6 @@ class AblatedLSTM(LSTM):
         h = o * (c.tanh() if self.output_activation else c)
         self.observe(i=i, f=f, o=o)
         return h, (h, c)
-
-    def parts(self) -> LSTMParts:
-        i, f, o = (name in self.gate_names for name in "ifo")
-        activations = (self.input_activation, self.output_activation)
-        return LSTMParts(i, f, o, self.coupled_gates, *activations, self.peepholes and self.gates > 1)
 
 
 class GateState(tuple):

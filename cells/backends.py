@@ -2,13 +2,10 @@
 can be used here, and how each is called."""
 
 import functools
-import os
 import warnings
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from cells import compiler, native
@@ -21,7 +18,6 @@ ONE_LAYER = {"num_layers": 1, "dropout": 0.0, "bidirectional": False, "batch_fir
 class Backends(TorchExchange, compiler.Compilable):
     """A recurrent layer with interchangeable implementations, of which `active_backend` computes a call."""
 
-    triton_kernel: ClassVar[str | None] = None  # that `forward_triton` calls
     torchrecurrent_layer: ClassVar[str | None] = None  # that computes the same
     states: ClassVar[tuple[str, ...]] = ("h",)  # names of what the state consists of, each (B, H)
     gates: int
@@ -32,15 +28,14 @@ class Backends(TorchExchange, compiler.Compilable):
         compute other equations."""
         super().__init_subclass__(**options)
         if {"recur", "project"} & vars(cls).keys():
-            for name in ("torch_class", "triton_kernel", "torchrecurrent_layer"):
+            for name in ("torch_class", "torchrecurrent_layer"):
                 if name not in vars(cls):
                     setattr(cls, name, None)
 
     @classmethod
     def available_backends(cls) -> tuple[str, ...]:
         """Return the names of the implementations that this cell has, fastest first."""
-        named = {"torch": cls.torch_class, "triton": cls.triton_kernel}
-        return ("native", *(name for name, kernel in named.items() if kernel is not None), "loop")
+        return ("native", *(("torch",) if cls.torch_class is not None else ()), "triton", "loop")
 
     @property
     def active_backend(self) -> str:
@@ -54,7 +49,9 @@ class Backends(TorchExchange, compiler.Compilable):
         parameters, with the compiler and packages that there are."""
         if backend == "native":
             return native.supports(self.weight_hh) and compiler.kernel_of(self) is not None
-        return backend != "triton" or _triton_runs(self.weight_hh)
+        if backend == "triton":
+            return compiler.triton_runs(self.weight_hh) and compiler.triton_reason(self) is None
+        return True
 
     def split_state(self, state: State) -> list[Tensor]:
         """Return the parts of a state that a kernel advances."""
@@ -72,8 +69,9 @@ class Backends(TorchExchange, compiler.Compilable):
         return outputs, self.join_state(parts)
 
     def forward_triton(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
-        """Run the Triton kernels on this cell's parameters."""
-        raise NotImplementedError
+        """Run the kernels for GPUs on this cell's parameters."""
+        outputs, parts = compiler.run_triton(self, inputs, self.split_state(state))
+        return outputs, self.join_state(parts)
 
     def forward_torch(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run torch.nn's kernel on this cell's parameters."""
@@ -93,23 +91,3 @@ def _let_cudnn_gather_weights() -> None:
     """Silence the warning that cuDNN copies the weights at each call: it wants one piece of memory, with two biases a
     gate, and a cell has parameters of its own."""
     warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk of memory")
-
-
-def _triton_runs(parameter: Tensor) -> bool:
-    """Tell whether Triton can compute with a parameter: on a GPU that has TensorFloat-32, or on a CPU by its
-    interpreter."""
-    if parameter.is_cuda:
-        device = torch.cuda.get_device_capability(parameter.device) >= (8, 0)
-    else:
-        device = parameter.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
-    return device and parameter.dtype in (torch.float32, torch.float64) and _has_triton()
-
-
-@functools.cache
-def _has_triton() -> bool:
-    """Tell whether there is a Triton in which the kernels were tried."""
-    if find_spec("triton") is None:
-        return False
-    import triton
-
-    return tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)

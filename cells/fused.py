@@ -1,14 +1,24 @@
-"""LSTMs with peepholes, or without some of their parts, for GPUs, written in Triton. Python over `step` launches some
-fifteen kernels a time step, and torch.nn has no such cell.
+"""Recurrences on GPUs, in Triton. Python over `step` launches some fifteen kernels a time step.
 
 A whole sequence is one kernel. Its programs share out the units and the rows of the batch, and meet after every step,
 for each needs what the others computed; so all of them must run at once, and where they are too many for the GPU, a
-step is a matrix product of torch's and one point-wise kernel. Backpropagation through time is written out in both.
+step is a matrix product of torch's and one point-wise kernel. What a step computes besides products is generated
+(cells/compiler/emit_triton.py): for a tile of rows and units,
+
+    start(x, p, zero)                        → what the sums of products of states start from
+    forward(x, u, p, before, zero)           → states at t, output, what is saved
+    backward(p, before, after, output, saved, d_output, d_state, zero)
+                                             → gradients of products, of states at t−1 past products, of parameters
+
+with tuples of tiles: x products of x(t), with their `biases`; u those sums; p parameters a unit, without rows; before,
+after the states at t−1 and t; zero a tile of zeros. A `Layout` says what is in them.
 
 Products of float32 are made of three of TensorFloat-32 (`PRECISION`), which lose a few last digits at most. Triton's
 interpreter (`TRITON_INTERPRET=1`) runs the same kernels on a CPU, which is how they are tested without a GPU."""
 
 import math
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -17,7 +27,39 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from cells.lstm_parts import LSTMParts
+Blocks = tuple[tuple[int, int], ...]  # H rows of a matrix, or H elements of a vector: which tensor, which block of it
+
+
+class Layout(NamedTuple):
+    """What the functions of a cell are given and give.
+
+    Attributes:
+        inputs, gates: the weights of x(t) and of states, in the order in which their products' gradients lie.
+        biases: which vector is added to each product of x(t) already, −1 if none.
+        vectors: the parameters a unit.
+        operands: of each state that is multiplied its index, its first gate, the first gradient of its products, and
+            to which of the sums each product is added.
+        states: how many there are.
+        output: which state the output is, −1 if it is none.
+        saved: how many values are saved.
+        gradients: how many gradients of products there are.
+        input_gradient: the first of those of x(t).
+        sums: how many gradients of parameters are no gradients of products, and are summed in the kernel.
+        of_vectors: which gradient, and after these which sum, each of the vectors has, −1 if none.
+    """
+
+    inputs: Blocks
+    biases: tuple[int, ...]
+    gates: Blocks
+    vectors: Blocks
+    operands: tuple[tuple[int, int, int, tuple[int, ...]], ...]
+    states: int
+    output: int
+    saved: int
+    gradients: int
+    input_gradient: int
+    sums: int
+    of_vectors: tuple[int, ...]
 
 
 class _Tiles(NamedTuple):
@@ -31,113 +73,101 @@ class _Tiles(NamedTuple):
 
 
 TILES = _Tiles(16, 64, 4), _Tiles(32, 32, 8), _Tiles(64, 32, 8)  # the first that makes few enough programs is taken
+SHARED = 99 * 2**10  # bytes of memory that the threads of a program share, on most GPUs
+MOST_SUMS = 4  # for larger tiles than the smallest
 BLOCK = 128  # hidden units a program of a kernel over one step
 FUSED = {"enable_fp_fusion": True}  # a·b + c rounded once, whatever Triton's default
 PRECISION = {torch.float32: "tf32x3", torch.float64: "ieee"}
 
-# The bits of `LSTMParts`.
-INPUT_GATE, FORGET_GATE, OUTPUT_GATE, COUPLED, INPUT_TANH, OUTPUT_TANH, PEEPHOLES = (
-    tl.constexpr(1 << bit) for bit in range(7)
-)
+
+# Functions that generated code calls, beside Triton's own.
 
 
 @triton.jit
-def _tanh(x):
+def tanh(x):
+    """Return tanh x, NaN of NaN."""
     return 2 * tl.sigmoid(2 * x) - 1
 
 
 @triton.jit
-def _places(parts: tl.constexpr):
-    """Where f, g and o stand among the gates that there are, in the order i, f, g, o, and how many there are."""
-    at_f: tl.constexpr = 1 if INPUT_GATE & parts else 0
-    at_g: tl.constexpr = at_f + (1 if FORGET_GATE & parts else 0)
-    return at_f, at_g, at_g + 1, at_g + (2 if OUTPUT_GATE & parts else 1)
+def relu(x):
+    """Return max(x, 0), NaN of NaN."""
+    return maximum(x, 0.0)
 
 
 @triton.jit
-def _read(gate, hidden, mask, parts: tl.constexpr):
-    """The values of all gates; in the place of a missing one, any."""
-    at_f, at_g, at_o, _ = _places(parts)
-    g = tl.load(gate + at_g * hidden, mask, other=0)
-    i = tl.load(gate, mask, other=0) if INPUT_GATE & parts else g
-    f = tl.load(gate + at_f * hidden, mask, other=0) if FORGET_GATE & parts else g
-    o = tl.load(gate + at_o * hidden, mask, other=0) if OUTPUT_GATE & parts else g
-    return i, f, g, o
+def sign(x):
+    """Return −1, 0 or 1."""
+    return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)
 
 
 @triton.jit
-def _open(sums, peephole, state, value, mask, seen, parts: tl.constexpr):
-    """A gate's value, stored there too, from its weighted sums and the cell state that it sees."""
-    if PEEPHOLES & parts:
-        sums += tl.load(peephole, seen, other=0) * state
-    opened = tl.sigmoid(sums)
-    tl.store(value, opened, mask)
-    return opened
+def maximum(a, b):
+    """Return the greater of two, NaN if one is."""
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
-def _advance(i, f, g, o, before, gate, peephole, c, h, hidden, mask, seen, parts: tl.constexpr):
-    """A tile of units, one step on: from the gates before their nonlinearities and c(t−1) to the gates' values, h(t)
-    and c(t), which is returned."""
-    at_f, at_g, at_o, _ = _places(parts)
-    after = before
-    if INPUT_GATE & parts:
-        i = _open(i, peephole, before, gate, mask, seen, parts)
-        if COUPLED & parts:
-            after = (1 - i) * before
-    if FORGET_GATE & parts:
-        f = _open(f, peephole + at_f * hidden, before, gate + at_f * hidden, mask, seen, parts)
-        after = f * before
-    if INPUT_TANH & parts:
-        g = _tanh(g)
-    tl.store(gate + at_g * hidden, g, mask)
-    after += i * g if INPUT_GATE & parts else g
-    y = _tanh(after) if OUTPUT_TANH & parts else after
-    if OUTPUT_GATE & parts:
-        y *= _open(o, peephole + at_g * hidden, after, gate + at_o * hidden, mask, seen, parts)
-    tl.store(c, after, mask)
-    tl.store(h, y, mask)
-    return after
+def minimum(a, b):
+    """Return the lesser of two, NaN if one is."""
+    return tl.minimum(a, b, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit
-def _retreat(i, f, g, o, before, after, of_h, of_c, d_gate, peephole, hidden, mask, seen, parts: tl.constexpr):
-    """A tile of units, one step back: from the gates' values, c(t−1), c(t) and the gradients of h(t) and c(t) to those
-    of the gates and of c(t−1), which is returned."""
-    at_f, at_g, at_o, _ = _places(parts)
-    y = _tanh(after) if OUTPUT_TANH & parts else after
-    if OUTPUT_GATE & parts:
-        d_o = of_h * y * o * (1 - o)
-        tl.store(d_gate + at_o * hidden, d_o, mask)
-        if PEEPHOLES & parts:
-            of_c += d_o * tl.load(peephole + at_g * hidden, seen, other=0)
-        of_h *= o
-    of_c += of_h * (1 - y * y) if OUTPUT_TANH & parts else of_h
-    d_g = of_c * i if INPUT_GATE & parts else of_c
-    if INPUT_TANH & parts:
-        d_g *= 1 - g * g
-    tl.store(d_gate + at_g * hidden, d_g, mask)
-    of_before = of_c
-    if FORGET_GATE & parts:
-        d_f = of_c * before * f * (1 - f)
-        tl.store(d_gate + at_f * hidden, d_f, mask)
-        of_before = of_c * f
-        if PEEPHOLES & parts:
-            of_before += d_f * tl.load(peephole + at_f * hidden, seen, other=0)
-    if INPUT_GATE & parts:
-        d_i = of_c * g
-        if COUPLED & parts:
-            of_before = of_c * (1 - i)
-            d_i -= of_c * before
-        d_i *= i * (1 - i)
-        tl.store(d_gate, d_i, mask)
-        if PEEPHOLES & parts:
-            of_before += d_i * tl.load(peephole, seen, other=0)
-    return of_before
+def log1p(x):
+    """Return log(1 + x), with all digits where x is small."""
+    above = 1 + x  # rounded, which the quotient makes good
+    return tl.where(above == 1, x, tl.where(above == float("inf"), x, tl.log(above) * (x / (above - 1))))
 
 
-# A whole sequence: each program a tile of (rows, units). Those of the same rows exchange h, or the gates' gradients.
-# What a step needs beside these is read while the others are waited for.
+@triton.jit
+def expm1(x):
+    """Return eˣ − 1, with all digits where x is small."""
+    e = tl.exp(x)
+    exact = (e == 1) | (e == float("inf")) | (e == 0)
+    quotient = (e - 1) * (x / tl.log(tl.where(exact, 2.0, e)))
+    return tl.where(e == 1, x, tl.where(exact, e - 1, quotient))
+
+
+# Tuples of tiles.
+
+
+@triton.jit
+def _read(base, apart, mask, count: tl.constexpr):
+    """Load `count` tiles that lie `apart`."""
+    found = ()
+    for k in tl.static_range(count):
+        found = found + (tl.load(base + k * apart, mask, other=0),)
+    return found
+
+
+@triton.jit
+def _write(base, apart, mask, values):
+    for k in tl.static_range(len(values)):
+        tl.store(base + k * apart, values[k], mask)
+
+
+@triton.jit
+def _added(some, others):
+    found = ()
+    for k in tl.static_range(len(some)):
+        found = found + (some[k] + others[k],)
+    return found
+
+
+@triton.jit
+def _replaced(values, index: tl.constexpr, value):
+    found = ()
+    for k in tl.static_range(len(values)):
+        if k == index:
+            found = found + (value,)
+        else:
+            found = found + (values[k],)
+    return found
+
+
+# A whole sequence: each program a tile of (rows, units). Those of the same rows exchange states, or the gradients of
+# products. What a step needs beside these is read while the others are waited for.
 
 
 @triton.jit
@@ -156,205 +186,382 @@ def _wait(arrived, count):
 
 
 @triton.jit
-def _forward(
-    gates, weight, peephole, h, c, arrived, steps, batch, hidden,
-    parts: tl.constexpr, precision: tl.constexpr, rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
+def _multiply(
+    u, states, weight, plane, row, unit, there, seen, hidden,
+    operand: tl.constexpr, precision: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
-    """gates (T, B, ·H): before their nonlinearities and without the recurrent share, to become the gates' values.
-    h, c (T + 1, B, H): the first there, the others to be filled. arrived: a zero for each block of rows."""
-    at_f, at_g, at_o, count = _places(parts)
-    row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
-    unit = tl.program_id(0) * units + tl.arange(0, units)[None, :]
-    there, seen = row < batch, unit < hidden
-    mask = there & seen
-    gate, state = row * count * hidden + unit, row * hidden + unit
-    before = tl.load(c + state, mask, other=0)
-    i, f, g, o = _read(gates + gate, hidden, mask, parts)
-    for t in tl.range(0, steps, num_stages=1):
-        for first in range(0, hidden, depth):
-            along, down = first + tl.arange(0, depth)[None, :], first + tl.arange(0, depth)[:, None]
-            past = tl.load(h + row * hidden + along, there & (along < hidden), other=0)
-            w, within = weight + unit * hidden + down, seen & (down < hidden)
-            if INPUT_GATE & parts:
-                i = tl.dot(past, tl.load(w, within, other=0), i, input_precision=precision, out_dtype=i.dtype)
-            if FORGET_GATE & parts:
-                of_f = tl.load(w + at_f * hidden * hidden, within, other=0)
-                f = tl.dot(past, of_f, f, input_precision=precision, out_dtype=f.dtype)
-            of_g = tl.load(w + at_g * hidden * hidden, within, other=0)
-            g = tl.dot(past, of_g, g, input_precision=precision, out_dtype=g.dtype)
-            if OUTPUT_GATE & parts:
-                of_o = tl.load(w + at_o * hidden * hidden, within, other=0)
-                o = tl.dot(past, of_o, o, input_precision=precision, out_dtype=o.dtype)
-        h += batch * hidden
-        c += batch * hidden
-        before = _advance(
-            i, f, g, o, before, gates + gate, peephole + unit, c + state, h + state, hidden, mask, seen, parts
-        )
-        _arrive(arrived + tl.program_id(1))
-        gates += tl.where(t + 1 < steps, batch * count * hidden, 0)  # the last reads in vain
-        i, f, g, o = _read(gates + gate, hidden, mask, parts)
-        _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
+    """Add the products of a state to the sums that they are part of."""
+    at: tl.constexpr = operand[3]
+    state = states + operand[0] * plane + row * hidden
+    for first in range(0, hidden, depth):
+        along, down = first + tl.arange(0, depth)[None, :], first + tl.arange(0, depth)[:, None]
+        past = tl.load(state + along, there & (along < hidden), other=0)
+        w = weight + (operand[1] * hidden + unit) * hidden + down
+        u = _add_products(u, past, w, hidden, seen & (down < hidden), at, precision)
+    return u
 
 
 @triton.jit
-def _backward(
-    gates, d_gates, weight, peephole, c, dh, d_outputs, dc, arrived, steps, batch, hidden,
-    parts: tl.constexpr, precision: tl.constexpr, rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
+def _add_products(u, past, weight, hidden, within, at: tl.constexpr, precision: tl.constexpr):
+    found = ()
+    for k in tl.static_range(len(u)):
+        total = u[k]
+        for gate in tl.static_range(len(at)):
+            if at[gate] == k:
+                w = tl.load(weight + gate * hidden * hidden, within, other=0)
+                total = tl.dot(past, w, total, input_precision=precision, out_dtype=total.dtype)
+        found = found + (total,)
+    return found
+
+
+@triton.jit
+def _multiply_back(
+    d_state, d_products, weight, unit, there, seen, hidden,
+    operand: tl.constexpr, precision: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
-    """gates, d_gates, c, d_outputs: at the last step. dh, dc (B, H): of the last state, to become that of the first."""
-    _, _, _, count = _places(parts)
+    """Add, to the gradient of a state, the gradients of its products times their weights."""
+    at: tl.constexpr = operand[3]
+    total = d_state[operand[0]]
+    length = len(at) * hidden
+    for first in range(0, length, depth):
+        along, down = first + tl.arange(0, depth)[None, :], first + tl.arange(0, depth)[:, None]
+        d = tl.load(d_products + operand[2] * hidden + along, there & (along < length), other=0)
+        w = tl.load(weight + (operand[1] * hidden + down) * hidden + unit, seen & (down < length), other=0)
+        total = tl.dot(d, w, total, input_precision=precision, out_dtype=total.dtype)
+    return _replaced(d_state, operand[0], total)
+
+
+@triton.jit(do_not_specialize=["steps", "batch"])
+def _forward(
+    x, saved, weight, vectors, states, output, arrived, plane, steps, batch, hidden,
+    start: tl.constexpr, point: tl.constexpr, layout: tl.constexpr, width: tl.constexpr, precision: tl.constexpr,
+    rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
+):  # fmt: skip
+    """x (T, B, ·H): products of x(t). saved (T, B, width·H), which may be x; width 0: nothing is saved.
+    states (·, T + 1, B, H), `plane` apart: the first there, the others to be filled. output (T, B, H), if it is no
+    state. arrived: a zero for each block of rows."""
+    inputs: tl.constexpr = len(layout.inputs)
+    operands: tl.constexpr = len(layout.operands)
     row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
     unit = tl.program_id(0) * units + tl.arange(0, units)[None, :]
     there, seen = row < batch, unit < hidden
     mask = there & seen
-    gate, state = row * count * hidden + unit, row * hidden + unit
-    of_h, of_c = tl.load(dh + state, mask, other=0), tl.load(dc + state, mask, other=0)
-    after = tl.load(c + state, mask, other=0)
-    i, f, g, o = _read(gates + gate, hidden, mask, parts)
-    before = tl.load(c - batch * hidden + state, mask, other=0)
-    of_output = tl.load(d_outputs + state, mask, other=0)
+    zero = tl.zeros((rows, units), x.dtype.element_ty)
+    state = row * hidden + unit
+    before = _read(states + state, plane, mask, layout.states)
+    p = _read(vectors + unit, hidden, seen, len(layout.vectors))
+    products = _read(x + row * inputs * hidden + unit, hidden, mask, inputs)
     for t in tl.range(0, steps, num_stages=1):
-        of_h += of_output
-        of_c = _retreat(
-            i, f, g, o, before, after, of_h, of_c, d_gates + gate, peephole + unit, hidden, mask, seen, parts
-        )
-        _arrive(arrived + tl.program_id(1))
+        u = start(products, p, zero)
+        for k in tl.static_range(operands):
+            u = _multiply(
+                u, states, weight, plane, row, unit, there, seen, hidden, layout.operands[k], precision, depth
+            )
+        before, value, kept = point(products, u, p, before, zero)
+        states += batch * hidden
+        _write(states + state, plane, mask, before)
+        if operands > 0:
+            _arrive(arrived + tl.program_id(1))
+        if layout.output < 0:
+            tl.store(output + state, value[0], mask)
+            output += batch * hidden
+        if width > 0:
+            _write(saved + row * width * hidden + unit, hidden, mask, kept)
+            saved += batch * width * hidden
+        x += tl.where(t + 1 < steps, batch * inputs * hidden, 0)  # the last reads in vain
+        products = _read(x + row * inputs * hidden + unit, hidden, mask, inputs)
+        if operands > 0:
+            _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
+
+
+@triton.jit(do_not_specialize=["steps", "batch"])
+def _backward(
+    saved, d_products, weight, vectors, states, output, d_output, d_states, sums, arrived, plane, steps, batch, hidden,
+    point: tl.constexpr, layout: tl.constexpr, width: tl.constexpr, precision: tl.constexpr,
+    rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
+):  # fmt: skip
+    """saved, d_products (B, ·H), output, d_output, states: at the last step. d_states (·, B, H): of the last state, to
+    become that of the first. sums (·, B, H): zeros, to be filled."""
+    count: tl.constexpr = layout.gradients
+    operands: tl.constexpr = len(layout.operands)
+    row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
+    unit = tl.program_id(0) * units + tl.arange(0, units)[None, :]
+    there, seen = row < batch, unit < hidden
+    mask = there & seen
+    zero = tl.zeros((rows, units), d_output.dtype.element_ty)
+    state = row * hidden + unit
+    keep, gate = row * width * hidden + unit, row * count * hidden
+    p = _read(vectors + unit, hidden, seen, len(layout.vectors))
+    d_state = _read(d_states + state, batch * hidden, mask, layout.states)
+    after = _read(states + state, plane, mask, layout.states)
+    states -= batch * hidden
+    before = _read(states + state, plane, mask, layout.states)
+    kept = _read(saved + keep, hidden, mask, layout.saved)
+    value = tl.load(output + state, mask, other=0)
+    of_output = tl.load(d_output + state, mask, other=0)
+    for t in tl.range(0, steps, num_stages=1):
+        d, d_state, d_vectors = point(p, before, after, value, kept, of_output, d_state, zero)
+        _write(d_products + gate + unit, hidden, mask, d)
+        if operands > 0:
+            _arrive(arrived + tl.program_id(1))
+        total = _read(sums + state, batch * hidden, mask, layout.sums)
+        _write(sums + state, batch * hidden, mask, _added(total, d_vectors))  # registers are scarcer than this is slow
         a_step = tl.where(t + 1 < steps, batch * hidden, 0)  # the last reads in vain
-        gates -= a_step * count
-        c -= a_step
-        d_outputs -= a_step
-        i, f, g, o = _read(gates + gate, hidden, mask, parts)
-        after, before = before, tl.load(c - batch * hidden + state, mask, other=0)
-        of_output = tl.load(d_outputs + state, mask, other=0)
-        _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
-        of_h = tl.zeros((rows, units), of_h.dtype)
-        for first in range(0, count * hidden, depth):
-            along, down = first + tl.arange(0, depth)[None, :], first + tl.arange(0, depth)[:, None]
-            d_gate = tl.load(d_gates + row * count * hidden + along, there & (along < count * hidden), other=0)
-            w = tl.load(weight + down * hidden + unit, seen & (down < count * hidden), other=0)
-            of_h = tl.dot(d_gate, w, of_h, input_precision=precision, out_dtype=of_h.dtype)
-        d_gates -= batch * count * hidden
-    tl.store(dh + state, of_h, mask)
-    tl.store(dc + state, of_c, mask)
+        saved -= a_step * width
+        states -= a_step
+        output -= a_step
+        d_output -= a_step
+        kept = _read(saved + keep, hidden, mask, layout.saved)
+        after = before
+        before = _read(states + state, plane, mask, layout.states)
+        value = tl.load(output + state, mask, other=0)
+        of_output = tl.load(d_output + state, mask, other=0)
+        if operands > 0:
+            _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
+        for k in tl.static_range(operands):
+            d_state = _multiply_back(
+                d_state, d_products + gate, weight, unit, there, seen, hidden, layout.operands[k], precision, depth
+            )
+        d_products -= batch * count * hidden
+    _write(d_states + state, batch * hidden, mask, d_state)
 
 
 # One step: each program a row and `block` units.
 
 
 @triton.jit
-def _forward_step(gates, peephole, c_before, h, c, hidden, parts: tl.constexpr, block: tl.constexpr):
-    _, _, _, count = _places(parts)
+def _add_to_sums(u, products, operand: tl.constexpr):
+    at: tl.constexpr = operand[3]
+    for i in tl.static_range(len(at)):
+        u = _replaced(u, at[i], u[at[i]] + products[operand[1] + i])
+    return u
+
+
+@triton.jit(do_not_specialize=["batch"])
+def _forward_step(
+    x, products, saved, vectors, states, output, plane, batch, hidden,
+    start: tl.constexpr, point: tl.constexpr, layout: tl.constexpr, width: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """x, products, saved (B, ·H). states: at t−1, to be filled at t."""
+    inputs: tl.constexpr = len(layout.inputs)
+    gates: tl.constexpr = len(layout.gates)
     row, unit = tl.program_id(0), tl.program_id(1) * block + tl.arange(0, block)
     mask = unit < hidden
-    gate, state = gates + row * count * hidden + unit, row * hidden + unit
-    i, f, g, o = _read(gate, hidden, mask, parts)
-    before = tl.load(c_before + state, mask, other=0)
-    _advance(i, f, g, o, before, gate, peephole + unit, c + state, h + state, hidden, mask, mask, parts)
+    zero = tl.zeros((block,), x.dtype.element_ty)
+    state = states + row * hidden + unit
+    before = _read(state, plane, mask, layout.states)
+    p = _read(vectors + unit, hidden, mask, len(layout.vectors))
+    of_x = _read(x + row * inputs * hidden + unit, hidden, mask, inputs)
+    u = start(of_x, p, zero)
+    of_states = _read(products + row * gates * hidden + unit, hidden, mask, gates)
+    for k in tl.static_range(len(layout.operands)):
+        u = _add_to_sums(u, of_states, layout.operands[k])
+    after, value, kept = point(of_x, u, p, before, zero)
+    _write(state + batch * hidden, plane, mask, after)
+    if layout.output < 0:
+        tl.store(output + row * hidden + unit, value[0], mask)
+    if width > 0:
+        _write(saved + row * width * hidden + unit, hidden, mask, kept)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["batch"])
 def _backward_step(
-    gates, d_gates, peephole, c_before, c, dh, d_output, dc, hidden, parts: tl.constexpr, block: tl.constexpr
-):
-    _, _, _, count = _places(parts)
+    saved, d_products, vectors, states, output, d_output, d_states, sums, plane, batch, hidden,
+    point: tl.constexpr, layout: tl.constexpr, width: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    """saved, d_products (B, ·H), output, d_output: at t. states: at t−1. d_states (·, B, H): of the states at t, to
+    become that of those at t−1 past products. sums (·, B, H): of the steps after."""
     row, unit = tl.program_id(0), tl.program_id(1) * block + tl.arange(0, block)
     mask = unit < hidden
-    gate, state = row * count * hidden + unit, row * hidden + unit
-    i, f, g, o = _read(gates + gate, hidden, mask, parts)
-    before, after = tl.load(c_before + state, mask, other=0), tl.load(c + state, mask, other=0)
-    of_h = tl.load(dh + state, mask, other=0) + tl.load(d_output + state, mask, other=0)
-    of_c = tl.load(dc + state, mask, other=0)
-    of_before = _retreat(
-        i, f, g, o, before, after, of_h, of_c, d_gates + gate, peephole + unit, hidden, mask, mask, parts
-    )
-    tl.store(dc + state, of_before, mask)
+    zero = tl.zeros((block,), d_output.dtype.element_ty)
+    at = row * hidden + unit
+    before = _read(states + at, plane, mask, layout.states)
+    after = _read(states + batch * hidden + at, plane, mask, layout.states)
+    p = _read(vectors + unit, hidden, mask, len(layout.vectors))
+    kept = _read(saved + row * width * hidden + unit, hidden, mask, layout.saved)
+    d_state = _read(d_states + at, batch * hidden, mask, layout.states)
+    value = tl.load(output + at, mask, other=0)
+    of_output = tl.load(d_output + at, mask, other=0)
+    d, d_state, d_vectors = point(p, before, after, value, kept, of_output, d_state, zero)
+    _write(d_products + row * layout.gradients * hidden + unit, hidden, mask, d)
+    _write(d_states + at, batch * hidden, mask, d_state)
+    total = _read(sums + at, batch * hidden, mask, layout.sums)
+    _write(sums + at, batch * hidden, mask, _added(total, d_vectors))
 
 
-def _tiles(batch: int, hidden: int, like: Tensor) -> _Tiles | None:
+def _tiles(layout: Layout, batch: int, hidden: int, like: Tensor) -> _Tiles | None:
     """Choose tiles of so few programs that all run at once; None if there are none."""
     if not like.is_cuda:  # the interpreter runs one program after another: none may wait for another
         return TILES[0]._replace(units=max(32, triton.next_power_of_2(hidden)))
+    if not layout.operands:  # nothing to wait for
+        return TILES[0]
     at_once = torch.cuda.get_device_properties(like.device).multi_processor_count
-    return next((tiles for tiles in TILES if math.prod(_programs(tiles, batch, hidden)) <= at_once), None)
+    return next((tiles for tiles in _fitting(layout) if math.prod(_programs(tiles, batch, hidden)) <= at_once), None)
+
+
+def _fitting(layout: Layout) -> tuple[_Tiles, ...]:
+    """Return the tiles of which all sums of products fit into registers."""
+    return TILES if len({k for *_, at in layout.operands for k in at}) <= MOST_SUMS else TILES[:1]
 
 
 def _programs(tiles: _Tiles, batch: int, hidden: int) -> tuple[int, int]:
     return triton.cdiv(hidden, tiles.units), triton.cdiv(batch, tiles.rows)
 
 
-def _launch(kernel: Any, tensors: tuple[Tensor, ...], sizes: tuple[int, int, int], bits: int, tiles: _Tiles) -> None:
-    """Run a kernel over a whole sequence; the driver refuses programs that cannot all run at once."""
-    programs, like = _programs(tiles, *sizes[1:]), tensors[0]
+def _launch(
+    kernel: Any, tensors: Sequence[Tensor], sizes: Sequence[int], functions: dict[str, Any], tiles: _Tiles
+) -> None:
+    """Run a kernel over a whole sequence; the driver refuses programs that cannot all run at once.
+
+    Args:
+        sizes: elements of a state at all steps, T, B, H.
+    """
+    programs, like = _programs(tiles, *sizes[2:]), tensors[0]
     arrived = torch.zeros(programs[1], dtype=torch.int32, device=like.device)
-    cooperative = {"launch_cooperative_grid": True} if like.is_cuda else {}
-    constants = _constants(bits, tiles, like.dtype)
+    cooperative = {"launch_cooperative_grid": True} if like.is_cuda and functions["layout"].operands else {}
+    constants = functions | _constants(functions["layout"], tiles, like.dtype)
     kernel[programs](*tensors, arrived, *sizes, **constants, num_warps=tiles.warps, **FUSED, **cooperative)
 
 
-def _constants(bits: int, tiles: _Tiles, dtype: torch.dtype) -> dict[str, Any]:
+def _constants(layout: Layout, tiles: _Tiles, dtype: torch.dtype) -> dict[str, Any]:
     """Return what a kernel over whole sequences is compiled for."""
     depth = tiles.depth if dtype == torch.float32 else 32  # the same bytes, or fewer
-    shape = {"rows": tiles.rows, "units": tiles.units, "depth": depth}
-    return {"parts": bits, "precision": PRECISION[dtype], **shape}
+    gates = max((len(at) for *_, at in layout.operands), default=0)
+    while 2 * dtype.itemsize * depth * (tiles.rows + gates * tiles.units) > SHARED:  # twice: the next is read meanwhile
+        depth //= 2
+    return {"precision": PRECISION[dtype], "rows": tiles.rows, "units": tiles.units, "depth": depth}
 
 
-class LSTMRecurrence(torch.autograd.Function):
-    """inputs (T, B, I), weight_ih, weight_hh, bias (·H), peephole (a block less) or None, h, c (B, H) and `LSTMParts` →
-    outputs (T, B, H) and the last h and c."""
+def call(
+    module: Any,
+    hidden: int,
+    inputs: Tensor,
+    states: Sequence[Tensor],
+    matrices: Sequence[Tensor],
+    vectors: Sequence[Tensor],
+) -> tuple[Tensor, list[Tensor]]:
+    """Run a generated module over a sequence: inputs (T, B, I), states (B, H), matrices (·H, I or H), vectors (·H).
+
+    Returns:
+        The outputs (T, B, H) and the last states.
+
+    Raises:
+        TypeError: tensors of different dtypes.
+        RuntimeError: in backward, if asked for a graph of its own (a second derivative).
+    """
+    layout: Layout = module.LAYOUT
+    given = (inputs, *states, *matrices, *vectors)
+    if not torch.is_autocast_enabled(inputs.device.type) and len(dtypes := {tensor.dtype for tensor in given}) > 1:
+        raise TypeError(f"inputs, states and parameters must have one dtype, not {', '.join(map(str, dtypes))}")
+    of_x, of_states = (_stacked(blocks, matrices, hidden, inputs) for blocks in (layout.inputs, layout.gates))
+    keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    bias = _stacked(layout.vectors, vectors, hidden, inputs)
+    outputs, *last = _Recurrence.apply(module, keep, inputs, of_x, of_states, bias, *states)  # type: ignore[no-untyped-call]
+    return outputs, last
+
+
+def _stacked(blocks: Blocks, tensors: Sequence[Tensor], hidden: int, like: Tensor) -> Tensor:
+    """Return blocks of tensors as one tensor, without a copy where they lie so."""
+    runs = [list(run) for _, run in groupby(enumerate(blocks), lambda pair: (pair[1][0], pair[1][1] - pair[0]))]
+    parts = []
+    for run in runs:
+        tensor, first = run[0][1]
+        whole = first == 0 and len(run) * hidden == len(tensors[tensor])
+        parts.append(tensors[tensor] if whole else tensors[tensor].narrow(0, first * hidden, len(run) * hidden))
+    return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else like.new_empty(0)
+
+
+def _biases(layout: Layout, vectors: Tensor, hidden: int) -> Tensor | None:
+    """Return the biases of the products of x(t), (·H)."""
+    count = len(layout.biases)
+    if layout.biases == tuple(range(count)):
+        return vectors[: count * hidden]
+    if max(layout.biases) < 0:
+        return None
+    none, parts = vectors.new_zeros(hidden), vectors.split(hidden)
+    return torch.cat([none if i < 0 else parts[i] for i in layout.biases])
+
+
+class _Recurrence(torch.autograd.Function):
+    """A module, whether a gradient is wanted, inputs (T, B, I), weights of x(t) (·H, I) and of states (·H, H), vectors
+    (·H) and first states (B, H) → outputs (T, B, H) and the last states."""
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
-        weight_ih, weight_hh, bias, peephole, h_first, c_first, parts = rest
-        steps, batch, hidden = len(inputs), inputs.shape[1], weight_hh.shape[1]
-        weight_hh, peephole = weight_hh.contiguous(), bias if peephole is None else peephole  # which is not read then
-        gates = F.linear(inputs, weight_ih, bias)
-        h, c = (inputs.new_empty(steps + 1, batch, hidden) for _ in range(2))
-        h[0], c[0] = h_first, c_first
-        tiles = _tiles(batch, hidden, h)
+    @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
+    def forward(ctx: Any, module: Any, keep: bool, inputs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        of_x, of_states, vectors, *first = tensors
+        layout: Layout = module.LAYOUT
+        steps, batch, hidden = len(inputs), *first[0].shape
+        of_states, vectors = of_states.contiguous(), vectors.contiguous()
+        x = F.linear(inputs, of_x, _biases(layout, vectors, hidden))
+        states = x.new_empty(layout.states, steps + 1, batch, hidden)
+        torch.stack(first, out=states[:, 0])
+        output = x.new_empty(steps, batch, hidden) if layout.output < 0 else states[layout.output, 1:]
+        if not keep:
+            width, saved = 0, x
+        elif layout.saved <= len(layout.inputs):  # in the place of the products, which are read just before
+            width, saved = len(layout.inputs), x
+        else:
+            width, saved = layout.saved, x.new_empty(steps, batch, layout.saved * hidden)
+        plane, tiles = states.stride(0), _tiles(layout, batch, hidden, x)
+        functions = {"start": module.start, "point": module.forward, "layout": layout, "width": width}
         if tiles:
-            _launch(_forward, (gates, weight_hh, peephole, h, c), (steps, batch, hidden), parts.bits, tiles)
+            tensors = (x, saved, of_states, vectors, states, output)
+            _launch(_forward, tensors, (plane, steps, batch, hidden), functions, tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
+            products = x.new_empty(batch, len(of_states))
             for t in range(steps):
-                gates[t].addmm_(h[t], weight_hh.T)
-                _forward_step[grid](gates[t], peephole, c[t], h[t + 1], c[t + 1], hidden, parts.bits, BLOCK, **FUSED)
-        ctx.save_for_backward(inputs, weight_ih, weight_hh, peephole, gates, h, c)
-        ctx.parts, ctx.tiles = parts, tiles
-        return h[1:], h[-1].clone(), c[-1].clone()
+                for state, gate, _, at in layout.operands:
+                    rows = slice(gate * hidden, (gate + len(at)) * hidden)
+                    torch.mm(states[state, t], of_states[rows].T, out=products[:, rows])
+                now = (x[t], products, saved[t], vectors, states[:, t], output[t])
+                _forward_step[grid](*now, plane, batch, hidden, **functions, block=BLOCK, **FUSED)
+        if keep:
+            ctx.save_for_backward(inputs, of_x, of_states, vectors, saved, states, output)
+            ctx.module, ctx.width, ctx.tiles = module, width, tiles
+        return (output, *(last.clone() for last in states[:, -1].unbind()))
 
     @staticmethod
-    def backward(ctx: Any, d_outputs: Tensor, dh_last: Tensor, dc_last: Tensor) -> tuple[Tensor | None, ...]:
+    @torch.amp.custom_bwd(device_type="cuda")
+    def backward(ctx: Any, d_output: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("triton kernels have no second derivative (create_graph=True): use backend=loop")
-        inputs, weight_ih, weight_hh, peephole, gates, h, c = ctx.saved_tensors
-        parts, steps, batch, hidden = ctx.parts, len(inputs), inputs.shape[1], weight_hh.shape[1]
-        d_outputs = d_outputs.contiguous()
-        dh, dc = (d_last.clone(memory_format=torch.contiguous_format) for d_last in (dh_last, dc_last))
-        d_gates = torch.empty_like(gates)
+        inputs, of_x, of_states, vectors, saved, states, output = ctx.saved_tensors
+        layout: Layout = ctx.module.LAYOUT
+        steps, batch, hidden = d_output.shape
+        d_output, d_states = d_output.contiguous(), torch.stack(d_last)
+        d_products = d_output.new_empty(steps, batch, layout.gradients * hidden)
+        sums = d_output.new_zeros(layout.sums, batch, hidden)
+        plane = states.stride(0)
+        functions = {"point": ctx.module.backward, "layout": layout, "width": ctx.width}
         if ctx.tiles:
-            last = (gates[-1], d_gates[-1], weight_hh, peephole, c[-1], dh, d_outputs[-1], dc)
-            _launch(_backward, last, (steps, batch, hidden), parts.bits, ctx.tiles)
+            last = (saved[-1], d_products[-1], of_states, vectors, states[:, -1], output[-1], d_output[-1])
+            _launch(_backward, (*last, d_states, sums), (plane, steps, batch, hidden), functions, ctx.tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
             for t in reversed(range(steps)):
-                state = (c[t], c[t + 1], dh, d_outputs[t], dc)
-                _backward_step[grid](gates[t], d_gates[t], peephole, *state, hidden, parts.bits, BLOCK, **FUSED)
-                torch.mm(d_gates[t], weight_hh, out=dh)
-        flat = d_gates.flatten(0, 1)
+                now = (saved[t], d_products[t], vectors, states[:, t], output[t], d_output[t], d_states, sums)
+                _backward_step[grid](*now, plane, batch, hidden, **functions, block=BLOCK, **FUSED)
+                for state, gate, gradient, at in layout.operands:
+                    d = d_products[t, :, gradient * hidden : (gradient + len(at)) * hidden]
+                    d_states[state].addmm_(d, of_states[gate * hidden : (gate + len(at)) * hidden])
+        flat = d_products.flatten(0, 1)
+
+        def of(gradient: int, count: int) -> Tensor:
+            return flat[:, gradient * hidden : (gradient + count) * hidden]
+
+        of_input = of(layout.input_gradient, len(layout.inputs))
+        weights = [
+            of(gradient, len(at)).T @ states[state, :-1].flatten(0, 1) for state, _, gradient, at in layout.operands
+        ]
+        totals = [*flat.sum(0).split(hidden), *sums.sum(1), torch.zeros_like(flat[0, :hidden])]
         return (
-            d_gates @ weight_ih if ctx.needs_input_grad[0] else None,
-            flat.T @ inputs.flatten(0, 1),
-            flat.T @ h[:-1].flatten(0, 1),
-            flat.sum(0),
-            _of_peepholes(d_gates, c, parts) if parts.peepholes else None,
-            dh,
-            dc,
             None,
+            None,
+            (of_input @ of_x).view_as(inputs) if ctx.needs_input_grad[2] else None,
+            of_input.T @ inputs.flatten(0, 1),
+            torch.cat(weights) if weights else None,
+            torch.cat([totals[i] for i in layout.of_vectors]) if layout.of_vectors else None,
+            *d_states,
         )
-
-
-def _of_peepholes(d_gates: Tensor, c: Tensor, parts: LSTMParts) -> Tensor:
-    """Sum, over time and batch, each gate's gradient times the cell state that it saw."""
-    seen = ((parts.input_gate, c[:-1]), (parts.forget_gate, c[:-1]), (True, None), (parts.output_gate, c[1:]))
-    gates = zip(d_gates.chunk(parts.gates, dim=-1), (state for there, state in seen if there), strict=True)
-    return torch.cat([torch.einsum("tbh,tbh->h", gate, state) for gate, state in gates if state is not None])

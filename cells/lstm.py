@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from cells.gated import GatedCell
-from cells.lstm_parts import LSTMParts
 
 LSTMState = tuple[Tensor, Tensor]
 
@@ -33,7 +32,6 @@ class LSTM(GatedCell):
     gates = 4
     states = ("h", "c")
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
-    triton_kernel = "LSTMRecurrence"
 
     def __init__(
         self,
@@ -64,16 +62,3 @@ class LSTM(GatedCell):
     def forward_torch(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         outputs, h, c = self.call_torch_kernel(torch.lstm, inputs, [part.unsqueeze(0) for part in state])
         return outputs, (h.squeeze(0), c.squeeze(0))
-
-    def parts(self) -> LSTMParts:
-        """Tell the GPU's kernel what there is of this LSTM."""
-        return LSTMParts(peepholes=False)
-
-    def forward_triton(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        from cells.fused import LSTMRecurrence  # which imports Triton
-
-        peephole = getattr(self, "weight_peephole", None)
-        bias = self.weight_hh.new_zeros(self.gates * self.hidden_size) if self.bias is None else self.bias
-        parameters = (self.weight_ih, self.weight_hh, bias, peephole)
-        outputs, h, c = LSTMRecurrence.apply(inputs, *parameters, *state, self.parts())  # type: ignore[no-untyped-call]
-        return outputs, (h, c)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from cells.lstm import LSTM, LSTMState
-from cells.lstm_parts import LSTMParts
 
 
 class PeepholeLSTM(LSTM):
@@ -24,7 +23,6 @@ class PeepholeLSTM(LSTM):
     State: (h, c), each (B, H).
     """
 
-    triton_kernel = "LSTMRecurrence"
     torchrecurrent_layer = "PeepholeLSTM"
 
     def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
@@ -41,6 +39,3 @@ class PeepholeLSTM(LSTM):
         h = o * c.tanh()
         self.observe(i=i, f=f, o=o)
         return h, (h, c)
-
-    def parts(self) -> LSTMParts:
-        return LSTMParts()

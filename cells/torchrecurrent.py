@@ -16,9 +16,9 @@ class TorchRecurrent(compiler.Compilable):
         input_size: I.
         hidden_size: H.
         layer: the layer's class.
-        backend: "native" (C++ for the CPU, compiled from the layer's cell), "torchrecurrent" (the package's own loop),
-            or "auto", the first of these that can be had. See `active_backend`; `cells.compiler.reason` says why a
-            layer has no kernel.
+        backend: "native" (C++ for the CPU, compiled from the layer's cell), "triton" (for GPUs, likewise),
+            "torchrecurrent" (the package's own loop), or "auto", the first of these that can be had. See
+            `active_backend`, and `reason` and `triton_reason` of `cells.compiler` for why a layer has no kernel.
         options: what else that class takes.
 
     Called as every cell: `outputs, state = cell(inputs, state)`, inputs (T, B, I), outputs (T, B, H); the state
@@ -39,31 +39,38 @@ class TorchRecurrent(compiler.Compilable):
     @classmethod
     def available_backends(cls) -> tuple[str, ...]:
         """Return the names of the implementations, fastest first."""
-        return ("native", "torchrecurrent")
+        return ("native", "triton", "torchrecurrent")
 
     def can_use(self, backend: str) -> bool:
         """Tell whether an implementation can be had here."""
-        if backend != "native":
-            return True
         like = next(self.parameters(), None)
-        return like is not None and native.supports(like) and compiler.kernel_of(self) is not None
+        if backend == "torchrecurrent" or like is None:
+            return backend == "torchrecurrent"
+        if backend == "native":
+            return native.supports(like) and compiler.kernel_of(self) is not None
+        return compiler.triton_runs(like) and compiler.triton_reason(self) is None
 
     @property
     def active_backend(self) -> str:
         """The implementation that a call uses."""
-        return "native" if self.backend != "torchrecurrent" and self.can_use("native") else "torchrecurrent"
+        if self.backend != "auto" and self.can_use(self.backend):
+            return self.backend
+        return next(name for name in self.available_backends() if self.can_use(name))
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        if inputs.dim() != 3 or 0 in inputs.shape or self.active_backend != "native":
+        if inputs.dim() != 3 or 0 in inputs.shape or (backend := self.active_backend) == "torchrecurrent":
             return self.layer(inputs, state)
-        kernel = compiler.kernel_of(self)
-        assert kernel is not None
         # A layer's states are (layers, B, H).
         if state is None:
-            parts = [inputs.new_zeros(inputs.shape[1], self.hidden_size) for _ in kernel.widths]
+            parts = [inputs.new_zeros(inputs.shape[1], self.hidden_size) for _ in self.state_widths]
         else:
             parts = [part.squeeze(0) for part in (state if isinstance(state, tuple | list) else [state])]
-        outputs, parts = native.run(kernel, self, inputs, parts)
+        if backend == "triton":
+            outputs, parts = compiler.run_triton(self, inputs, parts)
+        else:
+            kernel = compiler.kernel_of(self)
+            assert kernel is not None
+            outputs, parts = native.run(kernel, self, inputs, parts)
         last = tuple(part.unsqueeze(0) for part in parts)
         return outputs, last if len(last) > 1 else last[0]
 

@@ -7,24 +7,31 @@ source; cells with the same equations share it."""
 import ctypes
 import functools
 import hashlib
+import importlib.util
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cells import native
-from cells.compiler.check import differs
+from cells.compiler.check import differs, differs_on_gpu
 from cells.compiler.emit import emit
+from cells.compiler.emit_triton import emit_triton
 from cells.compiler.program import Parts, Program, derive, take_apart
 from cells.compiler.trace import Untraceable, trace
 from cells.native import build
 
-__all__ = ["Compilable", "Equations", "Untraceable", "equations", "kernel_of", "prepare", "reason"]
+__all__ = [
+    "Compilable", "Equations", "Untraceable", "equations", "kernel_of", "load_triton", "prepare", "reason",
+    "run_triton", "triton_reason", "triton_runs",
+]  # fmt: skip
 
 
 class Compilable(nn.Module):
@@ -72,6 +79,14 @@ class Equations:
     def source(self) -> str:
         """Return the kernel's C++. Raises what `program` does."""
         return emit(self.program(), self.title, self.kernel.name)
+
+    def triton_source(self) -> str:
+        """Return the module from which `cells.fused` makes kernels for GPUs. Raises what `program` does.
+
+        Raises:
+            Untraceable: they are of no form that these have.
+        """
+        return emit_triton(self.program(), self.title)
 
 
 def equations(cell: Compilable) -> Equations:
@@ -176,8 +191,101 @@ def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
     return f"{found.title} has no native kernel: {refusal}" if refusal else None
 
 
+_for_gpu: weakref.WeakKeyDictionary[Compilable, tuple[native.Kernel, native.Call] | str] = weakref.WeakKeyDictionary()
+
+
+def run_triton(cell: Compilable, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Run a cell's kernels for GPUs, which it must have: see `native.run`."""
+    found = _for_gpu[cell]
+    assert not isinstance(found, str)
+    kernel, called = found
+    return native.run(kernel, cell, inputs, state, called)
+
+
+def triton_reason(cell: Compilable) -> str | None:
+    """Return why a cell has no kernels for GPUs, in a line; None if it has them. They are made, and checked, if need
+    be, for which Triton must run here (`triton_runs`)."""
+    if cell not in _for_gpu:
+        _for_gpu[cell] = _made_for_gpu(cell)
+    found = _for_gpu[cell]
+    return f"{cell.title} has no GPU kernel: {found}" if isinstance(found, str) else None
+
+
+def _made_for_gpu(cell: Compilable) -> tuple[native.Kernel, native.Call] | str:
+    """Write a cell's module, unless it is there, and check the kernels that are made from it, once on such a device."""
+    from cells import fused  # which imports Triton
+
+    try:
+        found = equations(cell)
+        path = found.folder / "gpu.py"
+        if not path.exists():
+            source = found.triton_source()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, source)
+        called = functools.partial(fused.call, load_triton(path))
+        verdict = path.with_name(f"gpu_{_checked_with(next(cell.parameters()).device)}")  # empty, or why it is not used
+        if not verdict.exists():
+            _write(verdict, _refusal(found.kernel, cell, called))
+        return verdict.read_text() or (found.kernel, called)
+    except (OSError, Untraceable) as error:
+        return build.one_line(error)
+
+
+def _refusal(kernel: native.Kernel, cell: Compilable, called: native.Call) -> str:
+    """Return why a kernel is not used on a cell's device, in a line; nothing if it is."""
+    from triton.errors import TritonError
+
+    try:
+        wrong = differs_on_gpu(kernel, cell, called)
+    except TritonError as error:
+        wrong = f"Triton refuses it: {build.one_line(error)}"
+    return "" if wrong is None else f"the kernel is not used, because {wrong}"
+
+
+@functools.cache
+def load_triton(path: Path) -> Any:
+    """Load a generated module: Triton reads the source of a function from its file."""
+    spec = importlib.util.spec_from_file_location(path.parent.name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _checked_with(device: torch.device) -> str:
+    """Return what a check of kernels holds for, as part of a file's name."""
+    import triton
+
+    from cells import fused
+
+    where = "interpreter" if device.type == "cpu" else "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    known = f"{triton.__version__} {torch.__version__}".encode() + Path(fused.__file__).read_bytes()
+    return f"{where}_{hashlib.sha256(known).hexdigest()[:12]}"
+
+
+def triton_runs(parameter: Tensor) -> bool:
+    """Tell whether Triton can compute with a parameter: on a GPU that has TensorFloat-32, or on a CPU by its
+    interpreter."""
+    if parameter.is_cuda:
+        device = torch.cuda.get_device_capability(parameter.device) >= (8, 0)
+    else:
+        device = parameter.device.type == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"
+    return device and parameter.dtype in native.DTYPES and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    """Tell whether there is a Triton in which the kernels were tried."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    import triton
+
+    return tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 6)
+
+
 def _write(path: Path, text: str) -> None:
     """Write a file that appears whole."""
-    beside = path.with_suffix(".new")
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
     beside.write_text(text)
     beside.replace(path)

@@ -39,12 +39,34 @@ def differs(kernel: native.Kernel, parts: Parts, cell: Any) -> str | None:
     return None
 
 
-def _compare_step(kernel: native.Kernel, module: nn.Module, step: Step, time: int, batch: int) -> str | None:
+def differs_on_gpu(kernel: native.Kernel, cell: Any, called: native.Call) -> str | None:
+    """Compare a kernel for GPUs with a cell's own step, on the cell's device.
+
+    Returns:
+        What differs, in a line; None if nothing does.
+    """
+    device = next(cell.parameters()).device
+    with torch.random.fork_rng(devices=(device,) if device.type == "cuda" else ()), torch.enable_grad():
+        torch.manual_seed(0)
+        time, batch = OWN_SIZES[-1]
+        for dtype in TOLERANCE:
+            copied = copy.deepcopy(cell).to(dtype)
+            found = _compare_step(kernel, copied, copied.advance, time, batch, called)
+            if found is not None:
+                return f"{found} from its step in {dtype} at T={time}, B={batch}"
+    return None
+
+
+def _compare_step(
+    kernel: native.Kernel, module: nn.Module, step: Step, time: int, batch: int, called: native.Call | None = None
+) -> str | None:
     like = next(module.parameters())
-    x = torch.randn(time, batch, kernel.input_size, dtype=like.dtype, requires_grad=True)
-    states = [
-        torch.randn(batch, width * kernel.hidden, dtype=like.dtype, requires_grad=True) for width in kernel.widths
-    ]
+
+    def made(*shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=like.dtype, device=like.device, requires_grad=True)
+
+    x = made(time, batch, kernel.input_size)
+    states = [made(batch, width * kernel.hidden) for width in kernel.widths]
 
     def reference() -> tuple[Tensor, list[Tensor]]:
         outputs, state = [], states
@@ -54,7 +76,7 @@ def _compare_step(kernel: native.Kernel, module: nn.Module, step: Step, time: in
         return torch.stack(outputs), state
 
     leaves = [x, *states, *(parameter for parameter in module.parameters() if parameter.requires_grad)]
-    return _difference(reference(), native.run(kernel, module, x, states), leaves)
+    return _difference(reference(), native.run(kernel, module, x, states, called), leaves)
 
 
 def _compare_traced(kernel: native.Kernel, parts: Parts, sizes: tuple[int, ...], dtype: torch.dtype) -> str | None:
@@ -121,7 +143,7 @@ def _difference(
 
     def gradients(values: list[Tensor]) -> list[Tensor]:
         pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if value.requires_grad]
-        total = sum(((value * weight).sum() for value, weight in pairs), start=torch.zeros((), dtype=want[0].dtype))
+        total = sum(((value * weight).sum() for value, weight in pairs), start=want[0].new_zeros(()))
         return list(torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True))
 
     for name, one, other in zip(names, want, got, strict=True):

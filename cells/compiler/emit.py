@@ -1,13 +1,14 @@
 """C++ for a program: the struct that cells/native/cell.h describes."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
 
 from cells.compiler.expressions import ARITHMETIC, COMPARISONS, TRUTHS, Expression
 from cells.compiler.program import Program
 from cells.compiler.trace import Block, Static
 
+LEAVES = ("x", "u", "p", "before", "d_state", "d_operand", "d_output")
 WIDE = 60  # characters of an expression that is written where it is used, rather than on a line of its own
 TAKEN = {
     "auto", "bool", "break", "case", "catch", "char", "class", "const", "continue", "default", "delete", "do", "double",
@@ -123,7 +124,7 @@ def _forward(program: Program, phase: int) -> list[str]:
         **{f"s.saved[{i}]": value for i, value in enumerate(program.saved)},
     }
     targets = {text: value for text, value in kept.items() if program.phase(value) == phase}
-    return _Writer(known, program.names).write(targets)
+    return Writer(known, program.names).write(targets)
 
 
 def _backward(program: Program, phase: int) -> list[str]:
@@ -140,11 +141,17 @@ def _backward(program: Program, phase: int) -> list[str]:
         **{f"s.dp[{i}]": value for i, value in enumerate(program.of_vectors) if value is not None},
     }
     targets = {text: value for text, value in kept.items() if program.level(value) == phase}
-    return _Writer(known, program.names).write(targets)
+    return Writer(known, program.names).write(targets)
 
 
-class _Writer:
-    """Writes assignments, and before them what they share."""
+class Writer:
+    """Writes assignments, and before them what they share, in C++. Another language is a subclass."""
+
+    taken: ClassVar[set[str]] = TAKEN
+    signs: ClassVar[dict[str, str]] = {**ARITHMETIC, **COMPARISONS, **TRUTHS, "not": "!"}
+    ranks: ClassVar[dict[str, int]] = {"add": 1, "sub": 1, "mul": 2, "div": 2}  # of signs; lower ones bind less
+    infinity = "INFINITY"
+    declares_known = True  # has lines for what is known, so that it is read once
 
     def __init__(self, known: dict[Expression, str], names: dict[Expression, str]) -> None:
         self.known, self.names = known, names
@@ -153,15 +160,34 @@ class _Writer:
         self.lines: list[str] = []
 
     def write(self, targets: dict[str, Expression]) -> list[str]:
-        for value in targets.values():
+        self.share(targets.values())
+        for text, value in targets.items():
+            self.lines.append(f"{text} = {self.whole(value)};")
+        return self.lines
+
+    def share(self, values: Iterable[Expression]) -> None:
+        """Write, before the lines that give these values, what several of them need."""
+        for value in values:
             self._count(value)
         for value in sorted(self.uses, key=lambda value: value.number):
             if self.uses[value] > 1 or value in self.names:
                 self.text(value)
-        for text, value in targets.items():
-            found = self.text(value)
-            self.lines.append(f"{text} = {f'V::of({found})' if value.op == 'constant' else found};")
-        return self.lines
+
+    def whole(self, value: Expression) -> str:
+        """Return a value's text, as wide as the units also where it is a number."""
+        return self.number(self.text(value)) if value.op == "constant" else self.text(value)
+
+    def number(self, text: str) -> str:
+        return f"V::of({text})"
+
+    def declared(self, name: str, value: Expression, text: str) -> str:
+        return f"const {'auto' if value.mask else 'V'} {name} = {text};"
+
+    def leaf(self, op: str, *index: int) -> str:
+        return f"s.{op}[{index[0]}]" if index and op != "d_output" else f"s.{op}"
+
+    def called(self, op: str, parts: Sequence[str]) -> str:
+        return f"{op}({', '.join(parts)})"
 
     def _count(self, expression: Expression) -> None:
         self.uses[expression] += 1
@@ -173,22 +199,19 @@ class _Writer:
         """Return how an expression is written where it is used; what is used twice, or long, has a line before."""
         if expression not in self.texts:
             found = self._written(expression)
-            stored = expression in self.known
-            if expression.op in ("x", "u", "p", "before", "d_state", "d_operand", "d_output", "constant"):
-                stored = False
-            elif not stored and expression not in self.names and self.uses[expression] == 1 and len(found) <= WIDE:
-                pass
+            if expression in self.known:
+                line = self.declares_known or expression in self.names
             else:
-                stored = True
-            if stored:
+                line = self.uses[expression] > 1 or expression in self.names or len(found) > WIDE
+            if line and expression.op not in LEAVES and expression.op != "constant":
                 name = self._name(expression)
-                self.lines.append(f"const {'auto' if expression.mask else 'V'} {name} = {found};")
+                self.lines.append(self.declared(name, expression, found))
                 found = name
             self.texts[expression] = found
         return self.texts[expression]
 
     def _name(self, expression: Expression) -> str:
-        taken = set(self.texts.values()) | TAKEN
+        taken = set(self.texts.values()) | self.taken
         name = self.names.get(expression, "")
         if name.isascii() and name.isidentifier() and name not in taken:
             return name
@@ -199,36 +222,27 @@ class _Writer:
             return self.known[expression]
         op, args = expression.op, expression.args
         if op == "constant":
-            return repr(args[0]) if abs(args[0]) != float("inf") else ("-" if args[0] < 0 else "") + "INFINITY"
-        if op == "d_output":
-            return "s.d_output"
-        if op in ("x", "u", "p", "before", "d_state", "d_operand"):
-            return f"s.{op}[{args[0]}]"
+            return repr(args[0]) if abs(args[0]) != float("inf") else ("-" if args[0] < 0 else "") + self.infinity
+        if op in LEAVES:
+            return self.leaf(op, *args)
         parts = [self.text(arg) for arg in args]
-        sign = {**ARITHMETIC, **COMPARISONS, **TRUTHS}.get(op)
         if op == "neg":
-            return f"-{_bracketed(args[0], parts[0], 3)}"
+            return f"-{self._bracketed(args[0], parts[0], 3)}"
         if op == "not":
-            return f"!{_bracketed(args[0], parts[0], 3)}"
-        if sign is not None:
-            rank = RANKS.get(op, 0)
-            left, right = (
-                _bracketed(args[0], parts[0], rank),
-                _bracketed(args[1], parts[1], rank + (op in ("sub", "div"))),
-            )
-            return f"{left} {sign} {right}"
-        wrapped = [f"V::of({part})" if arg.op == "constant" else part for arg, part in zip(args, parts, strict=True)]
-        return f"{op}({', '.join(wrapped)})"
+            return f"{self.signs[op]}{self._bracketed(args[0], parts[0], 3)}"
+        if op in self.signs:
+            rank = self.ranks.get(op, 1)
+            left, right = map(self._bracketed, args, parts, (rank, rank + (op in ("sub", "div"))))
+            return f"{left} {self.signs[op]} {right}"
+        wrapped = [self.number(part) if arg.op == "constant" else part for arg, part in zip(args, parts, strict=True)]
+        return self.called(op, wrapped)
 
-
-RANKS = {"add": 1, "sub": 1, "mul": 2, "div": 2}
-
-
-def _bracketed(expression: Expression, text: str, rank: int) -> str:
-    """Return an operand's text, in brackets if it is an operation that binds less."""
-    open_ = " " in text and not (text.endswith(")") and text.split("(")[0].isidentifier() and _closes_last(text))
-    own = RANKS.get(expression.op, 0)
-    return f"({text})" if (open_ and own < rank) or text.startswith("-") else text
+    def _bracketed(self, expression: Expression, text: str, rank: int) -> str:
+        """Return an operand's text, in brackets if it is an operation that binds less."""
+        called = text.split("(")[0].replace(".", "").isidentifier() and text.endswith(")") and _closes_last(text)
+        open_ = " " in text and not called
+        own = self.ranks.get(expression.op, 0)
+        return f"({text})" if (open_ and own < rank) or text.startswith("-") else text
 
 
 def _closes_last(text: str) -> bool:

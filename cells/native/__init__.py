@@ -1,7 +1,8 @@
 """Compiled recurrences for the CPU. cells/compiler generates the point-wise part of each cell; everything else is in
 engine.h, forward.h, backward.h and matmul.h. Here are the calls that torch differentiates."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,8 +11,10 @@ from torch import Tensor, nn
 
 from cells.native.build import NativeUnavailable, library
 
-__all__ = ["Kernel", "NativeUnavailable", "call", "instructions", "library", "run"]
+__all__ = ["Call", "Kernel", "NativeUnavailable", "call", "instructions", "library", "run"]
 
+# H, inputs (T, B, I), states (B, H), matrices (·H, I or H), vectors (·H) → outputs (T, B, H), last states
+Call = Callable[[int, Tensor, Sequence[Tensor], list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor]]]
 DTYPES = (torch.float32, torch.float64)
 
 
@@ -50,12 +53,15 @@ def instructions() -> str:
     return str(torch.ops.recurrent_bench.instructions())
 
 
-def run(kernel: Kernel, module: nn.Module, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+def run(
+    kernel: Kernel, module: nn.Module, inputs: Tensor, state: Sequence[Tensor], called: Call | None = None
+) -> tuple[Tensor, list[Tensor]]:
     """Run a module's kernel over a sequence.
 
     Args:
         inputs: (T, B, I).
         state: its parts, (B, width·H) each.
+        called: computes it; None for `call`, the CPU's.
 
     Returns:
         The outputs (T, B, H) and the parts of the last state.
@@ -64,13 +70,14 @@ def run(kernel: Kernel, module: nn.Module, inputs: Tensor, state: Sequence[Tenso
         TypeError: tensors of different dtypes.
         RuntimeError: in backward, if asked for a graph of its own (a second derivative).
     """
+    called = called or functools.partial(call, kernel.name)
     known: dict[Any, Any] = {}
     matrices = [matrix.evaluate(module, known) for matrix in kernel.matrices]
     vectors = [vector.evaluate(module, known) for vector in kernel.vectors]
     if all(width == 1 for width in kernel.widths):
-        return call(kernel.name, kernel.hidden, inputs, state, matrices, vectors)
+        return called(kernel.hidden, inputs, state, matrices, vectors)
     units = [unit for part in state for unit in part.split(kernel.hidden, dim=-1)]
-    outputs, last = call(kernel.name, kernel.hidden, inputs, units, matrices, vectors)
+    outputs, last = called(kernel.hidden, inputs, units, matrices, vectors)
     remaining = iter(last)
     return outputs, [torch.cat([next(remaining) for _ in range(width)], dim=-1) for width in kernel.widths]
 

@@ -16,13 +16,14 @@ from bench.execute.run import run
 from bench.record.store import RunFolder
 from bench.spec.config import Execution
 from bench.train.process import configure_process
-from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM
+from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent, compiler
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import CELLS as RUN_CELLS
 from tests.bench.test_resume import StopAfter, stored
 from tests.cells.conftest import random_state
 from tests.cells.test_ablations import SINGLE
 from tests.cells.test_backends import assert_equals_step
+from tests.cells.test_compiler import UNSEEN
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -66,6 +67,53 @@ def test_the_gpu_computes_what_the_cpu_computes(kind: Any, backend: str):
     torch.testing.assert_close(cell.to("cuda")(inputs.to("cuda"))[0].cpu(), expected, rtol=1e-9, atol=1e-9)
 
 
+LAYERS = [
+    "ATR",
+    "BR",
+    "CFN",
+    "FastGRNN",
+    "IndRNN",
+    "JANET",
+    "LEM",
+    "LiGRU",
+    "MCLSTM",
+    "NAS",
+    "RAN",
+    "UnICORNN",
+    "coRNN",
+]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_published_cells_equal_their_loops(layer: str, dtype: torch.dtype):
+    pytest.importorskip("torchrecurrent")
+    with torch.device("cuda"):
+        cell, x = TorchRecurrent(40, 40, layer, "triton").to(dtype), torch.randn(20, 18, 40, dtype=dtype)
+    assert cell.active_backend == "triton", compiler.triton_reason(cell)
+    leaves = [x.requires_grad_(), *(parameter for parameter in cell.parameters() if parameter.requires_grad)]
+    found = []
+    for backend in ("triton", "torchrecurrent"):
+        cell.backend = backend
+        outputs, _ = cell(x)
+        found.append([outputs, *torch.autograd.grad(outputs.sin().sum(), leaves, materialize_grads=True)])
+    for one, other in zip(*found, strict=True):
+        scale = max(1.0, float(other.abs().max()))
+        tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+        torch.testing.assert_close(one / scale, other / scale, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_cells_that_the_compiler_has_not_seen_equal_step(kind: Any, dtype: torch.dtype):
+    """On the GPU by a kernel, or by the loop, and then in a line why."""
+    with torch.device("cuda"):
+        cell = kind(4, 70, "triton", dtype=dtype)
+        if cell.active_backend != "triton":
+            assert "a value of the same step" in (compiler.triton_reason(cell) or "")
+        assert_equals_step(cell, torch.randn(10, 18, 4, dtype=dtype, requires_grad=True), random_state(cell, 18))
+
+
 @pytest.mark.parametrize("tiles", [0, 1, 2, None])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_every_tile_of_the_triton_kernels_equals_step(dtype: torch.dtype, tiles: int | None, monkeypatch: Any):
@@ -74,7 +122,7 @@ def test_every_tile_of_the_triton_kernels_equals_step(dtype: torch.dtype, tiles:
 
     monkeypatch.setattr(fused, "_tiles", lambda *_: None if tiles is None else fused.TILES[tiles])
     with torch.device("cuda"):
-        for kind in (LSTM, PeepholeLSTM):
+        for kind in (LSTM, PeepholeLSTM, GRU, RNN):
             cell = kind(2, 136, "triton", dtype=dtype)
             assert_equals_step(cell, torch.randn(20, 70, 2, dtype=dtype, requires_grad=True), random_state(cell, 70))
 
@@ -88,10 +136,11 @@ def test_any_batch_gets_tiles_or_a_matrix_product_a_step(batch: int):
         torch.testing.assert_close(outputs, cell(x)[0], rtol=1e-5, atol=1e-5)
 
 
-def test_programs_that_meet_do_so_every_time():
+@pytest.mark.parametrize("kind", [PeepholeLSTM, GRU])
+def test_programs_that_meet_do_so_every_time(kind: Any):
     """A race would show as different digits, now and then."""
     with torch.device("cuda"):
-        cell, x = PeepholeLSTM(4, 500, "triton"), torch.randn(100, 70, 4)
+        cell, x = kind(4, 500, "triton"), torch.randn(100, 70, 4)
         first = None
         for _ in range(30):
             cell.zero_grad()
@@ -107,6 +156,16 @@ def test_gradients_of_the_triton_kernels_are_the_derivatives():
         cell = PeepholeLSTM(2, 3, "triton", dtype=torch.float64)
         x = torch.randn(4, 2, 2, dtype=torch.float64, requires_grad=True)
         assert gradcheck(lambda x: cell(x)[0], x)
+
+
+def test_autocast_of_what_comes_before():
+    """The cell computes in float32, whatever the layer before it gives."""
+    with torch.device("cuda"):
+        cell, x = GRU(3, 40, "triton"), torch.randn(5, 7, 3)
+        expected = cell(x.bfloat16().float())[0]
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            outputs, _ = cell(x.bfloat16())
+    torch.testing.assert_close(outputs, expected)
 
 
 def test_a_strided_state_and_gradient():

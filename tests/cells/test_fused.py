@@ -10,11 +10,11 @@ import sys
 import pytest
 import torch
 
-from cells import LSTM, AblatedLSTM, PeepholeLSTM
-from cells.lstm_parts import LSTMParts
+from cells import GRU, LSTM, RNN, AblatedLSTM, Cell, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent, compiler
 from tests.cells.conftest import random_state
 from tests.cells.test_ablations import PARTS, SINGLE
 from tests.cells.test_backends import assert_equals_step
+from tests.cells.test_compiler import UNSEEN, PointWiseState, TwoStages
 
 pytest.importorskip("triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -23,7 +23,7 @@ only_compiled = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles
 
 
 @only_compiled
-@pytest.mark.parametrize("tests", ["PeepholeLSTM-triton", "interpreted"])
+@pytest.mark.parametrize("tests", ["PeepholeLSTM-triton", "GRU-triton", "interpreted"])
 def test_the_kernels_compute_the_equations(tests: str):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", tests, "tests/cells"],
@@ -37,21 +37,64 @@ def test_the_kernels_compute_the_equations(tests: str):
     assert " passed" in done.stdout
 
 
+def assert_interpreted(cell: Cell, time: int, batch: int) -> None:
+    assert cell.active_backend == "triton", compiler.triton_reason(cell)
+    x = torch.randn(time, batch, cell.input_size, dtype=cell.weight_hh.dtype, requires_grad=True)
+    assert_equals_step(cell, x, random_state(cell, batch))
+
+
 @only_interpreted
 @pytest.mark.parametrize("changes", [*SINGLE, {**PARTS, "coupled_gates": False}], ids=lambda changes: "-".join(changes))
 def test_interpreted_ablations(changes: dict):
     cell = AblatedLSTM(3, 5, "triton", dtype=torch.float64, **changes)
-    assert cell.active_backend == "triton"
     if cell.gates == 1:
         cell.weight_peephole = None  # which is empty, and has no gradient by the equations
-    assert_equals_step(cell, torch.randn(5, 3, 3, dtype=torch.float64, requires_grad=True), random_state(cell, 3))
+    assert_interpreted(cell, 5, 3)
 
 
 @only_interpreted
 @pytest.mark.parametrize("bias", [True, False])
-def test_interpreted_lstm(bias: bool):
-    cell = LSTM(3, 5, "triton", bias=bias, dtype=torch.float64)
-    assert_equals_step(cell, torch.randn(5, 18, 3, dtype=torch.float64, requires_grad=True), random_state(cell, 18))
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+def test_interpreted_cells(kind: type[Cell], bias: bool):
+    assert_interpreted(kind(3, 5, "triton", bias=bias, dtype=torch.float64), 5, 18)
+    assert_interpreted(kind(1, 33, "triton", bias=bias), 1, 1)
+
+
+@only_interpreted
+def test_interpreted_states_that_are_multiplied_each_by_its_weights():
+    assert_interpreted(GateRecurrentLSTM(3, 5, "triton", dtype=torch.float64), 5, 3)
+
+
+@only_interpreted
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_interpreted_cells_that_the_compiler_has_not_seen(kind: type[Cell], dtype: torch.dtype):
+    cell = kind(4, 5, "triton", dtype=dtype)
+    program = compiler.equations(cell).parts
+    if any(operand.now for operand in program.operands.values()):
+        assert "a value of the same step" in (compiler.triton_reason(cell) or "")
+        assert not cell.can_use("triton")
+    else:
+        assert_interpreted(cell, 4, 3)
+
+
+@only_interpreted
+@pytest.mark.parametrize("layer", ["BR", "FastGRNN", "JANET", "LEM", "MCLSTM", "NAS", "coRNN"])
+def test_interpreted_published_cells(layer: str):
+    pytest.importorskip("torchrecurrent")
+    cell = TorchRecurrent(4, 4, layer, "triton").double()
+    assert cell.active_backend == "triton", compiler.triton_reason(cell)
+    x = torch.randn(5, 3, 4, dtype=torch.float64, requires_grad=True)
+    found = []
+    for backend in ("triton", "torchrecurrent"):
+        cell.backend = backend
+        outputs, state = cell(x)
+        leaves = [x, *(parameter for parameter in cell.parameters() if parameter.requires_grad)]
+        parts = state if isinstance(state, tuple) else (state,)
+        total = sum(part.sin().sum() for part in (outputs, *parts))
+        found.append([outputs, *parts, *torch.autograd.grad(total, leaves, materialize_grads=True)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
 
 
 @only_interpreted
@@ -60,8 +103,33 @@ def test_interpreted_steps_where_programs_would_be_too_many(dtype: torch.dtype, 
     from cells import fused
 
     monkeypatch.setattr(fused, "_tiles", lambda *_: None)
-    for cell in (PeepholeLSTM(3, 130, "triton", dtype=dtype), LSTM(3, 5, "triton", dtype=dtype)):
-        assert_equals_step(cell, torch.randn(5, 3, 3, dtype=dtype, requires_grad=True), random_state(cell, 3))
+    assert_interpreted(PeepholeLSTM(3, 130, "triton", dtype=dtype), 5, 3)
+    for kind in (LSTM, GRU, GateRecurrentLSTM, PointWiseState):
+        assert_interpreted(kind(3, 5, "triton", dtype=dtype), 4, 3)
+
+
+@only_interpreted
+def test_interpreted_functions_near_their_borders():
+    """expm1 and log1p keep the digits of small numbers; nothing is lost of what is not finite."""
+    from cells import fused
+
+    values = [0.0, 1e-12, -1e-12, 0.5, -0.5, 3.0, 40.0, 1e9, float("inf"), float("nan"), -float("inf"), -1e-300]
+    x = torch.tensor(values, dtype=torch.float64)
+    for name in ("expm1", "log1p", "relu", "tanh"):
+        given = x.where(x > -1, 0.25) if name == "log1p" else x
+        found = torch.empty_like(given)
+        _apply[(1,)](given, found, getattr(fused, name), len(given), 16)
+        torch.testing.assert_close(found, getattr(torch, name)(given), equal_nan=True, rtol=1e-12, atol=1e-15)
+
+
+if INTERPRETED:
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def _apply(given, found, function: tl.constexpr, count, block: tl.constexpr):
+        at = tl.arange(0, block)
+        tl.store(found + at, function(tl.load(given + at, at < count, other=0)), at < count)
 
 
 @only_interpreted
@@ -71,11 +139,36 @@ def test_interpreted_second_derivatives_are_refused():
         torch.autograd.grad(cell(x)[0].sum(), x, create_graph=True)
 
 
+@only_interpreted
+@pytest.mark.parametrize("grad", [True, False])
+def test_interpreted_forward_derivatives_are_refused(grad: bool):
+    cell, x = LSTM(2, 3, "triton"), torch.randn(4, 2, 2)
+    with torch.set_grad_enabled(grad), torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp"):
+        cell(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+
+
+@only_interpreted
+def test_interpreted_kernels_that_differ_are_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    monkeypatch.setattr(compiler, "differs_on_gpu", lambda *_: "the output differs")
+    cell = RNN(2, 3, "triton")
+    assert not cell.can_use("triton")
+    assert compiler.triton_reason(cell) == "RNN has no GPU kernel: the kernel is not used, because the output differs"
+
+
 @only_compiled
-@pytest.mark.parametrize("kernel", ["_forward", "_backward", "_forward_step", "_backward_step"])
+def test_a_gpu_kernel_that_cannot_be_says_why():
+    with pytest.raises(compiler.Untraceable, match="a value of the same step"):
+        compiler.equations(TwoStages(2, 3)).triton_source()
+
+
+@only_compiled
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("tiles", range(3))
-def test_the_kernels_compile_for_a_gpu(kernel: str, dtype: torch.dtype, tiles: int):
+@pytest.mark.parametrize(
+    ("kind", "tiles"),
+    [("LSTM", 0), ("LSTM", 1), ("LSTM", 2), ("GateRecurrentLSTM", 0), ("PointWiseState", 0), ("NAS", 0)],
+)
+def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype, tmp_path):
     """For an H100, and within the shared memory of smaller GPUs."""
     import triton
     from triton.backends.compiler import GPUTarget
@@ -83,16 +176,35 @@ def test_the_kernels_compile_for_a_gpu(kernel: str, dtype: torch.dtype, tiles: i
 
     from cells import fused
 
-    function = getattr(fused, kernel)
-    constants = {**fused._constants(LSTMParts().bits, fused.TILES[tiles], dtype), "block": fused.BLOCK}
-    pointer = {torch.float32: "*fp32", torch.float64: "*fp64"}[dtype]
-    types = {"arrived": "*i32", "steps": "i32", "batch": "i32", "hidden": "i32"} | dict.fromkeys(constants, "constexpr")
-    names = function.arg_names
-    source = ASTSource(
-        function,
-        {name: types.get(name, pointer) for name in names},
-        {(names.index(name),): value for name, value in constants.items() if name in names},
-    )
-    options = {"num_warps": fused.TILES[tiles].warps, "launch_cooperative_grid": True, **fused.FUSED}
-    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-    assert compiled.metadata.shared <= 99 * 2**10
+    if kind == "NAS":
+        pytest.importorskip("torchrecurrent")
+        cell: torch.nn.Module = TorchRecurrent(3, 5, kind)
+    else:
+        cell = {one.__name__: one for one in (LSTM, GateRecurrentLSTM, PointWiseState)}[kind](3, 5)
+    path = tmp_path / "gpu.py"
+    path.write_text(compiler.equations(cell).triton_source())
+    module = compiler.load_triton(path)
+    layout = module.LAYOUT
+    assert fused.TILES[tiles] in fused._fitting(layout)
+    for name in ("_forward", "_backward", *(("_forward_step", "_backward_step") if tiles == 0 else ())):
+        function = getattr(fused, name)
+        constants = {
+            **fused._constants(layout, fused.TILES[tiles], dtype),
+            "layout": layout,
+            "width": max(len(layout.inputs), layout.saved),
+            "block": fused.BLOCK,
+            "start": module.start,
+            "point": module.forward if "forward" in name else module.backward,
+        }
+        pointer = {torch.float32: "*fp32", torch.float64: "*fp64"}[dtype]
+        types = {"arrived": "*i32", "steps": "i32", "batch": "i32", "hidden": "i32", "plane": "i64"}
+        types |= dict.fromkeys(constants, "constexpr")
+        names = function.arg_names
+        source = ASTSource(
+            function,
+            {name: types.get(name, pointer) for name in names},
+            {(names.index(name),): value for name, value in constants.items() if name in names},
+        )
+        options = {"num_warps": fused.TILES[tiles].warps, "launch_cooperative_grid": True, **fused.FUSED}
+        compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+        assert compiled.metadata.shared <= fused.SHARED
