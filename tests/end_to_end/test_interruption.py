@@ -100,7 +100,7 @@ def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole:
 
 def test_seeds_are_added_alike_however_often_a_command_is_killed_and_however_many_there_are(tmp_path: Path):
     auto = [
-        "-m", "name=k", "cell=lstm,peephole_lstm", "task=adding", "seed=range(9)", "seeds=auto", "task.length=8",
+        "-m", "name=k", "cell=lstm,peephole_lstm", "task=adding", "seed=range(6)", "seeds=auto", "task.length=8",
         "cell.hidden_size=8", "training.max_steps=300", "training.evaluate_every=20", "timing=none", "tracking=none",
     ]  # fmt: skip
     finish(tmp_path / "whole", *auto, "+launch=serial")
