@@ -24,12 +24,12 @@ from bench.execute.turn import Turn, write_planned
 from bench.record.asked import fix_looks, record_asked
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import LeaseLost
-from bench.record.files import Damaged
+from bench.record.files import Damaged, digest
 from bench.record.frames import write_frames
 from bench.record.records import FAILED
 from bench.record.rules import RULES_FILE, fix_claims
 from bench.record.store import RunFolder, check_layout
-from bench.session import is_stopping
+from bench.session import is_stopping, say_once
 from bench.spec.command import Command
 from bench.spec.config import RETRY, to_plain
 from bench.track.wandb import track_report
@@ -111,7 +111,7 @@ class Sweep:
         print(_later_look(plan) or self._announced, flush=True)
         with Worker() as worker:
             for reason in prepare_kernels(plan, worker):
-                print(f"warning: {printable(reason)}", file=sys.stderr)
+                say_once(f"kernel-{digest(reason.encode())[:16]}", f"warning: {printable(reason)}")
         if not plan.pending:
             return ()
         planned = write_planned(plan.sweep, {key: to_plain(config) for key, config in plan.configs.items()})
