@@ -108,6 +108,9 @@ class GateState(tuple):
         state.gates = gates
         return state
 
+    def __getnewargs__(self) -> tuple[Tensor, Tensor, Tensor]:  # by which it is copied and pickled
+        return (*self, self.gates)
+
 
 class GateRecurrentLSTM(PeepholeLSTM):
     """The peephole LSTM with full gate recurrence (Greff et al. 2017, FGR; Hochreiter & Schmidhuber 1997), whose gates

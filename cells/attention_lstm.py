@@ -6,7 +6,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cells import native
 from cells.lstm import LSTM, LSTMState
 
 
@@ -20,6 +22,9 @@ class AttentionState(tuple):
         state = super().__new__(cls, (h, c))
         state.memory = memory
         return state
+
+    def __getnewargs__(self) -> tuple[Tensor, Tensor, Tensor]:  # by which it is copied and pickled
+        return (*self, self.memory)
 
 
 class AttentionLSTM(LSTM):
@@ -90,6 +95,9 @@ class AttentionLSTM(LSTM):
         """Return each hidden state's context (T, B, H) from `memory` (S, B, H), whose last T entries
         are `hidden` (T, B, H) itself. From an entry that is not finite on, contexts of its sequence are NaN; those
         before, and other sequences, do not depend on it."""
+        if native.is_transformed(memory, self.weight_hh):  # which neither branches on values nor torch's kernel allow
+            with sdpa_kernel(SDPBackend.MATH):
+                return self._attend(hidden, memory)
         # One sum tells in all but broken cases that everything is finite. Without storage there is nothing to tell.
         if memory.is_meta or memory.detach().sum().isfinite():
             return self._attend(hidden, memory)

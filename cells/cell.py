@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cells import native
 from cells.arguments import check_flags, check_sizes
 from cells.backends import Backends, State
 from cells.initialization import SCHEMES, initialize
@@ -118,7 +119,8 @@ class Cell(Backends):
         if x_t.dim() != 2 or x_t.shape[0] == 0 or x_t.shape[1] != self.input_size:
             raise ValueError(f"inputs of a step must be (B ≥ 1, {self.input_size}), not {tuple(x_t.shape)}")
         state = self._start(x_t, state)
-        if not torch.is_grad_enabled() and self.active_backend == "native":
+        kernels = not torch.is_grad_enabled() and not native.is_transformed(x_t, self.weight_hh)
+        if kernels and self.active_backend == "native":
             outputs, state = self.forward_native(x_t.unsqueeze(0), state)
             return outputs.squeeze(0), state
         return self.recur(self.project(x_t), state)
@@ -182,10 +184,12 @@ class Cell(Backends):
         Raises:
             ValueError: inputs or state of another shape, or a state of another dtype than the inputs.
         """
-        if inputs.dim() != 3 or 0 in inputs.shape[:2] or inputs.shape[2] != self.input_size:
-            raise ValueError(f"inputs must be (T ≥ 1, B ≥ 1, {self.input_size}), time first, not {tuple(inputs.shape)}")
+        if not _is_sequence(inputs, self.input_size):
+            given = tuple(inputs.shape) if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
+            raise ValueError(f"inputs must be (T ≥ 1, B ≥ 1, {self.input_size}), time first, not {given}")
         state = self._start(inputs, state)
-        return getattr(self, f"forward_{self.active_backend}")(inputs, state)
+        backend = "loop" if native.is_transformed(inputs, self.weight_hh) else self.active_backend
+        return getattr(self, f"forward_{backend}")(inputs, state)
 
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run `recur` over time. All steps are projected as one product, and split by one `unbind`: indexing instead
@@ -198,6 +202,10 @@ class Cell(Backends):
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, backend={self.backend!r}"
+
+
+def _is_sequence(inputs: Any, size: int) -> bool:
+    return isinstance(inputs, Tensor) and inputs.dim() == 3 and 0 not in inputs.shape[:2] and inputs.shape[2] == size
 
 
 def _fits(part: Any, shape: tuple[int, ...], inputs: Tensor) -> bool:

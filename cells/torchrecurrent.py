@@ -58,7 +58,13 @@ class TorchRecurrent(compiler.Compilable):
         return next(name for name in self.available_backends() if self.can_use(name))
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        if inputs.dim() != 3 or 0 in inputs.shape or (backend := self.active_backend) == "torchrecurrent":
+        transformed = native.is_transformed(inputs, next(self.parameters()))
+        if (
+            inputs.dim() != 3
+            or 0 in inputs.shape
+            or transformed
+            or (backend := self.active_backend) == "torchrecurrent"
+        ):
             return self.layer(inputs, state)
         # A layer's states are (layers, B, H).
         if state is None:

@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from cells.native.build import NativeUnavailable, library
 
-__all__ = ["Call", "Kernel", "NativeUnavailable", "call", "instructions", "library", "run"]
+__all__ = ["Call", "Kernel", "NativeUnavailable", "call", "instructions", "is_transformed", "library", "run"]
 
 # H, inputs (T, B, I), states (B, H), matrices (·H, I or H), vectors (·H) → outputs (T, B, H), last states
 Call = Callable[[int, Tensor, Sequence[Tensor], list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor]]]
@@ -46,6 +47,19 @@ class Kernel:
 def supports(parameter: Tensor) -> bool:
     """Tell whether compiled kernels may exist for parameters of this device and dtype."""
     return parameter.device.type == "cpu" and parameter.dtype in DTYPES
+
+
+def is_transformed(inputs: Tensor, parameter: Tensor) -> bool:
+    """Tell whether a call is not just computed: torch.func's transforms, forward-mode derivatives, compilation, export
+    and tracing need every operation by itself, and under autocast inputs may have another dtype than parameters. No
+    kernel can be used then, but the loop."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._functorch.peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or (inputs.dtype != parameter.dtype and torch.is_autocast_enabled(inputs.device.type))
+    )
 
 
 def instructions() -> str:
@@ -114,7 +128,8 @@ class _Recurrence(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("native kernels have no second derivative (create_graph=True): use backend=loop")
         name, hidden, slices = ctx.call
-        inputs, *rest, records = ctx.saved_tensors
+        # Hooks on what is saved may give it back with other strides.
+        inputs, *rest, records = (tensor.contiguous() for tensor in ctx.saved_tensors)
         of_inputs = ctx.needs_input_grad[3]
         of_x, *of_others = torch.ops.recurrent_bench.backward(
             name, hidden, inputs, *_divided(rest, ctx.counts), records, slices, of_outputs, of_last, of_inputs
