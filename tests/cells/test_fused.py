@@ -141,10 +141,15 @@ def test_interpreted_second_derivatives_are_refused():
 
 @only_interpreted
 @pytest.mark.parametrize("grad", [True, False])
-def test_interpreted_forward_derivatives_are_refused(grad: bool):
+def test_interpreted_forward_derivatives_are_those_of_the_loop(grad: bool):
     cell, x = LSTM(2, 3, "triton"), torch.randn(4, 2, 2)
-    with torch.set_grad_enabled(grad), torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp"):
-        cell(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+    tangents = []
+    for backend in ("triton", "loop"):
+        cell.backend = backend
+        with torch.set_grad_enabled(grad), torch.autograd.forward_ad.dual_level():
+            outputs, _ = cell(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+            tangents.append(torch.autograd.forward_ad.unpack_dual(outputs).tangent)
+    torch.testing.assert_close(*tangents)
 
 
 @only_interpreted
