@@ -387,7 +387,7 @@ def test_other_dtypes_and_devices_use_the_next_backend():
 
 
 def test_a_class_with_equations_of_its_own_has_a_kernel_of_its_own():
-    """torch.nn and Triton compute the equations of the class that names them."""
+    """Kernels follow from the equations; torch.nn's are those of the class that names it."""
 
     class Leaky(LSTM):
         def recur(self, gates_x, state):
@@ -399,7 +399,7 @@ def test_a_class_with_equations_of_its_own_has_a_kernel_of_its_own():
             return 2 * super().project(inputs)
 
     for kind in (Leaky, Scaled):
-        assert kind.available_backends() == ("native", "loop")
+        assert kind.available_backends() == ("native", "triton", "loop")
         cell = kind(2, 3, dtype=torch.float64)
         assert cell.active_backend == "native"
         assert_equals_step(cell, torch.randn(5, 4, 2, dtype=torch.float64, requires_grad=True), random_state(cell, 4))
