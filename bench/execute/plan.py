@@ -10,7 +10,7 @@ from bench.cost.timing import case_key
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.matching import check_matches, matched
 from bench.execute.probing import lacks_probes, with_all_probes
-from bench.execute.seeds import Deciding, Seeds, take_seeds
+from bench.execute.seeds import Deciding, Seeds, selects, take_seeds
 from bench.execute.tuning import plan_round
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
@@ -104,8 +104,8 @@ def make_plan(
     seeds = None
     if deciding is not None and first.sweep.seeds == "auto" and configs:
         if to_come:  # settings are selected for all before any of them is reported
-            configs = {key: each for key, each in configs.items() if _selects(each)}
-        elif not all(map(_selects, configs.values())):
+            configs = {key: each for key, each in configs.items() if selects(each)}
+        elif not all(map(selects, configs.values())):
             seeds = take_seeds(sweep, configs, {key for key in configs if statuses[key]}, deciding)
             configs = {key: each for key, each in configs.items() if key in seeds.runs}
             to_come = seeds.to_come
@@ -115,10 +115,6 @@ def make_plan(
         raise ConfigError(f"retry={first.sweep.retry}: none of these runs has ended yet; without it, they are run")
     lacking = frozenset(key for key in configs if found[key][1])
     return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, lacking, seeds, keep)
-
-
-def _selects(config: Settings) -> bool:
-    return config.run.seed in config.sweep.tuning.selection_seeds
 
 
 def stored_state(folder: RunFolder, config: Settings) -> tuple[str | None, bool]:

@@ -78,7 +78,7 @@ def take_seeds(sweep: Path, configs: Mapping[str, Settings], finished: Collectio
     Raises:
         ConfigError: the sweep keeps looks that have other seeds.
     """
-    selecting = {key for key, config in configs.items() if config.run.seed in config.sweep.tuning.selection_seeds}
+    selecting = {key for key, config in configs.items() if selects(config)}
     reported = {key: config for key, config in configs.items() if key not in selecting}
     subjects: dict[str, dict[int, str]] = {}  # the runs of each contender on a problem, by seed
     for key, config in reported.items():
@@ -127,6 +127,11 @@ def _looks(
     counts = deciding.counts(max(1, comparisons), claims, paired, len(seeds))
     looks = [seeds[low:high] for low, high in zip([0, *counts], counts, strict=False)]
     return looks, len(looks) > 1 and (comparisons > 0 or claims is not None)
+
+
+def selects(config: Settings) -> bool:
+    """Tell whether a run selects settings, and is not reported."""
+    return config.run.seed in config.sweep.tuning.selection_seeds
 
 
 def _without_seed(config: Settings) -> str:

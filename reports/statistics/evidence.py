@@ -10,7 +10,7 @@ from scipy import stats
 
 from reports.statistics.contrasts import ALPHA
 from reports.statistics.intervals import CONFIDENCE, Interval, log_log_slope, median_interval
-from reports.statistics.sequential import Looks
+from reports.statistics.sequential import Looks, in_all, over_looks
 
 Region = tuple[float, float]
 
@@ -80,14 +80,11 @@ def ratio(looks: Looks) -> Evidence:
 def at_looks(looks: Sequence[Evidence], planned: int) -> Evidence:
     """Return what the evidence at each look so far comes to, each made at the level `ALPHA` / planned: the last
     estimate, and p-values and intervals as those of `Looks`."""
-    low, high = (max(each.interval.low for each in looks), min(each.interval.high for each in looks))
-    if low > high:
-        low, high = looks[-1].interval.low, looks[-1].interval.high
     return Evidence(
-        Interval(min(max(looks[-1].interval.estimate, low), high), low, high),
+        in_all(looks[-1].interval.estimate, [each.interval for each in looks]),
         looks[-1].n,
-        lambda x: min(1.0, planned * min(each.p_above(x) for each in looks)),
-        lambda x: min(1.0, planned * min(each.p_below(x) for each in looks)),
+        lambda x: over_looks((each.p_above(x) for each in looks), planned),
+        lambda x: over_looks((each.p_below(x) for each in looks), planned),
     )
 
 

@@ -57,34 +57,38 @@ class Looks:
 
     def p_above(self, x: float) -> float:
         """Return the one-sided p-value of such runs if the ratio were x or less."""
-        return self._corrected(contrast.p_above(x) for contrast in self.tested)
+        return over_looks((contrast.p_above(x) for contrast in self.tested), self.planned)
 
     def p_below(self, x: float) -> float:
         """Return the one-sided p-value of such runs if the ratio were x or more."""
-        return self._corrected(contrast.p_below(x) for contrast in self.tested)
+        return over_looks((contrast.p_below(x) for contrast in self.tested), self.planned)
 
     @cached_property
     def p(self) -> float:
         """Two-sided p-value of such runs if the groups did not differ."""
-        return self._corrected(contrast.p for contrast in self.tested)
+        return over_looks((contrast.p for contrast in self.tested), self.planned)
 
     @cached_property
     def p_apart(self) -> float:
         """P-value of such runs if one group needed at least `MARGIN` times what the other does."""
-        return self._corrected(contrast.p_apart for contrast in self.tested)
+        return over_looks((contrast.p_apart for contrast in self.tested), self.planned)
 
     @cached_property
     def interval(self) -> Interval:
-        """The ratio of all that is compared, with the ratios that no look rejects; those that the last does not reject
-        if there are none."""
-        intervals = [contrast.interval for contrast in self.tested]
-        low, high = (
-            max((each.low for each in intervals), default=0.0),
-            min((each.high for each in intervals), default=math.inf),
-        )
-        if low > high:
-            low, high = intervals[-1].low, intervals[-1].high
-        return Interval(float(np.clip(self.shown.median_ratio, low, high)), low, high)
+        """The ratio of all that is compared, with the ratios that no look rejects."""
+        return in_all(self.shown.median_ratio, [contrast.interval for contrast in self.tested])
 
-    def _corrected(self, p: Iterable[float]) -> float:
-        return min(1.0, self.planned * min(p, default=1.0))
+
+def over_looks(p: Iterable[float], planned: int) -> float:
+    """Return the p-value of all looks so far, of so many that were planned; 1 before the first."""
+    return min(1.0, planned * min(p, default=1.0))
+
+
+def in_all(estimate: float, intervals: Sequence[Interval]) -> Interval:
+    """Return an estimate with what lies in the intervals of all looks, in the last one's if nothing does; without any,
+    all positive numbers. The estimate is moved into it."""
+    low = max((each.low for each in intervals), default=0.0)
+    high = min((each.high for each in intervals), default=math.inf)
+    if low > high:
+        low, high = intervals[-1].low, intervals[-1].high
+    return Interval(float(np.clip(estimate, low, high)), low, high)
