@@ -42,6 +42,7 @@ class Cell(Backends):
         ValueError: a size that is no whole number of at least one, an unknown scheme, a backend that this cell lacks.
     """
 
+    can_step: ClassVar[bool] = True
     version: ClassVar[int] = 1  # of what it computes: another one gives runs other ids than those of stored results
     observer: Callable[[dict[str, Tensor]], None] | None = None  # is shown what `recur` computes on the way
 

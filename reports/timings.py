@@ -27,7 +27,8 @@ class TimedCase:
         form: "own", or "other" for an implementation timed only beside the one in use.
         gemm_size: rows and columns of the matrix product that `gemm` is the rate of; None in older tables.
         settings: of cell and task, by column.
-        training_step, forward, inference_step: in ms.
+        training_step, forward, inference_step: in ms; no inference_step of a contender that cannot run step by step,
+            for the reason `no_steps`.
         ratio: of training steps to the reference cell's in the same rounds, that of its size or the only one; None
             without one.
         over_torch, over_torchrecurrent: of training steps of the fastest form there to this one's; None if this one was
@@ -58,7 +59,8 @@ class TimedCase:
     settings: dict[str, object]
     training_step: Interval
     forward: Interval
-    inference_step: Interval
+    inference_step: Interval | None
+    no_steps: str | None
     ratio: Interval | None
     over_torch: Interval | None
     over_torchrecurrent: Interval | None
@@ -117,7 +119,8 @@ def _cases(sweep: str, group: str, measured: pd.DataFrame) -> list[TimedCase]:
                 settings={name: known[name] for name in columns},
                 training_step=median_interval(rounds["training_step"]),
                 forward=median_interval(rounds["forward"]),
-                inference_step=median_interval(rounds["inference_step"]),
+                inference_step=median_interval(rounds["inference_step"]) if "inference_step" in rounds else None,
+                no_steps=_reason(described.get("no_steps")),
                 ratio=_step_ratio(rounds_of, case, reference),
                 over_torch=_step_ratio(rounds_of, _fastest(rounds_of, forms, ("torch", "loop")), case),
                 over_torchrecurrent=_step_ratio(rounds_of, _fastest(rounds_of, forms, ("torchrecurrent",)), case),
@@ -131,6 +134,10 @@ def _cases(sweep: str, group: str, measured: pd.DataFrame) -> list[TimedCase]:
             )
         )
     return cases
+
+
+def _reason(stored: Any) -> str | None:
+    return None if stored is None or pd.isna(stored) else str(stored)
 
 
 def _references(facts: pd.DataFrame) -> dict[str, str | None]:

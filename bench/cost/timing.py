@@ -22,7 +22,7 @@ from bench.cost.flops import count_flops
 from bench.record.frames import settings_columns
 from bench.record.records import Timing, flat
 from bench.spec.config import Settings, make_optimizer
-from bench.train.model import Model, backend_of, make_model, make_task
+from bench.train.model import Model, backend_of, make_model, make_task, why_no_steps
 from bench.train.process import configure_process, environment
 from bench.train.streams import make_streams
 from tasks import Batch, Task
@@ -44,6 +44,8 @@ class Case:
     repeats: dict[str, int] = field(default_factory=dict)
     spent: float = 0.0  # seconds in rounds so far
     form: str = "own"
+    no_steps: str | None = None  # why single steps are not timed
+    context: Any = None  # the state that single steps begin from
 
     @classmethod
     def build(cls, config: Settings) -> "Case":
@@ -56,8 +58,10 @@ class Case:
 
     def works(self) -> dict[str, Callable[[], object]]:
         """Return what is timed each round, by name."""
-        inference = partial(self.inference, self.config.sweep.timing.inference_steps)
-        return {"forward": self.forward, "training_step": self.training_step, "inference_step": inference}
+        works: dict[str, Callable[[], object]] = {"forward": self.forward, "training_step": self.training_step}
+        if self.no_steps is None:
+            works["inference_step"] = partial(self.inference, self.config.sweep.timing.inference_steps)
+        return works
 
     def forward(self) -> None:
         with torch.no_grad():
@@ -72,9 +76,11 @@ class Case:
         self.optimizer.step()
 
     def inference(self, steps: int) -> None:
-        """Read `steps` single steps at batch 1, handing the state on, as a deployed network does."""
+        """Read `steps` single steps at batch 1, handing the state on, as a deployed network does: after `context`, the
+        state that a whole sequence leaves, since a step that looks back costs more after a sequence than at its
+        beginning."""
         cell: Any = self.model.cell
-        state = None
+        state = self.context
         x_t = self.batch.inputs[0, :1]
         with torch.no_grad():
             for _ in range(steps):
@@ -126,8 +132,8 @@ def measure(
 
     Returns:
         Long-form rows, one a measurement: what was measured (`cell`, `form`, `task`, settings), `quantity`,
-        `round`, `value`, `unit`. Quantities measured each round: forward, training_step,
-        inference_step (ms), gemm (GFLOP/s). Once: first_call (ms), peak_memory (MiB), flops_forward,
+        `round`, `value`, `unit`. Quantities measured each round: forward, training_step, inference_step of what can
+        run step by step (ms), gemm (GFLOP/s). Once: first_call (ms), peak_memory (MiB), flops_forward,
         flops_training_step.
     """
     first = configs[0]
@@ -163,7 +169,11 @@ def _prepare(config: Settings) -> Case:
     case = Case.build(config)
     device = config.execution.device
     case.cost = {"first_call": 1000 * seconds_of(case.training_step, device), **_costs(case)}
-    case.inference(1)
+    case.no_steps = why_no_steps(case.model.cell, case.task.input_size)
+    if case.no_steps is None:
+        with torch.no_grad():
+            _, case.context = case.model.cell(case.batch.inputs[:, :1])
+        case.inference(1)
     for name, work in case.works().items():
         once = seconds_of(work, device)
         case.repeats[name] = max(1, math.ceil(config.sweep.timing.block_seconds / max(once, 1e-6)))
@@ -178,7 +188,8 @@ def _time_once(case: Case) -> dict[str, float]:
         seconds = seconds_of(partial(_repeat, work, repeats), case.config.execution.device)
         case.spent += seconds
         times[name] = seconds / repeats
-    times["inference_step"] /= case.config.sweep.timing.inference_steps
+    if "inference_step" in times:
+        times["inference_step"] /= case.config.sweep.timing.inference_steps
     return times
 
 
@@ -211,6 +222,7 @@ def _row(case: Case, quantity: str, number: int | None, value: float, unit: str)
         round=number,
         value=value,
         unit=unit,
+        no_steps=case.no_steps,
     )
     return flat(row) | {"environment": json.dumps(row.environment)}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.probe.jacobian import radius_at_rest
-from bench.probe.subject import Reading, Subject, name_of_part, spread, unroll
+from bench.probe.subject import Reading, Subject, check_size, name_of_part, spread, unroll
 
 LEAST = 1e-30  # norms below that are rounding, or nothing
 
@@ -19,10 +19,14 @@ def gradient_flow(subject: Subject) -> list[Reading]:
     reaches it through the hidden state that is made of it. "decay" is
     the factor a step in a fit of log-norms to k; "at_rest" what the linearised recurrence would have, the spectral
     radius of its Jacobian at zero state and input, which for a linear network without inputs is that of W_hh.
+
+    Raises:
+        CannotStep: the contender cannot run step by step, or its state grows.
     """
     batch, model = subject.batch, subject.model
     with torch.enable_grad():
         way = unroll(model.cell, batch.inputs)
+        check_size(way)
         last = torch.cat([way.outputs[:-1].detach(), way.outputs[-1:]])
         loss = subject.task.loss(model.readout(last), batch)
         found = []

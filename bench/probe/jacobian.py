@@ -45,7 +45,7 @@ def step_jacobians(cell: Cell, x_t: Tensor, state: tuple[Tensor, ...]) -> Tensor
     def advance(flat: Tensor, gates: Tensor) -> Tensor:
         parts = flat.unsqueeze(0).split(cell.hidden_size, dim=-1)
         _, after = cell.recur(gates.unsqueeze(0), tuple(parts) if len(cell.states) > 1 else parts[0])
-        return torch.cat(parts_of(after), dim=-1).squeeze(0)
+        return torch.cat(parts_of(after, 1), dim=-1).squeeze(0)
 
     with showing(cell):
         jacobians = torch.stack(
@@ -62,7 +62,7 @@ def radius_at_rest(cell: nn.Module, inputs: Tensor) -> float | None:
     if not isinstance(cell, Cell) or not _has_plain_state(cell, inputs):
         return None
     nothing = torch.zeros_like(inputs[0, :1])
-    matrix = step_jacobians(cell, nothing, parts_of(cell.initial_state(nothing)))[0]
+    matrix = step_jacobians(cell, nothing, parts_of(cell.initial_state(nothing), 1))[0]
     return float(torch.linalg.eigvals(matrix).abs().max()) if matrix.isfinite().all() else None
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bench.probe.subject import MOST_POINTS, Reading, Subject, spread, unroll
+from bench.probe.subject import MOST_POINTS, Reading, Subject, check_size, spread, unroll
 
 RIDGE = 0.01  # of the variance of a unit
 FEWEST = 32  # sequences to test on
@@ -16,9 +16,13 @@ def memory(subject: Subject) -> list[Reading]:
     then the halves change places. The value is the share of the cue's variance that it explains (R², Jaeger's (2001)
     memory function, of the input that matters), at least 0: 1 is all, 0 nothing. Sequences that end before count no
     more.
+
+    Raises:
+        CannotStep: the contender cannot run step by step, or its state grows.
     """
     with torch.no_grad():
         way = unroll(subject.model.cell, subject.batch.inputs)
+        check_size(way)
         states = torch.stack([torch.cat(parts, dim=-1) for parts in way.states]).double()  # (T, B, S)
     cue, shown = subject.task.cue(subject.batch)
     cue = cue.double()

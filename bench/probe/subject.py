@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from bench.record.records import Reading as Reading
 from bench.spec.config import Training
-from bench.train.model import Model
+from bench.train.model import Model, why_no_steps
 from cells import Cell
 from tasks import Batch, Task
 
@@ -41,7 +41,7 @@ class Unrolled:
 
     Attributes:
         outputs: (T, B, H).
-        states: of each step the tensors of the state after it, (B, H) each.
+        states: of each step the tensors of the state after it, (B, ·) each.
         seen: of each step what the cell computed on the way, by name; empty for classes that do not show it.
     """
 
@@ -50,8 +50,18 @@ class Unrolled:
     seen: list[dict[str, Tensor]]
 
 
+class CannotStep(ValueError):
+    """The contender cannot run step by step, and what is asked for needs that. The message says why, in a line."""
+
+
 def unroll(cell: nn.Module, inputs: Tensor) -> Unrolled:
-    """Run a cell step by step, by its equations where it has them."""
+    """Run a cell step by step, by its equations where it has them.
+
+    Raises:
+        CannotStep: it cannot.
+    """
+    if (reason := why_no_steps(cell, inputs.shape[-1])) is not None:
+        raise CannotStep(reason)
     outputs, states, seen = [], [], []
     state: Any = None
     with showing(cell) as shown:
@@ -62,10 +72,20 @@ def unroll(cell: nn.Module, inputs: Tensor) -> Unrolled:
                 output, state = cell(x_t.unsqueeze(0), state)
                 output = output[0]
             outputs.append(output)
-            states.append(parts_of(state))
+            states.append(parts_of(state, inputs.shape[1]))
             seen.append({name: value for values in shown for name, value in values.items()})
             shown.clear()
     return Unrolled(torch.stack(outputs), states, seen)
+
+
+def check_size(way: Unrolled) -> None:
+    """Check that a state is as large at the end of a sequence as at its beginning.
+
+    Raises:
+        CannotStep: it grows with the sequence, as a Transformer's keys and values do.
+    """
+    if len({tuple(part.shape for part in parts) for parts in way.states}) > 1:
+        raise CannotStep("its state grows with the sequence, and holds all that was shown")
 
 
 @contextmanager
@@ -83,10 +103,14 @@ def showing(cell: nn.Module) -> Iterator[list[dict[str, Tensor]]]:
         cell.backend, cell.observer = before, None
 
 
-def parts_of(state: Any) -> tuple[Tensor, ...]:
-    """Return the tensors of a state: of h alone, or of (h, c)."""
-    parts = tuple(state) if isinstance(state, tuple | list) else (state,)
-    return tuple(part for part in parts if isinstance(part, Tensor))
+def parts_of(state: Any, batch: int) -> tuple[Tensor, ...]:
+    """Return the tensors of a state, any tree of tuples, lists and mappings, as (B, ·) each: h alone, or h and c. Of a
+    tensor that begins with another axis than that of the batch, such as torch.nn's layers, the next one is it."""
+    if isinstance(state, Tensor):
+        by_sequence = state if state.dim() < 2 or len(state) == batch else state.transpose(0, 1)
+        return (by_sequence if by_sequence.dim() == 2 else by_sequence.reshape(len(by_sequence), -1),)
+    children = state.values() if isinstance(state, dict) else state if isinstance(state, tuple | list) else ()
+    return tuple(part for child in children for part in parts_of(child, batch))
 
 
 def name_of_part(number: int) -> str:

@@ -15,6 +15,7 @@ from bench.record.records import (
     Environment,
     Evaluation,
     Point,
+    Probed,
     Reported,
     Result,
     Setup,
@@ -83,7 +84,7 @@ def columns(*records: type[Struct]) -> dict[str, Column]:
 
 
 # Of each table, in order. Settings come after them, and final scores.
-RESULT_TYPES = columns(Who, Reported, Result, Setup)
+RESULT_TYPES = columns(Who, Reported, Result, Setup, Probed)
 CURVE_TYPES = columns(Who, Evaluation, Point)
 DIAGNOSTICS_TYPES = columns(Who, StoredReading)
 TIMING_TYPES = columns(Timing)

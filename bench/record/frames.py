@@ -172,6 +172,7 @@ def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:
         "device": config["device"],
         "dtype": config["dtype"],
         "environment": json.dumps(result.environment or {}),
+        "unmeasured": "\n".join(f"{kind}: {why}" for kind, why in run.probes.failed.items()) if run.probes else "",
         **{f"{group}._target_": config[group].get("_target_") for group in ("cell", "task")},
         **{f"{group}._version": str((config.get("versions") or {}).get(group, 1)) for group in ("cell", "task")},
         **{f"final_score.{name}": value for name, value in result.final_score.items()},

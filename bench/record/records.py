@@ -243,6 +243,14 @@ class Setup(Struct):
     dtype: Annotated[Name, said(DTYPE, before="threads")]
 
 
+class Probed(Struct):
+    """What became of a run's probes."""
+
+    unmeasured: Annotated[
+        str, said("diagnostics and evaluations that failed, a line each with the reason; empty: none", later=True)
+    ]
+
+
 class Point(Struct):
     """A value of an evaluation."""
 
@@ -273,6 +281,7 @@ class Timing(Struct, kw_only=True):
     unit: Annotated[str, said("unit of the value")]
     environment: Annotated[Environment, said(HARDWARE)]
     gemm_size: Annotated[Count, said("size of the matrix product whose rate stands for the machine's", later=True)]
+    no_steps: Annotated[str | None, said("why single steps were not timed; empty if they were", later=True)] = None
     settings: Annotated[dict[str, Any], said("of cell and task, columns `cell.*` and `task.*`", prefix="")] = {}
 
 

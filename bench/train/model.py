@@ -1,26 +1,33 @@
-"""What is trained: a cell under a linear readout."""
+"""What is trained: a contender under a linear readout, and what a contender says of itself."""
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.record.errors import ConfigError, one_line
 from bench.spec.config import RunSpec
 from bench.spec.targets import build
 from tasks import Task
 
+STEPS_TRIED, SEQUENCES_TRIED = 4, 2  # of a class that does not say whether it can run step by step
+
 
 class Model(nn.Module):
-    """A cell whose outputs (T, B, H) a linear readout turns into (T, B, O).
+    """A cell whose outputs (T, B, W) a linear readout turns into (T, B, O).
 
-    A stack of cells would stand in the place of `cell`: anything called as
-    `outputs, state = cell(inputs, state)`.
+    Args:
+        cell: a cell, a stack of cells, a Transformer: anything called as `outputs, state = cell(inputs, state)`.
+        width: W.
+        output_size: O.
+        factory: device and dtype of the readout.
     """
 
-    def __init__(self, cell: nn.Module, hidden_size: int, output_size: int, **factory: Any) -> None:
+    def __init__(self, cell: nn.Module, width: int, output_size: int, **factory: Any) -> None:
         super().__init__()
         self.cell = cell
-        self.readout = nn.Linear(hidden_size, output_size, **factory)
+        self.readout = nn.Linear(width, output_size, **factory)
 
     def forward(self, inputs: Tensor) -> Tensor:
         outputs, _ = self.cell(inputs)
@@ -49,7 +56,52 @@ def make_model(spec: RunSpec, task: Task, device: str | None = None) -> Model:
     with torch.device(device):
         # Moved too: other people's layers may be made on the CPU whatever torch's default device is.
         cell = build("cell", spec.cell, input_size=task.input_size).to(device, spec.torch_dtype)
-        return Model(cell, spec.cell["hidden_size"], task.output_size, dtype=spec.torch_dtype)
+        return Model(cell, width_of(cell, spec.cell["hidden_size"]), task.output_size, dtype=spec.torch_dtype)
+
+
+def width_of(cell: nn.Module, hidden_size: int) -> int:
+    """Return how many features a step of a contender's outputs has: its `output_size`, or H if it declares none.
+
+    Raises:
+        ConfigError: what it declares is no size.
+    """
+    width = getattr(cell, "output_size", hidden_size)
+    if not isinstance(width, int) or width < 1:
+        raise ConfigError(f"{type(cell).__name__}.output_size is {width!r}; it must be a whole number of at least 1")
+    return width
+
+
+def why_no_steps(cell: nn.Module, input_size: int) -> str | None:
+    """Return why a contender cannot run step by step, in a line; None if it can.
+
+    A contender declares it as `can_step`, and the reason as `why_no_steps`. One that declares nothing is tried on a
+    copy: fed a short sequence step by step, its state handed on, it must return what it returns for the whole.
+    """
+    declared = getattr(cell, "can_step", None)
+    if declared is not None:
+        return None if declared else getattr(cell, "why_no_steps", f"{type(cell).__name__} declares that it cannot")
+    try:
+        return _tried_in_steps(copy.deepcopy(cell).eval(), input_size)
+    except Exception as error:
+        return f"{type(cell).__name__} fails on single steps: {one_line(error)}"
+
+
+@torch.no_grad()
+def _tried_in_steps(cell: nn.Module, input_size: int) -> str | None:
+    like = next(cell.parameters(), torch.zeros(()))
+    device = like.device
+    shape = (STEPS_TRIED, SEQUENCES_TRIED, input_size)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        inputs = torch.arange(1, 1 + STEPS_TRIED * SEQUENCES_TRIED * input_size, device=device).to(like.dtype).sin()
+        whole, _ = cell(inputs.view(shape), None)
+        state, single = None, []
+        for x_t in inputs.view(shape):
+            outputs, state = cell(x_t.unsqueeze(0), state)
+            single.append(outputs)
+    if state is None:
+        return f"{type(cell).__name__} returns no state"
+    alike = torch.allclose(torch.cat(single), whole, rtol=1e-3, atol=1e-4, equal_nan=True)
+    return None if alike else f"{type(cell).__name__} returns other outputs step by step"
 
 
 def backend_of(cell: nn.Module) -> str:

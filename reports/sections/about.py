@@ -79,11 +79,27 @@ def failures(content: Content) -> str:
         parts += [text.table(rows), "Diverged runs count as unsolved; failed ones count in no statistic."]
     elif len(runs) and not len(content.stored.missing):
         parts.append("Every run ended solved or unsolved." if wrong else "None: every run ended solved or unsolved.")
+    parts.append(_unmeasured(runs))
     if len(content.stored.missing):
         parts.append(_unfinished(content.stored.missing))
     if repeats := content.stored.repeats:
         parts.append(wording("repeats", runs=plural(repeats, "run")))
     return paragraphs("## Failures", *parts) if parts else ""
+
+
+def _unmeasured(runs: pd.DataFrame) -> str:
+    """List the diagnostics and evaluations that contenders lack, with the reasons."""
+    if runs.empty or "unmeasured" not in runs:
+        return ""
+    counts: dict[str, int] = {}
+    for contender, lines in zip(runs["contender"], runs["unmeasured"].fillna(""), strict=True):
+        for line in lines.splitlines():
+            said = f"{contender}, {line}"
+            counts[said] = counts.get(said, 0) + 1
+    lines = [f"- {text.escape(said)} ({plural(runs, 'run')})" for said, runs in counts.items()]
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"- and {len(lines) - MOST_LINES} more"]
+    return "\n".join(["Not measured:", "", *lines]) if lines else ""
 
 
 def _unfinished(missing: pd.DataFrame) -> str:

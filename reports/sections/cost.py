@@ -73,7 +73,10 @@ def _note(content: Content, cases: list[TimedCase]) -> str:
         gemm=text.number(where.gemm),
     )
     faster = any(case.share is not None and case.share.estimate > 1 for case in cases)
-    return " ".join([how, *([wording("faster_than_gemm")] if faster else []), wording("how_to_read_times")])
+    reasons = {case.label: case.no_steps for case in cases if case.no_steps}
+    said = "; ".join(f"{text.escape(label)} ({text.escape(why)})" for label, why in reasons.items())
+    without = [f"No time of one step: {said}."] if said else []
+    return " ".join([how, *([wording("faster_than_gemm")] if faster else []), *without, wording("how_to_read_times")])
 
 
 def _cost_in_words(cases: list[TimedCase]) -> str:

@@ -1,0 +1,118 @@
+"""What a contender declares, and what becomes of one that cannot run step by step."""
+
+import re
+
+import pytest
+import torch
+
+from bench.cost import timing
+from bench.cost.timing import measure
+from bench.probe import Subject, look
+from bench.probe.subject import parts_of
+from bench.record.errors import ConfigError
+from bench.train.model import make_model, make_task, why_no_steps
+from cells import LSTM, TorchRecurrent
+from tests.bench import broken, contenders
+from tests.bench.conftest import make_config
+
+
+def named(kind: type, **changes) -> dict:
+    return {"_target_": f"{kind.__module__}.{kind.__name__}", "name": kind.__name__.lower(), **changes}
+
+
+def test_the_readout_is_as_wide_as_the_outputs():
+    config = make_config(cell=named(contenders.Wide, hidden_size=3))
+    model = make_model(config.run, make_task(config.run))
+    assert model.readout.in_features == 7
+    assert model(torch.ones(5, 2, 2)).shape == (5, 2, 1)
+
+
+@pytest.mark.parametrize("size", [0, "8", 2.0])
+def test_a_width_that_is_none_is_refused(size, monkeypatch):
+    monkeypatch.setattr(broken.Minimal, "output_size", size, raising=False)
+    config = make_config(cell=named(broken.Minimal))
+    with pytest.raises(ConfigError, match=r"Minimal.output_size is .* whole number"):
+        make_model(config.run, make_task(config.run))
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (contenders.Backwards(2, 3), "it reads from the end"),
+        (contenders.SecretlyBackwards(2, 3), "SecretlyBackwards returns other outputs step by step"),
+        (contenders.Stateless(2, 3), "Stateless returns no state"),
+        (broken.Exploding(2, 3), "Exploding fails on single steps: .*this cell"),
+    ],
+)
+def test_what_cannot_step_says_why(cell, reason):
+    found = why_no_steps(cell, 2)
+    assert found is not None
+    assert re.match(reason, found)
+
+
+@pytest.mark.parametrize(
+    "cell", [LSTM(2, 3), contenders.Wide(2, 3), broken.Minimal(2, 3), contenders.Remembering(2, 3), torch.nn.GRU(2, 3)]
+)
+def test_what_can_step_has_no_reason(cell):
+    assert why_no_steps(cell, 2) is None
+
+
+def test_a_layer_that_looks_further_back_than_its_state_cannot_step():
+    pytest.importorskip("torchrecurrent")
+    assert why_no_steps(TorchRecurrent(2, 2, "MGU"), 2) is None
+    torch.manual_seed(0)
+    assert why_no_steps(TorchRecurrent(2, 2, "tauGRU", "torchrecurrent"), 2) is not None
+
+
+def test_whether_it_can_is_tried_on_a_copy():
+    cell = broken.Noisy(2, 3)
+    before = torch.get_rng_state()
+    why_no_steps(cell, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert cell.calls == 0
+
+
+def test_the_parts_of_a_state_are_those_of_any_tree():
+    h, c, layers = torch.rand(4, 3), torch.rand(4, 2, 5), torch.rand(2, 4, 6)
+    parts = parts_of((h, {"c": [c], "none": None}, layers), 4)
+    assert [tuple(part.shape) for part in parts] == [(4, 3), (4, 10), (4, 12)]
+    assert torch.equal(parts[2][1], torch.cat([layers[0, 1], layers[1, 1]]))
+
+
+def test_single_steps_are_timed_of_what_can_step_after_a_whole_sequence(monkeypatch):
+    monkeypatch.setitem(timing.GEMM_SIZES, "cpu", 32)
+    lengths = []
+    forward = contenders.Remembering.forward
+
+    def watched(self, inputs, state=None):
+        if len(inputs) == 1 and state is not None and inputs.shape[1] == 1:
+            lengths.append(state.shape[1])
+        return forward(self, inputs, state)
+
+    monkeypatch.setattr(contenders.Remembering, "forward", watched)
+    kinds = (contenders.Backwards, contenders.Remembering)
+    configs = [make_config(cell=named(kind), timing={"rounds": 1, "inference_steps": 2}) for kind in kinds]
+    rows = measure(configs, lambda: None, lambda *failure: pytest.fail(str(failure)))
+    quantities = {row["cell"]: set() for row in rows}
+    for row in rows:
+        quantities[row["cell"]].add(row["quantity"])
+    assert "inference_step" in quantities["remembering"]
+    assert "inference_step" not in quantities["backwards"]
+    assert {row["no_steps"] for row in rows if row["cell"] == "backwards"} == {"it reads from the end"}
+    assert {row["no_steps"] for row in rows if row["cell"] == "remembering"} == {None}
+    assert set(lengths) == {6, 7}  # of the sequence, and a step later
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(contenders.Backwards, "it reads from the end"), (contenders.Remembering, "its state grows")]
+)
+def test_there_is_no_memory_readout_of_what_has_no_state_between_steps(kind, reason):
+    config = make_config(cell=named(kind))
+    task = make_task(config.run)
+    model = make_model(config.run, task)
+    batch = task.sample(128, torch.Generator().manual_seed(0))
+    failed = {}
+    found = look(Subject(model, task, batch, config.run.training, {}), ["memory", "gradient_flow"], failed.__setitem__)
+    assert not found
+    assert set(failed) == {"memory", "gradient_flow"}
+    assert all(reason in str(error) for error in failed.values())
