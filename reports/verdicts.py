@@ -218,6 +218,14 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
         return _at_each_look(
             outcomes, lambda at, level: share(int(outcomes.solved[at].sum()), int(at.sum()), level)
         )  # fmt: skip
+    if test.statistic in ("sequences_to_solve", "accuracy"):
+        low, high = _ends(runs, test.statistic)
+        if not len(low):
+            return None, "not known"
+        outcomes = next(iter(outcomes_of(runs).values()))
+        return _at_each_look(
+            outcomes, lambda at, level: median(high[at], level, low[at]) if np.count_nonzero(at) > 1 else None
+        )
     if test.statistic in COUNTED:
         column = {"parameters": "parameters", "flops": "flops_step"}[test.statistic]
         values = [part[column].dropna().astype(float).unique() for part in (runs, others)]
@@ -234,6 +242,25 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
             return None, f"fewer than two {'pairs of one seed' if contrast.shown.paired else 'runs'}"
         return ratio(contrast), ""
     return _probed(stored, test, runs)
+
+
+def _ends(runs: pd.DataFrame, statistic: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return between which two values a number of each run lies, by ascending seed: the same two, but for what a run
+    that did not solve its task would have needed to; nothing if some run has none."""
+    of_seed = runs[runs["status"].isin(DECIDED)].drop_duplicates("seed").sort_values("seed")
+
+    def column(name: str) -> np.ndarray:
+        return (
+            of_seed[name].to_numpy(dtype=float, na_value=np.nan) if name in of_seed else np.full(len(of_seed), np.nan)
+        )
+
+    if statistic == "accuracy":
+        low = high = column("final_score.accuracy")
+    else:
+        needed, batch = column("steps_to_solve"), column("training.batch_size")
+        high = np.where(np.isnan(needed), np.inf, needed * batch)
+        low = np.where(np.isnan(needed), column("steps") * batch, high)
+    return (low, high) if not np.isnan(low).any() else (low[:0], high[:0])
 
 
 def _probed(stored: Stored, test: Test, runs: pd.DataFrame) -> tuple[Evidence | None, str]:

@@ -13,8 +13,8 @@ A file has `claims`, by name, each with
 column in `of` are a test each; in `where`, they are the problems, a test each. What all other
 columns have, `otherwise` says.
 
-The file of a publication has `publication` (name, source, protocol, differences) too; its claims are what it printed
-(`printed`, and `confirmed`: whether that was read in its text), and a verdict says whether runs here agree."""
+The file of a publication says where it is to be had, too, what it printed and by which protocol, see
+`reports.claims.publications`; a verdict says whether runs here agree."""
 
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -26,10 +26,13 @@ import yaml
 
 from bench.record.errors import ConfigError, nearest
 from bench.record.rules import read_rules
+from reports.claims.publications import CONFIRMED, Printed, Publication, printed_of, publication_of
 
 STATISTICS = {
     "share_solved": "share of runs solved",
     "steps_to_solve": "steps to solve",
+    "sequences_to_solve": "training sequences to solve",
+    "accuracy": "accuracy at the end",
     "final_loss": "final loss",
     "gradient_decay": "factor by which the gradient decays a step",
     "memory": "share of the cue that can be read off the state",
@@ -40,6 +43,20 @@ STATISTICS = {
 }
 RATIOS = {"steps_to_solve", "final_loss", "parameters", "flops", "step_time"}
 NEEDS = ("all", "any")
+KEYS = {
+    "claim",
+    "source",
+    "part",
+    "needs",
+    "tests",
+    "printed",
+    "confirmed",
+    "quantity",
+    "number",
+    "spread",
+    "unit",
+    "setting",
+}
 RULES = ({"above", "refuted_below"}, {"below", "refuted_above"}, {"within"})
 
 
@@ -75,13 +92,13 @@ class Claim:
     part: str
     needs: str
     tests: list[Test]
-    printed: str = ""
-    confirmed: bool = True
+    printed: Printed = field(default_factory=Printed)
 
     @property
     def in_print(self) -> str:
-        """What a publication printed, marked where that could not be confirmed."""
-        return self.printed + ("" if self.confirmed else " (unconfirmed)")
+        """What a publication printed, marked where that was not read in its own text, its code or its logs."""
+        known = self.printed.confirmed
+        return str(self.printed) + (f" ({CONFIRMED[known]})" if known in ("second_hand", "memory") else "")
 
 
 @dataclass(frozen=True)
@@ -90,17 +107,43 @@ class Claims:
 
     Attributes:
         about: a sentence on all of them.
-        claims: in order.
+        claims: that have tests, in order.
         otherwise: values of the columns that a test does not speak of.
-        publication: name, source, protocol and differences; empty if this is none.
+        publication: whose findings they are; None if of none.
+        untested: what it printed, and nothing here puts to the test.
         finished_before: how many runs were finished when the rules were fixed; None if that is not known.
     """
 
     about: str
     claims: list[Claim]
     otherwise: dict[str, Any] = field(default_factory=dict)
-    publication: dict[str, str] = field(default_factory=dict)
+    publication: Publication | None = None
     finished_before: int | None = None
+    untested: list[Claim] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Claim]:
+        """All that a publication printed."""
+        return [*self.claims, *self.untested]
+
+
+def publications() -> dict[str, Claims]:
+    """Return the registry of printed findings: the files of this package that are of publications, by their names."""
+    names = sorted(each.name.removesuffix(".yaml") for each in files(__name__).iterdir() if ".yaml" in each.name)
+    found = {name: parse_claims(find_claims(name), name) for name in names}
+    return {name: claims for name, claims in found.items() if claims.publication}
+
+
+def as_printed(claims: Claims) -> Claims:
+    """Return the registry's file of the publication that a sweep's rules are of, or else those rules.
+
+    By which rules runs are judged is fixed before them; what a paper printed is not, and is corrected when it is read
+    again."""
+    about = claims.publication
+    same = [
+        each for each in publications().values() if about and each.publication and each.publication.name == about.name
+    ]
+    return same[0] if same else claims
 
 
 def find_claims(name: str) -> str:
@@ -149,12 +192,17 @@ def parse_claims(text: str, where: str) -> Claims:
     if not isinstance(written, dict) or not isinstance(written.get("claims"), dict) or not written["claims"]:
         raise ConfigError(f"{where}: has no mapping `claims`")
     try:
+        publication = publication_of(written)
+        claims = [_claim(str(name), claim) for name, claim in written["claims"].items()]
+        if publication is None and (bare := [claim.name for claim in claims if not claim.tests]):
+            raise ValueError(f"{bare[0]}: has no tests")
         return Claims(
             str(written.get("about", "")),
-            [_claim(str(name), claim) for name, claim in written["claims"].items()],
+            [claim for claim in claims if claim.tests],
             dict(written.get("otherwise") or {}),
-            {str(key): str(value) for key, value in dict(written.get("publication") or {}).items()},
+            publication,
             written.get("finished_before") if isinstance(written.get("finished_before"), int) else None,
+            [claim for claim in claims if not claim.tests],
         )
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
@@ -163,25 +211,18 @@ def parse_claims(text: str, where: str) -> Claims:
 
 def _claim(name: str, written: dict[str, Any]) -> Claim:
     try:
-        tests = [test for each in written["tests"] for test in _tests(each)]
-        texts = {key: str(written.get(key, "")) for key in ("source", "part", "printed")}
-        confirmed = written.get("confirmed", True) is True
-        claim = Claim(
-            name,
-            str(written["claim"]),
-            needs=str(written.get("needs", "all")),
-            tests=tests,
-            confirmed=confirmed,
-            **texts,
-        )
+        if unknown := set(written) - KEYS:
+            raise ValueError(f"{min(unknown)}: no such key of a claim.{nearest(min(unknown), KEYS)}")
+        tests = [test for each in written.get("tests") or [] for test in _tests(each)]
+        texts = {key: str(written.get(key, "")) for key in ("source", "part")}
+        needs = str(written.get("needs", "all"))
+        claim = Claim(name, str(written["claim"]), needs=needs, tests=tests, printed=printed_of(written), **texts)
     except KeyError as error:
         raise ValueError(f"{name}: lacks {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{name}: {error}") from error
     if claim.needs not in NEEDS:
         raise ValueError(f"{name}: needs {claim.needs}; must be all or any")
-    if not tests:
-        raise ValueError(f"{name}: has no tests")
     return claim
 
 

@@ -1,11 +1,14 @@
 """What was put to the test: the verdict on each claim, and what it is made of; or beside, what a paper printed."""
 
 import math
+from typing import Any
 
 import pandas as pd
 
 from reports import text
-from reports.claims import RATIOS, STATISTICS, Claim, Claims, Test
+from reports.claims import RATIOS, STATISTICS, Claim, Claims, Test, as_printed
+from reports.claims.publications import CONFIRMED, Publication, Setting, digits
+from reports.conditions import select
 from reports.figures import claims as figures
 from reports.figures import probes as figures_of_probes
 from reports.figures import training as figures_of_training
@@ -26,7 +29,6 @@ from reports.verdicts import (
 )
 
 MOST_PANELS = 6  # of solve curves
-ABOUT = ("source", "protocol", "differences")
 DISTANCES = ("task.delay", "task.length")
 AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell", UNTESTABLE: UNTESTABLE}
 
@@ -112,7 +114,11 @@ def _regions(test: Test) -> str:
 
 
 def _value(value: float, statistic: str) -> str:
-    return f"{value:.0%}" if statistic == "share_solved" else f"{value:g}×" if statistic in RATIOS else f"{value:g}"
+    if statistic in ("share_solved", "accuracy"):
+        return f"{value:.0%}"
+    return (
+        f"{value:g}×" if statistic in RATIOS else f"{value:,.0f}" if statistic == "sequences_to_solve" else f"{value:g}"
+    )
 
 
 def _row(row: Judgement) -> dict[str, str]:
@@ -145,6 +151,10 @@ def _estimate(evidence: Evidence, statistic: str) -> str:
     if statistic in RATIOS:
         exact = evidence.interval.low == evidence.interval.high
         return f"{evidence.interval.estimate:.3g}×" if exact else text.times(evidence.interval)
+    if statistic == "sequences_to_solve":
+        return text.spent(evidence.interval)
+    if statistic == "accuracy":
+        return text.percent(evidence.interval)
     return text.number(evidence.interval)
 
 
@@ -194,32 +204,114 @@ def _command(content: Content, claim: Claim) -> str:
 
 
 def beside_publication(content: Content) -> str:
-    """Report what a publication printed beside what runs here found, and whether they agree."""
+    """Report what a publication printed beside what runs here found and whether they agree, what else it printed, in
+    which settings its protocol differs, and who else tried."""
     claims = content.stored.claims
     if claims is None or not claims.publication:
         return ""
-    rows = []
+    registered = as_printed(claims)
+    about = registered.publication
+    assert about is not None
+    findings = {claim.name: claim for claim in registered.findings}
+    rows, shown = [], set()
     for claim in claims.claims:
         runs = runs_of(content.stored, claim)
+        said = findings.get(claim.name, claim)
+        withdrawn = claim.name in about.withdrawn
         for row in content.judgements[claim.name]:
             if row.finding.evidence is not None:
                 estimate = _estimate(row.finding.evidence, row.test.statistic)
+                shown.add(claim.name)
                 rows.append(
                     {
-                        "finding": claim.claim,
-                        "printed": claim.in_print,
+                        "finding": said.claim,
+                        "printed": f"withdrawn: {about.withdrawn[claim.name]}" if withdrawn else str(said.printed),
+                        "confirmed by": text.NONE if withdrawn else CONFIRMED[said.printed.confirmed],
                         "here on": _at_distance(row.finding.problem, runs),
                         "here": f"{STATISTICS[row.test.statistic]} {estimate}",
-                        "verdict": AGREEMENT[row.verdict],
+                        "verdict": text.NONE if withdrawn else AGREEMENT[row.verdict],
                     }
                 )
-    about = claims.publication
     return paragraphs(
-        f"## Beside {text.escape(about.get('name', ''))}",
+        f"## Beside {text.escape(about.name)}",
         text.table(rows) if rows else "None of the runs that its findings speak of is here.",
         wording("agreement"),
-        *(f"{key.capitalize()}: {text.escape(about[key])}" for key in ABOUT if key in about),
+        _protocol(about, content.stored.results),
+        _replications(about),
+        _not_run([claim for claim in registered.findings if claim.name not in shown]),
+        f"Source: {text.escape(about.source)}{f' Read: {text.escape(about.read)}' if about.read else ''}",
     )
+
+
+def _protocol(about: Publication, results: pd.DataFrame) -> str:
+    """Tabulate the printed settings that are others here, and name those that are the same."""
+    rows, same = [], []
+    for each in about.protocol:
+        runs = _runs_like(results, each.where)
+        here = (each.here or _here(each, runs)) if len(runs) else ""
+        if not here:  # these runs have no such thing
+            continue
+        on = ", ".join(_condition(key, value) for key, value in each.where.items())
+        if not each.here and set(here.split(", ")) == set(map(_plain, each.values)):
+            same.append(f"{each.setting} {here}{f' ({on})' if on else ''}")
+        else:
+            rows.append({"setting": each.setting, "of": on or "all", "printed": _listed(each.values), "here": here})
+    if not rows and not same:
+        return ""
+    alike = f"As printed: {text.escape('; '.join(same))}." if same else ""
+    return paragraphs("### Differences of protocol", text.table(rows) if rows else "", alike)
+
+
+def _runs_like(results: pd.DataFrame, where: dict[str, Any]) -> pd.DataFrame:
+    """Return the runs that a printed setting holds for, or else those of its task and cell at other distances."""
+    if results.empty:
+        return results
+    runs = select(results, where)
+    return runs if len(runs) else select(results, {key: where[key] for key in ("task", "cell") if key in where})
+
+
+def _here(each: Setting, runs: pd.DataFrame) -> str:
+    """Return the values that runs have in a setting, "none" where it is not set; nothing if no column is of it."""
+    if each.setting not in runs:
+        return ""
+    return ", ".join(dict.fromkeys(_plain("none" if pd.isna(value) else value) for value in runs[each.setting]))
+
+
+def _condition(column: str, values: object) -> str:
+    """Name runs by what a column of theirs holds: "copy", "delay 500, 1000"."""
+    return _listed(values) if column in ("task", "cell") else f"{column.rpartition('.')[2]} {_listed(values)}"
+
+
+def _listed(values: object) -> str:
+    return ", ".join(map(_plain, values if isinstance(values, list) else [values]))
+
+
+def _plain(value: object) -> str:
+    """Return a value as text in which 1 and 1.0 are one."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return digits(value).replace(",", "") if number else str(value)  # type: ignore[arg-type]
+
+
+def _replications(about: Publication) -> str:
+    rows = [
+        {"by": each.by, "of": each.of, "result": each.result, "agrees": "yes" if each.agrees else "no", "at": each.at}
+        for each in about.replications
+    ]
+    return paragraphs("### Replications by others", text.table(rows)) if rows else ""
+
+
+def _not_run(findings: list[Claim]) -> str:
+    rows = [
+        {
+            "finding": claim.claim,
+            "setting": claim.printed.setting or text.NONE,
+            "printed": str(claim.printed),
+            "in": claim.source,
+            "confirmed by": CONFIRMED[claim.printed.confirmed],
+        }
+        for claim in findings
+    ]
+    return paragraphs("### Printed, and not run here", text.table(rows)) if rows else ""
 
 
 def _at_distance(problem: str, runs: pd.DataFrame) -> str:

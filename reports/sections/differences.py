@@ -10,7 +10,7 @@ from bench.record.fairness import TOLERANCE
 from bench.record.files import write_text_atomic
 from bench.record.records import DECIDED
 from reports import text
-from reports.claims import find_claims, parse_claims
+from reports.claims import publications
 from reports.comparisons import Comparison, Comparisons, as_table
 from reports.figures import differences as figures
 from reports.figures.style import contender_looks
@@ -59,7 +59,8 @@ def _beside_publication(content: Content, shown: list[Comparison]) -> str:
         return ""
     runs = content.stored.results.drop_duplicates("contender").set_index("contender")
     cells, backends = runs["cell"], runs["backend"]
-    publication = parse_claims(find_claims(CHANGES), CHANGES)
+    publication = publications()[CHANGES]
+    assert publication.publication is not None
     printed = {
         (str(test.over["cell"]), str(test.of["cell"])): claim.in_print
         for claim in publication.claims
@@ -77,10 +78,10 @@ def _beside_publication(content: Content, shown: list[Comparison]) -> str:
                 established = " (established)" if row.differs else ""
                 here[row.problem] = f"{text.times(row.ratio)}{established}"
             about = {"change": name, "computed by": str(backends[name])}
-            rows.append(about | here | {publication.publication["name"]: said})
+            rows.append(about | here | {publication.publication.name: said})
     if not rows:
         return ""
-    return f"{text.table(rows)}\n\n{publication.publication['protocol']} Source: {publication.publication['source']}"
+    return f"{text.table(rows)}\n\n{wording('changes')} Source: {text.escape(publication.publication.source)}"
 
 
 def _table(shown: list[Comparison], cut: bool) -> str:

@@ -55,10 +55,16 @@ def share(successes: int, n: int, level: float = ALPHA) -> Evidence:
     return Evidence(interval, n, lambda x: p(x, "greater"), lambda x: p(x, "less"))
 
 
-def median(values: ArrayLike, level: float = ALPHA) -> Evidence:
+def median(values: ArrayLike, level: float = ALPHA, least: ArrayLike | None = None) -> Evidence:
     """Return the evidence on a median: the interval of order statistics, and the sign test, by scipy. Neither assumes
-    a distribution."""
+    a distribution.
+
+    Args:
+        values: (n), infinite where a value is only known to be beyond `least`.
+        least: (n), which values are at least; None: they are known.
+    """
     sample = np.asarray(values, dtype=float)
+    lowest = sample if least is None else np.asarray(least, dtype=float)
 
     def p(beyond: int) -> float:
         return float(stats.binomtest(beyond, len(sample), 0.5, alternative="greater").pvalue)
@@ -66,7 +72,7 @@ def median(values: ArrayLike, level: float = ALPHA) -> Evidence:
     return Evidence(
         median_interval(sample, 1 - level),
         len(sample),
-        lambda x: p(int((sample > x).sum())),
+        lambda x: p(int(((lowest > x) | ((lowest == x) & (sample > x))).sum())),
         lambda x: p(int((sample < x).sum())),
     )
 
