@@ -1,22 +1,40 @@
-"""The recurrent architectures. Knows only torch: no configuration, no files, no training."""
+"""The sequence models. Knows only torch: no configuration, no files, no training."""
 
 from cells.ablated_lstm import AblatedLSTM, GateRecurrentLSTM
+from cells.attention import Attention
 from cells.attention_lstm import AttentionLSTM
 from cells.cell import Cell
+from cells.convolution import TCN, GatedConvolution
 from cells.gru import GRU
+from cells.lru import LRU
 from cells.lstm import LSTM
+from cells.mamba import Mamba
+from cells.minimal import MinGRU, MinLSTM
+from cells.mlstm import MLSTM
 from cells.peephole_lstm import PeepholeLSTM
 from cells.rnn import RNN
+from cells.slstm import SLSTM
+from cells.stack import Stack
 from cells.torchrecurrent import TorchRecurrent
 
 __all__ = [
     "GRU",
+    "LRU",
     "LSTM",
+    "MLSTM",
     "RNN",
+    "SLSTM",
+    "TCN",
     "AblatedLSTM",
+    "Attention",
     "AttentionLSTM",
     "Cell",
     "GateRecurrentLSTM",
+    "GatedConvolution",
+    "Mamba",
+    "MinGRU",
+    "MinLSTM",
     "PeepholeLSTM",
+    "Stack",
     "TorchRecurrent",
 ]

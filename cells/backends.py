@@ -48,9 +48,9 @@ class Backends(TorchExchange, compiler.Compilable):
         """Tell whether an implementation that this cell has can be had here: for the device and dtype of its
         parameters, with the compiler and packages that there are."""
         if backend == "native":
-            return native.supports(self.weight_hh) and compiler.kernel_of(self) is not None
+            return native.supports(self.weight_ih) and compiler.kernel_of(self) is not None
         if backend == "triton":
-            return compiler.triton_runs(self.weight_hh) and compiler.triton_reason(self) is None
+            return compiler.triton_runs(self.weight_ih) and compiler.triton_reason(self) is None
         return True
 
     def split_state(self, state: State) -> list[Tensor]:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells import native
-from cells.arguments import check_flags, check_sizes
+from cells.arguments import check_flags, check_sequence, check_sizes
 from cells.backends import Backends, State
 from cells.initialization import SCHEMES, initialize
 
@@ -36,13 +36,14 @@ class Cell(Backends):
         device, dtype: of the parameters.
 
     Parameters, gates stacked along the rows in torch's order:
-        weight_ih (gates·H, I), weight_hh (gates·H, H), bias (gates·H) or None.
+        weight_ih (gates·H, I), weight_hh (gates·H, H) if the gates see the state, bias (gates·H) or None.
 
     Raises:
         ValueError: a size that is no whole number of at least one, an unknown scheme, a backend that this cell lacks.
     """
 
     can_step: ClassVar[bool] = True
+    recurrent: ClassVar[bool] = True  # whether gates see the state: a cell has no weight_hh otherwise
     version: ClassVar[int] = 1  # of what it computes: another one gives runs other ids than those of stored results
     observer: Callable[[dict[str, Tensor]], None] | None = None  # is shown what `recur` computes on the way
 
@@ -72,7 +73,8 @@ class Cell(Backends):
 
         rows = self.gates * hidden_size
         self.weight_ih = parameter(rows, input_size)
-        self.weight_hh = parameter(rows, hidden_size)
+        if self.recurrent:
+            self.weight_hh = parameter(rows, hidden_size)
         self.bias = parameter(rows) if bias else None
         self.build_parameters(parameter)
         self.reset_parameters()
@@ -120,7 +122,7 @@ class Cell(Backends):
         if x_t.dim() != 2 or x_t.shape[0] == 0 or x_t.shape[1] != self.input_size:
             raise ValueError(f"inputs of a step must be (B ≥ 1, {self.input_size}), not {tuple(x_t.shape)}")
         state = self._start(x_t, state)
-        kernels = not torch.is_grad_enabled() and not native.is_transformed(x_t, self.weight_hh)
+        kernels = not torch.is_grad_enabled() and not native.is_transformed(x_t, self.weight_ih)
         if kernels and self.active_backend == "native":
             outputs, state = self.forward_native(x_t.unsqueeze(0), state)
             return outputs.squeeze(0), state
@@ -185,11 +187,9 @@ class Cell(Backends):
         Raises:
             ValueError: inputs or state of another shape, or a state of another dtype than the inputs.
         """
-        if not _is_sequence(inputs, self.input_size):
-            given = tuple(inputs.shape) if isinstance(inputs, Tensor) else f"a {type(inputs).__name__}"
-            raise ValueError(f"inputs must be (T ≥ 1, B ≥ 1, {self.input_size}), time first, not {given}")
+        check_sequence(inputs, self.input_size)
         state = self._start(inputs, state)
-        backend = "loop" if native.is_transformed(inputs, self.weight_hh) else self.active_backend
+        backend = "loop" if native.is_transformed(inputs, self.weight_ih) else self.active_backend
         return getattr(self, f"forward_{backend}")(inputs, state)
 
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
@@ -203,10 +203,6 @@ class Cell(Backends):
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}, backend={self.backend!r}"
-
-
-def _is_sequence(inputs: Any, size: int) -> bool:
-    return isinstance(inputs, Tensor) and inputs.dim() == 3 and 0 not in inputs.shape[:2] and inputs.shape[2] == size
 
 
 def _fits(part: Any, shape: tuple[int, ...], inputs: Tensor) -> bool:

@@ -1,0 +1,60 @@
+"""Causal self-attention."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cells.arguments import check_sizes
+from cells.layer import Layer
+
+
+class Attention(Layer):
+    """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2) with rotary positions (Su et al. 2021):
+
+        q, k, v = W_q x, W_k x, W_v x, divided among heads of D features
+        q_t, k_t: the features 2j and 2j + 1 rotated by the angle t·base^(−2j/D)
+        y_t = W_o [Σ_{s ≤ t} softmax_s(q_tᵀ k_s / √D) v_s, of all heads]
+
+    A Transformer is a `cells.Stack` of it with residual connections, norm and feedforward.
+
+    Args:
+        heads: at least 1. D is H/heads, rounded up to an even number.
+        base: of the angles.
+        Others: see `Layer`.
+
+    State: (k, v) of all steps so far, rotated, (B, t, heads, D) each: it grows.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, *, heads: int = 4, base: float = 10_000.0) -> None:
+        super().__init__(input_size, hidden_size)
+        check_sizes(heads=heads)
+        if not base > 1:
+            raise ValueError(f"base must be above 1, not {base!r}")
+        self.heads, self.base, self.width = heads, base, 2 * -(-hidden_size // (2 * heads))
+        self.enter = nn.Linear(input_size, 3 * heads * self.width, bias=False)
+        self.leave = nn.Linear(heads * self.width, hidden_size, bias=False)
+
+    def initial_state(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        nothing = inputs.new_zeros(inputs.shape[1], 0, self.heads, self.width)
+        return nothing, nothing
+
+    def run(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        steps, known = len(inputs), state[0].shape[1]
+        queries, keys, values = self.enter(inputs).transpose(0, 1).unflatten(-1, (3, self.heads, self.width)).unbind(2)
+        keys = torch.cat([state[0], self.rotate(keys, known)], dim=1)
+        values = torch.cat([state[1], values], dim=1)
+        mask = None
+        if known:  # is_causal would align the first query with the first key, not the last
+            mask = torch.ones(steps, known + steps, dtype=torch.bool, device=inputs.device).tril(known)
+        q, k, v = (each.transpose(1, 2) for each in (self.rotate(queries, known), keys, values))
+        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self.leave(found.permute(2, 0, 1, 3).flatten(2)), (keys, values)
+
+    def rotate(self, features: Tensor, first: int) -> Tensor:
+        """Rotate the features (B, T, heads, D) of the steps from `first` on."""
+        exponents = torch.arange(0, self.width, 2, device=features.device, dtype=features.dtype) / self.width
+        times = torch.arange(first, first + features.shape[1], device=features.device, dtype=features.dtype)
+        angles = torch.outer(times, self.base**-exponents).unsqueeze(1)  # (T, 1, D/2)
+        cos, sin = angles.cos(), angles.sin()
+        even, odd = features[..., 0::2], features[..., 1::2]
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)

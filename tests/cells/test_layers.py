@@ -1,0 +1,376 @@
+"""Minimal cells, linear recurrences, xLSTMs, attention and convolutions, each against its printed equations, step by
+step in numpy or in torch.nn; in pieces; and by finite differences."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from cells import LRU, MLSTM, SLSTM, TCN, Attention, GatedConvolution, Mamba, MinGRU, MinLSTM, compiler
+from cells.layer import Layer
+
+IN, H, T, B = 3, 4, 9, 2
+LAYERS = [
+    (LRU, {}),
+    (LRU, {"state_size": 7, "r_min": 0.5, "r_max": 0.9, "max_phase": 0.3}),
+    (Mamba, {}),
+    (Mamba, {"state_size": 2, "expand": 1.3, "kernel": 1}),
+    (MLSTM, {}),
+    (MLSTM, {"heads": 3}),
+    (Attention, {}),
+    (Attention, {"heads": 1, "base": 100.0}),
+    (TCN, {}),
+    (TCN, {"kernel": 2, "blocks": 1}),
+    (GatedConvolution, {}),
+    (GatedConvolution, {"kernel": 1, "depth": 2}),
+]
+CELLS = [MinGRU, MinLSTM, SLSTM]
+
+
+def sequences(steps: int = T) -> torch.Tensor:
+    return torch.randn(steps, B, IN, dtype=torch.float64)
+
+
+def values(module: nn.Module) -> dict[str, np.ndarray]:
+    return {name: parameter.detach().numpy() for name, parameter in module.named_parameters()}
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.fixture(params=LAYERS, ids=lambda case: f"{case[0].__name__}-{case[1]}")
+def layer(request) -> Layer:
+    kind, options = request.param
+    return kind(IN, H, **options).double()
+
+
+class TestLayers:
+    def test_outputs_are_as_declared(self, layer):
+        outputs, _ = layer(sequences())
+        assert outputs.shape == (T, B, layer.output_size)
+        assert layer.output_size == H
+        assert layer.can_step
+
+    @pytest.mark.parametrize("pieces", [[1] * T, [4, 5], [1, 7, 1]])
+    def test_a_sequence_in_pieces_is_the_whole(self, layer, pieces):
+        inputs, state, outputs = sequences(), None, []
+        for piece in inputs.split(pieces):
+            output, state = layer(piece, state)
+            outputs.append(output)
+        torch.testing.assert_close(torch.cat(outputs), layer(inputs)[0], rtol=1e-9, atol=1e-9)
+
+    def test_no_step_sees_a_later_one_or_another_sequence(self, layer):
+        inputs = sequences().requires_grad_()
+        outputs, _ = layer(inputs)
+        (gradient,) = torch.autograd.grad(outputs[4, 0].sum(), inputs)
+        assert gradient[4, 0].abs().sum() > 0
+        assert not gradient[5:].any()
+        assert not gradient[:, 1].any()
+
+    def test_gradients_are_finite_differences(self, layer):
+        inputs = sequences(5).requires_grad_()
+        names, parameters = zip(*layer.named_parameters(), strict=True)
+
+        def run(inputs, *parameters):
+            return torch.func.functional_call(layer, dict(zip(names, parameters, strict=True)), (inputs,))[0]
+
+        assert torch.autograd.gradcheck(run, (inputs, *parameters))
+
+    def test_inputs_of_another_shape_are_refused(self, layer):
+        with pytest.raises(ValueError, match="time first"):
+            layer(torch.zeros(T, B, IN + 1))
+
+    def test_every_parameter_matters(self, layer):
+        layer(sequences())[0].square().sum().backward()
+        assert all(parameter.grad is not None and parameter.grad.any() for parameter in layer.parameters())
+
+    def test_float32_survives_a_thousand_steps(self, layer):
+        inputs = 3 * sequences(1000)
+        with torch.no_grad():
+            exact = layer(inputs)[0]
+            outputs = layer.float()(inputs.float())[0]
+        torch.testing.assert_close(outputs.double(), exact, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [LRU, Mamba, MLSTM, Attention, TCN, GatedConvolution])
+@pytest.mark.parametrize("sizes", [(0, 4), (3, 0), (2.5, 4), (3, True)])
+def test_sizes_that_are_none_are_refused(kind, sizes):
+    with pytest.raises(ValueError, match="size must be"):
+        kind(*sizes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "says"),
+    [
+        (LRU, {"r_min": 0.9, "r_max": 0.5}, "r_min < r_max"),
+        (LRU, {"state_size": 0}, "state_size must be at least 1"),
+        (Mamba, {"expand": 0.0}, "channels must be at least 1"),
+        (MLSTM, {"heads": 0}, "heads must be at least 1"),
+        (Attention, {"heads": 0}, "heads must be at least 1"),
+        (Attention, {"base": 1.0}, "base must be above 1"),
+        (TCN, {"dropout": 1.0}, "dropout must be"),
+        (TCN, {"blocks": 0}, "blocks must be at least 1"),
+        (GatedConvolution, {"depth": 0}, "depth must be at least 1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(kind, options, says):
+    with pytest.raises(ValueError, match=says):
+        kind(IN, H, **options)
+
+
+class TestCells:
+    """Those that are compiled from a step are held to it by tests of all backends, too."""
+
+    @pytest.mark.parametrize("kind", CELLS)
+    def test_it_has_a_kernel(self, kind):
+        assert compiler.reason(kind(IN, H)) is None
+
+    @pytest.mark.parametrize("kind", CELLS)
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_every_backend_is_the_loop(self, kind, dtype):
+        inputs = sequences(33).to(dtype)
+        found = {}
+        for backend in kind.available_backends():
+            torch.manual_seed(0)
+            cell = kind(IN, H, backend, dtype=dtype)
+            if not cell.can_use(backend):
+                continue
+            outputs, state = cell(inputs)
+            outputs.square().sum().backward()
+            last = state if isinstance(state, tuple) else (state,)
+            found[backend] = [outputs, *last, *(parameter.grad for parameter in cell.parameters())]
+        assert {"loop", *(["scan"] if kind is not SLSTM else [])} <= set(found)
+        tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+        for others in found.values():
+            for one, other in zip(others, found["loop"], strict=True):
+                torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+
+    @pytest.mark.parametrize("kind", CELLS)
+    def test_gradients_are_finite_differences(self, kind):
+        cell = kind(IN, H, "loop" if kind is SLSTM else "scan", dtype=torch.float64)
+        inputs = sequences(5).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x, *_: cell(x)[0], (inputs, *cell.parameters()))
+
+    @pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
+    def test_scan_goes_on_from_a_state(self, kind):
+        cell = kind(IN, H, "scan", dtype=torch.float64)
+        inputs = sequences()
+        first, state = cell(inputs[:4])
+        second, _ = cell(inputs[4:], state)
+        torch.testing.assert_close(torch.cat([first, second]), cell(inputs)[0], rtol=1e-9, atol=1e-9)
+
+    @pytest.mark.parametrize("kind", [MinGRU, MinLSTM])
+    def test_without_products_of_the_state_there_is_no_weight_for_them(self, kind):
+        assert {name for name, _ in kind(IN, H).named_parameters()} == {"weight_ih", "bias"}
+        assert {name for name, _ in kind(IN, H, bias=False).named_parameters()} == {"weight_ih"}
+
+
+def log_g(x: torch.Tensor) -> torch.Tensor:
+    return torch.where(x >= 0, (F.relu(x) + 0.5).log(), -F.softplus(-x))
+
+
+def heinsen(log_decay: torch.Tensor, log_inputs: torch.Tensor) -> torch.Tensor:
+    """The papers' own parallel form, from h_0 = 0: logarithms of all steps from cumulated sums (Heinsen 2023)."""
+    so_far = log_decay.cumsum(dim=0)
+    return (so_far + (log_inputs - so_far).logcumsumexp(dim=0)).exp()
+
+
+@pytest.mark.parametrize("backend", ["native", "scan", "loop"])
+def test_min_gru_is_the_log_space_scan_of_the_paper(backend):
+    cell = MinGRU(IN, H, backend, dtype=torch.float64)
+    inputs = sequences()
+    k, candidate = F.linear(inputs, cell.weight_ih, cell.bias).chunk(2, dim=-1)
+    expected = heinsen(-F.softplus(k), -F.softplus(-k) + log_g(candidate))
+    torch.testing.assert_close(cell(inputs)[0], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["native", "scan", "loop"])
+def test_min_lstm_is_the_log_space_scan_of_the_paper(backend):
+    cell = MinLSTM(IN, H, backend, dtype=torch.float64)
+    inputs = sequences()
+    f, i, candidate = F.linear(inputs, cell.weight_ih, cell.bias).chunk(3, dim=-1)
+    difference = F.softplus(-f) - F.softplus(-i)
+    expected = heinsen(-F.softplus(difference), -F.softplus(-difference) + log_g(candidate))
+    torch.testing.assert_close(cell(inputs)[0], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_slstm_is_the_printed_equations():
+    """Without the stabiliser, which they say changes nothing."""
+    cell = SLSTM(IN, H, dtype=torch.float64)
+    inputs, p = sequences(), values(cell)
+    h, c, n = (np.zeros((B, H)) for _ in range(3))
+    for t in range(T):
+        i, f, z, o = np.split(inputs[t].numpy() @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"], 4, axis=-1)
+        c = sigmoid(f) * c + np.exp(i) * np.tanh(z)
+        n = sigmoid(f) * n + np.exp(i)
+        h = sigmoid(o) * c / n
+        np.testing.assert_allclose(cell(inputs[: t + 1])[0][-1].detach(), h, rtol=1e-9)
+
+
+def test_slstm_survives_exponents_that_overflow():
+    cell = SLSTM(IN, H)
+    with torch.no_grad():
+        cell.bias[:H] = 200.0
+    outputs, _ = cell(sequences().float())
+    assert outputs.isfinite().all()
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_mlstm_is_the_printed_equations(heads):
+    """Step by step and without the stabiliser: the denominator is max(|nᵀq|, 1)."""
+    layer = MLSTM(IN, H, heads=heads).double()
+    inputs, p, width = sequences(), values(layer), H // heads
+    expected = np.zeros((T, B, H))
+    for b in range(B):
+        memory, norm = np.zeros((heads, width, width)), np.zeros((heads, width))
+        for t in range(T):
+            x = inputs[t, b].numpy()
+            q, k, v = (p["enter.weight"] @ x).reshape(3, heads, width)
+            i, f = (p["gates.weight"] @ x + p["gates.bias"]).reshape(2, heads)
+            o = sigmoid(p["output_gate.weight"] @ x + p["output_gate.bias"]).reshape(heads, width)
+            h = np.zeros((heads, width))
+            for a in range(heads):
+                key = k[a] / math.sqrt(width)
+                memory[a] = sigmoid(f[a]) * memory[a] + np.exp(i[a]) * np.outer(v[a], key)
+                norm[a] = sigmoid(f[a]) * norm[a] + np.exp(i[a]) * key
+                h[a] = o[a] * (memory[a] @ q[a]) / max(abs(norm[a] @ q[a]), 1.0)
+            expected[t, b] = p["leave.weight"] @ h.flatten()
+    np.testing.assert_allclose(layer(inputs)[0].detach(), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_lru_is_the_printed_equations():
+    layer = LRU(IN, H, state_size=5).double()
+    inputs, p = sequences(), values(layer)
+    eigenvalues = np.exp(-np.exp(p["nu"]) + 1j * np.exp(p["theta"]))
+    b, c = p["b_real"] + 1j * p["b_imag"], p["c_real"] + 1j * p["c_imag"]
+    state = np.zeros((B, 5), dtype=complex)
+    outputs = layer(inputs)[0].detach().numpy()
+    for t in range(T):
+        x = inputs[t].numpy()
+        state = eigenvalues * state + np.exp(p["gamma"]) * (x @ b.T)
+        np.testing.assert_allclose(outputs[t], (state @ c.T).real + x @ p["d"].T, rtol=1e-9)
+
+
+def test_the_eigenvalues_of_lru_start_in_their_ring():
+    p = values(LRU(IN, 1000, r_min=0.6, r_max=0.8, max_phase=1.5))
+    moduli, phases = np.exp(-np.exp(p["nu"])), np.exp(p["theta"])
+    assert 0.6 <= moduli.min() < 0.61 < 0.79 < moduli.max() <= 0.8
+    assert np.mean(moduli**2) == pytest.approx((0.36 + 0.64) / 2, abs=0.01)  # uniform in area
+    assert phases.max() <= 1.5
+    np.testing.assert_allclose(np.exp(p["gamma"]), np.sqrt(1 - moduli**2), rtol=1e-3)
+
+
+def test_mamba_is_the_printed_equations():
+    layer = Mamba(IN, H, state_size=3, expand=1.5, kernel=2).double()
+    inputs, p, channels = sequences(), values(layer), 6
+
+    def silu(x):
+        return x * sigmoid(x)
+
+    outputs = layer(inputs)[0].detach().numpy()
+    for b in range(B):
+        state, before = np.zeros((channels, 3)), np.zeros(channels)
+        for t in range(T):
+            entered, gate = np.split(p["enter.weight"] @ inputs[t, b].numpy(), 2)
+            w = p["convolution.weight"][:, 0]
+            u = silu(w[:, 0] * before + w[:, 1] * entered + p["convolution.bias"])
+            before = entered
+            low, in_, out = np.split(p["select.weight"] @ u, [1, 4])
+            step = np.log1p(np.exp(p["step_size.weight"] @ low + p["step_size.bias"]))
+            a = -np.exp(p["log_a"])
+            state = np.exp(step[:, None] * a) * state + np.outer(step * u, in_)
+            y = state @ out + p["d"] * u
+            np.testing.assert_allclose(outputs[t, b], p["leave.weight"] @ (y * silu(gate)), rtol=1e-9)
+
+
+def test_the_step_sizes_of_mamba_start_in_their_range():
+    sizes = F.softplus(Mamba(IN, 500).step_size.bias)
+    assert 0.001 <= sizes.min() < 0.0012
+    assert 0.09 < sizes.max() <= 0.1
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_is_the_printed_equations(heads):
+    layer = Attention(IN, H, heads=heads).double()
+    inputs, p, width = sequences(), values(layer), H // heads
+    outputs = layer(inputs)[0].detach().numpy()
+    frequencies = 10_000.0 ** (-np.arange(0, width, 2) / width)
+
+    def rotated(x: np.ndarray, t: int) -> np.ndarray:
+        turned = (x[0::2] + 1j * x[1::2]) * np.exp(1j * t * frequencies)
+        return np.stack([turned.real, turned.imag], axis=-1).flatten()
+
+    for b in range(B):
+        q, k, v = np.moveaxis((inputs[:, b].numpy() @ p["enter.weight"].T).reshape(T, 3, heads, width), 1, 0)
+        for t in range(T):
+            found = []
+            for a in range(heads):
+                scores = [rotated(q[t, a], t) @ rotated(k[s, a], s) / math.sqrt(width) for s in range(t + 1)]
+                weights = np.exp(scores) / np.exp(scores).sum()
+                found.append(weights @ v[: t + 1, a])
+            np.testing.assert_allclose(outputs[t, b], p["leave.weight"] @ np.concatenate(found), rtol=1e-9, atol=1e-12)
+
+
+def test_attention_takes_any_number_of_heads_and_any_size():
+    for size, heads in ((1, 1), (5, 2), (7, 4), (9, 16)):
+        assert Attention(IN, size, heads=heads)(torch.zeros(2, 2, IN))[0].shape == (2, 2, size)
+
+
+def padded(convolution: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
+    reach = (convolution.kernel_size[0] - 1) * convolution.dilation[0]
+    return convolution(F.pad(x, (reach, 0)))
+
+
+def test_tcn_is_torch_convolutions_as_the_paper_stacks_them():
+    layer = TCN(IN, H, kernel=3, blocks=2).double()
+    inputs = sequences(20)
+    x = inputs.permute(1, 2, 0)
+    for number, ours in enumerate(layer.convolutions):
+        if number % 2 == 0:
+            kept = layer.widen(x) if number == 0 else x
+        theirs = weight_norm(nn.Conv1d(x.shape[1], H, 3, dilation=2 ** (number // 2))).double()
+        with torch.no_grad():
+            theirs.parametrizations.weight.original0.copy_(ours.length)
+            theirs.parametrizations.weight.original1.copy_(ours.weight)
+            theirs.bias.copy_(ours.bias)
+        x = padded(theirs, x).relu()
+        if number % 2:
+            x = (kept + x).relu()
+    torch.testing.assert_close(layer(inputs)[0], x.permute(2, 0, 1), rtol=1e-9, atol=1e-12)
+
+
+def test_a_tcn_sees_as_far_as_it_says():
+    layer = TCN(1, 8, kernel=3, blocks=3).double()
+    inputs = torch.randn(60, 1, 1, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(layer(inputs)[0][-1].sum(), inputs)
+    assert len(gradient.flatten().nonzero()) <= 1 + 2 * 2 * 7
+    assert not gradient[: 60 - 29].any()
+    assert gradient[60 - 29].any()
+
+
+def test_dropout_of_a_tcn_is_for_training():
+    layer = TCN(IN, 16, dropout=0.5)
+    inputs = torch.randn(T, B, IN)
+    assert not torch.equal(layer(inputs)[0], layer(inputs)[0])
+    layer.eval()
+    assert torch.equal(layer(inputs)[0], layer(inputs)[0])
+
+
+def test_gated_convolution_is_torch_convolutions():
+    layer = GatedConvolution(IN, H, kernel=3, depth=3).double()
+    inputs = sequences(20)
+    x = layer.widen(inputs.permute(1, 2, 0))
+    seen = inputs.permute(1, 2, 0)
+    for number, ours in enumerate(layer.convolutions):
+        theirs = nn.Conv1d(seen.shape[1], 2 * H, 3, dilation=2**number).double()
+        with torch.no_grad():
+            theirs.weight.copy_(ours.weight)
+            theirs.bias.copy_(ours.bias)
+        values, gates = padded(theirs, seen).chunk(2, dim=1)
+        seen = x = x + values * gates.sigmoid()
+    torch.testing.assert_close(layer(inputs)[0], x.permute(2, 0, 1), rtol=1e-9, atol=1e-12)
