@@ -18,7 +18,7 @@ from tabulate import tabulate
 import conf
 
 ROOT = Path(conf.__file__).parent
-GROUPS = ("sweep", "cell", "initialization", "task", "missing", "diagnostics", "tuning", "launch")
+GROUPS = ("sweep", "cell", "stack", "initialization", "task", "missing", "diagnostics", "tuning", "launch")
 WIDTH = 110
 HEADERS = ["setting", "type", "default", "what it is"]
 # The file of each group of settings that explains its keys.
@@ -55,6 +55,7 @@ def list_cells() -> str:
         entries.append("\n".join([f"cell={path.stem}  {_description(path)}", *lines]))
         for key in options:  # the same in every cell that has it
             meanings.setdefault(f"cell.{key}", said(path, key))
+    meanings |= {f"cell.{key}": meaning for key, meaning in _of_any_cell().items() if f"cell.{key}" not in meanings}
     width = max(map(len, meanings))
     legend = "\n".join(f"    {key:{width}}  {meaning}" for key, meaning in meanings.items())
     return "\n\n".join([*entries, f"Options\n{legend}"])
@@ -102,6 +103,8 @@ def list_settings() -> str:
 
 def list_all() -> str:
     """Return all of it as markdown."""
+    from bench.spec.neutral import COMPOSITION
+
     parts = [
         "# What can be set",
         "Written by `python -m bench.catalogue`, from the schema and the files beside this one. The command line has\n"
@@ -112,6 +115,9 @@ def list_all() -> str:
     for group in ("cell", "task"):
         said = _explained(group)
         parts.append(f"## {group.capitalize()}s")
+        if group == "cell":
+            stacked = [(f"`cell.{key}`", f"`{_value(COMPOSITION[key])}`", said) for key, said in _of_any_cell().items()]
+            parts += ["### any cell", _markdown(["option", *HEADERS[2:]], stacked)]
         for path, options in options_of_group(group):
             rows = [(f"`{group}.{key}`", f"`{_value(value)}`", said(path, key)) for key, value in options.items()]
             parts += [f"### `{group}={path.stem}`", _description(path) + "."]
@@ -160,24 +166,32 @@ FLAGS: dict[str, Callable[[], str]] = {
 def options_of_group(group: str) -> list[tuple[Path, dict[str, Any]]]:
     """Return each file of "cell" or "task" with its options as they are where nothing else is given."""
     from bench.spec.config import register_with_hydra
+    from bench.spec.targets import UNSET
 
     register_with_hydra()
     found = []
     with initialize_config_module("conf", version_base="1.3"):
         for path in _files(group):
             options: Any = OmegaConf.to_container(compose("config", [f"{group}={path.stem}"])[group], resolve=True)
-            found.append((path, {key: value for key, value in options.items() if key not in ("_target_", "name")}))
+            own = {key: value for key, value in options.items() if key not in ("_target_", "name") and value != UNSET}
+            found.append((path, own))
     return found
 
 
 def _explained(group: str) -> Callable[[Path, str], str]:
     """Return what says of an option of a file what it is: the file itself, or the first other that has it."""
     comments = {path: _comments(path) for path in _files(group)}
+    others = [*comments.values(), _of_any_cell()] if group == "cell" else [*comments.values()]
 
     def explain(path: Path, key: str) -> str:
-        return next((found[key] for found in [comments[path], *comments.values()] if found.get(key)), "")
+        return next((found[key] for found in [comments[path], *others] if found.get(key)), "")
 
     return explain
+
+
+def _of_any_cell() -> dict[str, str]:
+    """Return the options that say how a cell is stacked, and what each is."""
+    return _comments(ROOT / "stack/default.yaml")
 
 
 def _markdown(headers: list[str], rows: Sequence[tuple[str, ...]]) -> str:

@@ -124,13 +124,16 @@ class Stack(nn.Module):
         x = inputs if self.encoder is None else self.encoder(inputs)
         after: list[Any] = []
         for number, (norm, cell) in enumerate(zip(self.norms, self.cells, strict=True)):
-            before = None if state is None else state[number]
+            before: Any = state[number] if state is not None else (None, None) if self.bidirectional else None
             if not self.residual and number:
                 x = F.dropout(x, self.dropout, self.training)
-            y, last = self._run(cell, norm(x), before[0] if before and self.bidirectional else before)
+            seen = norm(x)
             if self.bidirectional:
-                back, back_last = self._run(self.backward_cells[number], norm(x).flip(0), before[1] if before else None)
+                y, last = self._run(cell, seen, before[0])
+                back, back_last = self._run(self.backward_cells[number], seen.flip(0), before[1])
                 y, last = torch.cat([y, back.flip(0)], dim=-1), (last, back_last)
+            else:
+                y, last = self._run(cell, seen, before)
             x = x + F.dropout(y, self.dropout, self.training) if self.residual else y
             if len(self.feedforwards):
                 x = x + F.dropout(self.feedforwards[number](x), self.dropout, self.training)

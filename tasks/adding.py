@@ -34,6 +34,7 @@ class Adding(Task):
     """
 
     input_size = 2
+    offline = True
     output_size = 1
 
     def __init__(self, length: int = 100, *, solved_mse: float = 0.01) -> None:

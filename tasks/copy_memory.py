@@ -35,6 +35,8 @@ class CopyMemory(Classification):
         ValueError: an argument out of its range.
     """
 
+    offline = True
+
     def __init__(self, symbols: int = 8, span: int = 10, delay: int = 100, *, solved_accuracy: float = 0.99) -> None:
         self.symbols, self.delay = whole("symbols", symbols, 2), whole("delay", delay, 1)
         self.span = self.scored = whole("span", span, 1)

@@ -34,6 +34,7 @@ class Digits(Classification):
     """
 
     input_size = 1
+    offline = True
     output_size = CLASSES
     length = SIDE * SIDE
     version = 2  # in 1, every fifth image of all was for evaluation: 21 ones and 52 threes

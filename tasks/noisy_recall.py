@@ -33,6 +33,7 @@ class NoisyRecall(Classification):
     """
 
     input_size = 1
+    offline = True
     output_size = 2
     baseline_loss = math.log(2)
 

@@ -38,6 +38,8 @@ class Task(ABC):
         length: T, steps of a sequence.
         baseline_loss: the loss of the best answer that remembers nothing, derived analytically: each answer of a
             sequence is the best that can be told from the input of its own step alone.
+        offline: whether no input that matters comes after the first answer that is scored, so that a model may read a
+            sequence from both ends. Tasks that ask while a sequence is read leave it False.
         version: of what `sample` and `held_out` draw and of what the loss and the scores are of it. Another version
             gives runs other ids, and so sets them apart from stored ones.
     """
@@ -46,6 +48,7 @@ class Task(ABC):
     output_size: int
     length: int
     baseline_loss: float
+    offline: ClassVar[bool] = False
     version: ClassVar[int] = 1
 
     @property

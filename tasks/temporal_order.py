@@ -35,6 +35,7 @@ class TemporalOrder(Classification):
         ValueError: an argument out of its range.
     """
 
+    offline = True
     input_size = 8  # X, Y, a, b, c, d, E, B
 
     def __init__(self, length: int = 100, symbols: int = 2, *, solved_accuracy: float = 0.99) -> None:

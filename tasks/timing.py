@@ -46,6 +46,7 @@ class PreciseTiming(Classification):
     """
 
     input_size = 1
+    offline = True
 
     def __init__(self, delay: int = 49, intervals: int = 2, onset: int = 10, *, solved_accuracy: float = 0.99) -> None:
         self.delay, self.intervals = whole("delay", delay, 1), whole("intervals", intervals, 2)

@@ -46,9 +46,12 @@ def build_kernels(specs: Sequence[RunSpec]) -> list[str]:
     cells: list[compiler.Compilable] = []
     for spec in specs:
         with contextlib.suppress(Exception), torch.random.fork_rng(devices=()):  # its run will say so too
-            cell = make_model(spec, make_task(spec)).cell
-            if isinstance(cell, compiler.Compilable) and getattr(cell, "backend", "auto") in ("auto", "native"):
-                cells.append(cell)
+            model = make_model(spec, make_task(spec))
+            cells += [
+                cell
+                for cell in model.modules()
+                if isinstance(cell, compiler.Compilable) and getattr(cell, "backend", "auto") in ("auto", "native")
+            ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", native.NativeUnavailable)
         compiler.prepare(cells)

@@ -88,12 +88,12 @@ def _other_forms(config: Settings) -> Iterator[Settings]:
     kind = load_target(config.run.cell["_target_"])
     if not (isinstance(kind, type) and issubclass(kind, Cell)):
         return
-    cell = make_model(config.run, make_task(config.run)).cell
-    assert isinstance(cell, Cell)
+    contender = make_model(config.run, make_task(config.run)).cell
+    cell = next(each for each in contender.modules() if isinstance(each, Cell))
     for backend in cell.available_backends():
         if backend != cell.active_backend and cell.can_use(backend):
             yield config.with_run(cell={**config.run.cell, "backend": backend})
-    if kind.torchrecurrent_layer is not None and find_spec("torchrecurrent"):
+    if kind.torchrecurrent_layer is not None and cell is contender and find_spec("torchrecurrent"):
         published = {
             "_target_": "cells.TorchRecurrent",
             "layer": kind.torchrecurrent_layer,

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.probe.jacobian import radius_at_rest
-from bench.probe.subject import Reading, Subject, check_size, name_of_part, spread, unroll
+from bench.probe.subject import Reading, Subject, check_size, spread, unroll
 
 LEAST = 1e-30  # norms below that are rounding, or nothing
 
@@ -36,7 +36,7 @@ def gradient_flow(subject: Subject) -> list[Reading]:
             norms = [0.0 if g is None else _norm(g) for g in reversed(gradients)]  # from distance 0 on
             if not any(norms):
                 continue
-            part = name_of_part(number)
+            part = way.parts[number]
             at = spread(len(norms))
             found.append(Reading("gradient_flow", part, [float(k) for k in at], [norms[k] for k in at]))
             if (rate := decay_rate(norms)) is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from bench.record.records import Reading as Reading
 from bench.spec.config import Training
 from bench.train.model import Model, why_no_steps
-from cells import Cell
+from cells import Cell, Stack
 from tasks import Batch, Task
 
 MOST_POINTS = 64  # of a curve or of a side of a grid
@@ -42,11 +43,13 @@ class Unrolled:
     Attributes:
         outputs: (T, B, H).
         states: of each step the tensors of the state after it, (B, ·) each.
+        parts: what each of these tensors is called.
         seen: of each step what the cell computed on the way, by name; empty for classes that do not show it.
     """
 
     outputs: Tensor
     states: list[tuple[Tensor, ...]]
+    parts: list[str]
     seen: list[dict[str, Tensor]]
 
 
@@ -75,7 +78,13 @@ def unroll(cell: nn.Module, inputs: Tensor) -> Unrolled:
             states.append(parts_of(state, inputs.shape[1]))
             seen.append({name: value for values in shown for name, value in values.items()})
             shown.clear()
-    return Unrolled(torch.stack(outputs), states, seen)
+    layers = state if isinstance(cell, Stack) else [state]
+    parts = [
+        f"layer{layer}.{name_of_part(number)}" if isinstance(cell, Stack) else name_of_part(number)
+        for layer, each in enumerate(layers, start=1)
+        for number in range(len(parts_of(each, inputs.shape[1])))
+    ]
+    return Unrolled(torch.stack(outputs), states, parts, seen)
 
 
 def check_size(way: Unrolled) -> None:
@@ -90,17 +99,23 @@ def check_size(way: Unrolled) -> None:
 
 @contextmanager
 def showing(cell: nn.Module) -> Iterator[list[dict[str, Tensor]]]:
-    """Have a cell compute by its equations and show what it computes on the way, as long as this lasts."""
+    """Have a cell, or each of a stack, compute by its equations and show what it computes on the way, as long as this
+    lasts."""
     shown: list[dict[str, Tensor]] = []
-    if not isinstance(cell, Cell):
-        yield shown
-        return
-    before = cell.backend
-    cell.backend, cell.observer = "loop", shown.append
+    layers = dict(enumerate(cell.cells, start=1)) if isinstance(cell, Stack) else {0: cell}
+    before = {each: each.backend for each in layers.values() if isinstance(each, Cell)}
+
+    def show(values: dict[str, Tensor], prefix: str) -> None:
+        shown.append({f"{prefix}{name}": value for name, value in values.items()})
+
+    for number, each in layers.items():
+        if isinstance(each, Cell):
+            each.backend, each.observer = "loop", partial(show, prefix=f"layer{number}." if number else "")
     try:
         yield shown
     finally:
-        cell.backend, cell.observer = before, None
+        for each, backend in before.items():
+            each.backend, each.observer = backend, None
 
 
 def parts_of(state: Any, batch: int) -> tuple[Tensor, ...]:

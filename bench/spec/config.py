@@ -20,7 +20,7 @@ from bench.record.fairness import selected_settings
 from bench.record.records import HUGE, LARGEST
 from bench.record.tracked import PROJECT
 from bench.spec.explain import explain
-from bench.spec.targets import GIVEN, check_options, longest_memory
+from bench.spec.targets import GIVEN, UNSET, check_options, composed, load_target, longest_memory
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 # What `retry` can ask for, and the outcomes that it means.
@@ -286,6 +286,8 @@ def from_plain(values: dict[str, Any]) -> Settings:
     """Check plain values and return them typed, as `from_hydra` does.
 
     They are plain since a key that was forced into a typed node would pass unseen."""
+    if isinstance(cell := values.get("cell"), dict):
+        values = {**values, "cell": {key: value for key, value in cell.items() if value != UNSET}}
     flat = _typed(values)
     _check_relations(flat)
     device = resolve_device(flat.device)
@@ -293,6 +295,11 @@ def from_plain(values: dict[str, Any]) -> Settings:
     if "hidden_size" not in cell:
         raise ConfigError(f"cell.hidden_size: {cell['name']} has none; the readout needs to know H")
     task = check_options("task", flat.task, given=set())
+    if composed(cell).get("bidirectional") and not getattr(load_target(str(task["_target_"])), "offline", False):
+        raise ConfigError(
+            f"cell.bidirectional: {task['name']} asks for answers while a sequence is read, and a cell that reads from "
+            "its end sees what comes later; choose a task that is answered at the end, as adding is"
+        )
     checked = {**{name: getattr(flat, name) for name in _FIELDS}, "cell": cell, "task": task, "device": device}
 
     def part(kind: type[Part], **own: Any) -> Part:

@@ -9,7 +9,7 @@ from typing import Any
 from bench.record.errors import ConfigError
 from bench.spec import neutral
 from bench.spec.config import RunSpec, Settings, from_plain, to_plain
-from bench.spec.targets import constructor_defaults, version_of
+from bench.spec.targets import composed, constructor_defaults, version_of
 
 CLASSES = ("cell", "task")  # groups that name a class
 # Of a stored configuration, what its model and task are made from, and what they may take.
@@ -143,7 +143,8 @@ def _versions(spec: RunSpec) -> dict[str, int | str]:
 def _not_neutral(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return a class's options, set or not, that have no neutral value or another one."""
     left_out = _frozen(options) or constructor_defaults(str(options["_target_"]))
-    return _without({**_defaults(options), **options}, left_out)
+    stacked = {key: neutral.COMPOSITION[key] for key in composed(dict(options))}
+    return _without({**_defaults(options), **options}, {**left_out, **stacked})
 
 
 def _frozen(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Each is what a run did before the option existed, and stays as it is for ever, w
 a changed default is another run. A new option is added here with the value that changes nothing. A user's own class
 has no entry; the defaults of its constructor are its neutral values, and what is stored tells if they have changed."""
 
+import math
 from typing import Any
 
 DTYPE = "float32"
@@ -35,6 +36,17 @@ _PARTS = dict.fromkeys(
     ("input_gate", "forget_gate", "output_gate", "input_activation", "output_activation", "peepholes"), True
 )
 
+# Of a cell's options those that say how it is stacked.
+COMPOSITION: dict[str, Any] = {
+    "layers": 1,
+    "bidirectional": False,
+    "dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "residual": False,
+    "norm": False,
+    "feedforward": 0.0,
+}
+
 # By the `_target_` of cells and tasks.
 CLASSES: dict[str, dict[str, Any]] = {
     "cells.RNN": {**_CELL, "nonlinearity": "tanh"},
@@ -45,6 +57,15 @@ CLASSES: dict[str, dict[str, Any]] = {
     "cells.AblatedLSTM": {**_GATED, **_PARTS, "coupled_gates": False},
     "cells.GateRecurrentLSTM": _GATED,
     "cells.TorchRecurrent": {"backend": "auto"},
+    "cells.MinGRU": _CELL,
+    "cells.MinLSTM": _CELL,
+    "cells.SLSTM": _GATED,
+    "cells.MLSTM": {"heads": 4},
+    "cells.LRU": {"state_size": None, "r_min": 0.0, "r_max": 1.0, "max_phase": math.tau},
+    "cells.Mamba": {"state_size": 16, "expand": 2.0, "kernel": 4},
+    "cells.Attention": {"heads": 4, "base": 10_000.0},
+    "cells.TCN": {"kernel": 7, "blocks": 4, "dropout": 0.0},
+    "cells.GatedConvolution": {"kernel": 4, "depth": 6},
     "tasks.Adding": {"length": 100, "solved_mse": 0.01},
     "tasks.AddingMissing": {
         "length": 100,

@@ -3,6 +3,7 @@
 The constructor is the schema. So the options of a user's class are checked as those of the built-in
 ones are, and nothing is written down twice."""
 
+import functools
 import inspect
 import types
 import typing
@@ -15,8 +16,10 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.record.errors import ConfigError, nearest
+from cells import Stack
 
 GIVEN = {"input_size", "device", "dtype"}  # options of cells that the harness gives
+UNSET = "???"  # what OmegaConf calls an option that a file names and does not set
 Option = tuple[Any, Any]  # annotation and default, `inspect.Parameter.empty` where there is none
 
 
@@ -74,6 +77,8 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
         ConfigError: an unknown or missing option, a value of the wrong type, a key in one that is no text.
     """
     known, takes_more = options_of(load_target(str(options["_target_"])))
+    if group == "cell":
+        known = {**composition(), **known}
     own = {key: value for key, value in options.items() if key not in ("_target_", "name")}
     choices = set(known) - given
     for key in own:
@@ -97,6 +102,19 @@ def _check_keys(name: str, value: Any) -> None:
     elif isinstance(value, list):
         for number, child in enumerate(value):
             _check_keys(f"{name}[{number}]", child)
+
+
+@functools.cache
+def composition() -> dict[str, Option]:
+    """Return the options that every cell has since any can be stacked (`cells.Stack`)."""
+    return {key: option for key, option in options_of(Stack)[0].items() if key not in ("make", *GIVEN, "hidden_size")}
+
+
+def composed(options: dict[str, Any]) -> dict[str, Any]:
+    """Return those options of a cell that say how it is stacked. One of the same name that the cell's class has is the
+    cell's."""
+    own, _ = options_of(load_target(str(options["_target_"])))
+    return {key: options[key] for key in composition() if key in options and key not in own}
 
 
 def constructor_defaults(path: str) -> dict[str, Any]:
@@ -126,6 +144,28 @@ def build(group: str, options: dict[str, Any], **given: Any) -> Any:
         return target(**own, **given)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{group}={options['name']}: {str(error).partition(chr(10))[0]}") from error
+
+
+def build_cell(options: dict[str, Any], input_size: int) -> Any:
+    """Build what the group "cell" names, a stack of it if that is asked for.
+
+    Raises:
+        ConfigError: the class refuses its options, or cannot be stacked so.
+    """
+    stacked = composed(options)
+    own = {key: value for key, value in options.items() if key not in stacked}
+
+    def make(width: int) -> Any:
+        return build("cell", own, input_size=width)
+
+    if all(value == composition()[key][1] for key, value in stacked.items()):
+        return make(input_size)
+    try:
+        return Stack(make, input_size, options["hidden_size"], **stacked)
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"cell={options['name']}: {error}") from error
 
 
 def longest_memory(task: Any) -> int:

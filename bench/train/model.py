@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bench.record.errors import ConfigError, one_line
 from bench.spec.config import RunSpec
-from bench.spec.targets import build
+from bench.spec.targets import build, build_cell
 from tasks import Task
 
 STEPS_TRIED, SEQUENCES_TRIED = 4, 2  # of a class that does not say whether it can run step by step
@@ -55,7 +55,7 @@ def make_model(spec: RunSpec, task: Task, device: str | None = None) -> Model:
     device = spec.device if device is None else device
     with torch.device(device):
         # Moved too: other people's layers may be made on the CPU whatever torch's default device is.
-        cell = build("cell", spec.cell, input_size=task.input_size).to(device, spec.torch_dtype)
+        cell = build_cell(spec.cell, task.input_size).to(device, spec.torch_dtype)
         return Model(cell, width_of(cell, spec.cell["hidden_size"]), task.output_size, dtype=spec.torch_dtype)
 
 

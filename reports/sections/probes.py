@@ -48,7 +48,7 @@ def gates(content: Content) -> str:
                 rows.append(row)
     table = f"{text.table(rows)}\n\nShare of values below 0.1 (*closed*) and above 0.9 (*open*), medians over seeds."
     keeping = _of(content, "gate_map")
-    keeping = keeping[keeping["part"].isin(["f", "z"])]
+    keeping = keeping[keeping["part"].isin(["f", "z", "layer1.f", "layer1.z"])]
     if keeping.empty or not (keeping["moment"] == "end").any():
         return paragraphs(section, table)
     chart = figures.maps(_fewer(keeping), "step", "unit", label="value of the gate")
@@ -113,7 +113,8 @@ def _of(content: Content, kind: str, part: str | None = None) -> pd.DataFrame:
     if readings.empty:
         return readings
     of_kind = readings[readings["kind"] == kind]
-    return of_kind if part is None else of_kind[of_kind["part"] == part]
+    # Of a stack, its first layer: what arrives there has come through all others too.
+    return of_kind if part is None else of_kind[of_kind["part"].isin([part, f"layer1.{part}"])]
 
 
 def _fewer(readings: pd.DataFrame) -> pd.DataFrame:

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from bench.cost import timing
+from bench.cost.flops import count_flops
 from bench.cost.timing import measure
+from bench.execute.matching import search_size
 from bench.probe import Subject, look
 from bench.probe.subject import parts_of
 from bench.record.errors import ConfigError
+from bench.spec.identity import run_id
 from bench.train.model import make_model, make_task, why_no_steps
-from cells import LSTM, TorchRecurrent
+from cells import GRU, LSTM, TCN, Stack, TorchRecurrent
 from tests.bench import broken, contenders
 from tests.bench.conftest import make_config
 
@@ -116,3 +119,78 @@ def test_there_is_no_memory_readout_of_what_has_no_state_between_steps(kind, rea
     assert not found
     assert set(failed) == {"memory", "gradient_flow"}
     assert all(reason in str(error) for error in failed.values())
+
+
+class TestStacks:
+    """Any cell is stacked by options that its class has not."""
+
+    def build(self, **cell):
+        config = make_config(cell=cell)
+        return make_model(config.run, make_task(config.run)).cell
+
+    def test_options_make_a_stack(self):
+        cell = self.build(layers=2, bidirectional=True, dropout=0.5)
+        assert isinstance(cell, Stack)
+        assert len(cell.cells) == len(cell.backward_cells) == 2
+        assert cell.output_size == 8
+        assert all(isinstance(each, LSTM) for each in cell.cells)
+
+    def test_values_that_change_nothing_make_none_and_leave_the_name(self):
+        neutral = {"layers": 1, "bidirectional": False, "dropout": 0.0, "residual": False, "feedforward": 0}
+        assert isinstance(self.build(**neutral), LSTM)
+        assert run_id(make_config(cell=neutral).run) == run_id(make_config().run)
+        assert run_id(make_config(cell={"layers": 2}).run) != run_id(make_config().run)
+
+    def test_options_that_are_named_and_not_set_are_none(self):
+        config = make_config(cell={"layers": "???", "dropout": "???"})
+        assert config == make_config()
+
+    def test_an_option_of_the_class_is_the_classs(self):
+        cell = self.build(**named(TCN), dropout=0.5)
+        assert isinstance(cell, TCN)
+        assert cell.dropout == 0.5
+        assert run_id(make_config(cell=named(TCN, dropout=0.0)).run) == run_id(make_config(cell=named(TCN)).run)
+
+    @pytest.mark.parametrize(
+        ("cell", "says"),
+        [
+            ({"layers": 0}, "cell=lstm: layers must be at least 1"),
+            ({"layers": "two"}, "cell.layers"),
+            ({"dropout": 0.1}, "dropout is between layers"),
+            ({"layer": 2}, "cell.layer: lstm has no such option. Did you mean 'layers'"),
+        ],
+    )
+    def test_what_makes_no_sense_is_refused_in_a_line(self, cell, says):
+        with pytest.raises(ConfigError, match=says) as raised:
+            self.build(**cell)
+        assert "\n" not in str(raised.value)
+
+    @pytest.mark.parametrize("task", ["Parity", "RandomTargets"])
+    def test_both_directions_are_refused_where_they_would_see_the_future(self, task):
+        with pytest.raises(ConfigError, match=r"cell.bidirectional: x asks for answers while a sequence is read"):
+            make_config(cell={"bidirectional": True}, task={"_target_": f"tasks.{task}", "name": "x"})
+
+    def test_parameters_and_flops_are_those_of_the_whole(self):
+        one, two = (make_config(cell={"layers": layers, "hidden_size": 16}).run for layers in (1, 2))
+        added = 4 * 16 * 32  # multiplications of the second layer, a step and sequence
+        assert count_flops(two)[0] - count_flops(one)[0] == 2 * added * 6 * 4
+        size, off = search_size(make_config(cell={"layers": 2, "hidden_size": 64}).run, "parameters")
+        assert size < 50
+        assert off < 0.02
+
+    def test_kernels_are_those_of_the_cells(self):
+        assert self.build(layers=2).active_backend == self.build().active_backend
+
+    def test_looks_tell_layers_apart(self):
+        config = make_config(cell={**named(GRU), "layers": 2})
+        task = make_task(config.run)
+        model = make_model(config.run, task)
+        batch = task.sample(128, torch.Generator().manual_seed(0))
+        found = look(
+            Subject(model, task, batch, config.run.training, {}),
+            ["gates", "gradient_flow", "memory"],
+            lambda kind, error: pytest.fail(str(error)),
+        )
+        parts = {(reading.kind, reading.part) for reading in found}
+        assert {("gate_mean", f"layer{layer}.{gate}") for layer in (1, 2) for gate in "rz"} <= parts
+        assert {("gradient_flow", "layer1.h"), ("gradient_flow", "layer2.h"), ("memory", "state")} <= parts

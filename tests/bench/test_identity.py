@@ -17,7 +17,7 @@ from bench.record.store import RunFolder
 from bench.spec import neutral
 from bench.spec.config import Settings, Training, from_plain, to_plain
 from bench.spec.identity import as_stored, difference, run_id
-from bench.spec.targets import constructor_defaults
+from bench.spec.targets import composition, constructor_defaults
 from tests.bench import broken
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import StopAfter
@@ -32,6 +32,15 @@ GOLDEN = {
     "cells.AblatedLSTM": "ablatedlstm-adding-s0-2fba982c3f",
     "cells.GateRecurrentLSTM": "gaterecurrentlstm-adding-s0-a528744037",
     "cells.TorchRecurrent": "torchrecurrent-adding-s0-c293fa9edd",
+    "cells.MinGRU": "mingru-adding-s0-8f56ed8f65",
+    "cells.MinLSTM": "minlstm-adding-s0-212e35418e",
+    "cells.SLSTM": "slstm-adding-s0-3f7860418c",
+    "cells.MLSTM": "mlstm-adding-s0-75bc62816a",
+    "cells.LRU": "lru-adding-s0-b49c644218",
+    "cells.Mamba": "mamba-adding-s0-66cfe388cb",
+    "cells.Attention": "attention-adding-s0-b231af7cc2",
+    "cells.TCN": "tcn-adding-s0-3dd322f595",
+    "cells.GatedConvolution": "gatedconvolution-adding-s0-707f1b0b08",
     "tasks.Adding": "lstm-adding-s0-36924c129a",
     "tasks.AddingMissing": "lstm-addingmissing-s0-7eb237ab63",
     "tasks.AssociativeRecall": "lstm-associativerecall-s0-a15224fc20",
@@ -65,11 +74,16 @@ def test_each_option_of_a_shipped_class_has_a_neutral_value():
         f"{package.__name__}.{name}": getattr(package, name) for package in (cells, tasks) for name in package.__all__
     }
     bases = (torch.nn.Module, tasks.Task)
-    shipped = {path for path, kind in kinds.items() if issubclass(kind, bases) and kind not in (cells.Cell, tasks.Task)}
+    shipped = {
+        path
+        for path, kind in kinds.items()
+        if issubclass(kind, bases) and kind not in (cells.Cell, cells.Stack, tasks.Task)
+    }
     assert shipped == set(neutral.CLASSES) == set(GOLDEN)
     for path in shipped:
         assert set(neutral.CLASSES[path]) == set(constructor_defaults(path))
     assert set(neutral.TRAINING) == set(asdict(Training()))
+    assert {key: default for key, (_, default) in composition().items()} == neutral.COMPOSITION
 
 
 def test_a_changed_default_is_another_run(monkeypatch: pytest.MonkeyPatch):

@@ -403,3 +403,12 @@ def test_what_cannot_be_is_refused(kind, wrong):
 def test_numpys_numbers_are_numbers():
     task = NoisyRecall(np.int64(9), cues=np.int32(2), noise_variance=np.float32(0.5))
     assert sample(task, 3).inputs.shape == (9, 3, 1)
+
+
+def test_a_task_that_may_be_read_from_both_ends_shows_nothing_after_its_first_scored_answer(task):
+    if not task.offline:
+        return
+    inputs = sample(task).inputs
+    asked = getattr(task, "scored", None) or 1
+    after = inputs[task.length - asked + 1 :]
+    assert torch.equal(after, after[:, :1].expand_as(after))
