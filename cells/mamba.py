@@ -29,7 +29,7 @@ class Mamba(Layer):
         kernel: steps that the convolution sees.
         Others: see `Layer`.
 
-    State: what the convolution's next steps see (B, E, kernel − 1), and s (B, E, N), for E channels.
+    State: s (B, E, N) for E channels, and what the convolution's next steps see (B, E, kernel − 1).
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Mamba(Layer):
             steps.add_((-(-steps).expm1()).log())  # the inverse of softplus
 
     def initial_state(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return self.convolution.initial_state(inputs), inputs.new_zeros(inputs.shape[1], *self.log_a.shape)
+        return inputs.new_zeros(inputs.shape[1], *self.log_a.shape), self.convolution.initial_state(inputs)
 
     def run(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        past, start = state
+        start, past = state
         u, gate = self.enter(inputs).chunk(2, dim=-1)
         u, past = self.convolution(u.permute(1, 2, 0), past)
         u = F.silu(u.permute(2, 0, 1))
@@ -65,4 +65,4 @@ class Mamba(Layer):
         decay = (delta.unsqueeze(-1) * -self.log_a.exp()).exp()
         states = scan(decay, (delta * u).unsqueeze(-1) * b.unsqueeze(-2), start)
         y = (states @ c.unsqueeze(-1)).squeeze(-1) + self.d * u
-        return self.leave(y * F.silu(gate)), (past, states[-1])
+        return self.leave(y * F.silu(gate)), (states[-1], past)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.probe.jacobian import radius_at_rest
-from bench.probe.subject import Reading, Subject, check_size, spread, unroll
+from bench.probe.subject import CannotStep, Reading, Subject, check_size, spread, unroll
 
 LEAST = 1e-30  # norms below that are rounding, or nothing
 
@@ -27,6 +27,8 @@ def gradient_flow(subject: Subject) -> list[Reading]:
     with torch.enable_grad():
         way = unroll(model.cell, batch.inputs)
         check_size(way)
+        if not all(part.requires_grad for part in way.states[0]):
+            raise CannotStep("its state is a window of the inputs, through which no error flows back")
         last = torch.cat([way.outputs[:-1].detach(), way.outputs[-1:]])
         loss = subject.task.loss(model.readout(last), batch)
         found = []
