@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bench.record.records import DECIDED
+from bench.record.schedule import early_steps
 from reports.naming import in_order
 from reports.references import compared_pairs, primary_reference, wanted_reference
 from reports.statistics import (
@@ -27,7 +28,7 @@ from reports.summary import LEAST_LOSS
 
 ESTABLISHED, EQUIVALENT, OPEN, UNTESTABLE = "established", "equivalent", "open", "not testable"
 FINAL = {ESTABLISHED, EQUIVALENT}
-NUMBERS = ("seed", "solved", "needed", "spent", "budget", "grid", "final_loss")
+NUMBERS = ("seed", "solved", "needed", "spent", "budget", "grid", "early", "final_loss")
 LOOKS = {"looks", "look"}  # which tables of earlier versions lack
 COLUMNS = {"problem", "contender", "cell", "status", "currency", "reference", *NUMBERS, *LOOKS}
 
@@ -43,7 +44,8 @@ class Outcomes:
         solved: whether a run solved the problem.
         needed: to solve it, NaN if it was not solved, in `currency`.
         spent, budget: in all, and at most.
-        grid: the smallest difference that can be seen.
+        grid: distance of regular evaluations, in `currency`.
+        early: evaluations before the first of them, as shares of `grid`; none if runs differ in them.
         loss: at the end; NaN if there is none.
         look: which its seed is for, from 1; 0 for none.
         looks: how many seeds of each look so far are all there: a look at some of them was not planned.
@@ -58,6 +60,7 @@ class Outcomes:
     spent: np.ndarray
     budget: np.ndarray
     grid: np.ndarray
+    early: tuple[float, ...]
     loss: np.ndarray
     look: np.ndarray
     looks: int
@@ -77,7 +80,7 @@ class Outcomes:
         solved = self.solved[at]
         limits = np.where(solved, np.fmax(self.budget[at], self.needed[at]), np.fmin(self.budget[at], self.spent[at]))
         values = np.where(solved, np.fmax(self.needed[at], 1e-9), np.inf)
-        return Times(values, float(self.grid[at].max(initial=0.0)), float(limits.min(initial=np.inf)))
+        return Times(values, float(self.grid[at].max(initial=0.0)), float(limits.min(initial=np.inf)), self.early)
 
     def losses(self, at: np.ndarray) -> Times:
         """Return the final losses of the runs at some positions, infinite where a run diverged."""
@@ -100,7 +103,7 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
     outcomes = {}
     for key, at_seed in places.items():
         at = [at_seed[seed] for seed in sorted(at_seed)]
-        seeds, solved, needed, spent, budget, grid, loss = (values[name][at] for name in NUMBERS)
+        seeds, solved, needed, spent, budget, grid, early, loss = (values[name][at] for name in NUMBERS)
         there = [k for k in ended[key].values() if k]
         complete = sum(sum(k <= looks for k in there) == count for looks, count in enumerate(counts, start=1))
         outcomes[key] = Outcomes(
@@ -112,12 +115,20 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
             spent,
             budget,
             grid,
+            _early_shares(early),
             loss,
             look[at],
             complete,
             max(1, len(counts)),
         )
     return outcomes
+
+
+def _early_shares(steps: np.ndarray) -> tuple[float, ...]:
+    """Return early evaluations as shares of the distance of regular ones, given the number of steps that has for each
+    run, 0 if it had no early ones."""
+    every = {int(n) for n in steps}
+    return tuple(step / n for n in every for step in early_steps(n)) if len(every) == 1 else ()
 
 
 def _planned_looks(results: pd.DataFrame) -> tuple[list[int], np.ndarray]:

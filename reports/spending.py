@@ -18,8 +18,8 @@ def add_spending(results: pd.DataFrame) -> pd.DataFrame:
 
     New columns: `currency`, one for each problem; `budget`; `needed` (to solve the task, missing if it was not
     solved); `spent` (in all; by a run that diverged, which could not have gone on, the whole budget); `grid`
-    (the smallest difference that can be seen, that between two evaluations); and whatever the currency
-    `flops_to_solve`.
+    (between two regular evaluations); `early` (the steps between two of these if there were early ones before the
+    first, which say nothing exact of seconds; else 0); and whatever the currency `flops_to_solve`.
     """
     parts = []
     for _, runs in results.groupby("problem", sort=False):
@@ -35,6 +35,7 @@ def add_spending(results: pd.DataFrame) -> pd.DataFrame:
             spent, needed = _floats(runs, "seconds"), _floats(runs, "seconds_to_solve")
             budget = _floats(runs, "training.max_seconds")
         budget = np.maximum(budget.fillna(spent), 0)
+        early = _had_early(runs) & (currency != "seconds")
         parts.append(
             runs.assign(
                 currency=currency,
@@ -42,6 +43,7 @@ def add_spending(results: pd.DataFrame) -> pd.DataFrame:
                 needed=needed,
                 spent=spent.where(runs["status"] != "diverged", budget),
                 grid=(unit * _floats(runs, "training.evaluate_every")).fillna(0.0),
+                early=_floats(runs, "training.evaluate_every").where(early, 0.0).fillna(0.0),
                 flops_to_solve=_floats(runs, "flops_step") * _floats(runs, "steps_to_solve"),
             )
         )
@@ -54,6 +56,12 @@ def _currency(runs: pd.DataFrame) -> str:
     if _floats(runs, "training.max_flops").notna().all() and _floats(runs, "flops_step").notna().all():
         return "FLOPs"
     return "steps"
+
+
+def _had_early(runs: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which runs had early evaluations; tables from before there were any do not have the column."""
+    column = runs.get("training.early_evaluations", pd.Series(False, index=runs.index))
+    return column.astype("boolean").fillna(False).astype(bool)
 
 
 def _floats(runs: pd.DataFrame, column: str) -> "pd.Series[float]":

@@ -17,7 +17,7 @@ from bench.execute.probing import UPDATES
 from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
 from bench.spec.config import Settings
-from bench.train.loop import budgeted_steps
+from bench.train.loop import budgeted_steps, most_evaluations
 from bench.train.process import configure_process
 from bench.train.streams import make_streams
 from bench.train.weights import weights_bytes
@@ -108,8 +108,7 @@ def cost_of(config: Settings) -> tuple[float, float]:
 
 
 def _most_seconds(config: Settings, step: float, evaluation: float) -> float:
-    steps = budgeted_steps(config.run.training)
-    seconds = steps * step + math.ceil(steps / config.run.training.evaluate_every) * evaluation
+    seconds = budgeted_steps(config.run.training) * step + most_evaluations(config.run.training) * evaluation
     return min(seconds, config.run.training.max_seconds or math.inf)
 
 
@@ -134,10 +133,9 @@ def _timing_seconds(config: Settings, step: float) -> float:
 def _disk_mib(plan: Plan, worker: Worker) -> float:
     kib = weights_kept(plan, worker)[1] / 1024
     for config in plan.pending.values():
-        evaluations = 1 + budgeted_steps(config.run.training) // config.run.training.evaluate_every
         kib += (
             RUN_KIB
-            + EVALUATION_KIB * evaluations
+            + EVALUATION_KIB * most_evaluations(config.run.training)
             + (TRACKED_KIB if config.execution.tracking.mode != "disabled" else 0.0)
         )
     return kib / 1024

@@ -70,6 +70,7 @@ class Training:
     max_flops: Positive | None = None
     max_seconds: Positive | None = None
     evaluate_every: Count = 50
+    early_evaluations: bool = True
     evaluation_size: Count = 256
     solved_evaluations: Count = 3
 

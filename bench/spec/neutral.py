@@ -25,6 +25,7 @@ TRAINING: dict[str, Any] = {
     "max_flops": None,
     "max_seconds": None,
     "evaluate_every": 50,
+    "early_evaluations": False,
     "evaluation_size": 256,
     "solved_evaluations": 3,
 }

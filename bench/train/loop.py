@@ -11,6 +11,7 @@ import torch
 from msgspec.structs import asdict
 
 from bench.record.records import Evaluation
+from bench.record.schedule import early_steps
 from bench.spec.config import Training, make_optimizer
 from bench.train.model import Model
 from bench.train.streams import Streams
@@ -66,7 +67,8 @@ class Trainer:
         self.optimizer = make_optimizer(training, self.parameters)
         self.held_out = task.held_out(training.evaluation_size, streams.evaluation).to(dtype)
         self.clock = _Clock()
-        self.step = 0
+        self.step, self.last_step = 0, budgeted_steps(training)
+        self.early = frozenset(early_steps(training.evaluate_every) if training.early_evaluations else ())
         self.recent: list[tuple[float, float]] = []  # loss and gradient norm of each step since the last evaluation
         self.latest: Evaluation | None = None
         self.solved_row: list[Evaluation] = []  # the solved evaluations running up to the latest
@@ -83,6 +85,21 @@ class Trainer:
         self.optimizer.step()
         self.recent.append((loss, norm))
         return None
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether an evaluation follows the step just taken, regular or early."""
+        return self._is_regular(self.step) or self.step in self.early
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether as many regular evaluations running as it takes were solved. Early ones, which are close together,
+        only tell when that began."""
+        regular = sum(self._is_regular(evaluation.step) for evaluation in self.solved_row)
+        return regular >= self.training.solved_evaluations
+
+    def _is_regular(self, step: int) -> bool:
+        return step % self.training.evaluate_every == 0 or step == self.last_step
 
     def evaluate(self) -> Evaluation:
         """Evaluate on the held-out sequences."""
@@ -146,7 +163,6 @@ def train(
         The outcome. "Solved" means that `training.solved_evaluations` evaluations running were.
     """
     training, clock = trainer.training, trainer.clock
-    last_step = budgeted_steps(training)
 
     def outside(call: Callable[[], Any]) -> Any:
         seconds = clock.read()
@@ -173,21 +189,27 @@ def train(
     start = outside(look) if trainer.latest is None else trainer.latest
     if end := lost(start):
         return end
-    while trainer.step < last_step:
+    while trainer.step < trainer.last_step:
         if wrong := trainer.take_step():
             return outcome("diverged", wrong)
         spent = training.max_seconds is not None and clock.read() > training.max_seconds
-        if trainer.step % training.evaluate_every == 0 or trainer.step == last_step or spent:
+        if trainer.is_evaluated or spent:
             evaluation = outside(look)
             if end := lost(evaluation):
                 return end
-            if len(trainer.solved_row) == training.solved_evaluations:
+            if trainer.is_solved:
                 return outcome("solved")
             if spent:
                 break
         if not outside(lambda: after_step(trainer)):
             return outcome("interrupted")
     return outcome("unsolved")
+
+
+def most_evaluations(training: Training) -> int:
+    """Return how many evaluations a run has if it spends its budget of steps."""
+    early = early_steps(training.evaluate_every) if training.early_evaluations else []
+    return 1 + len(early) + math.ceil(budgeted_steps(training) / training.evaluate_every)
 
 
 def budgeted_steps(training: Training) -> int:

@@ -35,13 +35,15 @@ class Times:
 
     Attributes:
         values: (n), positive, +inf where it was more than `limit`.
-        grid: distance of evaluations: a value is known to lie in (value − grid, value]; 0 if it is exact.
+        grid: distance of evaluations: a value is known to lie between the one before it and itself; 0 if it is exact.
         limit: what all runs could spend.
+        early: evaluations before the first of the grid, ascending, as shares of `grid`.
     """
 
     values: np.ndarray
     grid: float = 0.0
     limit: float = math.inf
+    early: tuple[float, ...] = ()
 
     def __len__(self) -> int:
         return len(self.values)
@@ -49,10 +51,24 @@ class Times:
     @cached_property
     def earliest(self) -> np.ndarray:
         """The evaluation before each value."""
-        return self.grid * (np.ceil(self.values / self.grid - ROUNDING) - 1) if self.grid else self.values
+        if not self.grid:
+            return self.values
+        before = np.array([0.0, *self.early])[np.searchsorted(self.early, self.values / self.grid - ROUNDING)]
+        steps = np.ceil(self.values / self.grid - ROUNDING) - 1
+        return self.grid * np.where(steps == 0, before, steps)
 
     def scaled(self, factor: float) -> "Times":
-        return Times(factor * self.values, factor * self.grid, factor * self.limit)
+        return Times(factor * self.values, factor * self.grid, factor * self.limit, self.early)
+
+    def evaluations_before(self, times: np.ndarray) -> np.ndarray:
+        """Return how many evaluations, of a grid, were before each of some times."""
+        shares = times / self.grid - ROUNDING
+        return np.searchsorted(self.early, shares) + np.ceil(shares) - 1
+
+    def evaluations_until(self, times: np.ndarray) -> np.ndarray:
+        """Return how many there were by each of some times."""
+        shares = times / self.grid + ROUNDING
+        return np.searchsorted(self.early, shares, side="right") + np.floor(shares)
 
 
 @dataclass(frozen=True)
@@ -153,12 +169,13 @@ def _scores(a: Times, b: Times) -> np.ndarray:
 def _on_one_grid(a: Times, b: Times) -> tuple[np.ndarray, np.ndarray]:
     """Return both groups' times as numbers of evaluations of whichever has the coarser ones (as they are where both are
     exact), +inf beyond the smaller limit. What cannot be placed exactly is placed early of a and late of b."""
-    step, limit = max(a.grid, b.grid), min(a.limit, b.limit)
+    limit = min(a.limit, b.limit)
     early, late = a.values, b.values
     beyond = (a.earliest >= limit * (1 - ROUNDING) if a.grid else early > limit, late > limit * (1 + ROUNDING))
-    if step:
-        early = np.ceil(early / step - ROUNDING) if a.grid in (0, step) else np.floor(a.earliest / step + ROUNDING) + 1
-        late = np.ceil(late / step - ROUNDING)
+    coarser = max(a, b, key=lambda times: (times.grid, -len(times.early)))
+    if coarser.grid:
+        early = coarser.evaluations_until(a.earliest) if a.grid else coarser.evaluations_before(a.values)
+        late = coarser.evaluations_before(b.values)
     return np.where(beyond[0], np.inf, early), np.where(beyond[1], np.inf, late)
 
 

@@ -10,7 +10,13 @@ from bench.spec.config import Settings, from_plain
 
 def make_config(results_dir: Path | str = "results", **changes: Any) -> Settings:
     """A checked configuration: an LSTM of 4 units on adding, 20 steps."""
-    training = {"batch_size": 4, "max_steps": 20, "evaluate_every": 10, "evaluation_size": 8}
+    training = {
+        "batch_size": 4,
+        "max_steps": 20,
+        "evaluate_every": 10,
+        "early_evaluations": False,
+        "evaluation_size": 8,
+    }
     composed: dict[str, Any] = {
         "cell": {"_target_": "cells.LSTM", "name": "lstm", "hidden_size": 4} | changes.pop("cell", {}),
         "task": {"_target_": "tasks.Adding", "name": "adding", "length": 6} | changes.pop("task", {}),

@@ -32,18 +32,18 @@ def test_time_is_that_of_all_budgets_over_the_runs_at_once(a_second_a_step, tmp_
     steps = budgeted_steps(configs[0].run.training)
     assert (steps, configs[0].run.training.evaluate_every) == (20, 10)
     said = estimate(plan_of(configs, tmp_path), SERIAL, WORKER)
-    assert "at most 1:12 of training" in said  # three runs of 20 steps and 2 evaluations
+    assert "at most 1:18 of training" in said  # three runs of 20 steps and 3 evaluations
     said = estimate(plan_of(configs, tmp_path), PARALLEL, WORKER)
-    assert "at most 0:36 of training on this machine, 2 runs at once" in said
+    assert "at most 0:39 of training on this machine, 2 runs at once" in said
     short = [config.with_run(training=replace(config.run.training, max_seconds=4.0)) for config in configs]
     assert "at most 0:12 of training" in estimate(plan_of(short, tmp_path), SERIAL, WORKER)
-    assert re.search(r"adding +lstm +3 +1e\+03 +1:12", said)
+    assert re.search(r"adding +lstm +3 +1e\+03 +1:18", said)
 
 
 def test_what_is_finished_costs_nothing(a_second_a_step, tmp_path: Path):
     plan = plan_of([make_config(tmp_path, seed=seed) for seed in range(3)], tmp_path)
     said = estimate(replace(plan, finished=frozenset("01")), SERIAL, WORKER)
-    assert "at most 0:24 of training" in said
+    assert "at most 0:26 of training" in said
 
 
 def test_what_cannot_be_run_is_said(tmp_path: Path):

@@ -75,6 +75,21 @@ def test_a_row_cut_short_by_the_budget_is_not_solved():
     assert outcome.status == "unsolved"
 
 
+def test_early_evaluations_tell_when_a_row_began_and_do_not_shorten_it():
+    seen: list[Evaluation] = []
+    training = {"early_evaluations": True, "max_steps": 1000}
+    outcome, _ = run(seen.append, solved=lambda _: bool(seen) and seen[-1].step >= 2, training=training)
+    assert [evaluation.step for evaluation in seen] == [0, 1, 2, 3, 5, 8, 10, 20, 30]
+    assert (outcome.status, outcome.solved_at.step, outcome.steps) == ("solved", 3, 30)
+
+
+def test_early_evaluations_change_nothing_else():
+    _, early = run(training={"early_evaluations": True})
+    _, without = run()
+    for one, other in zip(early.parameters(), without.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_the_sample_budget_ends_a_run():
     assert run(training={"max_samples": 50})[0].steps == 12
 

@@ -7,39 +7,56 @@ prints the tables that METHODS.md quotes."""
 import itertools
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import betaln
 
+from bench.record.schedule import early_steps
 from reports.statistics import ALPHA, Contrast, Looks, Times, in_sequence, looks_at
 
-# What runs need, in steps: the median, the spread of logarithms over seeds and the part of it that all runs of a seed
-# have in common, the share of runs that never solve their task, and the budget. Evaluations are every 50 steps.
+EVERY = 50  # steps between regular evaluations
+
+
+class Case(NamedTuple):
+    """What runs need, in steps: the median, the spread of logarithms over seeds and the part of it that all runs of a
+    seed have in common, the share of runs that never solve their task, the budget, and whether there are evaluations
+    early on."""
+
+    middle: float
+    spread: float = 0.3
+    common: float = 0.0
+    stuck: float = 0.0
+    budget: float = 2000
+    early: bool = False
+
+
 CASES = {
-    "spread 0.3": (500, 0.3, 0.0, 0.0, 2000),
-    "most solved at the first evaluation": (40, 0.3, 0.0, 0.0, 2000),
-    "15 % never solve it": (500, 0.3, 0.0, 0.15, 2000),
-    "half unsolved in both": (2000, 0.3, 0.0, 0.0, 2000),
-    "spread 1, often unsolved": (1000, 1.0, 0.0, 0.0, 2000),
+    "spread 0.3": Case(500),
+    "most solved at the first evaluation": Case(40),
+    "the same, evaluated early": Case(40, early=True),
+    "15 % never solve it": Case(500, stuck=0.15),
+    "half unsolved in both": Case(2000),
+    "spread 1, often unsolved": Case(1000, 1.0),
 }
-TREATMENTS = {f"{name}, half of it the seed's": (*case[:2], 0.5, *case[3:]) for name, case in CASES.items()}
-EVERY = 50
+TREATMENTS = {f"{name}, half of it the seed's": case._replace(common=0.5) for name, case in CASES.items()}
 MOST = 32  # seeds, where they are added until they decide
 RANDOM = 20_000  # permutations
 
 
-def simulated(
-    case: tuple[float, float, float, float, float], n: int, factors: Sequence[float], generator: np.random.Generator
-) -> list[Times]:
+def simulated(case: Case, n: int, factors: Sequence[float], generator: np.random.Generator) -> list[Times]:
     """Return the times of contenders that differ by known factors, runs of one seed at one position."""
-    middle, spread, common, stuck, budget = case
+    early = early_steps(EVERY) if case.early else []
+    evaluations = np.array([*early, *range(EVERY, 10**6, EVERY)])
     shared = generator.normal(size=n)
     times = []
     for factor in factors:
-        logs = spread * (np.sqrt(common) * shared + np.sqrt(1 - common) * generator.normal(size=n))
-        seen = np.ceil(factor * middle * np.exp(logs) / EVERY) * EVERY
-        unsolved = (seen > budget) | (generator.random(n) < stuck)
-        times.append(Times(np.where(unsolved, np.inf, seen), EVERY, budget))
+        common = np.sqrt(case.common) * shared + np.sqrt(1 - case.common) * generator.normal(size=n)
+        needed = factor * case.middle * np.exp(case.spread * common)
+        seen = evaluations[evaluations.searchsorted(needed)]
+        unsolved = (seen > case.budget) | (generator.random(n) < case.stuck)
+        times.append(Times(np.where(unsolved, np.inf, seen), EVERY, case.budget, tuple(step / EVERY for step in early)))
     return times
 
 
@@ -50,15 +67,13 @@ def established(contenders: list[Times], paired: bool) -> list[bool]:
     return [bool(corrected <= ALPHA) for corrected in in_sequence(p, [i == 0 for i, _ in pairs])]
 
 
-def share_of_reports(
-    times: int, case: tuple[float, float, float, float, float], n: int, factors: Sequence[float], paired: bool
-) -> float:
+def share_of_reports(times: int, case: Case, n: int, factors: Sequence[float], paired: bool) -> float:
     """Return the share of simulated reports that establish any difference."""
     generator = np.random.default_rng(0)
     return sum(any(established(simulated(case, n, factors, generator), paired)) for _ in range(times)) / times
 
 
-def at_border(times: int, case: tuple[float, float, float, float, float], n: int, x: float, paired: bool) -> float:
+def at_border(times: int, case: Case, n: int, x: float, paired: bool) -> float:
     """Return the share of contrasts whose ratio is x and of which it is claimed to be above or below."""
     generator, false = np.random.default_rng(0), 0
     for _ in range(times):
@@ -70,7 +85,7 @@ def at_border(times: int, case: tuple[float, float, float, float, float], n: int
 
 def first_of(times: Times, n: int) -> Times:
     """Return the first n runs."""
-    return Times(times.values[:n], times.grid, times.limit)
+    return replace(times, values=times.values[:n])
 
 
 def looked_at(contenders: list[Times], paired: bool) -> tuple[list[bool], int]:
@@ -92,7 +107,7 @@ def looked_at(contenders: list[Times], paired: bool) -> tuple[list[bool], int]:
     return [bool(found[i]) for i in others], sum(seeds.values()) + max(seeds.values())
 
 
-def after_all_looks(times: int, case: tuple[float, float, float, float, float], paired: bool) -> float:
+def after_all_looks(times: int, case: Case, paired: bool) -> float:
     """Return the share of simulated reports on five contenders alike that establish any difference by any look."""
     generator = np.random.default_rng(0)
     return sum(any(looked_at(simulated(case, MOST, [1] * 5, generator), paired)[0]) for _ in range(times)) / times

@@ -164,6 +164,27 @@ def test_a_border_other_than_one_takes_no_symmetry():
     assert Contrast(Times(a.values), Times(b.values), True).p_above(1.0) == pytest.approx(1 / 8)
 
 
+def test_early_evaluations_place_times_as_all_evaluations_one_by_one_would():
+    """Of a ratio x, the times of one group multiplied by x are read at the evaluations of the coarser group."""
+    generator = np.random.default_rng(9)
+    early = (0.02, 0.04, 0.06, 0.1, 0.16, 0.26, 0.42, 0.68)
+    steps = np.array([0.0, *early, *range(1, 60)]) * 50
+    for x in (0.3, 0.9, 1.0, 1.02, 1.7, 4.0):
+        at, scaled = generator.integers(1, 30, size=(2, 12)), steps * x
+        contrast = Contrast(*(Times(steps[index], 50, math.inf, early) for index in at))
+        reference = scaled if x > 1 else steps
+        placed = [next(i for i, e in enumerate(reference) if e > steps[index - 1] + 1e-6) for index in at[0]]
+        placed += [next(i for i, e in enumerate(reference) if e >= scaled[index] - 1e-6) for index in at[1]]
+        p = share_of_splits(*scores_by_comparing(placed, 12))
+        assert contrast.p_above(x) == pytest.approx(p if x <= contrast.interval.low else max(p, ALPHA / 2))
+
+
+def scores_by_comparing(placed: list[int], n: int) -> tuple[np.ndarray, int, int]:
+    """Return Gehan's scores by counting, how many are of the first group, and their sum."""
+    scores = np.array([sum(other < one for other in placed) - sum(other > one for other in placed) for one in placed])
+    return scores, n, int(scores[:n].sum())
+
+
 class TestValidity:
     """Of cells that do not differ, at most one report in twenty claims a difference, whatever their runs are like."""
 
