@@ -64,22 +64,27 @@ def check_matches(requested: Iterable[Settings], worker: Worker) -> None:
     configs = list(distinct.values())
     for config in configs:
         size, off = _nearest_size(config, worker)
-        if off > TOLERANCE[config.sweep.match]:
+        if off > (allowed := _allowed(config)):
             asked, match = config.run.cell["hidden_size"], config.sweep.match
             near = sorted(
                 range(max(1, asked - SUGGESTED_WITHIN), asked + SUGGESTED_WITHIN), key=lambda h: abs(h - asked)
             )
             at = next((h for h in near if all(_fits(other, h, worker) for other in configs)), None)
-            advice = f"cell.hidden_size={at} would do" if at else "try a larger cell.hidden_size"
+            advice = f"cell.hidden_size={at} would do" if at else "try a larger cell.hidden_size, or match_within"
             raise ConfigError(
                 f"match={match}: at {size} units {config.run.cell['name']} is {off:.1%} away from the LSTM of "
-                f"{asked}, and {TOLERANCE[match]:.0%} is allowed; {advice}"
+                f"{asked}, and {allowed:.0%} is allowed; {advice}"
             )
 
 
 def _fits(config: Settings, hidden_size: int, worker: Worker) -> bool:
     sized = config.with_run(cell={**config.run.cell, "hidden_size": hidden_size})
-    return _nearest_size(sized, worker)[1] <= TOLERANCE[config.sweep.match]
+    return _nearest_size(sized, worker)[1] <= _allowed(config)
+
+
+def _allowed(config: Settings) -> float:
+    """Return the share of the reference's cost by which a matched cell may differ."""
+    return config.sweep.match_within or TOLERANCE[config.sweep.match]
 
 
 def _nearest_size(config: Settings, worker: Worker) -> tuple[int, float]:

@@ -185,6 +185,7 @@ class SweepSpec:
     seeds: Annotated[str, _one_of("all", "auto")] = "all"
     horizon: Count | None = None
     match: Annotated[str, _one_of("hidden", "parameters", "flops", "time")] = "hidden"
+    match_within: Positive | None = None
     train: bool = True
     retry: Annotated[str, _one_of(*RETRY)] | None = None
     dry_run: bool = False
