@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils import _pytree as pytree
 
 from cells import native
 from cells.lstm import LSTM, LSTMState
@@ -25,6 +26,15 @@ class AttentionState(tuple):
 
     def __getnewargs__(self) -> tuple[Tensor, Tensor, Tensor]:  # by which it is copied and pickled
         return (*self, self.memory)
+
+
+# By which torch.export and torch.func take it apart.
+pytree.register_pytree_node(
+    AttentionState,
+    lambda state: ([*state, state.memory], None),
+    lambda parts, _: AttentionState(*parts),
+    serialized_type_name="cells.AttentionState",
+)
 
 
 class AttentionLSTM(LSTM):
@@ -95,7 +105,8 @@ class AttentionLSTM(LSTM):
         """Return each hidden state's context (T, B, H) from `memory` (S, B, H), whose last T entries
         are `hidden` (T, B, H) itself. From an entry that is not finite on, contexts of its sequence are NaN; those
         before, and other sequences, do not depend on it."""
-        if native.is_transformed(memory, self.weight_hh):  # which neither branches on values nor torch's kernel allow
+        # torch's kernel allows no transforms, which branches on values do not either, and has no second derivative.
+        if native.is_transformed(memory, self.weight_hh) or self.backend == "loop":
             with sdpa_kernel(SDPBackend.MATH):
                 return self._attend(hidden, memory)
         # One sum tells in all but broken cases that everything is finite. Without storage there is nothing to tell.

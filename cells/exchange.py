@@ -28,15 +28,17 @@ class TorchExchange(nn.Module):
         """Copy the parameters of a one-layer torch.nn module, summing its two biases. Returns self.
 
         Raises:
-            ValueError: a module of another kind or size, with several layers, or bidirectional.
+            ValueError: a module of another kind or size, with several layers, bidirectional, or with a projection.
         """
         if self.torch_class is None or type(layer) is not self.torch_class:
             expected = getattr(self.torch_class, "__name__", "no torch.nn module")
             raise ValueError(f"{type(self).__name__} loads {expected}, not {type(layer).__name__}")
-        here = (self.input_size, self.hidden_size, self.bias is not None, 1, False)
-        there = (layer.input_size, layer.hidden_size, layer.bias, layer.num_layers, layer.bidirectional)
+        here = (self.input_size, self.hidden_size, self.bias is not None, 1, False, 0)
+        there = (
+            layer.input_size, layer.hidden_size, layer.bias, layer.num_layers, layer.bidirectional, layer.proj_size
+        )  # fmt: skip
         if here != there:
-            names = "(input_size, hidden_size, bias, num_layers, bidirectional)"
+            names = "(input_size, hidden_size, bias, num_layers, bidirectional, proj_size)"
             raise ValueError(f"{names} differ: {here} here, {there} in the torch.nn module")
         theirs = dict(layer.named_parameters())
         self.weight_ih.copy_(theirs["weight_ih_l0"])

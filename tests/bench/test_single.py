@@ -25,7 +25,7 @@ def test_it_returns_what_is_stored_and_pandas_reads_it(tmp_path: Path):
     assert again["seconds"] == result["seconds"]  # and was not run again
     runs, curves, timing = load(tmp_path / "scratch")
     assert list(runs["seed"]) == [3]
-    assert set(curves["step"]) == {0, 2, 4}
+    assert set(curves["step"]) == {0, 1, 2, 4}
     assert timing.empty
 
 

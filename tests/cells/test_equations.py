@@ -43,6 +43,8 @@ def test_load_torch_refuses_what_differs():
         LSTM(3, 5).load_torch(nn.LSTM(3, 6))
     with pytest.raises(ValueError, match="differ"):
         LSTM(3, 5).load_torch(nn.LSTM(3, 5, num_layers=2))
+    with pytest.raises(ValueError, match="differ"):
+        LSTM(3, 5).load_torch(nn.LSTM(3, 5, proj_size=2))
     with pytest.raises(ValueError, match="LSTM"):
         LSTM(3, 5).load_torch(nn.GRU(3, 5))
     with pytest.raises(ValueError, match="no torch"):

@@ -50,12 +50,26 @@ def test_reverse_mode_transforms_are_those_of_the_loop(pair):
         torch.testing.assert_close(*map(transformed, pair))
 
 
+def test_the_loop_has_second_derivatives(pair):
+    def second(x: torch.Tensor) -> torch.Tensor:
+        (first,) = torch.autograd.grad(pair[1].double()(x)[0].sin().sum(), x, create_graph=True)
+        return first
+
+    assert torch.autograd.gradcheck(second, X.double().requires_grad_())
+
+
+def test_work_in_place_on_outputs_is_refused(pair):
+    """Backward needs them: torch says so."""
+    outputs, _ = pair[0](X)
+    with pytest.raises(RuntimeError, match="inplace"):
+        outputs.add_(1).sum().backward()
+
+
 def test_compiled_and_exported_it_computes_the_same(pair):
     cell, loop = pair
     expected = loop(X)[0]
     torch.testing.assert_close(torch.compile(cell, fullgraph=True, backend="eager")(X)[0], expected)
-    if not isinstance(cell, AttentionLSTM):  # export knows no state of a class of its own
-        torch.testing.assert_close(torch.export.export(cell, (X,)).module()(X)[0], expected)
+    torch.testing.assert_close(torch.export.export(cell, (X,)).module()(X)[0], expected)
 
 
 @pytest.mark.parametrize("kind", [AttentionLSTM, GateRecurrentLSTM])
