@@ -72,11 +72,11 @@ def problems_of(results: pd.DataFrame) -> "pd.Series[str]":
 
 def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
     """Name each run's contender: its cell, and what varies between runs of that cell; the layer of a cell
-    that is a layer of some package; and the sweep, if several."""
+    that is a layer of some package, unless it has that name; and the sweep, if several."""
     names = pd.Series("", index=results.index)
     several = results["sweep"].nunique() > 1
     for cell, runs in results.groupby("cell"):
-        layers = [column for column in ("cell.layer",) if column in runs and runs[column].notna().any()]
+        layers = [column for column in ("cell.layer",) if column in runs and (runs[column].dropna() != cell).any()]
         varied = [column for column in varying(runs, ["cell.", *METHODS]) if column not in selected(runs)]
         varied = [column for column in varied if not _follows_from_task(runs, column)]
         columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
