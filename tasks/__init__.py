@@ -5,7 +5,10 @@ from tasks.adding_missing import AddingMissing
 from tasks.associative_recall import AssociativeRecall
 from tasks.copy_memory import CopyMemory
 from tasks.digits import Digits
-from tasks.noisy_recall import NoisyRecall
+from tasks.embedded_reber import EmbeddedReber
+from tasks.long_lag import LongLag, TriggerRecall
+from tasks.marked_pairs import ClassicAdding, Multiplication
+from tasks.noisy_recall import NoisyRecall, NoisyTargets
 from tasks.parity import Parity
 from tasks.random_targets import RandomTargets
 from tasks.selective_copy import SelectiveCopy
@@ -18,13 +21,19 @@ __all__ = [
     "AddingMissing",
     "AssociativeRecall",
     "Batch",
+    "ClassicAdding",
     "CopyMemory",
     "Digits",
+    "EmbeddedReber",
+    "LongLag",
+    "Multiplication",
     "NoisyRecall",
+    "NoisyTargets",
     "Parity",
     "PreciseTiming",
     "RandomTargets",
     "SelectiveCopy",
     "Task",
     "TemporalOrder",
+    "TriggerRecall",
 ]

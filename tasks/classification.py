@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.endings import at, ends_of
 from tasks.task import Batch, Task
 
 
@@ -12,14 +13,19 @@ class Classification(Task):
 
     Attributes:
         solved_accuracy: share of right answers above which the task counts as solved.
+        extra: by how many steps at most a sequence is longer than the shortest; if by any, it is followed by zeros,
+            and the answer is read at its own last step.
         scored: how many of the answers, the last ones, make up the score; None: all.
     """
 
     solved_accuracy: float
+    extra: int = 0
     scored: int | None = None
 
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the outputs at the steps that are asked for, (B, O) or (S, B, O) as the targets are."""
+        if self.extra:
+            return at(outputs, ends_of(batch.inputs))
         return outputs[-1] if batch.targets.dim() == 1 else outputs[-len(batch.targets) :]
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -4,9 +4,12 @@ import math
 from typing import Self
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from tasks.arguments import flag, positive, share, whole
 from tasks.classification import Classification
+from tasks.endings import at, cut, drawn_ends, ends_of
 from tasks.task import Batch
 
 
@@ -21,12 +24,17 @@ class NoisyRecall(Classification):
 
     The answer is read at the last step, whose input is noise: without memory both classes are equally likely, ln 2.
 
+    In the paper sequences are between T and T + T/10 steps long, as with `extra` = T/10, and answers are numbers, 0 or
+    1: the mean error of these is here the mean probability of the wrong class, which `solved_error` limits too.
+
     Args:
         length: T, more than `cues`.
         cues: steps that tell the class, at least 1.
         noise_variance: above 0; 0.2 in the paper.
         noisy_cues: whether cues are noisy too.
+        extra: by how many steps at most a sequence is longer than T, all numbers equally likely.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
+        solved_error: mean probability of the wrong class below which it does, too; None: any.
 
     Raises:
         ValueError: an argument out of its range.
@@ -43,20 +51,37 @@ class NoisyRecall(Classification):
         cues: int = 3,
         noise_variance: float = 0.2,
         noisy_cues: bool = False,
+        extra: int = 0,
         *,
         solved_accuracy: float = 0.99,
+        solved_error: float | None = None,
     ) -> None:
         self.cues = whole("cues", cues, 1)
-        self.length = whole("length", length, cues + 1)
+        self.shortest, self.extra = whole("length", length, cues + 1), whole("extra", extra, 0)
+        self.length = length + extra
         self.noise_variance, self.noisy_cues = (
             positive("noise_variance", noise_variance),
             flag("noisy_cues", noisy_cues),
         )
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
+        self.solved_error = None if solved_error is None else positive("solved_error", solved_error)
 
     def lengthened(self, factor: int) -> Self:
-        options = (self.cues, self.noise_variance, self.noisy_cues)
-        return type(self)(self.length * factor, *options, solved_accuracy=self.solved_accuracy)
+        options = (self.cues, self.noise_variance, self.noisy_cues, self.extra)
+        return type(self)(
+            self.shortest * factor, *options, solved_accuracy=self.solved_accuracy, solved_error=self.solved_error
+        )
+
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`accuracy`: share of right answers; with `solved_error` also `error`: mean probability of the wrong class."""
+        score = super().score(outputs, batch)
+        if self.solved_error is None:
+            return score
+        right = self.answers(outputs, batch).softmax(dim=-1).gather(-1, batch.targets.unsqueeze(-1))
+        return {**score, "error": 1 - right.double().mean()}
+
+    def solved(self, score: dict[str, float]) -> bool:
+        return super().solved(score) and (self.solved_error is None or score["error"] < self.solved_error)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device = generator.device
@@ -66,8 +91,81 @@ class NoisyRecall(Classification):
         )
         signal = (2.0 * classes - 1).expand(self.cues, batch_size)
         inputs[: self.cues] = inputs[: self.cues] + signal if self.noisy_cues else signal
-        return Batch(inputs.unsqueeze(-1), classes)
+        inputs = inputs.unsqueeze(-1)
+        if self.extra:
+            inputs = torch.where(inputs == 0, 1e-30, inputs)  # a zero is what comes after a sequence
+            inputs = cut(inputs, drawn_ends(self.shortest, self.extra, batch_size, generator))
+        return Batch(inputs, classes)
 
     def cue(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         step = torch.full_like(batch.targets, self.cues - 1)
         return (2.0 * batch.targets - 1).to(batch.inputs.dtype).unsqueeze(-1), step
+
+
+class NoisyTargets(NoisyRecall):
+    """Keep a bit through noise, with noise on the answers of training too (Hochreiter & Schmidhuber 1997, task 3c).
+
+    Inputs are as in `NoisyRecall`. Targets are 0.2 for class 0 and 0.8 for class 1, with Gaussian noise of the variance
+    0.1: what is to be learned is their mean. An answer is right if it is off by less than 0.1 from the target without
+    noise, and the mean of how far it is off counts, too. Without memory the best answer is 0.5, and the loss is the
+    variance of the targets, 0.1 + 0.3².
+
+    Args:
+        length: T, more than `cues`.
+        cues: steps that tell the class, at least 1.
+        noise_variance: of inputs, above 0; 0.2 in the paper.
+        extra: by how many steps at most a sequence is longer than T, all numbers equally likely; at least 1.
+        solved_accuracy: share of right answers above which the task counts as solved, in [0, 1); in the paper fewer
+            than 6 of 256 are wrong.
+        solved_error: mean distance from the target without noise below which it does, too.
+
+    Raises:
+        ValueError: an argument out of its range.
+    """
+
+    output_size = 1
+    baseline_loss = 0.1 + 0.3**2
+
+    def __init__(
+        self,
+        length: int = 100,
+        cues: int = 3,
+        noise_variance: float = 0.2,
+        extra: int = 10,
+        *,
+        solved_accuracy: float = 250 / 256,
+        solved_error: float = 0.015,
+    ) -> None:
+        super().__init__(
+            length, cues, noise_variance, extra=whole("extra", extra, 1), solved_accuracy=solved_accuracy,
+            solved_error=solved_error,
+        )  # fmt: skip
+
+    def lengthened(self, factor: int) -> Self:
+        assert self.solved_error is not None
+        return type(self)(
+            self.shortest * factor, self.cues, self.noise_variance, self.extra,
+            solved_accuracy=self.solved_accuracy, solved_error=self.solved_error,
+        )  # fmt: skip
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        batch = super().sample(batch_size, generator)
+        noise = torch.randn(batch_size, generator=generator, device=generator.device)
+        return Batch(batch.inputs, self._clean(batch) + math.sqrt(0.1) * noise)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Mean squared error at each sequence's last step; targets are (B)."""
+        return F.mse_loss(at(outputs, ends_of(batch.inputs))[:, 0], batch.targets)
+
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """`accuracy`: share of answers off by less than 0.1 from the target without noise; `error`: by how much."""
+        error = (at(outputs, ends_of(batch.inputs))[:, 0] - self._clean(batch)).abs()
+        return {"accuracy": (error < 0.1).double().mean(), "error": error.double().mean()}
+
+    def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        step = torch.full((batch.inputs.shape[1],), self.cues - 1, device=batch.inputs.device)
+        return at(batch.inputs, step), step
+
+    def _clean(self, batch: Batch) -> Tensor:
+        """Return the targets (B) without noise, which the first cue tells."""
+        return 0.5 + 0.3 * batch.inputs[0, :, 0].sign()

@@ -7,6 +7,7 @@ import torch
 
 from tasks.arguments import share, whole
 from tasks.classification import Classification, one_hot
+from tasks.endings import cut, drawn_ends
 from tasks.task import Batch
 
 # Where relevant symbols may stand, as shares of the length, by their number.
@@ -22,13 +23,15 @@ class TemporalOrder(Classification):
         E c X a d b Y c a B  → XY, class 1
 
     Places are uniform in [T/10, 2T/10] and [5T/10, 6T/10], for three symbols in [T/10, 2T/10], [33T/100, 43T/100] and
-    [66T/100, 76T/100]: for T = 100 those of the paper, whose sequences are between 100 and 110 steps long; here all
-    have one length. The answer is read at the last step, at which every sequence shows the same B: without memory all
-    classes are equally likely, and the cross-entropy is n·ln 2.
+    [66T/100, 76T/100]: for T = 100 those of the paper, whose sequences are between 100 and 110 steps long. With
+    `extra` = 10 they are here, too, and are followed by zeros; without, all have one length. The answer is read at the
+    last step, at which every sequence shows the same B: without memory all classes are equally likely, and the
+    cross-entropy is n·ln 2.
 
     Args:
         length: T, at least 10.
         symbols: n, 2 or 3.
+        extra: by how many steps at most a sequence is longer than T, all numbers equally likely.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
 
     Raises:
@@ -38,17 +41,18 @@ class TemporalOrder(Classification):
     offline = True
     input_size = 8  # X, Y, a, b, c, d, E, B
 
-    def __init__(self, length: int = 100, symbols: int = 2, *, solved_accuracy: float = 0.99) -> None:
+    def __init__(self, length: int = 100, symbols: int = 2, extra: int = 0, *, solved_accuracy: float = 0.99) -> None:
         self.symbols = whole("symbols", symbols, 2)
         if symbols not in WINDOWS:
             raise ValueError(f"symbols must be 2 or 3, not {symbols}")
-        self.length = whole("length", length, 10)
+        self.shortest, self.extra = whole("length", length, 10), whole("extra", extra, 0)
+        self.length = length + extra
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.output_size = 2**symbols
         self.baseline_loss = symbols * math.log(2)
 
     def lengthened(self, factor: int) -> Self:
-        return type(self)(self.length * factor, self.symbols, solved_accuracy=self.solved_accuracy)
+        return type(self)(self.shortest * factor, self.symbols, self.extra, solved_accuracy=self.solved_accuracy)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device = generator.device
@@ -56,11 +60,16 @@ class TemporalOrder(Classification):
         classes[0], classes[-1] = 6, 7
         relevant = torch.randint(2, (self.symbols, batch_size), generator=generator, device=device)
         for symbol, (low, high) in zip(relevant, WINDOWS[self.symbols], strict=True):
-            first, last = round(low * self.length), round(high * self.length)
+            first, last = round(low * self.shortest), round(high * self.shortest)
             place = torch.randint(first, last + 1, (1, batch_size), generator=generator, device=device)
             classes.scatter_(0, place, symbol.unsqueeze(0))
+        inputs = one_hot(classes, self.input_size)
+        if self.extra:
+            ends = drawn_ends(self.shortest, self.extra, batch_size, generator)
+            classes.scatter_(0, ends.unsqueeze(0), 7)
+            inputs = cut(one_hot(classes, self.input_size), ends)
         powers = 2 ** torch.arange(self.symbols - 1, -1, -1, device=device)
-        return Batch(one_hot(classes, self.input_size), (relevant * powers.unsqueeze(1)).sum(dim=0))
+        return Batch(inputs, (relevant * powers.unsqueeze(1)).sum(dim=0))
 
     def cue(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         relevant = batch.inputs[..., :2].sum(dim=-1)

@@ -52,6 +52,12 @@ GOLDEN = {
     "tasks.RandomTargets": "lstm-randomtargets-s0-082abee251",
     "tasks.SelectiveCopy": "lstm-selectivecopy-s0-2bb149ef5f",
     "tasks.TemporalOrder": "lstm-temporalorder-s0-3db79e7a16",
+    "tasks.ClassicAdding": "lstm-classicadding-s0-062cac48c8",
+    "tasks.EmbeddedReber": "lstm-embeddedreber-s0-256d88bbad",
+    "tasks.LongLag": "lstm-longlag-s0-59dcf5b138",
+    "tasks.Multiplication": "lstm-multiplication-s0-259178abab",
+    "tasks.NoisyTargets": "lstm-noisytargets-s0-29d3eb5948",
+    "tasks.TriggerRecall": "lstm-triggerrecall-s0-ce92ad13da",
 }
 
 

@@ -12,31 +12,45 @@ from tasks import (
     Adding,
     AddingMissing,
     AssociativeRecall,
+    ClassicAdding,
     CopyMemory,
     Digits,
+    EmbeddedReber,
+    LongLag,
+    Multiplication,
     NoisyRecall,
+    NoisyTargets,
     Parity,
     PreciseTiming,
     RandomTargets,
     SelectiveCopy,
     TemporalOrder,
+    TriggerRecall,
 )
 
 TASKS = [
     Adding(12),
     AddingMissing(12, strategy="mask"),
     AssociativeRecall(3, 5, 4, 2),
+    ClassicAdding(20),
     CopyMemory(4, 3, 5),
     Digits(),
+    EmbeddedReber(12),
+    LongLag(7),
+    LongLag(7, distractors=True),
+    Multiplication(20),
     NoisyRecall(9),
+    NoisyRecall(9, extra=3),
+    NoisyTargets(9),
     Parity(9),
     PreciseTiming(6),
     RandomTargets(),
     SelectiveCopy(4, 3, 5),
     TemporalOrder(20),
     TemporalOrder(30, symbols=3),
+    TriggerRecall(40, 3, 5),
 ]
-CHOICES = [task for task in TASKS if task.output_size > 1]
+CHOICES = [task for task in TASKS if task.output_size > 1 and not isinstance(task, EmbeddedReber)]
 
 
 def sample(task, batch=64, seed=0):
@@ -80,7 +94,7 @@ def test_longer_problems_are_of_the_same_kind(task):
     try:
         longer = task.lengthened(3)
     except NotImplementedError:
-        assert isinstance(task, Digits | RandomTargets)
+        assert isinstance(task, Digits | EmbeddedReber | LongLag | RandomTargets)
         return
     assert type(longer) is type(task)
     assert longer.length > 2 * task.length - 20
