@@ -219,7 +219,7 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
             outcomes, lambda at, level: share(int(outcomes.solved[at].sum()), int(at.sum()), level)
         )  # fmt: skip
     if test.statistic in ("sequences_to_solve", "accuracy"):
-        low, high = _ends(runs, test.statistic)
+        low, high = _ends(runs, test)
         if not len(low):
             return None, "not known"
         outcomes = next(iter(outcomes_of(runs).values()))
@@ -244,7 +244,7 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
     return _probed(stored, test, runs)
 
 
-def _ends(runs: pd.DataFrame, statistic: str) -> tuple[np.ndarray, np.ndarray]:
+def _ends(runs: pd.DataFrame, test: Test) -> tuple[np.ndarray, np.ndarray]:
     """Return between which two values a number of each run lies, by ascending seed: the same two, but for what a run
     that did not solve its task would have needed to; nothing if some run has none."""
     of_seed = runs[runs["status"].isin(DECIDED)].drop_duplicates("seed").sort_values("seed")
@@ -254,8 +254,8 @@ def _ends(runs: pd.DataFrame, statistic: str) -> tuple[np.ndarray, np.ndarray]:
             of_seed[name].to_numpy(dtype=float, na_value=np.nan) if name in of_seed else np.full(len(of_seed), np.nan)
         )
 
-    if statistic == "accuracy":
-        low = high = column("final_score.accuracy")
+    if test.statistic == "accuracy":
+        low = high = column("final_score.accuracy" if test.factor == 1 else f"at_{test.factor}x.accuracy")
     else:
         needed, batch = column("steps_to_solve"), column("training.batch_size")
         high = np.where(np.isnan(needed), np.inf, needed * batch)

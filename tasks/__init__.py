@@ -12,6 +12,7 @@ from tasks.noisy_recall import NoisyRecall, NoisyTargets
 from tasks.parity import Parity
 from tasks.random_targets import RandomTargets
 from tasks.selective_copy import SelectiveCopy
+from tasks.state_tracking import BoundedDyck, Counter, FlipFlop, ModularArithmetic, WordProblem
 from tasks.task import Batch, Task
 from tasks.temporal_order import TemporalOrder
 from tasks.timing import PreciseTiming
@@ -21,11 +22,15 @@ __all__ = [
     "AddingMissing",
     "AssociativeRecall",
     "Batch",
+    "BoundedDyck",
     "ClassicAdding",
     "CopyMemory",
+    "Counter",
     "Digits",
     "EmbeddedReber",
+    "FlipFlop",
     "LongLag",
+    "ModularArithmetic",
     "Multiplication",
     "NoisyRecall",
     "NoisyTargets",
@@ -36,4 +41,5 @@ __all__ = [
     "Task",
     "TemporalOrder",
     "TriggerRecall",
+    "WordProblem",
 ]

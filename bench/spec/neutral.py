@@ -76,11 +76,15 @@ CLASSES: dict[str, dict[str, Any]] = {
         "solved_mse": 0.01,
     },
     "tasks.AssociativeRecall": {"pairs": 4, "keys": 8, "values": 8, "delay": 0, **_ACCURACY},
+    "tasks.BoundedDyck": {"kinds": 2, "depth": 4, "length": 40, **_ACCURACY},
     "tasks.ClassicAdding": {"minimal_length": 100, "wrong": 1},
     "tasks.CopyMemory": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
+    "tasks.Counter": {"length": 40, **_ACCURACY},
     "tasks.Digits": {"permuted": False, "solved_accuracy": 0.9},
     "tasks.EmbeddedReber": {"length": 40, **_ACCURACY},
+    "tasks.FlipFlop": {"writes": 0.1, "length": 40, **_ACCURACY},
     "tasks.LongLag": {"symbols": 100, "distractors": False, **_ACCURACY},
+    "tasks.ModularArithmetic": {"modulus": 5, "length": 39, **_ACCURACY},
     "tasks.Multiplication": {"minimal_length": 100, "wrong": 1},
     "tasks.NoisyRecall": {
         "length": 100,
@@ -105,4 +109,5 @@ CLASSES: dict[str, dict[str, Any]] = {
     "tasks.SelectiveCopy": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
     "tasks.TemporalOrder": {"length": 100, "symbols": 2, "extra": 0, **_ACCURACY},
     "tasks.TriggerRecall": {"delay": 50, "symbols": 50, "extra": 60, **_ACCURACY},
+    "tasks.WordProblem": {"group": "s5", "length": 40, **_ACCURACY},
 }

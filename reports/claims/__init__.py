@@ -69,6 +69,7 @@ class Test:
         of, over, less: conditions on what it is of, what that is divided by, and what is taken off.
         where: conditions on both, several values each.
         moment: of probes: start or end.
+        factor: of accuracies: at how many times the length trained for (`lengthen`).
         supported, refuted: the values that say so, as (low, high); refuted None: those outside of `supported`.
     """
 
@@ -80,6 +81,7 @@ class Test:
     over: dict[str, Any] | None = None
     less: dict[str, Any] | None = None
     moment: str = "start"
+    factor: int = 1
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,7 @@ def _claim(name: str, written: dict[str, Any]) -> Claim:
 
 def _tests(written: dict[str, Any]) -> list[Test]:
     """Return a test for each choice among the values of `of`."""
-    unknown = set(written) - {"statistic", "of", "over", "less", "where", "moment"}.union(*RULES)
+    unknown = set(written) - {"statistic", "of", "over", "less", "where", "moment", "factor"}.union(*RULES)
     if unknown:
         raise ValueError(f"{min(unknown)}: no such key of a test")
     statistic = written["statistic"]
@@ -245,7 +247,7 @@ def _tests(written: dict[str, Any]) -> list[Test]:
         Test(
             statistic, dict(zip(of, values, strict=True)), where, supported, refuted,
             dict(written["over"]) if "over" in written else None, dict(written["less"]) if "less" in written else None,
-            str(written.get("moment", "start")),
+            str(written.get("moment", "start")), int(written.get("factor", 1)),
         )
         for values in product(*of.values())
     ]  # fmt: skip

@@ -92,12 +92,16 @@ def _section(content: Content, claim: Claim) -> str:
 def _rule(claim: Claim) -> str:
     """Say in words what supports and what refutes the claim."""
     said = dict.fromkeys(
-        f"{'ratio of ' if test.statistic in RATIOS else ''}{STATISTICS[test.statistic]} {_regions(test)}"
-        for test in claim.tests
+        f"{'ratio of ' if test.statistic in RATIOS else ''}{_what(test)} {_regions(test)}" for test in claim.tests
     )
     needs = {"all": "all of its tests are", "any": "any of its tests is"}[claim.needs]
     otherwise = {"all": "refuted if one is refuted", "any": "refuted if all are refuted"}[claim.needs]
     return f"It is supported if {needs}, {otherwise}. Tests: {'; '.join(said)}."
+
+
+def _what(test: Test) -> str:
+    """Name the number that a test is about."""
+    return STATISTICS[test.statistic] + (f" at {test.factor} times the length" if test.factor > 1 else "")
 
 
 def _regions(test: Test) -> str:
@@ -126,7 +130,7 @@ def _row(row: Judgement) -> dict[str, str]:
     return {
         "on": finding.problem,
         "of": finding.subject,
-        "what": STATISTICS[statistic],
+        "what": _what(row.test),
         "estimate": _estimate(evidence, statistic) if evidence else finding.why or text.NONE,
         "n": str(evidence.n) if evidence else text.NONE,
         "p": text.p_number(row.p) if finding.estimates else text.NONE,

@@ -58,6 +58,11 @@ GOLDEN = {
     "tasks.Multiplication": "lstm-multiplication-s0-259178abab",
     "tasks.NoisyTargets": "lstm-noisytargets-s0-29d3eb5948",
     "tasks.TriggerRecall": "lstm-triggerrecall-s0-ce92ad13da",
+    "tasks.BoundedDyck": "lstm-boundeddyck-s0-392c9d60fc",
+    "tasks.Counter": "lstm-counter-s0-19b8d751bb",
+    "tasks.FlipFlop": "lstm-flipflop-s0-388c9ba30a",
+    "tasks.ModularArithmetic": "lstm-modulararithmetic-s0-98a5dc530b",
+    "tasks.WordProblem": "lstm-wordproblem-s0-5650c78ed5",
 }
 
 

@@ -325,10 +325,11 @@ def test_every_cell_and_every_initialisation_can_be_built_for_every_task(compose
     assert {config.run.cell["name"] for config in cells} == set(choices("cell"))
     longest = {config.run.task["name"]: config.run.cell["longest_memory"] for config in tasks}
     assert longest == {
-        "adding": 100, "adding_missing": 100, "associative_recall": 12, "classic_adding": 110, "copy": 150,
-        "digits": 64, "embedded_reber": 40, "long_lag": 100, "multiplication": 110, "noisy_recall": 100,
+        "adding": 100, "adding_missing": 100, "associative_recall": 12, "bounded_dyck": 40,
+        "classic_adding": 110, "copy": 150, "counter": 40, "digits": 64, "embedded_reber": 40, "flip_flop": 40,
+        "long_lag": 100, "modular_arithmetic": 39, "multiplication": 110, "noisy_recall": 100,
         "noisy_targets": 110, "parity": 20, "precise_timing": 49, "random_targets": 10,
-        "selective_copy": 150, "temporal_order": 100, "trigger_recall": 110,
+        "selective_copy": 150, "temporal_order": 100, "trigger_recall": 110, "word_problem": 40,
     }  # fmt: skip
     for config in tasks:
         task = make_task(config.run)

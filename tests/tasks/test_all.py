@@ -12,11 +12,15 @@ from tasks import (
     Adding,
     AddingMissing,
     AssociativeRecall,
+    BoundedDyck,
     ClassicAdding,
     CopyMemory,
+    Counter,
     Digits,
     EmbeddedReber,
+    FlipFlop,
     LongLag,
+    ModularArithmetic,
     Multiplication,
     NoisyRecall,
     NoisyTargets,
@@ -26,18 +30,23 @@ from tasks import (
     SelectiveCopy,
     TemporalOrder,
     TriggerRecall,
+    WordProblem,
 )
 
 TASKS = [
     Adding(12),
     AddingMissing(12, strategy="mask"),
     AssociativeRecall(3, 5, 4, 2),
+    BoundedDyck(length=9),
     ClassicAdding(20),
     CopyMemory(4, 3, 5),
+    Counter(9),
     Digits(),
     EmbeddedReber(12),
+    FlipFlop(length=9),
     LongLag(7),
     LongLag(7, distractors=True),
+    ModularArithmetic(3, 9),
     Multiplication(20),
     NoisyRecall(9),
     NoisyRecall(9, extra=3),
@@ -49,6 +58,7 @@ TASKS = [
     TemporalOrder(20),
     TemporalOrder(30, symbols=3),
     TriggerRecall(40, 3, 5),
+    WordProblem("s3", 9),
 ]
 CHOICES = [task for task in TASKS if task.output_size > 1 and not isinstance(task, EmbeddedReber)]
 
