@@ -24,7 +24,7 @@ from reports.statistics import (
     in_sequence,
     seeds_needed,
 )
-from reports.summary import LEAST_LOSS
+from reports.summary import LEAST_LOSS, compared_loss
 
 ESTABLISHED, EQUIVALENT, OPEN, UNTESTABLE = "established", "equivalent", "open", "not testable"
 FINAL = {ESTABLISHED, EQUIVALENT}
@@ -46,7 +46,7 @@ class Outcomes:
         spent, budget: in all, and at most.
         grid: distance of regular evaluations, in `currency`.
         early: evaluations before the first of them, as shares of `grid`; none if runs differ in them.
-        loss: at the end; NaN if there is none.
+        loss: on the test part or at the end; NaN if there is none.
         look: which its seed is for, from 1; 0 for none.
         looks: how many seeds of each look so far are all there: a look at some of them was not planned.
         planned: how many looks there can be; 1 where there is only the end.
@@ -90,7 +90,8 @@ class Outcomes:
 def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
     """Return the outcomes of each contender on each problem, in the order of the table, of runs that say something of
     the architecture, and of several at a seed the first."""
-    values = {name: results[name].to_numpy(dtype=float, na_value=np.nan) for name in NUMBERS}
+    compared = results.assign(final_loss=compared_loss(results))
+    values = {name: compared[name].to_numpy(dtype=float, na_value=np.nan) for name in NUMBERS}
     counts, look = _planned_looks(results)
     places: dict[tuple[str, str], dict[float, int]] = {}
     ended: dict[tuple[str, str], dict[float, int]] = {}  # the look of each seed that is there, however its run ended
@@ -221,8 +222,8 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     """Compare every two contenders on each problem, or each with its reference.
 
     What is compared is what they needed to solve the task, in the currency of the budget; where no run of either
-    solved it, the final loss. Contenders of different cells are compared as groups of runs, those of one cell in pairs
-    of the same seed.
+    solved it, the loss: on the test part, if the task has one, else the final held-out one. Contenders of different
+    cells are compared as groups of runs, those of one cell in pairs of the same seed.
 
     Args:
         results: a row a run, of `reports.load.load`.
@@ -233,7 +234,7 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     """
     if results.empty:
         return as_table({})
-    read = {*COLUMNS, *wanted_reference(results)}
+    read = {*COLUMNS, "test_loss", *wanted_reference(results)}
     return as_table(compare_contenders(in_order(results[[column for column in results if column in read]])))
 
 

@@ -14,7 +14,7 @@ from reports.figures.style import theme
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
 from reports.naming import cells_in_order, in_order, natural
-from reports.sections import about, claims, differences, lengths, probes, results, tuning
+from reports.sections import about, claims, data, differences, lengths, probes, results, tuning
 from reports.sections.content import Content
 from reports.sections.cost import cost
 from reports.summary import summarize_results
@@ -33,6 +33,7 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     claims.beside_publication,
     results.answers,
     results.headline,
+    data.tests,
     results.cost_of_solving,
     differences.pairs,
     differences.matching,

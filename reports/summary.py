@@ -6,9 +6,17 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bench.record.records import DECIDED
-from reports.statistics import Interval, expected_time, geometric_mean_interval, median_time, solved_fraction
+from reports.statistics import (
+    Interval,
+    expected_time,
+    geometric_mean_interval,
+    median_interval,
+    median_time,
+    solved_fraction,
+)
 
 REFERENCE_CELL = "lstm"
+TEST_SCORE = "test_score."  # how columns of scores on the test part begin
 LEAST_LOSS = 1e-12  # what a loss of zero counts as, whose logarithm is taken
 
 
@@ -27,6 +35,8 @@ class Summary:
         needed: median to solve it, in `currency`, that of the budget: "steps", "FLOPs" or "seconds".
         flops_step: of a training step.
         budget: the largest of a run, in `currency`.
+        final_loss: `compared_loss`, the geometric mean.
+        scores: on the test part, the median of each; none where the task has no such part.
     """
 
     problem: str
@@ -42,11 +52,17 @@ class Summary:
     needed: Interval | None
     expected: Interval | None
     final_loss: Interval | None
+    scores: dict[str, Interval]
     parameters: int | None
     hidden_size: int | None
     flops_step: float | None
     currency: str
     budget: float
+
+    @property
+    def tested(self) -> bool:
+        """Whether it was scored on a test part: such a task has no criterion of being solved."""
+        return bool(self.scores)
 
     @property
     def share_solved(self) -> float:
@@ -62,6 +78,13 @@ class Summary:
     def mean_loss(self) -> float:
         """Geometric mean of the final loss; infinite where a run diverged or there are none."""
         return math.inf if self.final_loss is None else self.final_loss.estimate
+
+
+def compared_loss(runs: pd.DataFrame) -> "pd.Series[float]":
+    """Return the loss by which runs are compared: that on the test part, where their task has one, else the final
+    held-out one; missing where a run diverged."""
+    final = runs["final_loss"].astype("Float64")
+    return runs["test_loss"].astype("Float64").fillna(final) if "test_loss" in runs else final
 
 
 def summarize_results(results: pd.DataFrame) -> list[Summary]:
@@ -90,13 +113,20 @@ def _summary(problem: str, contender: str, runs: pd.DataFrame) -> Summary:
         flops=scaled(steps, flops),
         needed=_time_to_solve(decided, "needed", "spent"),
         expected=_expected_time(decided),
-        final_loss=_mean_loss(decided["final_loss"]),
+        final_loss=_mean_loss(compared_loss(decided)),
+        scores=_scores(decided),
         parameters=None if parameters is None else int(parameters),
         hidden_size=None if size is None else int(size),
         flops_step=flops,
         currency=str(runs["currency"].iloc[0]),
         budget=float(runs["budget"].max()),
     )
+
+
+def _scores(runs: pd.DataFrame) -> dict[str, Interval]:
+    """Return the median of each score on the test part, over the runs that have it."""
+    found = {column.removeprefix(TEST_SCORE): runs[column].dropna() for column in runs if column.startswith(TEST_SCORE)}
+    return {name: median_interval(values.astype(float)) for name, values in found.items() if len(values)}
 
 
 def _first(runs: pd.DataFrame, column: str) -> float | None:

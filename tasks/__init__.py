@@ -3,14 +3,18 @@
 from tasks.adding import Adding
 from tasks.adding_missing import AddingMissing
 from tasks.associative_recall import AssociativeRecall
+from tasks.characters import Characters
+from tasks.classify import Classify
 from tasks.copy_memory import CopyMemory
 from tasks.digits import Digits
 from tasks.embedded_reber import EmbeddedReber
+from tasks.forecast import Forecast
 from tasks.long_lag import LongLag, TriggerRecall
 from tasks.marked_pairs import ClassicAdding, Multiplication
 from tasks.noisy_recall import NoisyRecall, NoisyTargets
 from tasks.parity import Parity
 from tasks.random_targets import RandomTargets
+from tasks.regress import Regress
 from tasks.selective_copy import SelectiveCopy
 from tasks.state_tracking import BoundedDyck, Counter, FlipFlop, ModularArithmetic, WordProblem
 from tasks.task import Batch, Task
@@ -23,12 +27,15 @@ __all__ = [
     "AssociativeRecall",
     "Batch",
     "BoundedDyck",
+    "Characters",
     "ClassicAdding",
+    "Classify",
     "CopyMemory",
     "Counter",
     "Digits",
     "EmbeddedReber",
     "FlipFlop",
+    "Forecast",
     "LongLag",
     "ModularArithmetic",
     "Multiplication",
@@ -37,6 +44,7 @@ __all__ = [
     "Parity",
     "PreciseTiming",
     "RandomTargets",
+    "Regress",
     "SelectiveCopy",
     "Task",
     "TemporalOrder",

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from tasks.adding import Adding
 from tasks.arguments import share
+from tasks.missing import fill, known_strategy
 from tasks.missing_baseline import missing_baseline
 from tasks.task import Batch
-
-STRATEGIES = ("zero", "forward_fill", "interpolation", "mask", "deletion")
 
 
 class AddingMissing(Adding):
@@ -55,10 +54,8 @@ class AddingMissing(Adding):
         solved_mse: float = 0.01,
     ) -> None:
         super().__init__(length, solved_mse=solved_mse)
-        if strategy not in STRATEGIES:
-            raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, not {strategy!r}")
         self.missing, self.correlation = share("missing", missing), share("correlation", correlation)
-        self.strategy = strategy
+        self.strategy = known_strategy(strategy)
         self.input_size = 3 if strategy == "mask" else 2
         self.baseline_loss = missing_baseline(self.length, missing, strategy, correlation)
 
@@ -90,26 +87,10 @@ class AddingMissing(Adding):
 
     def _show(self, values: Tensor, markers: Tensor, gone: Tensor) -> Tensor:
         """Return the inputs (T, B, I) for values and markers (T, B), of which those `gone` (T, B) are missing."""
-        zeroed = values.masked_fill(gone, 0.0)
-        if self.strategy == "zero":
-            return torch.stack([zeroed, markers], dim=-1)
-        if self.strategy == "mask":
-            return torch.stack([zeroed, markers, gone.to(values.dtype)], dim=-1)
         if self.strategy == "deletion":
             # A stable sort that puts the steps that are gone in front, and keeps the order of the others.
             order = gone.to(torch.int8).argsort(dim=0, descending=True, stable=True)
             kept = ~gone.gather(0, order)
             return torch.stack([part.gather(0, order) * kept for part in (values, markers)], dim=-1)
-        steps = torch.arange(len(values), device=values.device).unsqueeze(1).expand_as(gone)
-        before = steps.masked_fill(gone, -1).cummax(dim=0).values  # the last step there was; −1 if none
-        last = values.gather(0, before.clamp(min=0)).masked_fill(before < 0, 0.5)
-        if self.strategy == "forward_fill":
-            return torch.stack([last, markers], dim=-1)
-        none = len(values)
-        after = steps.masked_fill(gone, none).flip(0).cummin(dim=0).values.flip(0)
-        following = values.gather(0, after.clamp(max=none - 1)).masked_fill(after == none, 0.5)
-        last = torch.where(before < 0, following, last)
-        following = torch.where(after == none, last, following)
-        way = (steps - before) / (after - before).clamp(min=1)
-        way = way.masked_fill((before < 0) | (after == none), 0.0)
-        return torch.stack([last + way * (following - last), markers], dim=-1)
+        shown = [fill(values, gone, self.strategy, unknown=0.5), markers]
+        return torch.stack([*shown, gone.to(values.dtype)] if self.strategy == "mask" else shown, dim=-1)

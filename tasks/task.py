@@ -1,7 +1,7 @@
 """What a task is: the interface between a problem and whoever trains on it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
 import torch
@@ -26,7 +26,11 @@ class Batch:
         def convert(tensor: Tensor) -> Tensor:
             return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
-        return type(self)(convert(self.inputs), convert(self.targets))
+        return replace(self, inputs=convert(self.inputs), targets=convert(self.targets))
+
+    def on(self, device: torch.device) -> Self:
+        """Return the same batch on a device."""
+        return replace(self, **{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 
 class Task(ABC):
@@ -42,6 +46,8 @@ class Task(ABC):
             sequence from both ends. Tasks that ask while a sequence is read leave it False.
         version: of what `sample` and `held_out` draw and of what the loss and the scores are of it. Another version
             gives runs other ids, and so sets them apart from stored ones.
+        files: options that name files. What determines a run is their content, which option `content` tells (as
+            `tasks.tables.content_of`), and not where they are.
     """
 
     input_size: int
@@ -50,6 +56,7 @@ class Task(ABC):
     baseline_loss: float
     offline: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    files: ClassVar[tuple[str, ...]] = ()
 
     @property
     def longest_memory(self) -> int:
@@ -74,6 +81,16 @@ class Task(ABC):
     def held_out(self, size: int, generator: torch.Generator) -> Batch:
         """Draw sequences on which training is evaluated; by default as in training, of which there is no end."""
         return self.sample(size, generator)
+
+    def test_part(self, device: torch.device) -> Batch | None:
+        """Return the sequences, on a device, that neither training nor any choice sees. They are scored once, with the
+        weights of the evaluation whose held-out loss was the lowest. None for a task that draws without end."""
+        return None
+
+    def facts(self) -> dict[str, str | int | float]:
+        """Return what reports tell of a task's data, by name: numbers of sequences as "test", of a class as
+        "class/NAME/test", and scores of simple answers on the test part as "baseline/NAME/SCORE"."""
+        return {}
 
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:

@@ -253,6 +253,7 @@ class _Run:
         config = self.config
         task = make_task(config.run)
         facts["baseline_loss"] = task.baseline_loss
+        facts["data"] = task.facts() or None
         flops = count_flops(config.run)  # before the streams begin, of which a user's cell may draw in it
         facts["flops_step"] = flops[1] if flops else None
         streams = make_streams(config.run.seed, config.execution.device)
@@ -365,5 +366,8 @@ def _summarize(outcome: Outcome, config: Settings) -> dict[str, Any]:
         "step_ms": 1000 * outcome.seconds / outcome.steps if outcome.steps else None,
         "final_loss": final.loss if outcome.status != "diverged" else None,  # that of before it diverged is not it
         "final_score": final.score,
+        "best_step": final.step if outcome.test_loss is not None else None,
+        "test_loss": outcome.test_loss,
+        "test_score": outcome.test_score,
         "error": outcome.error,
     }

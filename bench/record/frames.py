@@ -173,9 +173,11 @@ def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:
         "dtype": config["dtype"],
         "environment": json.dumps(result.environment or {}),
         "unmeasured": "\n".join(f"{kind}: {why}" for kind, why in run.probes.failed.items()) if run.probes else "",
+        "data": json.dumps(result.data) if result.data else None,
         **{f"{group}._target_": config[group].get("_target_") for group in ("cell", "task")},
         **{f"{group}._version": str((config.get("versions") or {}).get(group, 1)) for group in ("cell", "task")},
         **{f"final_score.{name}": value for name, value in result.final_score.items()},
+        **{f"test_score.{name}": value for name, value in result.test_score.items()},
         **{
             f"at_{at.factor}x.{name}": value
             for at in result.lengthened or ()

@@ -174,6 +174,14 @@ class Result(Struct, kw_only=True, frozen=True):
     steps: Annotated[Count | None, said("optimiser steps taken")] = None
     samples: Annotated[Count | None, said("training sequences seen")] = None
     final_loss: Annotated[Number | None, said("held-out loss at the end; none if the run diverged")] = None
+    best_step: Annotated[
+        Count | None,
+        said("steps at the evaluation that counts as the end: the best one, of a task with a test part", later=True),
+    ] = None
+    test_loss: Annotated[
+        Number | None, said("loss on the test part with the weights of that evaluation; none without one", later=True)
+    ] = None
+    test_score: Annotated[Scores, said("scores on the test part, columns `test_score.*`", column=False)] = {}
     baseline_loss: Annotated[Number | None, said("loss of the best answer without memory")] = None
     parameters: Annotated[Count | None, said("parameters of the model")] = None
     cell_parameters: Annotated[Count | None, said("parameters of the cell")] = None
@@ -184,6 +192,10 @@ class Result(Struct, kw_only=True, frozen=True):
     seconds: Annotated[Number | None, said("training time over all parts of the run, without evaluations")] = None
     step_ms: Annotated[Number | None, said("mean milliseconds of a training step")] = None
     error: Annotated[str | None, said("why the run diverged or failed, in one line")] = None
+    data: Annotated[
+        Environment | None,
+        said("facts of the task's data, and scores of simple answers to it; a JSON object in tables", later=True),
+    ] = None
     environment: Annotated[Environment | None, said(HARDWARE, tracked=False)] = None
     traceback: Annotated[str | None, said("traceback of the error", column=False, tracked=False)] = None
     final_score: Annotated[Scores, said("held-out scores at the end, a field a score", prefix="final_score.")] = {}

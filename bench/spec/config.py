@@ -20,7 +20,7 @@ from bench.record.fairness import selected_settings
 from bench.record.records import HUGE, LARGEST
 from bench.record.tracked import PROJECT
 from bench.spec.explain import explain
-from bench.spec.targets import GIVEN, UNSET, check_options, composed, load_target, longest_memory
+from bench.spec.targets import GIVEN, UNSET, check_options, composed, load_target, longest_memory, with_content
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 # What `retry` can ask for, and the outcomes that it means.
@@ -73,6 +73,7 @@ class Training:
     early_evaluations: bool = True
     evaluation_size: Count = 256
     solved_evaluations: Count = 3
+    patience: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -296,7 +297,7 @@ def from_plain(values: dict[str, Any]) -> Settings:
     cell = check_options("cell", flat.cell, given=GIVEN)
     if "hidden_size" not in cell:
         raise ConfigError(f"cell.hidden_size: {cell['name']} has none; the readout needs to know H")
-    task = check_options("task", flat.task, given=set())
+    task = with_content(check_options("task", flat.task, given=set()))
     if composed(cell).get("bidirectional") and not getattr(load_target(str(task["_target_"])), "offline", False):
         raise ConfigError(
             f"cell.bidirectional: {task['name']} asks for answers while a sequence is read, and a cell that reads from "

@@ -9,7 +9,7 @@ from typing import Any
 from bench.record.errors import ConfigError
 from bench.spec import neutral
 from bench.spec.config import RunSpec, Settings, from_plain, to_plain
-from bench.spec.targets import composed, constructor_defaults, version_of
+from bench.spec.targets import composed, constructor_defaults, files_of, version_of
 
 CLASSES = ("cell", "task")  # groups that name a class
 # Of a stored configuration, what its model and task are made from, and what they may take.
@@ -106,7 +106,10 @@ def difference(settings: Settings, stored: Mapping[str, Any]) -> str | None:
     none is. A setting that was not stored had its neutral value; where that is not known, nothing is said of it.
 
     A name alone does not tell: the default of a user's class may have changed since."""
-    asked, known = dict(_determining(as_stored(settings))), dict(_determining(stored))
+    paths = {f"task.{name}" for name in files_of(settings.run.task)}
+    asked, known = (
+        {key: value for key, value in _determining(each) if key not in paths} for each in (as_stored(settings), stored)
+    )
     neutral_values = {
         **{
             f"{group}.{key}": value for group in CLASSES for key, value in _frozen(getattr(settings.run, group)).items()
@@ -141,10 +144,13 @@ def _versions(spec: RunSpec) -> dict[str, int | str]:
 
 
 def _not_neutral(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a class's options, set or not, that have no neutral value or another one."""
+    """Return a class's options, set or not, that have no neutral value or another one. Paths of files are left out:
+    their content is an option of its own."""
     left_out = _frozen(options) or constructor_defaults(str(options["_target_"]))
     stacked = {key: neutral.COMPOSITION[key] for key in composed(dict(options))}
-    return _without({**_defaults(options), **options}, {**left_out, **stacked})
+    others = _without({**_defaults(options), **options}, {**left_out, **stacked})
+    files = files_of(dict(options))
+    return {key: value for key, value in others.items() if key not in files}
 
 
 def _frozen(options: Mapping[str, Any]) -> dict[str, Any]:

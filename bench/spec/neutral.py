@@ -28,11 +28,15 @@ TRAINING: dict[str, Any] = {
     "early_evaluations": False,
     "evaluation_size": 256,
     "solved_evaluations": 3,
+    "patience": None,
 }
 
 _CELL = {"backend": "auto", "bias": True, "initialization": "uniform"}
 _GATED = {**_CELL, "forget_bias": 1.0, "longest_memory": None}
 _ACCURACY = {"solved_accuracy": 0.99}
+_FILES = {"file": None, "validation_file": None, "test_file": None, "validation": 0.2, "test": 0.2, "content": None}
+_COLUMNS = {"target": "target", "sequence": None, "time": None, "group": None, "inputs": None}
+_PREPARED = {"split_seed": 0, "strategy": "forward_fill", "standardise": True}
 _PARTS = dict.fromkeys(
     ("input_gate", "forget_gate", "output_gate", "input_activation", "output_activation", "peepholes"), True
 )
@@ -77,12 +81,28 @@ CLASSES: dict[str, dict[str, Any]] = {
     },
     "tasks.AssociativeRecall": {"pairs": 4, "keys": 8, "values": 8, "delay": 0, **_ACCURACY},
     "tasks.BoundedDyck": {"kinds": 2, "depth": 4, "length": 40, **_ACCURACY},
+    "tasks.Characters": {**_FILES, "length": 100, "context": 0, "validation": 0.1, "test": 0.1},
     "tasks.ClassicAdding": {"minimal_length": 100, "wrong": 1},
+    "tasks.Classify": {**_FILES, **_COLUMNS, **_PREPARED},
     "tasks.CopyMemory": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
     "tasks.Counter": {"length": 40, **_ACCURACY},
     "tasks.Digits": {"permuted": False, "solved_accuracy": 0.9},
     "tasks.EmbeddedReber": {"length": 40, **_ACCURACY},
     "tasks.FlipFlop": {"writes": 0.1, "length": 40, **_ACCURACY},
+    "tasks.Forecast": {
+        "file": None,
+        "target": None,
+        "inputs": None,
+        "sequence": None,
+        "time": None,
+        "length": 32,
+        "horizon": 1,
+        "validation": 0.2,
+        "test": 0.2,
+        "strategy": "forward_fill",
+        "standardise": True,
+        "content": None,
+    },
     "tasks.LongLag": {"symbols": 100, "distractors": False, **_ACCURACY},
     "tasks.ModularArithmetic": {"modulus": 5, "length": 39, **_ACCURACY},
     "tasks.Multiplication": {"minimal_length": 100, "wrong": 1},
@@ -106,6 +126,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "tasks.Parity": {"length": 20, **_ACCURACY},
     "tasks.PreciseTiming": {"delay": 49, "intervals": 2, "onset": 10, **_ACCURACY},
     "tasks.RandomTargets": {"sequences": 10, "length": 10, "data_seed": 0, "solved_mse": 0.01},
+    "tasks.Regress": {**_FILES, **_COLUMNS, **_PREPARED},
     "tasks.SelectiveCopy": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
     "tasks.TemporalOrder": {"length": 100, "symbols": 2, "extra": 0, **_ACCURACY},
     "tasks.TriggerRecall": {"delay": 50, "symbols": 50, "extra": 60, **_ACCURACY},

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.record.errors import ConfigError, nearest
 from cells import Stack
+from tasks.tables import content_of
 
 GIVEN = {"input_size", "device", "dtype"}  # options of cells that the harness gives
 UNSET = "???"  # what OmegaConf calls an option that a file names and does not set
@@ -90,6 +91,27 @@ def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[
             raise ConfigError(f"{group}.{key}: {options['name']} needs it and nothing sets it")
     typed = {key: known[key] for key in own if key in known and not _has_type(own[key], known[key][0])}
     return {**options, **_convert(group, own, typed)} if typed else dict(options)
+
+
+def with_content(task: dict[str, Any]) -> dict[str, Any]:
+    """Return a task's checked options, with the content of the files that it reads where nothing says it yet: that
+    is what determines a run, and not where they are.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
+    paths = [str(task[name]) for name in files_of(task) if task.get(name)]
+    if not paths or task.get("content"):
+        return task
+    try:
+        return {**task, "content": content_of(paths)}
+    except ValueError as error:
+        raise ConfigError(f"task={task['name']}: {error}") from error
+
+
+def files_of(options: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names of a class's options that name files."""
+    return tuple(getattr(load_target(str(options["_target_"])), "files", ()))
 
 
 def _check_keys(name: str, value: Any) -> None:

@@ -2,15 +2,15 @@
 
 import math
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
 import torch
 from msgspec.structs import asdict
 
-from bench.record.records import Evaluation
+from bench.record.records import TRAINED, Evaluation
 from bench.record.schedule import early_steps
 from bench.spec.config import Training, make_optimizer
 from bench.train.model import Model
@@ -27,7 +27,8 @@ class Outcome:
     Attributes:
         status: "solved", "unsolved", "diverged", or "interrupted" if it was asked to stop before its end.
         steps, seconds: spent, without evaluations.
-        final: the last evaluation.
+        final: the last evaluation; of a task with a test part, the one whose held-out loss was the lowest.
+        test_loss, test_score: on the test part, with the weights of that evaluation; None and none if there is none.
         solved_at: the first evaluation of the unbroken row of solved ones that ended the run, if any.
         error: why it diverged, if it did.
     """
@@ -38,6 +39,8 @@ class Outcome:
     final: Evaluation
     solved_at: Evaluation | None = None
     error: str | None = None
+    test_loss: float | None = None
+    test_score: Mapping[str, float] = field(default_factory=dict)
 
 
 class _Clock:
@@ -66,12 +69,15 @@ class Trainer:
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(training, self.parameters)
         self.held_out = task.held_out(training.evaluation_size, streams.evaluation).to(dtype)
+        self.testing = task.test_part(self.held_out.inputs.device)
         self.clock = _Clock()
         self.step, self.last_step = 0, budgeted_steps(training)
         self.early = frozenset(early_steps(training.evaluate_every) if training.early_evaluations else ())
         self.recent: list[tuple[float, float]] = []  # loss and gradient norm of each step since the last evaluation
         self.latest: Evaluation | None = None
         self.solved_row: list[Evaluation] = []  # the solved evaluations running up to the latest
+        self.best: Evaluation | None = None  # that of the lowest held-out loss
+        self.best_weights: dict[str, torch.Tensor] = {}  # then, of a task with a test part
 
     def take_step(self) -> str | None:
         """Train on a fresh batch. Returns what is wrong if the numbers are no longer finite; no step is taken then."""
@@ -114,7 +120,23 @@ class Trainer:
         self.recent.clear()
         self.latest = evaluation
         self.solved_row = [*self.solved_row, evaluation] if evaluation.solved else []
+        if self.best is None or loss < (self.best.loss or 0.0):
+            self.best = evaluation
+            if self.testing is not None:
+                self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
         return evaluation
+
+    @property
+    def stalled(self) -> bool:
+        """Whether `training.patience` stretches of `evaluate_every` steps brought nothing better than the best one."""
+        patience = self.training.patience
+        return bool(patience and self.best and self.step - self.best.step >= patience * self.training.evaluate_every)
+
+    def test(self) -> tuple[float, dict[str, float]]:
+        """Go back to the weights of the best evaluation; return loss and scores on the test part."""
+        assert self.testing is not None
+        self.model.load_state_dict(self.best_weights)
+        return evaluate(self.model, self.task, self.testing.to(self.dtype), self.training.evaluation_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the further course depends on, as tensors and plain values."""
@@ -128,6 +150,8 @@ class Trainer:
             "recent": [list(pair) for pair in self.recent],
             "latest": asdict(self.latest),
             "solved_row": [asdict(evaluation) for evaluation in self.solved_row],
+            "best": asdict(self.best) if self.best else None,
+            "best_weights": self.best_weights,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -138,6 +162,8 @@ class Trainer:
         """
         self.latest = Evaluation(**state["latest"])
         self.solved_row = [Evaluation(**evaluation) for evaluation in state["solved_row"]]
+        self.best = Evaluation(**state["best"]) if state.get("best") else None
+        self.best_weights = dict(state.get("best_weights") or {})
         self.recent = [(loss, norm) for loss, norm in state["recent"]]
         self.step = int(state["step"])
         self.model.load_state_dict(state["model"])
@@ -151,7 +177,7 @@ def train(
     on_evaluation: Callable[[Evaluation], None],
     after_step: Callable[[Trainer], bool] = lambda _: True,
 ) -> Outcome:
-    """Train until the task is solved, a budget is spent or the numbers are no longer finite.
+    """Train until the task is solved, a budget or `training.patience` is spent, or the numbers are no longer finite.
 
     Args:
         trainer: at its start, or wherever it was left.
@@ -173,7 +199,11 @@ def train(
     def outcome(status: str, error: str | None = None) -> Outcome:
         assert trainer.latest is not None
         solved_at = trainer.solved_row[0] if status == "solved" else None
-        return Outcome(status, trainer.step, clock.read(), trainer.latest, solved_at, error)
+        seconds = clock.read()
+        if trainer.testing is None or status not in TRAINED:
+            return Outcome(status, trainer.step, seconds, trainer.latest, solved_at, error)
+        assert trainer.best is not None
+        return Outcome(status, trainer.step, seconds, trainer.best, solved_at, error, *trainer.test())
 
     def look() -> Evaluation:
         evaluation = trainer.evaluate()
@@ -199,7 +229,7 @@ def train(
                 return end
             if trainer.is_solved:
                 return outcome("solved")
-            if spent:
+            if spent or trainer.stalled:
                 break
         if not outside(lambda: after_step(trainer)):
             return outcome("interrupted")
@@ -236,10 +266,16 @@ def take_gradient(
 
 
 @torch.no_grad()
-def evaluate(model: Model, task: Task, batch: Batch) -> tuple[float, dict[str, float]]:
-    """Return a model's loss and scores on a batch."""
+def evaluate(model: Model, task: Task, batch: Batch, at_once: int | None = None) -> tuple[float, dict[str, float]]:
+    """Return a model's loss and scores on a batch.
+
+    Args:
+        at_once: how many sequences the model is given at a time; None: all.
+    """
     model.eval()
-    outputs = model(batch.inputs)
+    outputs = torch.cat(
+        [model(inputs) for inputs in batch.inputs.split(at_once or batch.inputs.shape[1], dim=1)], dim=1
+    )
     loss = task.loss(outputs, batch).item()
     score = {name: float(value) for name, value in task.score(outputs, batch).items()}
     model.train()

@@ -315,13 +315,14 @@ def test_every_cell_and_every_initialisation_can_be_built_for_every_task(compose
     def planned(*overrides: str) -> list:
         return list(plan_of(compose(*overrides, "cell.hidden_size=2", "device=cpu")).configs.values())
 
-    tasks = planned("cell=lstm", "initialization=chrono", f"task={','.join(choices('task'))}")
+    generated = [name for name in choices("task") if "\nfile:" not in (CONF / "task" / f"{name}.yaml").read_text()]
+    tasks = planned("cell=lstm", "initialization=chrono", f"task={','.join(generated)}")
     cells = planned(f"cell={','.join(choices('cell'))}", "task=adding")
     others = [name for name in choices("initialization") if name not in ("chrono", "irnn")]
     for name in others:
         cells += planned("cell=lstm", f"initialization={name}", "task=adding")
     cells += planned("cell=rnn", "initialization=irnn", "task=adding")
-    assert {config.run.task["name"] for config in tasks} == set(choices("task"))
+    assert {config.run.task["name"] for config in tasks} == set(generated)
     assert {config.run.cell["name"] for config in cells} == set(choices("cell"))
     longest = {config.run.task["name"]: config.run.cell["longest_memory"] for config in tasks}
     assert longest == {

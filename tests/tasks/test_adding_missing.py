@@ -8,7 +8,7 @@ import torch
 from scipy.stats import norm
 
 from tasks import Adding, AddingMissing
-from tasks.adding_missing import STRATEGIES
+from tasks.missing import STRATEGIES
 
 
 def sample(batch=300, seed=0, **options):

@@ -1,0 +1,223 @@
+"""A series of a file, and its values to come."""
+
+import functools
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.arguments import flag, whole
+from tasks.linear import MOST_FEATURES, MOST_SEQUENCES, best_of, last_window, ridge
+from tasks.missing import fill, known_strategy
+from tasks.own_data import Facts, check_files, check_names, check_shares
+from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, Part, standardisation
+from tasks.regress import Numbers
+from tasks.tables import Table, in_time, input_columns, numeric, read_table, runs_of
+from tasks.task import Batch
+
+STRATEGIES = ("zero", "forward_fill", "mask")  # the others look ahead, or close the gaps in time
+
+
+@dataclass(frozen=True, eq=False)
+class Windows(Part):
+    """Windows of a series: `length` steps, and what comes after them.
+
+    Attributes:
+        inputs: the series (R, I), float32.
+        targets: of each of its rows, (R, K).
+        last: the last row of each window (N).
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    last: Tensor
+    length: int
+    horizon: int
+
+    def __len__(self) -> int:
+        return len(self.last)
+
+    def take(self, chosen: Tensor) -> Batch:
+        last = self.last[chosen]
+        steps = torch.arange(1 - self.length, 1, device=last.device).unsqueeze(1)
+        ahead = torch.arange(1, self.horizon + 1, device=last.device)
+        targets = self.targets[last.unsqueeze(1) + ahead]  # (B, horizon, K)
+        return Batch(self.inputs[last + steps], targets.flatten(1))
+
+
+@dataclass(frozen=True)
+class _Source:
+    paths: tuple[str, ...]
+    content: str | None
+    target: tuple[str, ...] | None
+    inputs: tuple[str, ...] | None
+    sequence: str | None
+    time: str | None
+    length: int
+    horizon: int
+    validation: float
+    test: float
+    strategy: str
+    standardise: bool
+
+
+class Forecast(Numbers):
+    """Tell the next values of a series from a window of it, at the window's last step.
+
+    The file is a .csv or .parquet table with a row a time step. The first rows train, later ones validate, the last
+    ones test; of several series each is cut so. What a training window shows and what it asks for are rows of the
+    training part alone; a window of another part asks for rows of that part alone, and shows what was before them.
+    Features are standardised by training rows. Missing values are filled from the past alone. Windows that ask for a
+    missing value are left out. The best constant answer is the training part's mean.
+
+    Args:
+        file: of the data.
+        target: list of the columns asked for; None: all inputs.
+        inputs: list of the columns shown; None: all but `sequence` and `time`.
+        sequence: column that tells several series apart; None: there is one.
+        time: column that puts rows in order; None: they are in order.
+        length: T, steps of a window, at least 1.
+        horizon: how many steps after the window are asked for, at least 1.
+        validation, test: shares of the rows.
+        strategy: for missing values, "zero", "forward_fill" or "mask".
+        standardise: whether each input gets mean 0 and standard deviation 1 over training rows; targets always do.
+        content: of the file, as `tasks.tables.content_of`; None: whatever it is.
+
+    Raises:
+        ValueError: an argument out of its range, or what is wrong with the file, in one line.
+    """
+
+    files = ("file",)
+    offline = True
+
+    def __init__(
+        self,
+        file: str | None = None,
+        target: Any = None,
+        inputs: Any = None,
+        sequence: str | None = None,
+        time: str | None = None,
+        length: int = 32,
+        horizon: int = 1,
+        validation: float = 0.2,
+        test: float = 0.2,
+        strategy: str = "forward_fill",
+        standardise: bool = True,
+        content: str | None = None,
+    ) -> None:
+        paths = check_files(content, (file,))
+        if known_strategy(strategy) not in STRATEGIES:
+            raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)} for a forecast, not {strategy!r}")
+        check_shares(validation, test)
+        self.length, self.horizon = whole("length", length, 1), whole("horizon", horizon, 1)
+        self.source = _Source(
+            paths, content, check_names("target", target), check_names("inputs", inputs), sequence, time, length,
+            horizon, validation, test, strategy, flag("standardise", standardise),
+        )  # fmt: skip
+        parts, self.scale, self.shown, self.own = _prepare(self.source)
+        self.training: Windows
+        self.validation: Windows
+        self.testing: Windows
+        self.training, self.validation, self.testing = parts
+        self.input_size, self.output_size = parts[0].inputs.shape[1], parts[0].targets.shape[1] * horizon
+        batch = self._whole(VALIDATION)
+        self.baseline_loss = float(self.loss_of(torch.zeros_like(batch.targets), batch.targets))
+
+    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return outputs[-1]
+
+    def baselines(self) -> dict[str, dict[str, Tensor]]:
+        """The training part's mean, the last value, and ridge regression on the last steps."""
+        parts = [self._whole(part) for part in (TRAINING, VALIDATION, TEST)]
+        lengths = [torch.full((each.inputs.shape[1],), self.length) for each in parts]
+        training, validation, testing = (
+            last_window(each.inputs, its) for each, its in zip(parts, lengths, strict=True)
+        )
+        linear = best_of(
+            lambda penalty: ridge(training, parts[TRAINING].targets, penalty),
+            lambda answers: self.loss_of(answers, parts[VALIDATION].targets),
+            validation,
+        )
+        last = self.own[self.testing.last]  # (N, K), of the targets
+        answers = {
+            "mean": torch.zeros_like(parts[TEST].targets),
+            "last value": last.repeat(1, self.horizon),
+            "linear on the last steps": linear(testing),
+        }
+        return {name: self.scored(each, parts[TEST].targets) for name, each in answers.items()}
+
+    def _whole(self, part: int) -> Batch:
+        """Return all windows of a part; of very many training windows an even choice."""
+        windows = (self.training, self.validation, self.testing)[part]
+        most = max(MOST_SEQUENCES, MOST_FEATURES) if part == TRAINING else len(windows)
+        step = max(1, len(windows) // most)
+        return windows.take(torch.arange(0, len(windows), step))
+
+
+@functools.lru_cache(maxsize=4)
+def _prepare(source: _Source) -> tuple[list[Windows], Tensor, Facts, Tensor]:
+    """Return the parts, the targets' scale, what is told, and the targets' last known values (R, K)."""
+    table = read_table(source.paths[0])
+    features = input_columns(table, [source.sequence, source.time], source.inputs)
+    wanted = list(source.target or features)
+    for name in wanted:
+        table.column(name, "target")
+    values, targets = numeric(table, features), numeric(table, wanted)
+    series = (
+        [rows for _, rows in runs_of(table, source.sequence, source.time)]
+        if source.sequence
+        else [in_time(table, source.time)]
+    )
+    starts = np.cumsum([0, *(len(rows) for rows in series)])
+    order = np.concatenate(series)
+    values, targets = values[order], targets[order]
+    part = np.concatenate([_parts(len(rows), source.validation, source.test) for rows in series])
+    mean, spread = standardisation(values[part == TRAINING])
+    target_mean, scale = standardisation(targets[part == TRAINING])
+    if not source.standardise:
+        mean, spread = np.zeros_like(mean), np.ones_like(spread)
+    values, targets = (values - mean) / spread, (targets - target_mean) / scale
+    spans = list(itertools.pairwise(starts))
+    shown = np.concatenate([_filled(values[a:b], source.strategy) for a, b in spans])
+    known = np.concatenate([_filled(targets[a:b], "forward_fill") for a, b in spans])
+    last: list[list[int]] = [[], [], []]
+    complete = ~np.isnan(targets).any(axis=1)
+    for a, b in spans:
+        for row in range(a + source.length - 1, b - source.horizon):
+            asked = slice(row + 1, row + source.horizon + 1)
+            number = part[row + 1]
+            if complete[asked].all() and (part[asked] == number).all():
+                last[number].append(row)  # parts are in order: what comes before a training row is one, too
+    for number, name in enumerate(NAMES):
+        if not last[number]:
+            raise ValueError(
+                f"{table.path}: {len(table)} rows leave no {name} window of {source.length} steps and {source.horizon} "
+                f"to tell; set task.length lower"
+            )
+    inputs, outputs = (torch.from_numpy(each.astype(np.float32)) for each in (shown, np.nan_to_num(targets)))
+    facts: Facts = {
+        "unit": "windows", "features": len(features), "shortest": source.length, "longest": source.length,
+        "missing": float(_missing(table, features)), "series": len(series),
+        "training rows": int((part == TRAINING).sum()), "test rows": int((part == TEST).sum()),
+    }  # fmt: skip
+    windows = [Windows(inputs, outputs, torch.tensor(its), source.length, source.horizon) for its in last]
+    return windows, torch.from_numpy(scale), facts, torch.from_numpy(known.astype(np.float32))
+
+
+def _parts(rows: int, validation: float, test: float) -> np.ndarray:
+    """Return the part of each row of a series in order: training, then validation, then test."""
+    later, last = round(rows * (1 - validation - test)), round(rows * (1 - test))
+    return np.where(np.arange(rows) < later, TRAINING, np.where(np.arange(rows) < last, VALIDATION, TEST))
+
+
+def _filled(values: np.ndarray, strategy: str) -> np.ndarray:
+    gone = np.isnan(values)
+    filled = fill(torch.from_numpy(np.where(gone, 0.0, values)), torch.from_numpy(gone), strategy, unknown=0.0).numpy()
+    return np.concatenate([filled, gone], axis=1) if strategy == "mask" else filled
+
+
+def _missing(table: Table, features: list[str]) -> float:
+    return float(np.mean([table.missing(name).mean() for name in features]))

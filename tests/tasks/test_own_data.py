@@ -1,0 +1,186 @@
+"""Tasks on files: parts do not mix, and nothing of one part is known to another."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+from tasks import Classify
+from tasks.parts import TEST, TRAINING, VALIDATION, split
+
+
+def write(path, sequences, classes, groups=None):
+    with open(path, "w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["sequence", "a", "b", *(["patient"] if groups else []), "target"])
+        for i, (values, name) in enumerate(zip(sequences, classes, strict=True)):
+            for a, b in values:
+                rows.writerow([f"s{i}", a, b, *([groups[i]] if groups else []), name])
+    return str(path)
+
+
+@pytest.fixture
+def made():
+    """Sixty sequences of three classes, of 2 to 6 steps; the first feature of each is its number."""
+    generator = np.random.default_rng(0)
+    sequences = [np.stack([np.full(n, i), generator.normal(size=n)], 1) for i, n in enumerate([2, 3, 4, 5, 6] * 12)]
+    return sequences, ["xyz"[i % 3] for i in range(60)]
+
+
+def numbers(part):
+    """Which sequences a part has, by what they show."""
+    return part.inputs[0, :, 0].tolist()
+
+
+def test_each_sequence_is_in_one_part_whatever_the_run(tmp_path, made):
+    task = Classify(write(tmp_path / "my.csv", *made), standardise=False)
+    parts = [numbers(part) for part in (task.training, task.validation, task.testing)]
+    assert [len(part) for part in parts] == [36, 12, 12]
+    assert sorted(number for part in parts for number in part) == list(range(60))
+    again = Classify(write(tmp_path / "my.csv", *made), standardise=False)
+    assert numbers(again.testing) == parts[2]
+    assert numbers(Classify(str(tmp_path / "my.csv"), standardise=False, split_seed=1).testing) != parts[2]
+    drawn = {value for seed in range(40) for value in
+             task.sample(16, torch.Generator().manual_seed(seed)).inputs[0, :, 0].tolist()}  # fmt: skip
+    assert drawn == set(parts[0])
+    assert set(task.held_out(99, torch.Generator().manual_seed(0)).inputs[0, :, 0].tolist()) == set(parts[1])
+
+
+def test_classes_have_their_share_of_each_part(tmp_path, made):
+    task = Classify(write(tmp_path / "my.csv", *made))
+    for part, count in ((task.training, 12), (task.validation, 4), (task.testing, 4)):
+        assert torch.bincount(part.targets).tolist() == [count] * 3
+    assert task.facts()["class/y/test"] == 4
+
+
+def test_groups_are_never_split(tmp_path, made):
+    sequences, classes = made
+    groups = [f"p{i // 4}" for i in range(60)]
+    task = Classify(write(tmp_path / "my.csv", sequences, classes, groups), group="patient", standardise=False)
+    parts = [{int(i) // 4 for i in numbers(part)} for part in (task.training, task.validation, task.testing)]
+    assert all(parts)
+    assert sum(map(len, parts)) == len(set().union(*parts)) == 15
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("count", [10, 57, 1000])
+def test_parts_have_their_shares(count, grouped):
+    groups = np.arange(count) // 2 if grouped else None
+    parts = split(count, 0.2, 0.1, 3, None, groups)
+    assert np.bincount(parts)[[TRAINING, VALIDATION, TEST]] == pytest.approx(
+        [0.7 * count, 0.2 * count, 0.1 * count], abs=2 if grouped else 1
+    )
+
+
+def test_what_is_outside_of_training_changes_nothing_in_it(tmp_path, made):
+    """Whatever validation and test sequences are, training sees the same: no statistic is of all parts."""
+    sequences, classes = made
+    before = Classify(write(tmp_path / "one.csv", sequences, classes))
+    outside = {int(i) for i in numbers(Classify(str(tmp_path / "one.csv"), standardise=False).validation)}
+    outside |= {int(i) for i in numbers(Classify(str(tmp_path / "one.csv"), standardise=False).testing)}
+    changed = [values * 1000 + 7 if i in outside else values for i, values in enumerate(sequences)]
+    after = Classify(write(tmp_path / "two.csv", changed, classes))
+    assert torch.equal(before.training.inputs, after.training.inputs)
+    assert not torch.equal(before.testing.inputs, after.testing.inputs)
+    known = torch.cat([before.training.inputs[:n, i] for i, n in enumerate(before.training.lengths)])
+    torch.testing.assert_close(known.mean(dim=0), torch.zeros(2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(known.std(dim=0, correction=0), torch.ones(2), atol=1e-5, rtol=0)
+
+
+def test_what_stands_behind_a_sequence_counts_for_nothing(tmp_path, made):
+    task = Classify(write(tmp_path / "my.csv", *made))
+    batch = task.sample(8, torch.Generator().manual_seed(0))
+    outputs = torch.randn(task.length, 8, 3)
+    loss, score = task.loss(outputs, batch), task.score(outputs, batch)
+    for i, length in enumerate(batch.lengths):
+        assert (batch.inputs[length:, i] == 0).all()
+        outputs[length:, i] = torch.randn(3)
+        outputs[: length - 1, i] = 9.0
+    assert task.loss(outputs, batch) == loss
+    assert task.score(outputs, batch) == score
+
+
+def test_scores_by_hand(tmp_path, made):
+    task = Classify(write(tmp_path / "my.csv", *made))
+    targets = torch.tensor([0, 0, 0, 1])
+    answers = torch.tensor([[9.0, 0, 0], [9, 0, 0], [0, 9, 0], [9, 0, 0]])
+    found = {name: value.item() for name, value in task.scores_of(answers, targets).items()}
+    assert found == pytest.approx({"accuracy": 1 / 2, "balanced_accuracy": (2 / 3 + 0) / 2})
+
+
+def test_the_constant_answer_is_what_frequencies_give(tmp_path, made):
+    sequences, _ = made
+    classes = ["x" if i % 4 else "y" for i in range(60)]
+    task = Classify(write(tmp_path / "my.csv", sequences, classes))
+    assert torch.bincount(task.training.targets).tolist() == [27, 9]
+    p = 27.5 / 37
+    assert task.baseline_loss == pytest.approx(-(9 * np.log(p) + 3 * np.log(1 - p)) / 12, abs=1e-6)
+    assert task.facts()["baseline/majority/accuracy"] == 0.75
+
+
+def test_a_linear_answer_tells_what_a_line_can(tmp_path):
+    generator = np.random.default_rng(0)
+    sequences = [generator.normal(size=(5, 2)) for _ in range(200)]
+    classes = ["up" if values[-2, 0] > 0 else "down" for values in sequences]
+    facts = Classify(write(tmp_path / "my.csv", sequences, classes)).facts()
+    assert facts["baseline/linear on the last steps/accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("zero", [[0, 1, 0, 3]]),
+        ("forward_fill", [[0, 1, 1, 3]]),
+        ("interpolation", [[1, 1, 2, 3]]),
+        ("mask", [[0, 1, 0, 3], [1, 0, 1, 0]]),
+        ("deletion", [[1, 3, 0, 0]]),
+    ],
+)
+def test_missing_values(tmp_path, strategy, expected):
+    inputs = np.tile([np.nan, 1, np.nan, 3], (20, 1))
+    np.savez(tmp_path / "my.npz", inputs=inputs, targets=np.arange(20) % 2)
+    task = Classify(str(tmp_path / "my.npz"), strategy=strategy, standardise=False)
+    np.testing.assert_array_equal(task.training.inputs[:, 0].T, np.array(expected)[:, : task.length])
+    assert task.facts()["missing"] == 0.5
+
+
+def test_copies_across_parts_are_counted(tmp_path):
+    generator = np.random.default_rng(0)
+    inputs = np.repeat(generator.normal(size=(10, 4)), 2, axis=0)
+    np.savez(tmp_path / "my.npz", inputs=inputs, targets=np.repeat([0, 1], 10))
+    assert Classify(str(tmp_path / "my.npz")).facts()["repeated"] > 0
+
+
+def test_parts_of_their_own_files(tmp_path, made):
+    sequences, classes = made
+    one = write(tmp_path / "one.csv", sequences[:40], classes[:40])
+    two = write(tmp_path / "two.csv", sequences[40:], classes[40:])
+    task = Classify(one, test_file=two, standardise=False)
+    assert sorted(numbers(task.testing)) == list(range(40, 60))
+    assert len(task.training) + len(task.validation) == 40
+    assert len(task.validation) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"file": None}, "set task.file"),
+        ({"validation": 0.5, "test": 0.5}, "leave a share for training"),
+        ({"test": 0.0}, "must be above 0"),
+        ({"strategy": "guess"}, "strategy must be one of"),
+        ({"inputs": 3}, "inputs must be a list of columns"),
+        ({"content": "0" * 16}, "has changed"),
+        ({"split_seed": -1}, "split_seed must be at least 0"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, made, options, said):
+    with pytest.raises(ValueError, match=said):
+        Classify(**{"file": write(tmp_path / "my.csv", *made), **options})
+
+
+def test_too_few_sequences_and_one_class(tmp_path, made):
+    with pytest.raises(ValueError, match="sequences leave none for"):
+        Classify(write(tmp_path / "few.csv", made[0][:2], made[1][:2]))
+    with pytest.raises(ValueError, match="the training part has the class x only"):
+        Classify(write(tmp_path / "one.csv", made[0], ["x"] * 60))

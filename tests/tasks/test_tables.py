@@ -1,0 +1,167 @@
+"""Data files are read as they are meant, and what is wrong with one is told with its row and column."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.tables import content_of, read_sequences
+
+LONG = "sequence,time,a,b,target\ns1,2,1.5,?,x\ns2,1,3,4,y\ns1,1,0.5,7,x\n"
+
+
+def read(path, text=None, **options):
+    if text is not None:
+        path.write_text(text, encoding="utf-8")
+    defaults = {"sequence": None, "target": "target", "time": None, "group": None, "inputs": None}
+    return read_sequences(str(path), **{**defaults, **options})
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "my.csv"
+
+
+def test_a_row_a_time_step(file):
+    found = read(file, LONG, time="time")
+    assert found.features == ["a", "b"]
+    np.testing.assert_array_equal(found.values[0], [[0.5, 7], [1.5, np.nan]])
+    np.testing.assert_array_equal(found.values[1], [[3, 4]])
+    assert found.targets.tolist() == ["x", "y"]
+    assert found.names == ["sequence s1", "sequence s2"]
+
+
+def test_rows_are_in_order_where_no_time_is_named(file):
+    found = read(file, LONG, inputs=["a"])
+    assert found.values[0][:, 0].tolist() == [1.5, 0.5]
+
+
+def test_a_row_a_sequence_that_ends_with_its_values(file):
+    found = read(file, "t0;t1;t2;target\n1;;3;a\n4;5;;b\n")
+    np.testing.assert_array_equal(found.values[0][:, 0], [1, np.nan, 3])
+    np.testing.assert_array_equal(found.values[1][:, 0], [4, 5])
+
+
+def test_parquet_has_what_csv_has(file, tmp_path):
+    from_csv = read(file, LONG, time="time")
+    frame = pd.read_csv(file, na_values="?")
+    frame.to_parquet(tmp_path / "my.parquet")
+    found = read(tmp_path / "my.parquet", time="time")
+    for one, other in zip(found.values, from_csv.values, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found.targets.tolist() == from_csv.targets.tolist()
+
+
+def test_whole_numbers_beside_missing_ones_name_as_they_are_written(tmp_path):
+    frame = pd.DataFrame({"t0": [1.0, 2.0], "target": pd.array([3, 10], dtype="Int64").astype("float64")})
+    frame.to_parquet(tmp_path / "my.parquet")
+    assert read(tmp_path / "my.parquet").targets.tolist() == ["3", "10"]
+
+
+def test_arrays(tmp_path):
+    inputs = np.arange(12.0).reshape(2, 3, 2)
+    inputs[1, 2] = np.nan
+    np.savez(tmp_path / "my.npz", inputs=inputs, targets=np.array(["a", "b"]), patient=np.array([4, 4]))
+    found = read(tmp_path / "my.npz", group="patient")
+    assert [len(each) for each in found.values] == [3, 2]
+    assert found.groups.tolist() == ["4", "4"]
+    np.savez(tmp_path / "my.npz", X=inputs, y=[0, 1], lengths=[1, 3])
+    assert [len(each) for each in read(tmp_path / "my.npz").values] == [1, 3]
+
+
+def test_the_archive_s_own_format(tmp_path):
+    text = "# about\n@problemName Two\n@timeStamps false\n@classLabel true up down\n@data\n1,2,?:4,5,6:up\n1:2:down\n"
+    found = read(tmp_path / "my.ts", text)
+    np.testing.assert_array_equal(found.values[0], [[1, 4], [2, 5], [np.nan, 6]])
+    np.testing.assert_array_equal(found.values[1], [[1, 2]])
+    assert found.targets.tolist() == ["up", "down"]
+
+
+class Harmful:
+    """Touches a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_nothing_is_unpickled(tmp_path):
+    touched = tmp_path / "touched"
+    np.savez(tmp_path / "my.npz", inputs=np.zeros((1, 2)), targets=np.array([Harmful(touched)], dtype=object))
+    with pytest.raises(ValueError, match=r"my\.npz: the array targets cannot be read"):
+        read(tmp_path / "my.npz")
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("", {}, "is empty"),
+        ("1,2,3\n4,5,6\n", {}, "row 1 has numbers; it must name the columns"),
+        ("a,a,target\n1,2,x\n", {}, "row 1: two columns are named a"),
+        ("a,,target\n1,2,x\n", {}, "row 1: column 2 has no name"),
+        ("a,target\n", {}, "has no rows"),
+        ("a,target\n1,x\n1,2,x\n", {}, "row 3 has 3 values"),
+        ("a,target\n1,x\noh,y\n", {}, "row 3, column a: 'oh' is no number"),
+        ("a,target\n1,x\ninf,y\n", {}, "row 3, column a: is not finite"),
+        ("a,target\n1,x\n2,\n", {}, "row 3, column target: has no value"),
+        ("a,target\n,x\n2,y\n", {}, "row 2 has no values"),
+        ("a,label\n1,x\n", {}, "has no column target; set task.target. It has a, label."),
+        ("a,targets\n1,x\n", {}, "has no column target; set task.target. Did you mean targets?"),
+        (LONG, {"sequence": "series"}, "has no column series; set task.sequence"),
+        (LONG, {"inputs": ["c"]}, "has no column c; set task.inputs"),
+        (LONG, {"inputs": ["target"]}, "the column target is no input"),
+        (LONG, {"time": "when"}, "has no column when; set task.time"),
+        (LONG.replace("0.5,7,x", "0.5,7,z"), {}, "row 4, column target: 'z', and sequence s1 began with 'x'"),
+        ('a,target\n"1,x\n', {}, "row 2: "),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_a_line(file, text, options, said):
+    with pytest.raises(ValueError, match=r"my\.csv: ") as error:
+        read(file, text, **options)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"targets": [0, 1]}, "has no array inputs or X or x; it has targets"),
+        ({"inputs": np.zeros((2, 3, 1, 1)), "targets": [0, 1]}, "numbers (N, T) or (N, T, F) are needed"),
+        ({"inputs": np.zeros((2, 3)), "targets": [0, 1, 2]}, "and there are 2 sequences"),
+        ({"inputs": np.zeros((2, 3)), "targets": [0, 1], "lengths": [0, 3]}, "lengths must be 2 whole numbers"),
+        ({"inputs": np.full((2, 3), np.inf), "targets": [0, 1]}, "inputs[0, 0, 0] is not finite"),
+        ({"inputs": np.full((2, 3), np.nan), "targets": [0, 1]}, "inputs[0] has no values"),
+    ],
+)
+def test_what_is_wrong_with_arrays(tmp_path, arrays, said):
+    np.savez(tmp_path / "my.npz", **arrays)
+    with pytest.raises(ValueError, match=r"my\.npz: ") as error:
+        read(tmp_path / "my.npz")
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["my.npz", "my.parquet", "my.csv", "my.ts"])
+def test_garbage_is_refused_in_a_line(tmp_path, name):
+    (tmp_path / name).write_bytes(bytes(range(128, 256)) * 40)
+    with pytest.raises(ValueError, match=name) as error:
+        read(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_are_not_there_or_of_no_kind(tmp_path):
+    with pytest.raises(ValueError, match="no such file"):
+        read(tmp_path / "none.csv")
+    (tmp_path / "my.xlsx").write_text("a")
+    with pytest.raises(ValueError, match=r"is no table; give a \.csv or \.parquet file"):
+        read(tmp_path / "my.xlsx")
+
+
+def test_content_is_told_by_bytes_and_not_by_place(file, tmp_path):
+    file.write_text("a")
+    (tmp_path / "other.csv").write_text("a")
+    assert content_of([str(file)]) == content_of([str(tmp_path / "other.csv")])
+    before = content_of([str(file)])
+    file.write_text("bb")
+    assert content_of([str(file)]) != before
