@@ -1,6 +1,7 @@
 """The command line: help, Hydra, and errors as one line with exit code 2."""
 
 import contextlib
+import importlib
 import io
 import logging
 import os
@@ -40,6 +41,9 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench probe results/quick lengthen=[2,4] diagnostics=standard
                                                   measure trained models further, without training again
 
+  python -m bench export results/quick/runs/RUN_ID model.onnx
+                                                  a trained model for ONNX Runtime, checked; .pt2: for torch.export
+
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       again what failed, and nothing else
   python -m bench +sweep=quick dry_run=true       what would be run, and what it costs at most
@@ -68,17 +72,22 @@ def main() -> None:
     with session():
         stopping = Stopping()
         try:
-            raise SystemExit(_probe(sys.argv[2:]) if sys.argv[1:2] == ["probe"] else _run(sys.argv[1:]))
+            command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
+            raise SystemExit(_of_stored(command, sys.argv[2:]) if command else _run(sys.argv[1:]))
         except KeyboardInterrupt:
             stopping.leave()
 
 
-def _probe(given: list[str]) -> int:
-    """Probe the runs of a stored sweep; returns the exit code."""
-    from bench.probing import probe_sweep
+# What works on stored runs: the module, and its function of the arguments, which returns the exit code.
+COMMANDS = {"probe": ("bench.probing", "probe_sweep"), "export": ("bench.exporting", "export_run")}
 
+
+def _of_stored(command: tuple[str, str], given: list[str]) -> int:
+    """Do what one of `COMMANDS` does; returns the exit code."""
+    module, function = command
     try:
-        return probe_sweep(given)
+        code: int = getattr(importlib.import_module(module), function)(given)
+        return code
     except (ConfigError, HydraException) as error:
         return _tell(error, explain(error), 2)
     except OSError as error:

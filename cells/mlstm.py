@@ -68,12 +68,12 @@ class MLSTM(Layer):
         largest = torch.maximum(reach.amax(dim=-1), before)
         weights = (reach - largest.unsqueeze(-1)).exp()
         carried = (before - largest).exp()
-        shares = weights * (q @ k.mT)
-        read = shares @ v + carried.unsqueeze(-1) * (q @ c.mT)
+        shares = weights * (q @ k.transpose(-1, -2))
+        read = shares @ v + carried.unsqueeze(-1) * (q @ c.transpose(-1, -2))
         size = (shares.sum(dim=-1) + carried * (q @ n.unsqueeze(-1)).squeeze(-1)).abs()
         h = read / torch.maximum(size, (-largest).exp()).unsqueeze(-1)
         outputs = self.leave(self.output_gate(inputs).sigmoid() * h.permute(2, 0, 1, 3).flatten(2))
         last = weights[:, :, -1].unsqueeze(-1) * k  # what each step leaves in the memory
-        c = carried[..., -1:, None] * c + v.mT @ last
+        c = carried[..., -1:, None] * c + v.transpose(-1, -2) @ last
         n = carried[..., -1:] * n + last.sum(dim=-2)
         return outputs, (c, n, largest[..., -1])

@@ -274,7 +274,7 @@ def peak_memory(work: Callable[[], object], device: str) -> int:
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with _silenced_stderr(), warnings.catch_warnings():
+    with silenced(2), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.profiler.profile(profile_memory=True) as profiler:
             work()
@@ -287,14 +287,15 @@ def peak_memory(work: Callable[[], object], device: str) -> int:
 
 
 @contextmanager
-def _silenced_stderr() -> Iterator[None]:
-    """Keep torch's profiler from writing lines of its own, which nothing else turns off, into the display."""
-    kept = os.dup(2)
+def silenced(descriptor: int) -> Iterator[None]:
+    """Keep lines out of the display that parts of torch write there themselves, and that nothing else turns off: its
+    profiler to stderr (2), its exporter to stdout (1)."""
+    kept = os.dup(descriptor)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    os.dup2(nowhere, descriptor)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
+        os.dup2(kept, descriptor)
         os.close(nowhere)
         os.close(kept)
