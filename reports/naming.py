@@ -76,7 +76,11 @@ def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
     names = pd.Series("", index=results.index)
     several = results["sweep"].nunique() > 1
     for cell, runs in results.groupby("cell"):
-        layers = [column for column in ("cell.layer",) if column in runs and (runs[column].dropna().str.lower() != cell.lower()).any()]
+        layers = [
+            column
+            for column in ("cell.layer",)
+            if column in runs and (runs[column].dropna().astype("string").str.lower() != str(cell).lower()).any()
+        ]
         varied = [column for column in varying(runs, ["cell.", *METHODS]) if column not in selected(runs)]
         varied = [column for column in varied if not _follows_from_task(runs, column)]
         columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
