@@ -473,4 +473,4 @@ def test_a_mistake_is_answered_in_one_line(bench: Command, tmp_path: Path, argum
 def test_a_mistake_is_answered_so_by_the_command_itself(tmp_path: Path):
     done = in_its_own_process(tmp_path, "cell=lstmm")
     assert done.returncode == 2
-    assert done.stderr == "error: cell=lstmm: no such cell. Did you mean 'lstm'?\n"
+    assert done.stderr == "error: cell=lstmm: no such cell. Did you mean 'lstm' or 'slstm'?\n"
