@@ -53,6 +53,8 @@ def export_run(arguments: list[str]) -> int:
     with kept_globals("cpu"):
         held_out = task.held_out(spec.training.evaluation_size, make_streams(spec.seed, "cpu").evaluation)
         batch = held_out.to(spec.torch_dtype)
+    if getattr(model.cell, "takes_lengths", False) and hasattr(batch, "lengths"):
+        raise ConfigError(f"{spec}: reads sequences of different lengths from their ends, which cannot be exported")
     if not path.parent.is_dir():
         raise ConfigError(f"{path}: there is no folder {path.parent}")
     write, read = WRITERS[path.suffix]

@@ -110,17 +110,27 @@ class Stack(nn.Module):
         """The implementation that the cells' calls use."""
         return str(getattr(self.cells[0], "active_backend", "own"))
 
-    def forward(self, inputs: Tensor, state: list[Any] | None = None) -> tuple[Tensor, list[Any]]:
+    @property
+    def takes_lengths(self) -> bool:
+        """Whether what is behind a sequence's end would change its outputs, unless it is told where that is."""
+        return self.bidirectional
+
+    def forward(
+        self, inputs: Tensor, state: list[Any] | None = None, lengths: Tensor | None = None
+    ) -> tuple[Tensor, list[Any]]:
         """Run over a sequence.
 
         Args:
             inputs: (T, B, I).
             state: of each layer, its cell's, or those of both directions; None at the beginning.
+            lengths: (B), the steps of each sequence; None if all have T. Outputs up to its end are those of a sequence
+                run alone, whatever is behind it.
 
         Raises:
             ValueError: inputs of another shape.
         """
         check_sequence(inputs, self.input_size)
+        order = None if lengths is None else _backwards(len(inputs), lengths)
         x = inputs if self.encoder is None else self.encoder(inputs)
         after: list[Any] = []
         for number, (norm, cell) in enumerate(zip(self.norms, self.cells, strict=True)):
@@ -130,8 +140,8 @@ class Stack(nn.Module):
             seen = norm(x)
             if self.bidirectional:
                 y, last = self._run(cell, seen, before[0])
-                back, back_last = self._run(self.backward_cells[number], seen.flip(0), before[1])
-                y, last = torch.cat([y, back.flip(0)], dim=-1), (last, back_last)
+                back, back_last = self._run(self.backward_cells[number], _turned(seen, order), before[1])
+                y, last = torch.cat([y, _turned(back, order)], dim=-1), (last, back_last)
             else:
                 y, last = self._run(cell, seen, before)
             x = x + F.dropout(y, self.dropout, self.training) if self.residual else y
@@ -147,6 +157,19 @@ class Stack(nn.Module):
         assert isinstance(weight, Tensor)
         mask = F.dropout(torch.ones_like(weight[:1]), self.recurrent_dropout)
         return torch.func.functional_call(cell, {"weight_hh": weight * mask}, (inputs, state))
+
+
+def _backwards(steps: int, lengths: Tensor) -> Tensor:
+    """Return in which order (T, B) to read sequences from their ends; what is behind an end stays where it is."""
+    times = torch.arange(steps, device=lengths.device).unsqueeze(1)
+    return torch.where(times < lengths, lengths - 1 - times, times)
+
+
+def _turned(sequences: Tensor, order: Tensor | None) -> Tensor:
+    """Return sequences (T, B, ·) from their ends, and those that were so from their beginnings."""
+    if order is None:
+        return sequences.flip(0)
+    return sequences.gather(0, order.unsqueeze(-1).expand_as(sequences))
 
 
 def _feedforward(size: int, inner: int, norm: bool) -> nn.Sequential:

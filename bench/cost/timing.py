@@ -65,12 +65,12 @@ class Case:
 
     def forward(self) -> None:
         with torch.no_grad():
-            self.model(self.batch.inputs)
+            self.model.answer(self.batch)
 
     def training_step(self) -> None:
         training = self.config.run.training
         self.optimizer.zero_grad()
-        self.task.loss(self.model(self.batch.inputs), self.batch).backward()
+        self.task.loss(self.model.answer(self.batch), self.batch).backward()
         if training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), training.clip_norm)
         self.optimizer.step()

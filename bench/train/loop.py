@@ -259,7 +259,7 @@ def take_gradient(
 ) -> tuple[float, float]:
     """Leave the clipped gradient of a batch's loss in the parameters; return loss and norm before clipping."""
     optimizer.zero_grad()
-    loss = task.loss(model(batch.inputs), batch)
+    loss = task.loss(model.answer(batch), batch)
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
     return loss.item(), norm.item()
@@ -273,9 +273,10 @@ def evaluate(model: Model, task: Task, batch: Batch, at_once: int | None = None)
         at_once: how many sequences the model is given at a time; None: all.
     """
     model.eval()
-    outputs = torch.cat(
-        [model(inputs) for inputs in batch.inputs.split(at_once or batch.inputs.shape[1], dim=1)], dim=1
-    )
+    size, lengths = at_once or batch.inputs.shape[1], getattr(batch, "lengths", None)
+    inputs = batch.inputs.split(size, dim=1)
+    ends = [None] * len(inputs) if lengths is None else lengths.split(size)
+    outputs = torch.cat([model(*each) for each in zip(inputs, ends, strict=True)], dim=1)
     loss = task.loss(outputs, batch).item()
     score = {name: float(value) for name, value in task.score(outputs, batch).items()}
     model.train()

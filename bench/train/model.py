@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from bench.record.errors import ConfigError, one_line
 from bench.spec.config import RunSpec
 from bench.spec.targets import build, build_cell
-from tasks import Task
+from tasks import Batch, Task
 
 STEPS_TRIED, SEQUENCES_TRIED = 4, 2  # of a class that does not say whether it can run step by step
 
@@ -29,9 +29,22 @@ class Model(nn.Module):
         self.cell = cell
         self.readout = nn.Linear(width, output_size, **factory)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs, _ = self.cell(inputs)
+    def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the outputs (T, B, O) for inputs (T, B, I).
+
+        Args:
+            lengths: (B), the steps of each sequence, if they differ. Only a cell that `takes_lengths` is told of them:
+                what is behind a sequence's end changes nothing before it in one that reads forwards.
+        """
+        if lengths is not None and getattr(self.cell, "takes_lengths", False):
+            outputs, _ = self.cell(inputs, None, lengths)
+        else:
+            outputs, _ = self.cell(inputs)
         return self.readout(outputs)
+
+    def answer(self, batch: Batch) -> Tensor:
+        """Return the outputs (T, B, O) for a batch, whose `lengths` are honoured if it has any."""
+        return self(batch.inputs, getattr(batch, "lengths", None))
 
 
 def make_task(spec: RunSpec) -> Task:

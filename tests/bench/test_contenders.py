@@ -13,8 +13,11 @@ from bench.probe import Subject, look
 from bench.probe.subject import parts_of
 from bench.record.errors import ConfigError
 from bench.spec.identity import run_id
+from bench.train.loop import evaluate
 from bench.train.model import make_model, make_task, why_no_steps
 from cells import GRU, LSTM, TCN, Stack, TorchRecurrent
+from tasks import Adding
+from tasks.parts import PaddedBatch
 from tests.bench import broken, contenders
 from tests.bench.conftest import make_config
 
@@ -194,3 +197,22 @@ class TestStacks:
         parts = {(reading.kind, reading.part) for reading in found}
         assert {("gate_mean", f"layer{layer}.{gate}") for layer in (1, 2) for gate in "rz"} <= parts
         assert {("gradient_flow", "layer1.h"), ("gradient_flow", "layer2.h"), ("memory", "state")} <= parts
+
+    def test_a_batch_with_lengths_is_each_sequence_alone(self):
+        """In training, evaluation and in parts of a batch."""
+        config = make_config(cell={**named(GRU), "bidirectional": True})
+        task = make_task(config.run)
+        model = make_model(config.run, task).eval()
+        lengths = torch.tensor([3, 6, 5, 1])
+        batch = PaddedBatch(torch.randn(6, 4, 2), torch.zeros(4, 1), lengths)
+        outputs = batch.last(model.answer(batch))
+        alone = torch.cat([model(batch.inputs[:length, [n]])[-1] for n, length in enumerate(lengths)])
+        torch.testing.assert_close(outputs, alone)
+
+        class LastStep(Adding):
+            def loss(self, outputs, batch):
+                return batch.last(outputs).sum()
+
+        for at_once in (None, 1, 3):
+            loss, _ = evaluate(model, LastStep(6), batch, at_once)
+            assert loss == pytest.approx(alone.sum().item(), abs=1e-5)

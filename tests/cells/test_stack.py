@@ -150,3 +150,29 @@ def test_one_layer_without_options_is_the_cell():
 def test_what_makes_no_sense_is_refused(kind, options, says):
     with pytest.raises(ValueError, match=says):
         stack_of(kind, **options)
+
+
+@pytest.mark.parametrize(("kind", "theirs"), PAIRS)
+def test_sequences_of_different_lengths_are_those_of_torch_packed(kind, theirs):
+    layer = theirs(3, 5, num_layers=2, bidirectional=True, dtype=torch.float64)
+    stack = stack_of(kind, layers=2, bidirectional=True, own={"dtype": torch.float64})
+    with_weights_of(kind, layer, stack)
+    lengths = torch.tensor([4, 9, 1, 6])
+    inputs = torch.randn(9, 4, 3, dtype=torch.float64)
+    outputs, _ = stack(inputs, None, lengths)
+    packed = nn.utils.rnn.pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+    expected, _ = nn.utils.rnn.pad_packed_sequence(layer(packed)[0])
+    for number, length in enumerate(lengths):
+        torch.testing.assert_close(outputs[:length, number], expected[:length, number], rtol=1e-9, atol=1e-9)
+
+
+def test_what_is_behind_a_sequences_end_changes_nothing_before_it():
+    stack = stack_of(GRU, layers=2, bidirectional=True)
+    lengths, inputs = torch.tensor([4, 9]), torch.randn(9, 2, 3)
+    outputs, _ = stack(inputs, None, lengths)
+    alone, _ = stack(inputs[:4, :1])
+    torch.testing.assert_close(outputs[:4, 0], alone[:, 0])
+    other = inputs.clone()
+    other[4:, 0] = 100.0
+    torch.testing.assert_close(stack(other, None, lengths)[0][:4], outputs[:4])
+    assert not torch.allclose(stack(other)[0][:4, 0], outputs[:4, 0])  # which it does without lengths
