@@ -25,8 +25,9 @@ from bench.record.store import JSON_BYTES, RunFolder
 from bench.record.tracked import CURVES, MOMENTS, PROJECT, step_time_name
 from reports import text
 from reports.load import LoadError
+from reports.sections.answer import first_screen
 from reports.sections.content import Content
-from reports.sections.results import answers, headline_rows
+from reports.sections.results import headline_rows
 from reports.timings import step_times
 
 SAVED = "dashboard.json"  # where what was made is, so that the next time changes it
@@ -124,7 +125,7 @@ def _report(content: Content, sweep: str, entity: str, project: str) -> wr.Repor
         )  # fmt: skip
         return wr.PanelGrid(runsets=[runs], panels=_laid_out(panels))
 
-    blocks: list[Any] = [wr.MarkdownBlock(text=answers(content))]
+    blocks: list[Any] = [wr.MarkdownBlock(text=first_screen(content))]
     if rows := headline_rows(content):
         blocks.append(wr.MarkdownBlock(text=text.table(rows)))
     ways = _ways(results)

@@ -14,34 +14,25 @@ from reports.figures.style import theme
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
 from reports.naming import cells_in_order, in_order, natural
-from reports.sections import about, claims, data, differences, lengths, probes, results, tuning
-from reports.sections.content import Content
-from reports.sections.cost import cost
+from reports.sections import about, answer, claims, cost, data, differences, lengths, probes, results, tuning
+from reports.sections.content import Content, paragraphs
 from reports.summary import summarize_results
 from reports.timings import TimedCase, step_times, summarize_timing
 from reports.verdicts import judge
 
-LAST: tuple[Callable[[Content], str], ...] = (
-    cost,
-    about.failures,
-    about.protocol,
-    about.environment,
-    about.reproduce,
-)
-SECTIONS: tuple[Callable[[Content], str], ...] = (
+Section = Callable[[Content], str]
+
+FIRST: tuple[Section, ...] = (
     about.title,
+    answer.first_screen,
+    about.scope,
     claims.beside_publication,
-    results.answers,
-    results.headline,
     data.tests,
-    results.cost_of_solving,
-    differences.pairs,
-    differences.matching,
     results.time_to_solve,
+    differences.drawn,
     results.learning,
     lengths.reach,
     lengths.beyond,
-    differences.together,
     differences.cost_against_result,
     probes.gradient_flow,
     probes.gates,
@@ -49,23 +40,34 @@ SECTIONS: tuple[Callable[[Content], str], ...] = (
     probes.attention,
     probes.jacobian,
     probes.updates,
+    cost.times,
+)
+APPENDIX: tuple[Section, ...] = (
+    results.headline,
+    differences.comparisons,
+    differences.together,
+    results.cost_of_solving,
+    differences.matching,
     tuning.selection,
     tuning.importance,
-    *LAST,
+    cost.tables,
+    about.failures,
+    about.protocol,
+    about.environment,
+    about.reproduce,
+)
+# Of a sweep that puts claims to the test: its runs go together claim by claim, and not all with each other.
+FIRST_ON_CLAIMS: tuple[Section, ...] = (
+    about.title,
+    answer.first_screen,
+    about.scope,
+    claims.verdicts,
+    claims.each,
+    cost.times,
 )
 
 # More than anyone reads, or figures have room for; every two contenders on a problem are compared.
 MOST = {"contenders": 200, "problems": 100, "contenders on problems": 1000, "timed cases": 1000}
-
-# Of a sweep that puts claims to the test: its runs go together claim by claim, and not all with each other.
-SECTIONS_ON_CLAIMS: tuple[Callable[[Content], str], ...] = (
-    about.title,
-    claims.verdicts,
-    claims.each,
-    results.headline,
-    tuning.selection,
-    *LAST,
-)
 
 
 @dataclass(frozen=True)
@@ -74,11 +76,13 @@ class Report:
 
     Attributes:
         path: its file.
+        answer: a sentence; empty where there is none.
         headline: the headline table.
         step_times: milliseconds of a training step by problem and contender, measured side by side.
     """
 
     path: Path
+    answer: str
     headline: pd.DataFrame
     step_times: dict[tuple[str, str], float]
 
@@ -100,12 +104,15 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
         stored = load(*folders)
         folder.mkdir(parents=True, exist_ok=True)
         content = summarize(stored, folder)
-        sections = SECTIONS_ON_CLAIMS if _tests_claims(stored) else SECTIONS
-        written = [_write_section(section, content) for section in sections]
+        first = FIRST_ON_CLAIMS if _tests_claims(stored) else FIRST
+        written, appendix = (
+            list(filter(None, (_write_section(section, content) for section in sections)))
+            for sections in (first, APPENDIX)
+        )
     path = folder / "README.md"
-    write_text_atomic(path, "\n\n".join(filter(None, written)) + "\n")
+    write_text_atomic(path, paragraphs(*written, *(["# Appendix", *appendix] if appendix else [])) + "\n")
     times = step_times(content.stored.results, content.timings)
-    return Report(path, pd.DataFrame(results.headline_rows(content)), times)
+    return Report(path, answer.sentence(content), pd.DataFrame(results.headline_rows(content)), times)
 
 
 def summarize(stored: Stored, folder: Path) -> Content:

@@ -15,29 +15,29 @@ MOST_LINES, MOST_SEEDS = 20, 12  # of runs without an outcome
 
 
 def title(content: Content) -> str:
-    """Name the sweeps and say how many runs there are."""
+    """Name the sweeps, and warn where runs are missing or the reference is."""
     runs, sweeps, missing = content.stored.results, ", ".join(content.stored.sweeps), content.stored.missing
     lines = [f"# {text.escape(sweeps)}"]
-    if len(runs):
-        cells, tasks = (runs[column].nunique() for column in ("cell", "task"))
-        counts = runs.groupby(["problem", "contender"])["seed"].nunique()
-        seeds = (
-            plural(counts.max(), "seed") if counts.min() == counts.max() else f"{counts.min()} to {counts.max()} seeds"
-        )
-        lines.append(
-            f"{plural(len(runs), 'run')}: {plural(cells, 'cell')} on {plural(tasks, 'task')}, {seeds} each. "
-            "At one seed all cells train on the same data in the same order."
-        )
-        wanted = wanted_reference(runs)
-        if wanted and not references_of(runs):
-            said = ", ".join(f"{column} {value}" for column, value in wanted.items())
-            lines.append(
-                f"No contender is the reference that was asked for ({text.escape(said)}): all pairs are compared."
-            )
+    wanted = wanted_reference(runs) if len(runs) else {}
+    if wanted and not references_of(runs):
+        said = ", ".join(f"{column} {value}" for column, value in wanted.items())
+        lines.append(f"No contender is the reference that was asked for ({text.escape(said)}): all pairs are compared.")
     if len(missing):
         planned = len(missing) + len(runs) + len(content.stored.trials)
         lines.append(wording("incomplete", missing=len(missing), planned=planned))
     return paragraphs(*lines)
+
+
+def scope(content: Content) -> str:
+    """Say how many runs there are, of what."""
+    runs = content.stored.results
+    if len(runs) < 2:
+        return ""
+    cells, tasks = (runs[column].nunique() for column in ("cell", "task"))
+    counts = runs.groupby(["problem", "contender"])["seed"].nunique()
+    seeds = plural(counts.max(), "seed") if counts.min() == counts.max() else f"{counts.min()} to {counts.max()} seeds"
+    each = " each" if len(counts) > 1 else ""
+    return f"{plural(len(runs), 'run')}: {plural(cells, 'cell')} on {plural(tasks, 'task')}, {seeds}{each}."
 
 
 def protocol(content: Content) -> str:
@@ -51,7 +51,7 @@ def protocol(content: Content) -> str:
         for group in ("task", "training")
     ]
     rows += [{"": f"{cell}", "settings": _settings(part, "cell.")} for cell, part in runs.groupby("cell")]
-    return f"## What was run\n\n{text.table(rows)}"
+    return paragraphs("## What was run", text.table(rows), wording("protocol"))
 
 
 def _settings(runs: pd.DataFrame, group: str) -> str:
@@ -77,14 +77,12 @@ def failures(content: Content) -> str:
     if len(bad):
         rows = [{"run": row["run_id"], "status": row["status"], "reason": row["error"]} for _, row in bad.iterrows()]
         parts += [text.table(rows), "Diverged runs count as unsolved; failed ones count in no statistic."]
-    elif len(runs) and not len(content.stored.missing):
-        parts.append("Every run ended solved or unsolved." if wrong else "None: every run ended solved or unsolved.")
     parts.append(_unmeasured(runs))
     if len(content.stored.missing):
         parts.append(_unfinished(content.stored.missing))
     if repeats := content.stored.repeats:
         parts.append(wording("repeats", runs=plural(repeats, "run")))
-    return paragraphs("## Failures", *parts) if parts else ""
+    return paragraphs("## Failures", *parts) if any(parts) else ""
 
 
 def _unmeasured(runs: pd.DataFrame) -> str:
@@ -125,8 +123,7 @@ def environment(content: Content) -> str:
     for text_form in dict.fromkeys(form for frame in frames for form in frame["environment"]):
         for key, value in loads(text_form).items():
             values_of.setdefault(key.removeprefix("version_"), []).append(text.NONE if value is None else str(value))
-    notes = [] if "gpu" in values_of else ["Nothing here was measured on a GPU."]
-    notes += [
+    notes = [
         wording("no_native_kernels", reason=reason.removeprefix("none: "))
         for reason in dict.fromkeys(values_of.get("native_kernels", []))
         if reason.startswith("none: ")

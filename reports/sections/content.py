@@ -1,6 +1,7 @@
 """What sections are written from, and the forms that all of them use."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +11,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from reports.comparisons import Comparisons
 from reports.figures.style import save
 from reports.load import Stored
+from reports.rows import grouped
 from reports.summary import Summary
 from reports.timings import TimedCase
 from reports.verdicts import Judgement
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+MOST_PROBLEMS = 6  # in a figure
 
 TEXTS = Environment(loader=PackageLoader("reports", "sections"), undefined=StrictUndefined).get_template("texts.jinja")
 
@@ -60,6 +64,21 @@ def wording(name: str, **insertions: object) -> str:
 def paragraphs(*parts: str) -> str:
     """Return the parts that say something with an empty line between them."""
     return "\n\n".join(filter(None, parts))
+
+
+def problems_shown(content: Content) -> list[str]:
+    """Return the problems that figures show: all, or of each task the hardest ones that some run solved."""
+    solved: dict[str, int] = Counter()
+    for row in content.summaries:
+        solved[row.problem] += row.solved
+    if len(solved) <= MOST_PROBLEMS:
+        return list(solved)
+    tasks = content.stored.results.groupby("problem", sort=False)["task"].first()
+    each = max(1, MOST_PROBLEMS // tasks.nunique())
+    names = []
+    for mine in grouped(solved, lambda problem: tasks[problem]).values():
+        names += ([problem for problem in mine if solved[problem]] or mine)[-each:]
+    return [problem for problem in solved if problem in names]
 
 
 def names_a_file(name: str) -> bool:

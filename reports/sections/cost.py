@@ -15,24 +15,43 @@ HARDLY = 1.05  # a ratio that needs no cause: point-wise arithmetic, which is no
 FEW_POINTS = 4  # with more timed points than this, figure, words and full table are of the first only
 
 
-def cost(content: Content) -> str:
-    """Report time, arithmetic, rate and memory per cell; and over length, size and batch where these were timed."""
+def times(content: Content) -> str:
+    """Show time, arithmetic and rate per cell; and over length and size where these were timed."""
     if not content.timings:
         return ""
-    in_use = [case for case in content.timings if case.form == "own"]
-    many = len({_point(case) for case in in_use}) > FEW_POINTS
-    shown = [case for case in in_use if case.first] if many else in_use
+    in_use = _in_use(content)
+    shown = _first_if_many(in_use)
     return paragraphs(
         "## Cost",
         content.show(figures.timing_bars(shown), "step_time", reference=REFERENCE_CELL),
+        _over_length(content, in_use),
+        _over_hidden_size(content),
+    )
+
+
+def tables(content: Content) -> str:
+    """Tabulate time, arithmetic, rate and memory per cell, at each point and of each implementation."""
+    if not content.timings:
+        return ""
+    in_use = _in_use(content)
+    shown = _first_if_many(in_use)
+    return paragraphs(
+        "## All times",
         _cost_in_words(shown),
         text.table(_rows(shown)),
         _note(content, in_use),
         _forms([case for case in content.timings if case.first]),
-        _overview(in_use) if many else "",
-        _over_length(content, in_use),
-        _over_hidden_size(content),
+        _overview(in_use) if len(shown) < len(in_use) else "",
     )
+
+
+def _in_use(content: Content) -> list[TimedCase]:
+    return [case for case in content.timings if case.form == "own"]
+
+
+def _first_if_many(in_use: list[TimedCase]) -> list[TimedCase]:
+    many = len({_point(case) for case in in_use}) > FEW_POINTS
+    return [case for case in in_use if case.first] if many else in_use
 
 
 def _point(case: TimedCase) -> tuple[str, str, int, int, int, str, int]:

@@ -1,4 +1,4 @@
-"""Which differences are real: every pair, all problems together, costs against results, and how cells were matched."""
+"""Which differences are real: all comparisons, all problems together, costs against results, how cells were matched."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,10 +14,10 @@ from reports.claims import publications
 from reports.comparisons import Comparison, Comparisons, as_table
 from reports.figures import differences as figures
 from reports.figures.style import contender_looks
-from reports.references import references_of
+from reports.references import primary_reference, references_of
 from reports.rows import grouped
-from reports.sections.content import Content, paragraphs, wording
-from reports.statistics import interquartile_mean, letters, probability_of_improvement
+from reports.sections.content import Content, paragraphs, problems_shown, wording
+from reports.statistics import ALPHA, interquartile_mean, letters, probability_of_improvement
 from reports.summary import REFERENCE_CELL, Summary
 from reports.timings import step_times
 
@@ -27,30 +27,63 @@ MOST_IN_MATRIX = 30  # contenders on a problem
 COMMON = ("of", "test", "seeds")  # columns that are often the same in all rows
 UNHEARD_OF = 100  # times as much, beyond which a ratio is no longer told
 RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
-MOST_PANELS = 6  # of problems in a figure
 CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
 
 
-def pairs(content: Content) -> str:
-    """Report every comparison of two cells: a matrix to look at, a table to quote, a file to compute with."""
-    compared = list(content.comparisons.values())
-    if not compared:
+def drawn(content: Content) -> str:
+    """Show which differences are established: of every two contenders, or of each from its reference."""
+    shown = _of_problems_shown(content)
+    if not shown:
         return ""
-    write_text_atomic(content.folder / "comparisons.csv", _as_text(content.comparisons))
-    problems = _shown(content)
-    shown = [row for row in compared if row.problem in problems][:MOST_ROWS_AT_ALL]
     if references := references_of(content.stored.results):
         figure = figures.against(shown, contender_looks(content.stored.results))
         names = " or ".join(dict.fromkeys(references.values()))
         section = content.show(figure, "differences", f"## Differences from {text.escape(names)}")
-        return paragraphs(section, _beside_publication(content, shown), _table(shown, len(shown) < len(compared)))
-    shown = compared if len(compared) <= MOST_ROWS else shown
+        return paragraphs(section, _beside_publication(content, shown))
     contenders = Counter(row.problem for row in content.summaries)
-    drawn = [row for row in compared if row.problem in problems and contenders[row.problem] <= MOST_IN_MATRIX]
-    section = "## Differences"
-    if drawn:
-        section = content.show(figures.pairwise(drawn, content.summaries), "pairwise", section)
-    return paragraphs(section, _table(shown, len(shown) < len(compared)))
+    few = [row for row in shown if contenders[row.problem] <= MOST_IN_MATRIX]
+    return content.show(figures.pairwise(few, content.summaries), "pairwise", "## Differences") if few else ""
+
+
+def _of_problems_shown(content: Content) -> list[Comparison]:
+    problems = problems_shown(content)
+    return [row for row in content.comparisons.values() if row.problem in problems][:MOST_ROWS_AT_ALL]
+
+
+def comparisons(content: Content) -> str:
+    """Report every comparison of two contenders: a table to quote, a file to compute with."""
+    compared = list(content.comparisons.values())
+    if not compared:
+        return ""
+    write_text_atomic(content.folder / "comparisons.csv", _as_text(content.comparisons))
+    shown = compared if len(compared) <= MOST_ROWS else _of_problems_shown(content)
+    return paragraphs("## All comparisons", _table(shown, len(shown) < len(compared)), _about_tests(content))
+
+
+def _about_tests(content: Content) -> str:
+    compared = list(content.comparisons.values())
+    primary = [row for row in compared if row.primary]
+    reference = primary_reference(content.stored.results)
+    said = wording(
+        "about_tests", tests={row.test for row in compared}, primary=len(primary), others=len(compared) - len(primary),
+        reference="the reference" if reference is None else text.escape(reference), alpha=f"{ALPHA:.0%}",
+    )  # fmt: skip
+    return f"{said} {_about_looks(content, primary)}".rstrip()
+
+
+def _about_looks(content: Content, primary: list[Comparison]) -> str:
+    """Say how it came that there are as many seeds as there are."""
+    looks, added, runs = content.stored.looks, content.stored.added, content.stored.results
+    if looks is None or primary[0].planned == 1:
+        return wording("seeds_added", before=added) if added else ""
+    subjects = len(runs[["problem", "contender"]].drop_duplicates())
+    decided = Counter(row.decided for row in primary if row.decided is not None)
+    return wording(
+        "looks", counts=looks.counts, finished=looks.finished,
+        decided=[f"{many} after {seeds}" for seeds, many in sorted(decided.items())],
+        open=len(primary) - decided.total(), primary=len(primary), runs=len(runs), all=subjects * looks.counts[-1],
+        unplanned=int(runs["look"].isna().sum()),
+    )  # fmt: skip
 
 
 def _beside_publication(content: Content, shown: list[Comparison]) -> str:
@@ -117,21 +150,6 @@ def _as_text(comparisons: Comparisons) -> str:
     return as_table(comparisons).to_csv(index=False, float_format="%.6g")
 
 
-def _shown(content: Content) -> list[str]:
-    """Return the problems that figures show: all, or of each task the hardest ones that some run solved."""
-    solved: dict[str, int] = Counter()
-    for row in content.summaries:
-        solved[row.problem] += row.solved
-    if len(solved) <= MOST_PANELS:
-        return list(solved)
-    tasks = content.stored.results.groupby("problem", sort=False)["task"].first()
-    each = max(1, MOST_PANELS // tasks.nunique())
-    names = []
-    for mine in grouped(solved, lambda problem: tasks[problem]).values():
-        names += ([problem for problem in mine if solved[problem]] or mine)[-each:]
-    return [problem for problem in solved if problem in names]
-
-
 def together(content: Content) -> str:
     """Report on all problems together: interquartile mean, performance profile, probability of improvement."""
     runs = content.stored.results
@@ -172,7 +190,7 @@ def cost_against_result(content: Content) -> str:
     """Show what a step costs against how many it takes."""
     if not any(row.solved for row in content.summaries):
         return ""
-    problems = _shown(content)
+    problems = problems_shown(content)
     shown = [row for row in content.summaries if row.problem in problems]
     figure = figures.cost_quality(shown, step_times(content.stored.results, content.timings))
     return content.show(figure, "cost_quality", "## Cost against result")
@@ -187,10 +205,10 @@ def matching(content: Content) -> str:
         for problem, here in grouped(content.summaries, lambda row: row.problem).items()
         for kind, matched in _matched(here).items()
     ]
+    if not rows:
+        return ""
     budgets = " or ".join(sorted({row.currency for row in content.summaries}))
     said = f"Runs on a problem have the same budget of {budgets}."
-    if not rows:
-        return f"## Matching\n\n{said} Cells have neither hidden size, nor parameters, nor FLOPs in common."
     sizes = [
         {
             "problem": row.problem,
