@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter
 
 from reports.claims import RATIOS, STATISTICS, Test
 from reports.figures.panels import log_plain, log_round, log_ticks, name_ticks, new_figure
-from reports.figures.style import PANEL, TEXT, palette
+from reports.figures.style import PANEL, TEXT, WIDTH, palette
 from reports.rows import grouped
 from reports.statistics import Evidence
 from reports.verdicts import OPEN, REFUTED, SUPPORTED, UNTESTABLE, Judgement
@@ -30,8 +30,8 @@ def forest(judgements: list[Judgement]) -> Figure | None:
     if not with_evidence:
         return None
     panels = grouped(with_evidence, lambda row: (row.test.statistic, row.test.supported, row.test.refuted))
-    heights = [0.9 + 0.32 * len(rows) for rows in panels.values()]
-    figure = new_figure(PANEL[0] * 1.7, sum(heights))
+    heights = [0.8 + 0.24 * len(rows) for rows in panels.values()]
+    figure = new_figure(WIDTH, sum(heights))
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
     for axes, rows in zip(grid[:, 0], panels.values(), strict=True):
         _panel(axes, rows)
@@ -46,7 +46,7 @@ def power_laws(times: dict[str, pd.DataFrame], exponents: dict[str, float]) -> F
         times: of each subject `time_steps` and `value` in ms, all positive.
         exponents: of each subject, as fitted.
     """
-    figure = new_figure(PANEL[0] * 1.5, PANEL[1] * 1.2)
+    figure = new_figure(WIDTH, 1.4 * PANEL)
     axes = figure.subplots()
     for colour, (subject, rows) in zip([look.colour for look in palette()], times.items(), strict=False):
         x, y = np.log(rows["time_steps"].to_numpy(float)), np.log(rows["value"].to_numpy(float))
@@ -85,7 +85,7 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
         marker = {"≥": ">", "≤": "<"}.get(bound, MARKERS[row.verdict])
         filled = colour if row.verdict in SAID else "white"
         axes.plot(
-            interval.told if bound else interval.estimate, place, ls="", marker=marker, ms=8, color=colour, mfc=filled
+            interval.told if bound else interval.estimate, place, ls="", marker=marker, ms=6, color=colour, mfc=filled
         )
     _set_range(axes, evidence, test, logarithmic)
     low, high = axes.get_xlim()

@@ -1,5 +1,6 @@
 """Figures of times and costs."""
 
+import contextlib
 from collections.abc import Callable
 
 import numpy as np
@@ -8,29 +9,33 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.figures.panels import SEVERAL, log_plain, log_ticks, name_lines, name_ticks, new_figure, panels_of
-from reports.figures.style import PANEL, TEXT, Look, looks
+from reports.figures.style import PANEL, TEXT, WIDTH, Look, looks
 from reports.rows import grouped
 from reports.statistics import Interval
+from reports.summary import REFERENCE_CELL
 from reports.timings import TimedCase
 
-LONGEST_BAR = 28  # letters of a line of the name of a bar, which has numbers on its other side
+LONGEST_BAR = 40  # letters of the name of a bar
+BAR = 0.22  # inches
 
 
 def timing_bars(timings: list[TimedCase]) -> Figure:
     """Draw the time of a training step, a panel per timed group and a bar per cell: median and interval
     over rounds, and beside it the ratio to the LSTM and the share of the GEMM rate."""
     groups = _timed_groups(timings)
-    figure, panels = panels_of(list(groups), height=2.6)
+    heights = [0.7 + BAR * len(cases) for cases in groups.values()]
+    figure = new_figure(WIDTH, sum(heights))
+    grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)
     styles = looks(case.cell for case in timings)
-    for label, axes in panels.items():
-        cases = sorted(groups[label], key=lambda case: list(styles).index(case.cell))
+    for (label, of_group), axes in zip(groups.items(), grid[:, 0], strict=True):
+        cases = sorted(of_group, key=lambda case: list(styles).index(case.cell))
         for place, case in enumerate(cases):
             time = case.training_step
             axes.barh(place, time.estimate, color=styles[case.cell].colour, alpha=0.85, height=0.65)
             reach = [[time.estimate - time.low], [time.high - time.estimate]]
-            axes.errorbar(time.estimate, place, xerr=reach, color=TEXT, capsize=3, lw=1)
+            axes.errorbar(time.estimate, place, xerr=reach, color=TEXT, capsize=2, lw=1)
             note = [] if case.ratio is None else [f"{case.ratio.estimate:.2f}×"]
-            note += [] if case.share is None else [f"{case.share.estimate:.0%} of GEMM"]
+            note += [] if case.share is None else [f"{case.share.estimate:.0%}"]
             axes.annotate(
                 " · ".join(note), (time.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
             )
@@ -38,7 +43,11 @@ def timing_bars(timings: list[TimedCase]) -> Figure:
         axes.invert_yaxis()
         axes.grid(axis="y", visible=False)
         highest = max(case.training_step.high for case in cases)
-        axes.set(title=label, xlabel="training step, ms", xlim=(0, 1.8 * highest))
+        axes.set(title=label, xlim=(0, 1.35 * highest))
+    said = [f"time over {REFERENCE_CELL}'s"] if any(case.ratio is not None for case in timings) else []
+    said += ["share of the GEMM rate"] if any(case.share is not None for case in timings) else []
+    numbers = f"; numbers: {' · '.join(said)}" if said else ""
+    grid[-1, 0].set_xlabel(f"training step, ms, with interval{numbers}")
     return figure
 
 
@@ -54,7 +63,7 @@ def scaling(timings: list[TimedCase]) -> Figure | None:
     groups = {f"{task}: B={batch} H={hidden}": cases for (task, batch, hidden), cases in over_length(timings).items()}
     if not groups:
         return None
-    figure = new_figure(max(1.5, len(groups)) * PANEL[0], 2 * PANEL[1])
+    figure = new_figure(WIDTH, 2 * PANEL + 0.5)
     grid = figure.subplots(2, len(groups), squeeze=False)
     styles = looks(case.cell for case in timings)
     panels: dict[str, Axes] = {}
@@ -83,7 +92,7 @@ def share_of_peak(timings: list[TimedCase]) -> Figure | None:
     }
     if not groups or all(case.form != "own" for case in timings):
         return None
-    figure, panels = panels_of(list(groups), height=1.4 * PANEL[1])
+    figure, panels = panels_of(list(groups), height=1.3 * PANEL)
     styles = looks(case.cell for case in timings)
     for label, axes in panels.items():
         own = [case for case in groups[label] if case.form == "own"]
@@ -144,6 +153,19 @@ def _timed_groups(timings: list[TimedCase]) -> dict[str, list[TimedCase]]:
 
 
 def _bar_names(cases: list[TimedCase]) -> list[str]:
-    """Name bars by cell and backend; a number sets equal ones apart."""
-    names = [f"{case.label}\n({case.backend})" for case in cases]
+    """Name bars by cell, backend and those settings that set equal ones apart, or a number where none does."""
+    names = [f"{case.label} ({case.backend})" for case in cases]
+    for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        same = [i for i, each in enumerate(names) if each == name]
+        keys = [key for key in cases[same[0]].settings if len({str(cases[i].settings.get(key)) for i in same}) > 1]
+        for number, i in enumerate(same, start=1):
+            told = ", ".join(_said(key, cases[i].settings[key]) for key in keys if cases[i].settings[key] is not None)
+            names[i] = f"{cases[i].label}, {told or number} ({cases[i].backend})"
     return [name if names.count(name) == 1 else f"{name} {i + 1}" for i, name in enumerate(names)]
+
+
+def _said(key: str, value: object) -> str:
+    """Return how a name has a setting: words speak for themselves."""
+    with contextlib.suppress(ValueError, TypeError):
+        return f"{key.rpartition('.')[2]} {float(value):g}"  # type: ignore[arg-type]
+    return str(value)

@@ -2,63 +2,95 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from reports.comparisons import Comparison
+from reports.comparisons import EQUIVALENT, Comparison
 from reports.figures.panels import (
+    BEHIND,
     LONGEST_TICK,
+    MOST_TOGETHER,
     contenders,
+    counted,
+    few_ticks,
     legend,
     log_plain,
     log_round,
     name_edge,
     name_lines,
+    name_small,
     name_ticks,
     new_figure,
     order,
     panels_of,
-    thousands,
+    short_amount,
+    small_multiples,
 )
-from reports.figures.style import PANEL, TEXT, Look, contender_looks, looks_by_name
+from reports.figures.style import PANEL, TEXT, WIDTH, Look, contender_looks, looks_by_name
 from reports.rows import grouped
-from reports.statistics import performance_profile
+from reports.statistics import MARGIN, performance_profile
 from reports.summary import Summary
-from reports.text import NONE, amount
+from reports.text import NONE
 
 LARGEST = 4.0  # the ratio at which colours end
+OPEN_SHADE = "#ececec"
+FURTHEST = 50.0  # from one, that an axis of ratios shows
 
 
 def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
-    """Draw a matrix per problem: how many times as much the cell of the row needs as that of the column, bold and
-    marked where the difference is established. Darker is further from one; which way the number says."""
+    """Draw a triangle per problem: how many times as much the cell of the row needs as that of the column. Established
+    differences are coloured, what is equivalent white, what is open grey and hatched."""
     of_problem = grouped(comparisons, lambda row: row.problem)
-    figure, panels = panels_of(order(of_problem), height=PANEL[1] * 1.05)
+    problems = order(of_problem)
+    labels_of = {name: [row.contender for row in summaries if row.problem == name and row.runs] for name in problems}
+    heights = [0.65 + 0.36 * (len(labels_of[problem]) - 1) for problem in problems]
+    figure = new_figure(WIDTH, sum(heights) + 0.4)
+    grid = figure.subplots(len(problems), 1, squeeze=False, height_ratios=heights)[:, 0]
     limit = math.log(LARGEST)
-    for problem, axes in panels.items():
-        labels = [row.contender for row in summaries if row.problem == problem]
-        shades = np.full((len(labels), len(labels)), np.nan)
-        both = [*of_problem[problem], *(row.inverted for row in of_problem[problem])]
-        for row in sorted(both, key=lambda row: (labels.index(row.second), labels.index(row.first))):
-            i, j = labels.index(row.second), labels.index(row.first)
-            told, bound = row.ratio.told, row.ratio.bound
-            shades[i, j] = 0.0 if math.isnan(told) else np.clip(math.log(told), -limit, limit)
+    shade = ScalarMappable(TwoSlopeNorm(0, -limit, limit), "PuOr_r")
+    for problem, axes in zip(problems, grid, strict=True):
+        labels = labels_of[problem]
+        for row in of_problem[problem]:
+            lower = row if labels.index(row.second) > labels.index(row.first) else row.inverted
+            i, j = labels.index(lower.second) - 1, labels.index(lower.first)
+            told, bound = lower.ratio.told, lower.ratio.bound
+            value = 0.0 if math.isnan(told) else float(np.clip(math.log(told), -limit, limit))
+            looks: dict[str, Any] = {"facecolor": OPEN_SHADE, "hatch": "////", "edgecolor": "white", "lw": 0}
+            if lower.differs or lower.verdict == EQUIVALENT:
+                looks = {
+                    "facecolor": shade.to_rgba(np.array(value)) if lower.differs else "white",
+                    "edgecolor": "#bbbbbb",
+                    "lw": 1,
+                }
+            axes.add_patch(Rectangle((j - 0.5, i - 0.5), 1, 1, **looks))
             axes.text(
-                j, i, f"{_told(told, bound)}{mark(row)}", ha="center", va="center",
-                fontsize=8, fontweight="bold" if row.differs else "normal",
-                color="white" if abs(shades[i, j]) > 0.75 * limit else TEXT,
+                j, i, f"{_told(told, bound)}{mark(lower)}", ha="center", va="center", fontsize=8,
+                fontweight="bold" if lower.differs else "normal",
+                color="white" if lower.differs and abs(value) > 0.75 * limit else TEXT,
+                bbox=None if lower.differs else {"facecolor": looks["facecolor"], "lw": 0, "pad": 1.5},
             )  # fmt: skip
-        axes.imshow(shades, cmap="PuOr_r", norm=TwoSlopeNorm(0, -limit, limit), alpha=0.9)
+        axes.set(xlim=(-0.5, len(labels) - 1.5), ylim=(len(labels) - 1.5, -0.5))
         short = [label.replace(", ", "\n").replace("_", "\n") for label in labels]
-        for axis in (axes.xaxis, axes.yaxis):
-            name_ticks(axis, short, LONGEST_TICK // 2, fontsize=7)
+        name_ticks(axes.xaxis, short[:-1], LONGEST_TICK // 2, fontsize=7.5)
+        name_ticks(axes.yaxis, [label.replace(", ", "\n") for label in labels[1:]], LONGEST_TICK // 2, fontsize=7.5)
         axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(length=0)
         axes.set_title(f"{problem}: {_quantity(of_problem[problem])}, row / column", fontsize=9)
+    bar = figure.colorbar(shade, ax=list(grid), location="bottom", shrink=0.6, aspect=40, pad=0.02)
+    bar.set_ticks([math.log(value) for value in (0.25, 0.5, 1, 2, 4)], labels=["≤¼×", "½×", "1×", "2×", "≥4×"])
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.set_label("coloured: established (* primary, † exploratory); white: equivalent; hatched: open", fontsize=8)
     return figure
 
 
@@ -68,26 +100,40 @@ def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:
     of_problem = grouped(comparisons, lambda row: row.problem)
     compared = {row.second for row in comparisons}
     names = [name for name in looks_of if name in compared]
-    figure, panels = panels_of(order(of_problem), height=0.9 + 0.3 * len(names))
+    figure, panels = panels_of(order(of_problem), height=0.75 + 0.2 * len(names))
+    ends = [end for row in comparisons for end in (row.ratio.low, row.ratio.high, row.ratio.told)]
+    near = [end for end in ends if 1 / FURTHEST <= end <= FURTHEST]
+    low, high = min([0.75, *near]) / 1.1, max([1.33, *near]) * 1.1
     for problem, axes in panels.items():
+        axes.axvspan(1 / MARGIN, MARGIN, color="#f0f0f0", lw=0, zorder=0)
         for row in sorted(of_problem[problem], key=lambda row: names.index(row.second)):
             place, look = names.index(row.second), looks_of[row.second]
+            colour = look.colour if row.differs else "#777777"
             if not row.ratio.bound:
-                axes.plot([row.ratio.low, row.ratio.high], [place, place], color=look.colour, lw=1.8)
+                axes.plot([row.ratio.low, row.ratio.high], [place, place], color=colour, lw=1.8)
             marker = {"≥": ">", "≤": "<"}.get(row.ratio.bound, "o")
-            filled = look.colour if row.differs else "white"
-            axes.plot(row.ratio.told, place, ls="", marker=marker, ms=8, color=look.colour, mfc=filled)
+            told = float(np.clip(row.ratio.told, low, high))
+            axes.plot(told, place, ls="", marker=marker, ms=6, color=colour, mfc=colour if row.differs else "white")
         axes.axvline(1, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-        name_ticks(axes.yaxis, [name.replace("_", " ") for name in names])
+        name_ticks(axes.yaxis, names, fontsize=8)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xscale("log")
-        low, high = axes.get_xlim()
-        axes.set_xlim(min(low, 0.8), max(high, 1.25))
+        axes.set_xlim(low, high)
         log_round(axes, lambda value: f"{value:g}×")
-        axes.set_title(f"{problem}: {_quantity(of_problem[problem])}", fontsize=9)
-    for axes in list(panels.values())[1::2]:
-        axes.set_yticklabels([])
+        references = _all_equal(row.first for row in of_problem[problem])
+        axes.set_title(f"{problem}: {_quantity(of_problem[problem])} over {references or 'the reference'}", fontsize=9)
+    marks = [
+        Line2D([], [], color=TEXT, lw=1.8, marker="o", ms=6, label="established, 95 % interval"),
+        Line2D([], [], color="#777777", lw=1.8, marker="o", ms=6, mfc="white", label="open"),
+        Line2D([], [], color=TEXT, ls="", marker=">", ms=6, label="at least"),
+        Patch(facecolor="#f0f0f0", label=f"within {MARGIN:g}×"),
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=4)
     return figure
+
+
+def _all_equal(names: Iterable[str]) -> str:
+    distinct = set(names)
+    return distinct.pop() if len(distinct) == 1 else ""
 
 
 def _quantity(comparisons: list[Comparison]) -> str:
@@ -111,50 +157,69 @@ def _short(value: float) -> str:
 
 
 def cost_quality(summaries: list[Summary], milliseconds: dict[tuple[str, str], float]) -> Figure:
-    """Draw what a step costs against how much solving takes, both logarithmic: a row of panels per problem, one each
-    for parameters, FLOPs and milliseconds; the cells that no other beats in both joined (Pareto front). What was not
-    solved in the median lies on the upper edge, hollow."""
-    of_problem = grouped(summaries, lambda row: row.problem)
+    """Draw what a step costs against how much solving takes, with its interval, both logarithmic: a row of panels per
+    problem that some run solved, one each for the costs that are known; the cells that no other beats in both joined
+    (Pareto front). What was not solved in the median lies on the upper edge, hollow."""
+    of_problem = grouped((row for row in summaries if row.runs), lambda row: row.problem)
+    of_problem = {name: rows for name, rows in of_problem.items() if any(row.solved for row in rows)}
     costs: dict[str, Callable[[Summary], float | None]] = {
         "parameters": lambda row: row.parameters,
         "FLOPs of a step": lambda row: row.flops_step,
         "ms of a step": lambda row: milliseconds.get((row.problem, row.contender)),
     }
-    figure = new_figure(PANEL[0] * 2, PANEL[1] * 0.9 * len(of_problem))
-    grid = figure.subplots(len(of_problem), len(costs), squeeze=False, sharey="row")
+    known = [name for name, cost in costs.items() if any(cost(row) for rows in of_problem.values() for row in rows)]
+    figure = new_figure(WIDTH, 0.5 + 0.9 * PANEL * len(of_problem))
+    grid = figure.subplots(len(of_problem), len(known), squeeze=False, sharey="row")
     styles = looks_by_name({(row.cell, row.contender) for row in summaries})
     panels = {}
     for problem, axes_of in zip(order(of_problem), grid, strict=True):
-        here = [row for row in of_problem[problem] if row.runs]
+        here = of_problem[problem]
         edge = 1.4 * max(row.budget for row in here)
-        lowest = min([edge / 2, *(row.median_needed for row in here)])
-        for (name, cost_of), axes in zip(costs.items(), axes_of, strict=True):
-            solved = []
-            for row in here:
-                cost, needed, look = cost_of(row), row.median_needed, styles[row.contender]
-                if cost is None:
-                    continue
-                if math.isfinite(needed):
-                    solved.append((float(cost), needed))
-                axes.plot(
-                    float(cost), needed if math.isfinite(needed) else edge, ls="", marker=look.marker, ms=8,
-                    color=look.colour, mfc=look.colour if math.isfinite(needed) else "none", label=row.contender,
-                )  # fmt: skip
-            front = [p for p in sorted(solved) if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in solved)]
-            if len(front) > 1:
-                axes.step(*zip(*front, strict=True), where="post", color=TEXT, lw=0.8, ls=(0, (4, 2)), zorder=0)
+        lows = [row.needed.low if row.needed else math.inf for row in here]
+        lowest = min([edge / 2, *(low for low in lows if low > 0)])
+        for name, axes in zip(known, axes_of, strict=True):
+            _draw_costs(axes, here, costs[name], styles, edge)
             log_plain(axes)
-            axes.set_ylim(lowest / 1.4, 1.3 * edge)
+            axes.set_ylim(lowest / 1.4, edge * (edge / lowest) ** 0.25)
             axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-            log_round(axes, lambda value: amount(value) if value >= 1e6 else thousands(value))
-            axes.tick_params(axis="x", labelsize=8)
+            _few_numbers(axes)
             axes.set_xlabel(name)
             panels[f"{problem}{name}"] = axes
         axes_of[0].set_ylabel(f"{here[0].currency} to solve")
-        axes_of[0].set_title(problem, loc="left", fontsize=10)
+        axes_of[0].set_title(problem)
         name_edge(axes_of[0], edge, 0.02)
     legend(figure, panels, styles)
     return figure
+
+
+def _draw_costs(
+    axes: Axes, here: list[Summary], cost_of: Callable[[Summary], float | None], styles: dict[str, Look], edge: float
+) -> None:
+    solved = []
+    for row in here:
+        cost, needed, look = cost_of(row), row.median_needed, styles[row.contender]
+        if cost is None:
+            continue
+        if math.isfinite(needed):
+            solved.append((float(cost), needed))
+        if row.needed is not None and math.isfinite(row.needed.low):
+            axes.plot([cost, cost], [row.needed.low, min(row.needed.high, edge)], color=look.colour, lw=1.2, alpha=0.7)
+        axes.plot(
+            float(cost), needed if math.isfinite(needed) else edge, ls="", marker=look.marker, ms=6,
+            color=look.colour, mfc=look.colour if math.isfinite(needed) else "white", label=row.contender,
+        )  # fmt: skip
+    front = [p for p in sorted(solved) if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in solved)]
+    if len(front) > 1:
+        axes.step(*zip(*front, strict=True), where="post", color=TEXT, lw=0.8, ls=(0, (4, 2)), zorder=0)
+
+
+def _few_numbers(axes: Axes) -> None:
+    """Scale the horizontal axis logarithmically with two or three short numbers."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(FixedLocator(few_ticks(low, high)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_amount(value)))
 
 
 def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
@@ -164,18 +229,35 @@ def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
         scores: of each cell and contender, of each problem, the share of the budget that was left when a run was
             solved; below zero if it was not.
     """
-    figure, panels = panels_of(["all problems together"], height=PANEL[1])
-    axes = panels["all problems together"]
     styles = looks_by_name(scores)
     spent = np.linspace(0, 1, 101)
-    for (_, contender), tasks in scores.items():
-        share, low, high = performance_profile(tasks, 1 - spent)
+    curves = {name: performance_profile(tasks, 1 - spent) for (_, name), tasks in scores.items()}
+    title = f"{len(next(iter(scores.values())))} problems together"
+
+    def draw(axes: Axes, contender: str, front: bool) -> None:
+        share, low, high = curves[contender]
         look = styles[contender]
+        if not front:
+            axes.plot(spent, share, color=BEHIND, lw=0.8, zorder=0)
+            return
         axes.fill_between(spent, low, high, color=look.colour, alpha=0.1, lw=0)
         axes.plot(spent, share, color=look.colour, ls=look.dash, label=contender)
-    axes.set(xlabel="share of the budget", ylabel="share of runs solved", xlim=(0, 1), ylim=(-0.03, 1.03))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+
+    if len(curves) > MOST_TOGETHER:
+
+        def draw_small(axes: Axes, _: str, contender: str, front: bool) -> None:
+            draw(axes, contender, front)
+            if front:
+                name_small(axes, contender, styles[contender])
+
+        return small_multiples({f"{title}: share of runs solved by share of the budget": list(curves)}, draw_small)
+    figure, panels = panels_of([title])
+    for contender in curves:
+        draw(panels[title], contender, True)
+    panels[title].set(xlabel="share of the budget", ylabel="share of runs solved", title=title)
     name_lines(figure, panels, styles)
     return figure
 
@@ -206,6 +288,7 @@ def sensitivity(trials: pd.DataFrame, setting: str) -> Figure:
             axes.set_xticks(ticks)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-        axes.set(title=problem, xlabel=setting.rpartition(".")[2].replace("_", " "), ylabel="score, lower is better")
+        named = setting.rpartition(".")[2].replace("_", " ")
+        axes.set(title=counted(problem, here), xlabel=named, ylabel="score, lower is better")
     name_lines(figure, panels, styles)
     return figure

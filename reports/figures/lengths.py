@@ -41,7 +41,7 @@ def reach(results: pd.DataFrame, column: str) -> Figure:
         log_ticks(axes, here[column])
         log_plain(axes)
         axes.set(title=title, xlabel=f"{name}, steps", ylabel=f"{here['currency'].iloc[0]} to solve")
-        axes.set_ylim(top=1.3 * edge)
+        axes.set_ylim(top=edge * (edge / axes.get_ylim()[0]) ** 0.12)
         axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
         name_edge(axes, edge, 0.01)
     name_lines(figure, panels, styles)

@@ -22,28 +22,69 @@ from matplotlib.ticker import (
 )
 from scipy.optimize import isotonic_regression
 
-from reports.figures.style import PANEL, TEXT, Look, drawable
+from reports.figures.style import PANEL, TEXT, WIDTH, Look, drawable
 from reports.naming import natural
 
-COLUMNS = 2  # of panels side by side: more are unreadable on a telephone
+MOST_TOGETHER = 6  # contenders in a panel; of more, each has a small one with the others behind it in grey
+SMALL_COLUMNS, SMALL_HEIGHT = 3, 1.25  # of small panels; inches
+LONGEST_SMALL = 32  # letters of a line above one
+MOST_SMALL = 36  # panels
+BEHIND = "#c9c9c9"
+LEAST_APART = 0.3  # of a narrow axis, between two numbers
+NARROW = 3.0  # inches: beside a narrower panel there is no room for names
 SEVERAL = 3  # points, at least, for a line over them
 MOST_NAMES = 12  # of lines beside a panel
-LONGEST_NAME = 20  # of a line beside a panel, in letters
+LONGEST_NAME = 24  # of a line beside a panel, in letters
 NAME_HEIGHT = 11  # points
 LONGEST_TICK = 40  # letters of a name beside an axis, which takes its room from the panel
 RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 
 
-def panels_of(titles: list[str], height: float = PANEL[1]) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure with axes for each title, two side by side; height in inches."""
-    columns = min(COLUMNS, len(titles))
+def panels_of(titles: list[str], height: float = PANEL, columns: int = 1) -> tuple[Figure, dict[str, Axes]]:
+    """Return a figure with axes for each title, one below the other or, of small ones, in columns; height in inches."""
+    columns = min(columns, len(titles))
     rows = math.ceil(len(titles) / columns)
-    figure = new_figure(PANEL[0] * columns, height * rows)
+    figure = new_figure(WIDTH, height * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     flat = list(grid.flat)
     for axes in flat[len(titles) :]:
-        axes.set_visible(False)
+        axes.remove()
     return figure, dict(zip(titles, flat, strict=False))
+
+
+def small_multiples(names_of: dict[str, list[str]], draw: Callable[[Axes, str, str, bool], None]) -> Figure:
+    """Return a figure with a small panel for each contender on each problem, the other contenders behind it in grey.
+
+    Args:
+        names_of: the contenders of each problem, which has a title.
+        draw: given axes, problem, contender, and whether it stands in front.
+    """
+    rows = {problem: math.ceil(len(names) / SMALL_COLUMNS) for problem, names in names_of.items()}
+    heights = [0.35 + SMALL_HEIGHT * number for number in rows.values()]
+    figure = new_figure(WIDTH, sum(heights))
+    parts = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
+    for part, (problem, names) in zip(parts[:, 0], names_of.items(), strict=True):
+        part.suptitle(problem, x=0.01, ha="left", fontsize=10, fontweight="bold")
+        grid = part.subplots(rows[problem], SMALL_COLUMNS, sharex=True, sharey=True, squeeze=False)
+        flat = list(grid.flat)
+        for axes, name in zip(flat, names, strict=False):
+            for other in names:
+                if other != name:
+                    draw(axes, problem, other, False)
+            draw(axes, problem, name, True)
+        for axes in flat[len(names) :]:
+            axes.remove()
+        for column in range(SMALL_COLUMNS):  # the lowest panel of each column has the numbers
+            lowest = [row for row in range(rows[problem]) if row * SMALL_COLUMNS + column < len(names)]
+            if lowest:
+                grid[lowest[-1], column].tick_params(axis="x", labelbottom=True)
+    return figure
+
+
+def name_small(axes: Axes, name: str, look: Look) -> None:
+    """Name a small panel after what stands in front in it."""
+    axes.set_title(drawable(name, LONGEST_SMALL), fontsize=7.5, fontweight="normal", color=look.colour, pad=2)
+    axes.tick_params(labelsize=7.5)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -55,7 +96,10 @@ def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look])
     """Name the lines of each panel where they end, in order of height, each name joined to its line by a piece of it;
     above all panels instead, in one legend, where names are too many or too long to stand beside a panel."""
     lines = {title: _labelled(axes) for title, axes in panels.items()}
-    if any(len(named) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in named) for named in lines.values()):
+    narrow = any(axes.get_window_extent().width / figure.dpi < NARROW for axes in panels.values())
+    if narrow or any(
+        len(named) > MOST_NAMES or any(len(name) > LONGEST_NAME for name in named) for named in lines.values()
+    ):
         legend(figure, panels, styles)
         return
     for title, axes in panels.items():
@@ -75,9 +119,9 @@ def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look])
 
 
 def name_edge(axes: Axes, edge: float, at: float) -> None:
-    """Say below the upper edge what lies on it; `at`: how far to the right, as a share of the width."""
+    """Say above the upper edge what lies on it; `at`: how far to the right, as a share of the width."""
     axes.annotate(
-        "not solved", (at, edge), xycoords=("axes fraction", "data"), xytext=(0, -11), textcoords="offset points",
+        "not solved", (at, edge), xycoords=("axes fraction", "data"), xytext=(0, 6), textcoords="offset points",
         fontsize=8,
     )  # fmt: skip
 
@@ -135,6 +179,13 @@ def contenders(frame: pd.DataFrame, styles: dict[str, Look]) -> Iterable[tuple[s
     """Return each contender and its rows, in the order of the styles."""
     groups = {str(contender): runs for contender, runs in frame.groupby("contender")}
     return [(name, groups[name]) for name in styles if name in groups]
+
+
+def counted(title: str, runs: pd.DataFrame) -> str:
+    """Return a panel's title with how many runs each contender has there."""
+    numbers = runs.groupby("contender").size()
+    least, most = int(numbers.min()), int(numbers.max())
+    return f"{title} (n = {least if least == most else f'{least} to {most}'})"
 
 
 def order(values: Iterable[object]) -> list[str]:
@@ -197,6 +248,23 @@ def round_ticks(low: float, high: float) -> list[float]:
         if len(ticks) >= SEVERAL:
             break
     return ticks
+
+
+def few_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two, both positive, that stand far apart on a logarithmic axis."""
+    kept: list[float] = []
+    for tick in round_ticks(low, high):
+        if not kept or math.log(tick / kept[-1]) > LEAST_APART * math.log(high / low):
+            kept.append(tick)
+    return kept
+
+
+def short_amount(value: float) -> str:
+    """Return a number of few letters, e.g. "20k" or "150M"."""
+    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= power:
+            return f"{value / power:.3g}{letter}"
+    return f"{value:.3g}"
 
 
 def thousands(value: float, _: object = None) -> str:

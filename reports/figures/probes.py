@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from reports.figures.panels import contenders, draw_band, log_powers, name_lines, order, panels_of
-from reports.figures.style import GATES, PANEL, TEXT, contender_looks
+from reports.figures.style import GATES, PANEL, TEXT, WIDTH, contender_looks
 
 LEAST_NORM = 1e-20  # that is drawn
 WHEN = {"start": "before training", "end": "after training"}
@@ -27,7 +27,7 @@ def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: st
     problems = order(readings["problem"])
     moments = [moment for moment in WHEN if (readings["moment"] == moment).any()]
     titles = [f"{problem}: {WHEN[moment]}" for problem in problems for moment in moments]
-    figure, panels = panels_of(titles)
+    figure, panels = panels_of(titles, columns=len(moments))
     styles = contender_looks(results)
     for problem in problems:
         row = [panels[f"{problem}: {WHEN[moment]}"] for moment in moments]
@@ -56,7 +56,7 @@ def gate_histograms(readings: pd.DataFrame) -> Figure:
     """Draw how often each gate has which value, a panel a contender and problem: dotted before, solid after
     training."""
     names = _panel_names(readings)
-    figure, panels = panels_of(_in_order(names, readings))
+    figure, panels = panels_of(_in_order(names, readings), height=0.95 * PANEL, columns=2)
     for title, axes in panels.items():
         here = readings[names == title]
         peaks = []
@@ -70,7 +70,7 @@ def gate_histograms(readings: pd.DataFrame) -> Figure:
                         peaks.append((float(shares.idxmax()), float(shares.max()), str(gate), colour))
         _label_peaks(axes, peaks)
         axes.set(title=title, xlabel="value of the gate", ylabel="share of all values", xlim=(0, 1))
-        axes.title.set_fontsize(9)
+        axes.title.set_fontsize(8.5)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     return figure
 
@@ -79,7 +79,7 @@ def _label_peaks(axes: Axes, peaks: list[tuple[float, float, str, str]]) -> None
     """Name each curve at its highest point, those at much the same place side by side."""
     top = axes.get_ylim()[1]
     for i, (x, y, label, colour) in enumerate(peaks):
-        near = sum(abs(x - x2) < 0.08 and abs(y - y2) < 0.12 * top for x2, y2, _, _ in peaks[:i])
+        near = sum(abs(x - x2) < 0.12 and abs(y - y2) < 0.2 * top for x2, y2, _, _ in peaks[:i])
         side = 1 if x < 0.5 else -1
         axes.annotate(
             label, (x, y), color=colour, fontsize=10, fontweight="bold", ha="left" if side > 0 else "right",
@@ -93,8 +93,8 @@ def maps(readings: pd.DataFrame, xlabel: str, ylabel: str, *, label: str) -> Fig
     seeds = readings.groupby(["problem", "contender"])["seed"].transform("min")
     readings = readings[(readings["seed"] == seeds) & (readings["moment"] == "end")]
     single = readings["part"].nunique() == 1
-    names = _panel_names(readings) if single else _panel_names(readings) + ", " + readings["part"]
-    figure, panels = panels_of(_in_order(names, readings))
+    names = _panel_names(readings) if single else readings["part"] + " of " + _panel_names(readings)
+    figure, panels = panels_of(_in_order(names, readings), height=0.95 * PANEL, columns=2)
     image: Any = None
     for title, axes in panels.items():
         here = readings[names == title]
@@ -106,7 +106,7 @@ def maps(readings: pd.DataFrame, xlabel: str, ylabel: str, *, label: str) -> Fig
         axes.set_facecolor("#f2f2f2")
         axes.grid(visible=False)
         axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
-        axes.title.set_fontsize(9)
+        axes.title.set_fontsize(8.5)
     figure.colorbar(image, ax=list(panels.values()), label=label, shrink=0.8)
     return figure
 
@@ -115,7 +115,7 @@ def eigenvalues(readings: pd.DataFrame) -> Figure:
     """Draw eigenvalues in the complex plane with the unit circle, a panel a contender and problem: grey crosses before,
     dots after training, all seeds."""
     names = _panel_names(readings)
-    figure, panels = panels_of(_in_order(names, readings), height=PANEL[0] * 0.95)
+    figure, panels = panels_of(_in_order(names, readings), height=0.48 * WIDTH, columns=2)
     styles = contender_looks(readings)
     angle = np.linspace(0, 2 * math.pi, 200)
     for title, axes in panels.items():
@@ -127,7 +127,7 @@ def eigenvalues(readings: pd.DataFrame) -> Figure:
             axes.plot(then["x"], then["y"], ls="", marker=marker, ms=4, color=shade, alpha=0.5, rasterized=True)
         axes.set_aspect("equal", adjustable="datalim")
         axes.set(title=title, xlabel="real part", ylabel="imaginary part")
-        axes.title.set_fontsize(9)
+        axes.title.set_fontsize(8.5)
     marks = [
         Line2D([], [], ls="", marker="x", color="#999999", label=WHEN["start"]),
         Line2D([], [], ls="", marker="o", ms=4, color=TEXT, label=WHEN["end"]),
@@ -163,4 +163,4 @@ def _in_order(names: "pd.Series[str]", readings: pd.DataFrame) -> list[str]:
 def _panel_names(readings: pd.DataFrame) -> "pd.Series[str]":
     if readings["problem"].nunique() == 1:
         return readings["contender"].astype(str)
-    return readings["contender"].astype(str) + " on " + readings["problem"].astype(str)
+    return readings["contender"].astype(str) + "\non " + readings["problem"].astype(str)

@@ -49,36 +49,39 @@ def sentence(content: Content) -> str:
 def _on_leaders(content: Content, here: dict[str, list[Summary]]) -> str:
     """Say per problem who needs least: the best contender and all that no test sets apart from it."""
     established = any(row.differs for row in content.comparisons.values())
-    leaders = {problem: _leaders(content, rows)[: None if established else 1] for problem, rows in here.items()}
+    leaders = {problem: _leaders(content, rows, established) for problem, rows in here.items()}
     problems_of: dict[tuple[str, ...], list[str]] = {}
     for problem, names in leaders.items():
         problems_of.setdefault(names, []).append(problem)
     none = problems_of.pop((), [])
     parts = [f"{_all_of([*names], 'or')} on {_all_of(its)}" for names, its in problems_of.items()]
-    if len(parts) > MOST_NAMED or max(map(len, problems_of), default=0) > MOST_NAMED:
+    if len(here) > MOST_NAMED or max(map(len, problems_of), default=0) > MOST_NAMED:
         counts = Counter(name for names in leaders.values() for name in names)
         most = max(counts.values())
         first = _all_of([name for name, count in counts.items() if count == most], "or")
         parts = [f"{first} on {most} of {plural(len(here), 'problem')}"]
     if parts:
-        names, _, on = parts[0].partition(" on ")
+        who, _, on = parts[0].partition(" on ")
         does = f"needs {FEWEST[here[next(iter(here))][0].currency]}" if established else "has the lowest median"
-        parts[0] = f"{names} {does} on {on}"
+        parts[0] = f"{who} {does} on {on}"
     said = "; ".join(filter(None, (", ".join(parts), f"no run solves {_all_of(none)}" if none else "")))
     said = said if parts else f"N{said[1:]}"
     return f"{said}." if established or len(none) == len(here) else f"{said}; no difference is established."
 
 
-def _leaders(content: Content, rows: list[Summary]) -> tuple[str, ...]:
+def _leaders(content: Content, rows: list[Summary], established: bool) -> tuple[str, ...]:
     """Return the best contender on a problem and all from which it is not established to differ, of those with solved
-    runs."""
+    runs; where nothing at all is established, those that did equally well."""
     best, *others = ranked(rows)
     if not best.solved:
         return ()
     names = [best.contender]
     for row in others:
         found = between(content.comparisons, row.problem, best.contender, row.contender)
-        if row.solved and not (found is not None and found.differs):
+        apart = found is not None and found.differs
+        if not established:
+            apart = (row.share_solved, row.median_needed) != (best.share_solved, best.median_needed)
+        if row.solved and not apart:
             names.append(row.contender)
     return tuple(names)
 
@@ -92,7 +95,7 @@ def ranked(rows: list[Summary]) -> list[Summary]:
 def _on_changes(content: Content) -> str:
     """Say how many contenders differ from their references, and in which direction."""
     names = list(dict.fromkeys(references_of(content.stored.results).values()))
-    against = names[0] if len(names) == 1 else "its reference"
+    against = names[0] if len(names) == 1 else "each one’s reference"
     better, worse = (
         [row.second for row in content.comparisons.values() if row.differs and (row.ratio.told < 1) == less]
         for less in (True, False)
@@ -156,6 +159,7 @@ def _on_times(content: Content) -> str:
 
 def _all_of(names: list[str], last: str = "and") -> str:
     """Return e.g. "gru, lstm and rnn"; of more than a few the first, and how many more."""
+    names = [f"“{name}”" if "," in name else name for name in names]
     if len(names) > MOST_NAMED:
         return f"{', '.join(names[: MOST_NAMED - 1])} {last} {len(names) - MOST_NAMED + 1} more"
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
@@ -269,7 +273,7 @@ def _counted(who: dict[str, int]) -> str:
 
 
 def _met_late(runs: pd.DataFrame) -> tuple[str, dict[str, int]] | None:
-    """Return at how many evaluations in a row a criterion has to be met, and how many unsolved runs of each contender on
+    """Return how many evaluations in a row have to meet a criterion, and how many unsolved runs of each contender on
     each problem met it at the last one; None if none did."""
     unsolved = runs[runs["status"].isin(DECIDED) & ~runs["solved"].astype(bool)]
     met = pd.Series(False, index=unsolved.index)

@@ -53,7 +53,7 @@ class Content:
         """
         save(figure, self.folder, name)
         image = f"![{name.replace('_', ' ').capitalize()}]({name}.png)"
-        return paragraphs(heading, image, f"{wording(caption or name, **insertions)} ([SVG]({name}.svg))")
+        return paragraphs(heading, image, wording(caption or name, **insertions))
 
 
 def wording(name: str, **insertions: object) -> str:

@@ -93,7 +93,7 @@ def learning(content: Content) -> str:
 
 
 def time_to_solve(content: Content) -> str:
-    """Show the share of runs solved by each step."""
-    if not any(row.runs for row in content.summaries):
+    """Show the share of runs solved by each step, where several runs were made and some were solved."""
+    if not any(row.solved for row in content.summaries) or len(content.stored.results) < 2:
         return ""
     return content.show(figures.solve_curves(content.stored.results), "time_to_solve", "## Time to solve")

@@ -36,6 +36,10 @@ SWEEPS = {
         "claim_rnn_fails_runs", "claim_lstm_linear_runs", "claim_hard_to_read_runs", "claim_gru_worse", "scaling",
     },
     GALLERY / "paper_greff2017": {"differences"},
+    GALLERY / "ablation": {"cost_quality", "differences", "learning_curves", "profile", "step_time", "time_to_solve"},
+    GALLERY / "initialisation": {"differences", "step_time"},
+    GALLERY / "missing": {"differences", "step_time"},
+    GALLERY / "standard": {"cost_quality", "pairwise"},
 }  # fmt: skip
 # What a colour looks like to who lacks one kind of cone, in linear RGB (Machado, Oliveira & Fernandes 2009).
 EYES = {
@@ -55,6 +59,7 @@ def test_nothing_lies_over_anything_or_is_cut_off(sweep: Path, tmp_path: Path, m
 
     def look_at(figure: Figure, _: Path, name: str) -> None:
         found[name] = faults(figure)
+        assert figure.get_figwidth() == style.WIDTH  # what is wider has letters too small for a telephone
         plt.close(figure)
 
     monkeypatch.setattr("reports.sections.content.save", look_at)
