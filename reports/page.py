@@ -13,9 +13,7 @@ from markdown_it.token import Token
 
 from bench.record.files import write_text_atomic
 
-MOST_SVG_BYTES = 400_000  # of a figure; a larger one is shown as PNG
 FEWEST_ROWS = 8  # of a table that can be filtered
-KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 class Heading(NamedTuple):
@@ -53,8 +51,6 @@ def page(markdown: str, folder: Path) -> str:
         markdown: of the report.
         folder: where its figures are.
     """
-    # A figure is in the page as it is; its file elsewhere is not.
-    markdown = re.sub(r" \(\[SVG\]\([^()\s]*\)\)", "", markdown)
     # Nothing in a report is HTML: whatever looks like it came with the data.
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(markdown)
@@ -85,13 +81,10 @@ def _embed_figures(tokens: list[Token], folder: Path) -> None:
 
 
 def _as_data(path: Path) -> str:
-    """Return a figure as a URL that holds it: as SVG, which is sharp at any size, unless that is large."""
-    vector = path.with_suffix(".svg")
-    if vector.is_file() and vector.stat().st_size <= MOST_SVG_BYTES:
-        path = vector
-    if path.suffix not in KINDS or not path.is_file():
+    """Return a figure as a URL that holds it."""
+    if path.suffix != ".png" or not path.is_file():
         return ""
-    return f"data:{KINDS[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _frame(match: "re.Match[str]") -> str:

@@ -17,6 +17,7 @@ from matplotlib.text import Text
 
 from bench.record.errors import ConfigError
 from bench.record.frames import write_frames
+from reports.figures.style import make_drawable
 from reports.load import LoadError, load
 from reports.report import write_report
 from reports.text import escape
@@ -129,7 +130,8 @@ def test_names_are_drawn_as_they_are_and_nothing_is_said_of_them(
     results, timing = (table[table["task"] == "adding"] for table in tables)
     texts: set[str] = set()
 
-    def drawn(figure: Figure, *_: object, **__: object) -> None:
+    def drawn(figure: Figure, *_: object) -> None:
+        make_drawable(figure)
         figure.draw_without_rendering()
         assert not [text for text in figure.findobj(Text) if text.get_parse_math() and "$" in text.get_text()]
         texts.update(text.get_text() for text in figure.findobj(Text))
@@ -146,7 +148,7 @@ def test_names_are_drawn_as_they_are_and_nothing_is_said_of_them(
         timing.assign(**{"cell.layer": timing["cell"].map(layers)}).to_parquet(folder / "timing.parquet")
         with monkeypatch.context() as patched:
             if "😀 漢字" not in names:  # with these the files are written
-                patched.setattr(Figure, "savefig", drawn)
+                patched.setattr("reports.sections.content.save", drawn)
             assert_harmless(write_report([folder]).path.read_text())
     assert capsys.readouterr() == ("", "")
     for name in (r"$\frac{1}{$", "$x$", "a$b$c"):
@@ -214,7 +216,7 @@ def test_a_selected_setting_names_no_file_elsewhere(sweep: Path, monkeypatch: py
     column, selecting = f"training.{key}", results["seed"] < 2
     both = [results.assign(**{column: value, "tuned": column, "selection": selecting}) for value in (0.1, 0.2)]
     pd.concat(both).to_parquet(sweep / "results.parquet")
-    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+    monkeypatch.setattr("reports.sections.content.save", lambda _, folder, name: (folder / f"{name}.png").touch())
     assert f"{key} was selected" in write_report([sweep]).path.read_text()
     assert len(list((sweep / "report").glob("sensitivity_*.png"))) == drawn
 

@@ -47,7 +47,7 @@ def test_a_run_that_repeats_another_counts_once(tmp_path: Path):
     assert list(stored.results["at_2x.mse"]) == [0.5] * 3  # what the repetition knows more
     assert set(stored.curves["run_id"]) == set(plain["run_id"])
     said = write_report([sweep]).path.read_text()
-    assert "3 runs: 1 cell on 1 task, 3 seeds each" in said
+    assert "3 runs: 1 cell on 1 task, 3 seeds." in said
     assert "3/3 [44%, 100%]" in said
     assert "6 runs left out: each repeats another one's" in said
 
@@ -172,7 +172,7 @@ def test_a_reference_that_nobody_is_is_told(sweep: Path):
 
 @pytest.mark.parametrize("planned", [True, False])
 def test_runs_without_an_outcome_are_told(sweep: Path, planned: bool):
-    assert "None: every run ended solved or unsolved" in write_report([sweep]).path.read_text()
+    assert "## Failures" not in write_report([sweep]).path.read_text()
     for folder in (sweep / "runs").glob("gru-adding-s[12]*"):
         (folder / "result.json").unlink()
     if planned:
@@ -182,7 +182,6 @@ def test_runs_without_an_outcome_are_told(sweep: Path, planned: bool):
     count, seeds = (4, "1, 2, 7, 8") if planned else (2, "1, 2")
     assert f"**Incomplete: {count} of {16 + count} planned runs have no outcome yet**" in said
     assert f"- gru on adding: {count} runs, seeds {seeds}\n" in said
-    assert "every run ended" not in said.lower()
 
 
 def test_plans_are_joined_and_damage_is_no_plan(tmp_path: Path):

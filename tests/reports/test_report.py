@@ -28,17 +28,56 @@ def cells_of(report: str, row: str) -> list[str]:
 
 
 def test_the_headline_says_what_was_stored(sweep: Path):
-    report = write_report([sweep]).path.read_text()
+    written = write_report([sweep])
+    report = written.path.read_text()
     assert cells_of(report, "lstm") == [
         "lstm", "3/3 [44%, 100%]", "700 [650, 750]", "700 [650, 750]", "0.0049 [0.0040, 0.0060]", "17,217", "1.0",
     ]  # fmt: skip
     assert cells_of(report, "gru")[-1] == "1.5"
     assert cells_of(report, "rnn")[1:5] == ["0/3 [0%, 56%]", "–", r"\>1,500", "0.17"]
-    said = "On **adding**, gru solved 3/3 in a median of 350 steps [300, 400]; lstm needed about 2.0× as many (3 seeds"
-    assert said in report
-    assert "rnn solved 0/3 within 1,500 steps (3 seeds cannot tell" in report
+    assert written.answer == "gru has the lowest median on adding and copy; no difference is established."
+    assert report.startswith(f"# demo\n\n**{written.answer}** Against lstm, 0 of 4 comparisons establish a difference")
+    assert "3 seeds cannot establish any: it takes " in report
+    assert "| adding    | gru    |      3/3 |   350 [300, 400] | about 0.50× | open; " in report
     assert "python -m bench +sweep=demo cell=" in report
-    assert "Nothing here was measured on a GPU" in report
+
+
+def test_what_is_open_comes_with_the_command_that_would_decide_it(sweep: Path):
+    """Of new seeds, in a folder of their own, and of what is open only."""
+    report = write_report([sweep]).path.read_text()
+    said, _, rest = report.partition("Next: ")[2].partition("\n\n```\n")
+    assert said.startswith("4 primary comparisons are open; new seeds, ")
+    assert re.fullmatch(
+        r"python -m bench \+sweep=demo name=demo_more seeds=auto 'seed=range\(3,\d+\)'", rest.split("\n")[0]
+    )
+    for seed in range(3, 12):
+        for cell, steps in (("lstm", 700), ("gru", 350), ("rnn", None)):
+            write_run(sweep, cell, "adding", seed, None if steps is None else steps + 10 * seed)
+    written = write_report([sweep])
+    report = written.path.read_text()
+    assert written.answer == "gru needs the fewest steps on adding, gru or lstm on copy."
+    assert "Against lstm, 2 of 4 comparisons establish a difference, 2 are open." in report
+    assert " task=copy name=demo_more seeds=auto 'seed=range(12," in report
+
+
+def test_all_that_is_decided_asks_for_nothing(tmp_path: Path):
+    for seed in range(8):
+        for cell, steps in (("lstm", 700), ("gru", 350)):
+            write_run(tmp_path / "demo", cell, "adding", seed, steps + 10 * seed)
+    report = write_report([tmp_path / "demo"]).path.read_text()
+    assert "1 of 1 comparison establishes a difference." in report
+    assert "Next: " not in report
+
+
+def test_an_unsolved_run_that_met_the_criterion_in_the_end_is_explained(tmp_path: Path):
+    for seed in range(3):
+        settings = {"solved_mse": 0.01}
+        score = {"final_score.mse": 0.005 if seed else 0.5}
+        training = {"solved_evaluations": 3}
+        write_run(tmp_path / "demo", "lstm", "adding", seed, None, settings=settings, training=training, **score)
+    report = write_report([tmp_path / "demo"]).path.read_text()
+    said = "2 unsolved runs met the criterion at the last evaluation, but solved means 3 evaluations in a row: "
+    assert f"{said}2 of lstm on adding." in report
 
 
 def test_what_all_comparisons_share_is_said_once(sweep: Path):
@@ -62,14 +101,14 @@ def test_the_same_files_give_the_same_bytes(sweep: Path, tmp_path: Path):
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
     first = digest(tmp_path / "one")
-    assert len(first) == 14  # README.md, comparisons.csv and six figures, each as PNG and SVG
+    assert len(first) == 8  # README.md, comparisons.csv and six figures
     assert first == digest(tmp_path / "two")
 
 
 def test_every_figure_that_is_shown_is_there(sweep: Path):
     path = write_report([sweep]).path
-    names = re.findall(r"\]\(([^)]+\.(?:png|svg))\)", path.read_text())
-    assert len(names) == 12
+    names = re.findall(r"\]\(([^)]+\.png)\)", path.read_text())
+    assert len(names) == 6
     for name in names:
         assert (path.parent / name).stat().st_size > 1000
 
