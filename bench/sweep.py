@@ -339,7 +339,7 @@ def _check_writable(sweep: Path) -> None:
 
 
 def _conclude(plan: Plan, trained: bool) -> int:
-    """Time the cells, gather the tables, write the report and say where it is.
+    """Time the cells, gather the tables, write the report, and say what it answers and where it is.
 
     Args:
         trained: whether any run was taken just now.
@@ -368,6 +368,8 @@ def _conclude(plan: Plan, trained: bool) -> int:
                 track_report(plan.first, plan.sweep, report.headline, report.step_times)
     failures = _tell_failures(plan)
     if report is not None:
+        if report.answer:
+            tell(report.answer)
         print(printable(str(report.path)))
     return int(failures > 0 or report is None)
 

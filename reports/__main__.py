@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 USAGE = """\
-python -m reports results/NAME [...] [--output DIR] [--html]
+python -m reports results/NAME [...] [--output DIR] [--html] [--latex]
                                                             write the report of one or several stored sweeps
        python -m reports list [RESULTS]                     the sweeps that are stored
        python -m reports show RUN_ID [--results RESULTS]    what is stored of a run, by its run_id or how that begins
@@ -52,12 +52,15 @@ def _write(words: Sequence[str]) -> str:
         ("folders", {"nargs": "+", "type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
         ("--output", {"type": Path, "metavar": "DIR", "help": "where to (default: report/ in the first folder)"}),
         ("--html", {"action": "store_true", "help": "as a page too: one file, its tables sort and filter"}),
+        ("--latex", {"action": "store_true", "help": "for a paper too: tables as booktabs, figures as PDF, in latex/"}),
     )(words)
+    from reports.latex import FOLDER, write_latex
     from reports.page import write_page
     from reports.report import write_report
 
-    path = write_report(arguments.folders, arguments.output).path
-    return f"{path}\n{write_page(path)}" if arguments.html else str(path)
+    path = write_report(arguments.folders, arguments.output, FOLDER if arguments.latex else "").path
+    more = [write(path) for write, asked in ((write_page, arguments.html), (write_latex, arguments.latex)) if asked]
+    return "\n".join(map(str, [path, *more]))
 
 
 def _list(words: Sequence[str]) -> str:

@@ -87,12 +87,13 @@ class Report:
     step_times: dict[tuple[str, str], float]
 
 
-def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
+def write_report(folders: Sequence[Path], output: Path | None = None, printed: str = "") -> Report:
     """Write README.md and its figures.
 
     Args:
         folders: sweeps' folders; several are merged and labelled.
         output: where to; by default `report/` in the first of them.
+        printed: the folder in it for figures as PDF; empty for none.
 
     Raises:
         LoadError: a folder without results, or with values that make no report.
@@ -104,6 +105,9 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Report:
         stored = load(*folders)
         folder.mkdir(parents=True, exist_ok=True)
         content = summarize(stored, folder)
+        if printed:
+            content = replace(content, printed=folder / printed)
+            (folder / printed).mkdir(exist_ok=True)
         first = FIRST_ON_CLAIMS if _tests_claims(stored) else FIRST
         written, appendix = (
             list(filter(None, (_write_section(section, content) for section in sections)))

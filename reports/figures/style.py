@@ -102,7 +102,8 @@ def theme() -> Iterator[None]:
         yield
 
 
-FONT = "DejaVu Sans"  # matplotlib brings it along
+FONT = "DejaVu Sans"  # matplotlib brings it along, and these
+PRINTED = ["STIXGeneral", FONT]
 THEME = {
     # Dictionaries of settings; seaborn's own way to apply them would change the caller's too.
     **sns.axes_style("ticks"),
@@ -122,6 +123,7 @@ THEME = {
     "legend.fontsize": 8.5,
     "legend.frameon": False,
     "legend.title_fontsize": 8.5,
+    "pdf.fonttype": 42,  # fonts that journals take
     "savefig.dpi": 144,
     "text.color": TEXT,
     "text.parse_math": False,  # names are shown as they are
@@ -138,6 +140,16 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     figure.savefig(drawn, format="png", metadata={"Software": None}, bbox_inches="tight")
     image = Image.open(drawn).convert("RGB").quantize(MOST_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     write_atomic(folder / f"{name}.png", lambda path: image.save(path, "PNG", optimize=True))
+
+
+def save_pdf(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as PDF in a serif font, for a paper, without dates or versions."""
+    for text in figure.findobj(Text):
+        text.set_fontfamily(PRINTED)  # type: ignore[attr-defined]
+    metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
+    write_atomic(
+        folder / f"{name}.pdf", lambda path: figure.savefig(path, format="pdf", metadata=metadata, bbox_inches="tight")
+    )
 
 
 def make_drawable(figure: Figure) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from bench.record.records import DECIDED
 from reports import text
+from reports.claims import as_printed
 from reports.comparisons import ESTABLISHED, OPEN, Comparison, between
 from reports.references import primary_reference, references_of
 from reports.rows import grouped
@@ -130,20 +131,23 @@ def _on_one(rows: list[Summary]) -> str:
 def _on_claims(content: Content) -> str:
     claims = content.stored.claims
     assert claims is not None
-    verdicts = [row.verdict for rows in content.judgements.values() for row in rows if row.finding.evidence is not None]
+    judged = content.judgements
     if not claims.publication:
-        verdicts = [
-            verdict_of(claim, [row.verdict for row in content.judgements[claim.name]]) for claim in claims.claims
-        ]
-    counts = Counter(verdicts)
-    for_, against = counts[SUPPORTED], counts[REFUTED]
-    other = len(verdicts) - for_ - against
-    if claims.publication:
-        name = claims.publication.get("name", "the publication")
-        said = f"Of {plural(len(verdicts), 'comparison')} with {name}, {for_} agree, {against} disagree"
-        return f"{said} and {other} cannot be told." if other else f"{said}."
-    said = f"Of {plural(len(verdicts), 'claim')}, {for_} are supported and {against} refuted"
-    return f"{said}; {other} remain undecided." if other else f"{said}."
+        counts = Counter(verdict_of(claim, [row.verdict for row in judged[claim.name]]) for claim in claims.claims)
+        said = f"Of {plural(counts.total(), 'claim')}, {counts[SUPPORTED]} are supported and {counts[REFUTED]} refuted"
+        other = counts.total() - counts[SUPPORTED] - counts[REFUTED]
+        return f"{said}; {other} remain undecided." if other else f"{said}."
+    about = as_printed(claims).publication
+    assert about is not None
+    counts = Counter(
+        row.verdict
+        for claim in claims.claims
+        for row in judged[claim.name]
+        if row.finding.evidence is not None and claim.name not in about.withdrawn
+    )
+    said = f"Of {plural(counts.total(), 'comparison')} with {about.name}, {counts[SUPPORTED]} agree"
+    other = counts.total() - counts[SUPPORTED] - counts[REFUTED]
+    return f"{said}, {counts[REFUTED]} disagree{f' and {other} cannot be told' if other else ''}."
 
 
 def _on_times(content: Content) -> str:

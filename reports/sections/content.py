@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.comparisons import Comparisons
-from reports.figures.style import save
+from reports.figures.style import save, save_pdf
 from reports.load import Stored
 from reports.rows import grouped
 from reports.summary import Summary
@@ -35,6 +35,7 @@ class Content:
         timings: a row per timed case.
         judgements: of each claim, by its name.
         folder: where figures go.
+        printed: where figures go as PDF, too; None for nowhere.
     """
 
     stored: Stored
@@ -43,6 +44,7 @@ class Content:
     timings: list[TimedCase]
     judgements: dict[str, list[Judgement]]
     folder: Path
+    printed: Path | None = None
 
     def show(self, figure: "Figure", name: str, heading: str = "", caption: str = "", **insertions: str) -> str:
         """Write a figure beside the report, and return its section: a heading, the figure, and its caption.
@@ -52,6 +54,8 @@ class Content:
             caption: its name among `texts.jinja`, if it is another than the figure's; `insertions` fill it in.
         """
         save(figure, self.folder, name)
+        if self.printed is not None:
+            save_pdf(figure, self.printed, name)
         image = f"![{name.replace('_', ' ').capitalize()}]({name}.png)"
         return paragraphs(heading, image, wording(caption or name, **insertions))
 

@@ -1,0 +1,108 @@
+"""The report for a paper: its tables as booktabs, its figures as PDF, and a document that shows how to use them."""
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+from bench.record.files import write_text_atomic
+from reports.sections.differences import RAISED
+
+FOLDER = "latex"
+MOST_LETTERS = 60  # of a file's name
+LETTERS = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "∝": r"$\propto$", "∞": r"$\infty$", "†": r"\dag{}",
+    "–": "--", "…": r"\ldots{}", "“": "``", "”": "''", "’": "'", "·": r"$\cdot$", "²": r"\textsuperscript{2}",
+    **{chr(raised): rf"\textsuperscript{{{chr(letter)}}}" for letter, raised in RAISED.items()},
+}  # fmt: skip
+DOCUMENT = r"""\documentclass{{article}}
+\usepackage[T1]{{fontenc}}
+\usepackage{{booktabs,graphicx,adjustbox,stix}}
+\begin{{document}}
+{body}
+\end{{document}}
+"""
+
+
+def write_latex(report: Path) -> Path:
+    """Write `latex/report.tex` beside a report in markdown, from which it is made, with a file for each table.
+
+    Figures are there as PDF if the report was written so.
+
+    Returns:
+        Its path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = report.parent / FOLDER
+    folder.mkdir(exist_ok=True)
+    tokens = MarkdownIt("commonmark", {"html": False}).enable("table").parse(report.read_text(encoding="utf-8"))
+    parts, names, heading = [], set[str](), ""
+    for place, (token, inline) in enumerate(pairwise(tokens)):
+        if token.type == "heading_open":
+            heading = inline.content
+        elif token.type == "table_open":
+            end = next(i for i in range(place, len(tokens)) if tokens[i].type == "table_close")
+            name = _new_name(heading, names)
+            write_text_atomic(folder / f"{name}.tex", tabular(tokens[place:end]))
+            parts.append(_floating("table", rf"\adjustbox{{max width=\linewidth}}{{\input{{{name}}}}}", heading))
+        elif token.type == "inline" and (image := _image(token)):
+            parts.append(_floating("figure", rf"\includegraphics[width=\linewidth]{{{image}.pdf}}", heading))
+    path = folder / "report.tex"
+    write_text_atomic(path, DOCUMENT.format(body="\n\n".join(parts)))
+    return path
+
+
+def tabular(tokens: list[Token]) -> str:
+    """Return a table of markdown as a tabular with the rules of booktabs."""
+    rows: list[list[str]] = []
+    columns = ""
+    for token, inline in pairwise(tokens):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type in ("th_open", "td_open"):
+            rows[-1].append(escape("".join(part.content for part in inline.children or [])))
+            if token.type == "th_open":
+                columns += "r" if "right" in str(token.attrGet("style")) else "l"
+    lines = [" & ".join(row) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """Return text that LaTeX sets as it is."""
+    return "".join(LETTERS.get(letter, letter) for letter in text)
+
+
+def _image(token: Token) -> str:
+    """Return the name of a paragraph's figure; nothing if it has none."""
+    images = [part for part in token.children or [] if part.type == "image"]
+    return Path(str(images[0].attrGet("src"))).stem if images else ""
+
+
+def _floating(kind: str, content: str, caption: str) -> str:
+    return rf"\begin{{{kind}}}[htbp]\centering\caption{{{escape(caption)}}}" + f"\n{content}\n" + rf"\end{{{kind}}}"
+
+
+def _new_name(heading: str, names: set[str]) -> str:
+    """Return a file name for a table under a heading, another one each time."""
+    name = re.sub(r"[^a-z0-9]+", "_", heading.lower()).strip("_")[:MOST_LETTERS] or "table"
+    number = next(i for i in range(1, len(names) + 2) if f"table_{name}{'' if i == 1 else f'_{i}'}" not in names)
+    name = f"table_{name}{'' if number == 1 else f'_{number}'}"
+    names.add(name)
+    return name
