@@ -51,16 +51,18 @@ def _write(words: Sequence[str]) -> str:
     arguments = _parser(
         ("folders", {"nargs": "+", "type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
         ("--output", {"type": Path, "metavar": "DIR", "help": "where to (default: report/ in the first folder)"}),
-        ("--html", {"action": "store_true", "help": "as a page too: one file, its tables sort and filter"}),
+        ("--html", {"action": "store_true", "help": "as a page too: one file to explore"}),
         ("--latex", {"action": "store_true", "help": "for a paper too: tables as booktabs, figures as PDF, in latex/"}),
     )(words)
     from reports.latex import FOLDER, write_latex
     from reports.page import write_page
     from reports.report import write_report
 
-    path = write_report(arguments.folders, arguments.output, FOLDER if arguments.latex else "").path
-    more = [write(path) for write, asked in ((write_page, arguments.html), (write_latex, arguments.latex)) if asked]
-    return "\n".join(map(str, [path, *more]))
+    report = write_report(arguments.folders, arguments.output, FOLDER if arguments.latex else "")
+    paths = [report.path]
+    paths += [write_page(report.path, report.stored)] if arguments.html else []
+    paths += [write_latex(report.path)] if arguments.latex else []
+    return "\n".join(map(str, paths))
 
 
 def _list(words: Sequence[str]) -> str:

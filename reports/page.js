@@ -1,6 +1,19 @@
 "use strict";
+const DATA = JSON.parse(document.getElementById("data").textContent);
 const NUMBER = /^(?:about |at most |at least )?[<>≤≥~≈]?\s*(-?[\d,]*\.?\d+(?:e[+-]?\d+)?)\s*([kMGT])?/;
 const UNITS = {k: 1e3, M: 1e6, G: 1e9, T: 1e12};
+const WIDTH = innerWidth < 700 ? 380 : 640, HEIGHT = 260, LEFT = 52, BOTTOM = 34, TOP = 12;  // of a chart, in its own units
+const shown = {cell: new Set(DATA.contenders.map(each => each.name)), problem: new Set(DATA.problems)};
+
+function make(tag, attributes = {}, ...children) {
+  const svg = ["svg", "path", "line", "text", "rect", "g"].includes(tag);
+  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+// Tables: sorted by a click on a title, narrowed by words.
 function key(cell) {  // numbers before texts, what is missing last
   const text = cell.textContent.trim();
   if (["", "–", "never"].includes(text)) return [2, 0, ""];
@@ -22,20 +35,185 @@ function sort(table, column, header) {
   rows.sort(([a], [b]) => a[0] === 2 || b[0] === 2 || !down ? compare(a, b) : compare(b, a));
   table.tBodies[0].append(...rows.map(([, row]) => row));
 }
-for (const frame of document.querySelectorAll(".frame")) {
+function equip(frame) {
   const table = frame.querySelector("table"), field = frame.querySelector("input");
   [...table.tHead.rows[0].cells].forEach((header, column) => {
     header.tabIndex = 0;
+    header.title = "Sort";
     header.addEventListener("click", () => sort(table, column, header));
     header.addEventListener("keydown", event => {
       if (event.key === "Enter" || event.key === " ") { event.preventDefault(); sort(table, column, header); }
     });
   });
-  field?.addEventListener("input", () => {
-    const words = field.value.toLowerCase().split(/\s+/);
-    for (const row of table.tBodies[0].rows) {
-      const text = row.textContent.toLowerCase();
-      row.hidden = !words.every(word => text.includes(word));
-    }
-  });
+  field?.addEventListener("input", () => narrow(frame));
 }
+function narrow(frame) {  // by the words in its field, and by the cells and problems that the page shows
+  const table = frame.querySelector("table");
+  const words = (frame.querySelector("input")?.value ?? "").toLowerCase().split(/\s+/);
+  const columns = [...table.tHead.rows[0].cells].map(header => header.textContent);
+  for (const row of table.tBodies[0].rows) {
+    const text = row.textContent.toLowerCase();
+    const hidden = Object.entries(shown).some(([axis, names]) => {
+      const said = row.cells[columns.indexOf(axis)]?.textContent;
+      return said !== undefined && DATA[axis === "cell" ? "contenders" : "problems"]
+        .some(each => (each.name ?? each) === said) && !names.has(said);
+    });
+    row.hidden = hidden || !words.every(word => text.includes(word));
+  }
+}
+
+// Filters that hold for the whole page.
+function filter() {
+  document.querySelectorAll(".frame").forEach(narrow);
+  for (const heading of document.querySelectorAll("h3")) {
+    if (!DATA.problems.includes(heading.textContent)) continue;
+    for (let next = heading; next && (next === heading || !/^H[123]$/.test(next.tagName)); next = next.nextElementSibling)
+      next.hidden = !shown.problem.has(heading.textContent);
+  }
+  drawCharts();
+}
+function swatch(name) {
+  const {colour, dash} = looks(name), line = make("svg", {class: "swatch", width: 22, height: 8, "aria-hidden": "true"});
+  line.append(make("line", {x1: 0, x2: 22, y1: 4, y2: 4, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash}));
+  return line;
+}
+function makeFilters() {
+  const form = document.getElementById("filters");
+  for (const [axis, names] of [["cell", DATA.contenders.map(each => each.name)], ["problem", DATA.problems]]) {
+    if (names.length < 2) continue;
+    const row = make("div", {}, make("b", {}, axis));
+    for (const name of names) {
+      const box = make("input", {type: "checkbox", checked: ""});
+      box.addEventListener("change", () => { shown[axis][box.checked ? "add" : "delete"](name); filter(); });
+      row.append(make("label", {}, box, axis === "cell" ? swatch(name) : "", ` ${name}`));
+    }
+    form.append(row);
+    form.hidden = false;
+  }
+}
+
+// Charts: held-out loss over training steps, with hover and zoom.
+const tick = value => value >= 1000 ? `${+(value / 1000).toPrecision(3)}k` : `${+value.toPrecision(3)}`;
+function chart(title, lines) {
+  const tip = make("div", {class: "tip"}, "Drag to zoom, double-click to reset.");
+  const caption = make("figcaption", {}, title, ...lines.flatMap(line => line.name ? [" ", swatch(line.name), ` ${line.name}`] : []));
+  const svg = make("svg", {viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title});
+  const end = Math.max(...lines.flatMap(line => line.step));
+  let range = [0, end], from = null;
+  const values = lines.flatMap(line => line.middle).filter(value => value > 0);
+  const high = Math.log10(Math.max(...values)) + .1;
+  const low = Math.max(Math.log10(Math.min(...values)) - .1, high - 5);
+  const x = step => LEFT + (step - range[0]) / (range[1] - range[0]) * (WIDTH - LEFT - 8);
+  const y = value => TOP + (high - Math.max(Math.log10(Math.max(value, 1e-30)), low)) / (high - low) * (HEIGHT - BOTTOM - TOP);
+  const path = (steps, values) => steps.map((step, i) => `${i ? "L" : "M"}${x(step).toFixed(1)} ${y(values[i]).toFixed(1)}`).join("");
+  function draw() {
+    svg.replaceChildren();
+    const inside = make("svg", {x: LEFT, y: 0, width: WIDTH - LEFT - 8, height: HEIGHT - BOTTOM + 1,
+      viewBox: `${LEFT} 0 ${WIDTH - LEFT - 8} ${HEIGHT - BOTTOM + 1}`});
+    for (let power = Math.ceil(low); power <= high; power++) {
+      svg.append(make("line", {class: "grid", x1: LEFT, x2: WIDTH - 8, y1: y(10 ** power), y2: y(10 ** power)}),
+        make("text", {x: LEFT - 5, y: y(10 ** power) + 4, "text-anchor": "end"}, `${+(10 ** power).toPrecision(1)}`));
+    }
+    for (let i = 0; i <= 4; i++) {
+      const step = range[0] + i / 4 * (range[1] - range[0]);
+      svg.append(make("text", {x: x(step), y: HEIGHT - BOTTOM + 16, "text-anchor": i === 4 ? "end" : i ? "middle" : "start"}, tick(step)));
+    }
+    svg.append(make("text", {x: WIDTH - 8, y: HEIGHT - 4, "text-anchor": "end"}, "training steps"),
+      make("text", {x: 4, y: 10}, "loss"));
+    for (const line of lines) {
+      if (line.low) inside.append(make("path", {d: `${path(line.step, line.high)}${path([...line.step].reverse(),
+        [...line.low].reverse()).replace("M", "L")}Z`, fill: line.colour, opacity: .15}));
+      inside.append(make("path", {d: path(line.step, line.middle), fill: "none", stroke: line.colour, "stroke-width": 1.8,
+        "stroke-dasharray": line.dash}));
+    }
+    svg.append(inside);
+  }
+  const step = event => {
+    const box = svg.getBoundingClientRect(), at = (event.clientX - box.left) / box.width * WIDTH;
+    return Math.min(range[1], Math.max(range[0], range[0] + (at - LEFT) / (WIDTH - LEFT - 8) * (range[1] - range[0])));
+  };
+  svg.addEventListener("pointermove", event => {
+    const at = step(event);
+    tip.textContent = `step ${Math.round(at).toLocaleString("en")}: ` + lines.map(line => {
+      const i = line.step.findLastIndex(each => each <= at);
+      return i < 0 ? "" : `${line.name} ${line.middle[i].toPrecision(2)}`;
+    }).filter(Boolean).join(" · ");
+  });
+  svg.addEventListener("pointerdown", event => { from = step(event); });
+  svg.addEventListener("pointerup", event => {
+    const to = step(event);
+    if (from !== null && Math.abs(to - from) > .03 * (range[1] - range[0])) range = [Math.min(from, to), Math.max(from, to)];
+    from = null;
+    draw();
+  });
+  svg.addEventListener("dblclick", () => { range = [0, end]; draw(); });
+  draw();
+  return make("figure", {}, caption, svg, tip);
+}
+function drawCharts() {
+  const place = document.getElementById("charts");
+  if (!place) return;
+  place.replaceChildren();
+  for (const [problem, lines] of Object.entries(DATA.curves)) {
+    const kept = lines.filter(line => shown.cell.has(line.name)).map(line => ({...looks(line.name), ...line}));
+    if (shown.problem.has(problem) && kept.length) place.append(chart(problem, kept));
+  }
+}
+function looks(name) {
+  const {colour, dash} = DATA.contenders.find(each => each.name === name) ?? {colour: "#666", dash: ""};
+  return {colour, dash};
+}
+
+// Runs: each opens with what it was, how it went, and the command that repeats it.
+function makeRuns() {
+  const table = document.querySelector("#runs table");
+  if (!table) return;
+  for (const row of table.tBodies[0].rows) {
+    row.tabIndex = 0;
+    row.addEventListener("click", () => open(row));
+    row.addEventListener("keydown", event => { if (event.key === "Enter") open(row); });
+  }
+}
+function open(row) {
+  const run = DATA.runs.find(each => each.run === row.cells[0].textContent), dialog = document.getElementById("run");
+  const close = make("button", {}, "Close");
+  close.addEventListener("click", () => dialog.close());
+  const list = pairs => make("table", {}, make("tbody", {}, ...Object.entries(pairs).map(([name, value]) =>
+    make("tr", {}, make("td", {}, name), make("td", {}, `${value}`)))));
+  dialog.replaceChildren(close, make("h3", {}, run.run), list(run.outcome));
+  if (run.loss) dialog.append(chart("held-out loss", [{name: "", colour: "#0173b2", dash: "", ...run.loss}]));
+  if (run.command) dialog.append(copied(make("pre", {}, make("code", {}, run.command))));
+  dialog.append(list(run.settings));
+  dialog.showModal();
+}
+
+// Commands are copied by a button.
+function copied(block) {
+  const code = block.querySelector("code"), button = make("button", {type: "button"}, "Copy");
+  button.addEventListener("click", async () => {
+    try { await navigator.clipboard.writeText(code.textContent.trim()); } catch {
+      const all = document.createRange();
+      all.selectNodeContents(code);
+      getSelection().removeAllRanges();
+      getSelection().addRange(all);
+      document.execCommand("copy");
+    }
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  block.append(button);
+  return block;
+}
+
+if (matchMedia("(max-width: 60rem)").matches) document.querySelector("nav details").open = false;
+addEventListener("beforeprint", () => document.querySelectorAll("main details").forEach(each => { each.open = true; }));
+addEventListener("hashchange", () => {  // what a link leads to is shown
+  const target = document.getElementById(location.hash.slice(1));
+  const folded = target?.closest("details");
+  if (folded) { folded.open = true; target.scrollIntoView(); }
+});
+document.querySelectorAll(".frame").forEach(equip);
+document.querySelectorAll("pre").forEach(copied);
+makeFilters();
+makeRuns();
+drawCharts();

@@ -1,7 +1,8 @@
-"""The report as a page: a single HTML file with its figures in it, whose tables can be sorted and filtered."""
+"""The report as a page to explore: a single HTML file with its figures in it, that asks for nothing from anywhere."""
 
 import base64
 import re
+from datetime import datetime
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +13,16 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from bench.record.files import write_text_atomic
+from reports.load import Stored
+from reports.page_data import commit_of, page_data, runs_table
+from reports.text import table
 
 FEWEST_ROWS = 8  # of a table that can be filtered
+APPENDIX = "# Appendix"
+# Parts of a rendered report: the figure that charts take the place of, the table of runs, what is folded.
+CURVES = re.compile(r'<p><img [^>]*alt="Learning curves"[^>]*></p>')
+RUNS = re.compile(r'(<h2 id="section-\d+">Runs</h2>\s*<p>[^<]*</p>\s*)(<div class="frame">.*?</div></div>)', flags=re.S)
+FOLDED = re.compile(r'(<h1 id="section-\d+">Appendix</h1>)(.*)\Z', flags=re.S)
 
 
 class Heading(NamedTuple):
@@ -33,32 +42,50 @@ PAGE = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_new
 )
 
 
-def write_page(report: Path) -> Path:
+def write_page(report: Path, stored: Stored | None = None) -> Path:
     """Write `report.html` beside a report in markdown, from which it is made, and return its path.
+
+    Args:
+        stored: what the report is of, to be explored: curves and runs; None for the report alone.
 
     Raises:
         OSError: it cannot be written.
     """
     path = report.with_name("report.html")
-    write_text_atomic(path, page(report.read_text(encoding="utf-8"), report.parent))
+    written = f"written {datetime.fromtimestamp(report.stat().st_mtime):%Y-%m-%d}"
+    write_text_atomic(path, page(report.read_text(encoding="utf-8"), report.parent, stored, written))
     return path
 
 
-def page(markdown: str, folder: Path) -> str:
+def page(markdown: str, folder: Path, stored: Stored | None = None, written: str = "") -> str:
     """Return a report as HTML.
 
     Args:
         markdown: of the report.
         folder: where its figures are.
+        stored: see `write_page`.
+        written: when the report was, in words.
     """
+    first, _, appendix = markdown.partition(f"\n{APPENDIX}\n")
+    if stored is not None and len(stored.results):
+        first = f"{first}\n## Runs\n\nA row opens its run.\n\n{table(runs_table(stored))}\n"
     # Nothing in a report is HTML: whatever looks like it came with the data.
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
-    tokens = parser.parse(markdown)
+    tokens = parser.parse(f"{first}\n{APPENDIX}\n{appendix}" if appendix else first)
     headings = _number_headings(tokens)
     _embed_figures(tokens, folder)
     body = parser.renderer.render(tokens, parser.options, {})
     body = re.sub(r"<table>.*?</table>", _frame, body, flags=re.S)
-    return PAGE.render(headings=headings, body=body, style=_beside("page.css"), script=_beside("page.js"))
+    if stored is not None and len(stored.curves):
+        body = CURVES.sub(r'<div id="charts"></div><noscript>\g<0></noscript>', body, count=1)
+    body = RUNS.sub(r'\1<div id="runs">\2</div>', body, count=1)
+    body = FOLDED.sub(r"<details>\n<summary>Appendix</summary>\n\1\2</details>\n", body, count=1)
+    commit = commit_of(stored) if stored is not None and len(stored.results) else ""
+    about = " · ".join(filter(None, (written, f"commit {commit}" if commit else "")))
+    return PAGE.render(
+        headings=headings, body=body, about=about, data=page_data(stored), style=_beside("page.css"),
+        script=_beside("page.js"),
+    )  # fmt: skip
 
 
 def _number_headings(tokens: list[Token]) -> list[Heading]:
@@ -89,7 +116,7 @@ def _as_data(path: Path) -> str:
 
 def _frame(match: "re.Match[str]") -> str:
     """Put a table into a frame that scrolls, with a field to filter its rows if it has many."""
-    table = match.group()
-    several = table.count("<tr>") > FEWEST_ROWS
+    rows = match.group()
+    several = rows.count("<tr>") > FEWEST_ROWS
     field = '<input type="search" placeholder="Rows with …" aria-label="Show rows with">' if several else ""
-    return f'<div class="frame">{field}<div class="scroll">{table}</div></div>'
+    return f'<div class="frame">{field}<div class="scroll">{rows}</div></div>'

@@ -65,6 +65,15 @@ FIRST_ON_CLAIMS: tuple[Section, ...] = (
     claims.each,
     cost.times,
 )
+APPENDIX_ON_CLAIMS: tuple[Section, ...] = (
+    results.headline,
+    tuning.selection,
+    cost.tables,
+    about.failures,
+    about.protocol,
+    about.environment,
+    about.reproduce,
+)
 
 # More than anyone reads, or figures have room for; every two contenders on a problem are compared.
 MOST = {"contenders": 200, "problems": 100, "contenders on problems": 1000, "timed cases": 1000}
@@ -77,12 +86,14 @@ class Report:
     Attributes:
         path: its file.
         answer: a sentence; empty where there is none.
+        stored: what it is of.
         headline: the headline table.
         step_times: milliseconds of a training step by problem and contender, measured side by side.
     """
 
     path: Path
     answer: str
+    stored: Stored
     headline: pd.DataFrame
     step_times: dict[tuple[str, str], float]
 
@@ -108,15 +119,14 @@ def write_report(folders: Sequence[Path], output: Path | None = None, printed: s
         if printed:
             content = replace(content, printed=folder / printed)
             (folder / printed).mkdir(exist_ok=True)
-        first = FIRST_ON_CLAIMS if _tests_claims(stored) else FIRST
+        sections = (FIRST_ON_CLAIMS, APPENDIX_ON_CLAIMS) if _tests_claims(stored) else (FIRST, APPENDIX)
         written, appendix = (
-            list(filter(None, (_write_section(section, content) for section in sections)))
-            for sections in (first, APPENDIX)
+            list(filter(None, (_write_section(section, content) for section in part))) for part in sections
         )
     path = folder / "README.md"
     write_text_atomic(path, paragraphs(*written, *(["# Appendix", *appendix] if appendix else [])) + "\n")
     times = step_times(content.stored.results, content.timings)
-    return Report(path, answer.sentence(content), pd.DataFrame(results.headline_rows(content)), times)
+    return Report(path, answer.sentence(content), content.stored, pd.DataFrame(results.headline_rows(content)), times)
 
 
 def summarize(stored: Stored, folder: Path) -> Content:

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import TwoSlopeNorm
+from matplotlib.colors import TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.typing import ColorType
 
 from reports.comparisons import EQUIVALENT, Comparison
 from reports.figures.panels import (
@@ -76,7 +77,7 @@ def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
             axes.text(
                 j, i, f"{_told(told, bound)}{mark(lower)}", ha="center", va="center", fontsize=8,
                 fontweight="bold" if lower.differs else "normal",
-                color="white" if lower.differs and abs(value) > 0.75 * limit else TEXT,
+                color="white" if _is_dark(looks["facecolor"]) else TEXT,
                 bbox=None if lower.differs else {"facecolor": looks["facecolor"], "lw": 0, "pad": 1.5},
             )  # fmt: skip
         axes.set(xlim=(-0.5, len(labels) - 1.5), ylim=(len(labels) - 1.5, -0.5))
@@ -87,11 +88,19 @@ def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.tick_params(length=0)
         axes.set_title(f"{problem}: {_quantity(of_problem[problem])}, row / column", fontsize=9)
+    if not any(row.differs for row in comparisons):
+        figure.supxlabel("hatched: open; no difference is established", fontsize=8)
+        return figure
     bar = figure.colorbar(shade, ax=list(grid), location="bottom", shrink=0.6, aspect=40, pad=0.02)
     bar.set_ticks([math.log(value) for value in (0.25, 0.5, 1, 2, 4)], labels=["≤¼×", "½×", "1×", "2×", "≥4×"])
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label("coloured: established (* primary, † exploratory); white: equivalent; hatched: open", fontsize=8)
     return figure
+
+
+def _is_dark(colour: ColorType) -> bool:
+    red, green, blue = to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
 
 
 def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:

@@ -1,6 +1,7 @@
 """The report as a page: nothing but what the report says, and it works in a browser."""
 
 import base64
+import json
 import re
 import shutil
 from pathlib import Path
@@ -116,15 +117,97 @@ def test_a_browser_sorts_and_filters_it(report: Path, browser):
     assert browser.get_log("browser") == []
 
 
+@pytest.fixture
+def explored(sweep: Path, browser):
+    """A page of a sweep with curves, in the browser at the size of a desktop."""
+    for folder in (sweep / "runs").iterdir():
+        lines = [
+            {"step": step, "samples": 64 * step, "seconds": step / 100, "loss": 1 / step, "train_loss": 1 / step,
+             "grad_norm": 1.0} for step in (50, 100, 200, 400)
+        ]  # fmt: skip
+        (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    report = write_report([sweep])
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.get(f"file://{write_page(report.path, report.stored)}")
+    yield report
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert browser.get_log("browser") == []  # and whatever it would ask for from elsewhere is an error there
+
+
+def seen(browser, selector: str) -> list[str]:
+    script = """return [...document.querySelectorAll(arguments[0])].filter(each => !each.closest('[hidden]'))
+        .map(each => each.textContent)"""
+    return browser.execute_script(script, selector)
+
+
+def test_filters_hold_for_tables_and_curves(explored, browser):
+    titles = "#charts figcaption"
+    assert len(seen(browser, titles)) == 2
+    assert all("gru" in title for title in seen(browser, titles))
+    boxes = {label.text: label for label in browser.find_elements("css selector", "#filters label")}
+    boxes["gru"].click()
+    boxes["copy"].click()
+    assert len(seen(browser, titles)) == 1
+    assert "gru" not in seen(browser, titles)[0]
+    rows = seen(browser, "#runs tbody tr")
+    assert len(rows) == 6  # two cells on a task, three seeds
+    assert not [row for row in rows if "gru" in row or "copy" in row]
+    assert seen(browser, "h3") == ["adding"]
+
+
+def test_a_run_opens_from_its_row(explored, browser):
+    row = browser.find_element("css selector", "#runs tbody tr")
+    browser.execute_script("arguments[0].click()", row)
+    said = browser.find_element("css selector", "#run").text
+    run = explored.stored.results.iloc[0]
+    assert run["run_id"] in said
+    assert f"python -m bench +sweep=demo cell={run['cell']} task={run['task']} seed={run['seed']}" in said
+    assert "training.learning_rate" in said
+    assert browser.find_elements("css selector", "#run figure path")
+    browser.find_element("css selector", "#run pre button").click()
+    assert not browser.execute_script("return document.querySelector('#run pre button').textContent.includes('rror')")
+
+
+def test_curves_are_read_and_zoomed(explored, browser):
+    chart = browser.find_element("css selector", "#charts figure > svg")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", chart)
+    webdriver = pytest.importorskip("selenium.webdriver")
+    webdriver.ActionChains(browser).move_to_element(chart).perform()
+    said = browser.find_element("css selector", "#charts .tip").text
+    assert re.match(r"step 1\d\d: rnn 0.010 · lstm 0.010", said)  # 1/100, before the evaluation at 200 of 400 steps
+    before = seen(browser, "#charts figure > svg text")
+    webdriver.ActionChains(browser).click_and_hold(chart).move_by_offset(100, 0).release().perform()
+    assert seen(browser, "#charts figure > svg text") != before
+    webdriver.ActionChains(browser).double_click(chart).perform()
+    assert seen(browser, "#charts figure > svg text") == before
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_on_a_telephone_nothing_is_wider_than_it(explored, browser, dark: bool):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
+    browser.refresh()
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    contents = browser.find_element("css selector", "nav summary")
+    assert contents.rect["y"] + contents.rect["height"] < 800  # on the first screen
+    back = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert back == ("rgb(27, 27, 27)" if dark else "rgb(255, 255, 255)")
+
+
 def test_a_real_report_shows_all_its_figures_and_prints(sweep: Path, browser):
-    path = write_report([sweep]).path
-    browser.get(f"file://{write_page(path)}")
+    report = write_report([sweep])
+    path = report.path
+    browser.get(f"file://{write_page(path, report.stored)}")
+    browser.execute_script("document.querySelectorAll('details').forEach(each => { each.open = true; })")
     shown = browser.execute_async_script("""
         const images = [...document.images], done = arguments[0];
         images.forEach(image => image.loading = 'eager');
         Promise.all(images.map(image => image.decode())).then(() => done(images.map(image => image.naturalWidth)));
     """)
-    assert len(shown) == path.read_text().count("![")
+    assert len(shown) == path.read_text().count("![") - 1  # learning curves are charts
     assert all(width > 100 for width in shown)
     wide = browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert wide  # what is wider scrolls by itself

@@ -1,0 +1,127 @@
+"""What the page explores, as JSON: contenders, learning curves, and every run with its settings and command."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.figures.style import Look, contender_looks
+from reports.load import Stored
+from reports.naming import SETTINGS
+
+MOST_RUNS = 1000  # that a page holds
+MOST_POINTS = 120  # of a curve
+DIGITS = 3
+DASHES = {"-": "", "--": "7 3", "-.": "7 3 2 3", ":": "2 3"}
+OUTCOME = (
+    *("status", "error", "steps_to_solve", "steps", "final_loss", "baseline_loss", "seconds", "step_ms", "parameters"),
+    *("backend", "device"),
+)
+
+
+def page_data(stored: Stored | None) -> str:
+    """Return what the page's script reads, such that it can stand within a page: none of it ends an element."""
+    data: dict[str, Any] = {"contenders": [], "problems": [], "curves": {}, "runs": []}
+    if stored is not None and len(stored.results):
+        styles = contender_looks(stored.results)
+        data = {
+            "contenders": [{"name": name, "colour": look.colour, "dash": _dash(look)} for name, look in styles.items()],
+            "problems": list(dict.fromkeys(stored.results["problem"])),
+            "curves": _curves(stored, list(styles)),
+            "runs": _runs(stored),
+        }
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def runs_table(stored: Stored) -> list[dict[str, str]]:
+    """Return the rows of the table whose rows open a run."""
+    rows = []
+    for run in stored.results.head(MOST_RUNS).to_dict("records"):
+        rows.append(
+            {
+                "run": str(run["run_id"]),
+                "problem": str(run["problem"]),
+                "cell": str(run["contender"]),
+                "seed": str(run["seed"]),
+                "status": str(run["status"]),
+                "steps to solve": _plain(run["steps_to_solve"]),
+                "final loss": _plain(run["final_loss"]),
+            }
+        )
+    return rows
+
+
+def commit_of(stored: Stored) -> str:
+    """Return the commits that the runs were made with, if that is known."""
+    known = [json.loads(text).get("git_commit") for text in dict.fromkeys(stored.results.get("environment", []))]
+    return ", ".join(dict.fromkeys(str(commit) for commit in known if commit))
+
+
+def _dash(look: Look) -> str:
+    if isinstance(look.dash, str):
+        return DASHES[look.dash]
+    assert isinstance(look.dash, tuple)
+    return " ".join(f"{2 * length:g}" for length in look.dash[1])
+
+
+def _curves(stored: Stored, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return of each problem the median and range of each contender's loss; a run that has ended keeps its last."""
+    if stored.curves.empty:
+        return {}
+    losses = stored.curves[stored.curves["metric"] == "loss"]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for (problem, contender), runs in losses.groupby(["problem", "contender"], sort=False):
+        table = runs.pivot_table(index="step", columns=["sweep", "seed"], values="value").sort_index().ffill()
+        table = _fewer(table.astype(float))
+        lines = {"middle": table.median(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)}
+        found.setdefault(str(problem), []).append(
+            {"name": str(contender), "step": list(map(int, table.index)), **{k: _short(v) for k, v in lines.items()}}
+        )
+    order = list(dict.fromkeys(stored.results["problem"]))
+    for each in found.values():
+        each.sort(key=lambda line: names.index(line["name"]))
+    return {problem: found[problem] for problem in order if problem in found}
+
+
+def _runs(stored: Stored) -> list[dict[str, Any]]:
+    whole = next((command for command in reversed(stored.commands) if command.startswith("python -m bench ")), "")
+    losses = stored.curves[stored.curves["metric"] == "loss"] if len(stored.curves) else stored.curves
+    of_run = dict(list(losses.groupby("run_id"))) if len(losses) else {}
+    runs = []
+    for run in stored.results.head(MOST_RUNS).to_dict("records"):
+        narrowed = f"{whole} cell={run['cell']} task={run['task']} seed={run['seed']}" if whole else ""
+        row = {
+            "run": str(run["run_id"]),
+            "outcome": {name.replace("_", " "): _plain(run.get(name)) for name in OUTCOME if _is_known(run.get(name))},
+            "settings": {
+                name: _plain(value)
+                for name, value in run.items()
+                if str(name).startswith(SETTINGS[:3]) and "._" not in str(name) and _is_known(value)
+            },
+            "command": narrowed,
+        }
+        if run["run_id"] in of_run:
+            curve = _fewer(of_run[run["run_id"]].set_index("step")[["value"]].sort_index())
+            row["loss"] = {"step": list(map(int, curve.index)), "middle": _short(curve["value"])}
+        runs.append(row)
+    return runs
+
+
+def _fewer(table: pd.DataFrame) -> pd.DataFrame:
+    kept = np.unique(np.linspace(0, len(table) - 1, MOST_POINTS).round().astype(int))
+    return table.iloc[kept]
+
+
+def _short(values: "pd.Series[Any]") -> list[float]:
+    return [float(f"{value:.{DIGITS}g}") for value in values.astype(float)]
+
+
+def _is_known(value: Any) -> bool:
+    return value is not None and not pd.isna(value)
+
+
+def _plain(value: Any) -> str:
+    if not _is_known(value):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
