@@ -170,7 +170,8 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
     runs = runs_of(content.stored, claim)
     if runs.empty:
         return ""
-    if statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS:
+    decided_by_solving = statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS
+    if decided_by_solving and runs["solved"].any():
         return content.show(figures_of_training.solve_curves(runs), f"{name}_runs", caption="claim_solved")
     readings = content.stored.readings
     probes = {
