@@ -55,18 +55,27 @@ def _on_leaders(content: Content, here: dict[str, list[Summary]]) -> str:
     for problem, names in leaders.items():
         problems_of.setdefault(names, []).append(problem)
     none = problems_of.pop((), [])
+    tested = {problem for problem, rows in here.items() if any(row.tested for row in rows)}
+    scored = [
+        f"{_all_of([*names], 'or')} has the lowest test loss on {_all_of([each for each in its if each in tested])}"
+        for names, its in problems_of.items()
+        if tested & {*its}
+    ]
+    problems_of = {names: [each for each in its if each not in tested] for names, its in problems_of.items()}
+    problems_of = {names: its for names, its in problems_of.items() if its}
     parts = [f"{_all_of([*names], 'or')} on {_all_of(its)}" for names, its in problems_of.items()]
     if len(here) > MOST_NAMED or max(map(len, problems_of), default=0) > MOST_NAMED:
-        counts = Counter(name for names in leaders.values() for name in names)
-        most = max(counts.values())
+        counts = Counter(name for problem, names in leaders.items() if problem not in tested for name in names)
+        most = max(counts.values(), default=0)
         first = _all_of([name for name, count in counts.items() if count == most], "or")
-        parts = [f"{first} on {most} of {plural(len(here), 'problem')}"]
+        parts = [f"{first} on {most} of {plural(len(here), 'problem')}"] if most else []
     if parts:
         who, _, on = parts[0].partition(" on ")
         does = f"needs {FEWEST[here[next(iter(here))][0].currency]}" if established else "has the lowest median"
         parts[0] = f"{who} {does} on {on}"
-    said = "; ".join(filter(None, (", ".join(parts), f"no run solves {_all_of(none)}" if none else "")))
-    said = said if parts else f"N{said[1:]}"
+    unsolved = f"no run solves {_all_of(none)}" if none else ""
+    said = "; ".join(filter(None, (", ".join(parts), *scored[:MOST_NAMED], unsolved)))
+    said = said if parts or scored else f"N{said[1:]}"
     return f"{said}." if established or len(none) == len(here) else f"{said}; no difference is established."
 
 
@@ -74,15 +83,16 @@ def _leaders(content: Content, rows: list[Summary], established: bool) -> tuple[
     """Return the best contender on a problem and all from which it is not established to differ, of those with solved
     runs; where nothing at all is established, those that did equally well."""
     best, *others = ranked(rows)
-    if not best.solved:
+    tested = best.tested
+    if not best.solved and not tested:
         return ()
     names = [best.contender]
     for row in others:
         found = between(content.comparisons, row.problem, best.contender, row.contender)
         apart = found is not None and found.differs
         if not established:
-            apart = (row.share_solved, row.median_needed) != (best.share_solved, best.median_needed)
-        if row.solved and not apart:
+            apart = tested or (row.share_solved, row.median_needed) != (best.share_solved, best.median_needed)
+        if (row.solved or tested) and not apart:
             names.append(row.contender)
     return tuple(names)
 
@@ -119,6 +129,8 @@ def _on_one(rows: list[Summary]) -> str:
         solved = sum(each.solved > 0 for each in rows)
         return f"{row.contender} solves {solved} of {len(rows)} problems in some of its runs."
     runs = plural(row.runs, "run")
+    if row.tested:
+        return f"{row.contender} has a test loss of {row.mean_loss:.3g} on {row.problem} in {runs}."
     if not row.solved:
         return f"{row.contender} did not solve {row.problem} within {text.amount(row.budget)} {row.currency} in {runs}."
     said = f"{row.contender} solved {row.problem} in {row.solved} of {runs}"
@@ -217,6 +229,7 @@ def _rows(content: Content) -> list[dict[str, str]]:
     currency = currencies.pop() if len(currencies) == 1 else "budget"
     here = grouped(summaries, lambda row: row.problem)
     lost = any(not any(row.solved for row in rows) for rows in here.values())
+    tested = all(row.tested for row in summaries)
     references = references_of(content.stored.results)
     reference = primary_reference(content.stored.results) if content.comparisons else None
     over = "reference" if references else reference or ""
@@ -229,13 +242,17 @@ def _rows(content: Content) -> list[dict[str, str]]:
                 {
                     **({"problem": problem} if several else {}),
                     "cell": row.contender,
-                    "solved": f"{row.solved}/{row.runs}{f' (+{row.failed} failed)' if row.failed else ''}",
-                    f"{currency} to solve": text.spent(row.needed, row.budget),
-                    **({"final loss": text.number(row.final_loss)} if lost else {}),
+                    **({} if tested else _solving(row, currency)),
+                    **({"test loss" if tested else "final loss": text.number(row.final_loss)} if lost else {}),
                     **(_against(found, own == row.contender, over) if content.comparisons else {}),
                 }
             )
     return rows
+
+
+def _solving(row: Summary, currency: str) -> dict[str, str]:
+    failed = f" (+{row.failed} failed)" if row.failed else ""
+    return {"solved": f"{row.solved}/{row.runs}{failed}", f"{currency} to solve": text.spent(row.needed, row.budget)}
 
 
 def _against(found: Comparison | None, is_reference: bool, over: str) -> dict[str, str]:
