@@ -97,9 +97,15 @@ class AttentionLSTM(LSTM):
     def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
         hidden, (h, c) = super().forward(inputs, state)
         memory = self._remember(state, hidden)
+        return self.combine(hidden, memory), AttentionState(h, c, memory)
+
+    def read(self, hidden: Tensor) -> Tensor:
+        return self.combine(hidden, hidden)
+
+    def combine(self, hidden: Tensor, memory: Tensor) -> Tensor:
+        """Return the outputs (T, B, H) from hidden states (T, B, H) and what they attend to, as `attend`."""
         context = self.attend(hidden, memory)
-        outputs = (torch.cat([context, hidden], dim=-1) @ self.weight_combine.T).tanh()
-        return outputs, AttentionState(h, c, memory)
+        return (torch.cat([context, hidden], dim=-1) @ self.weight_combine.T).tanh()
 
     def attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
         """Return each hidden state's context (T, B, H) from `memory` (S, B, H), whose last T entries

@@ -192,6 +192,9 @@ class Cell(Backends):
         backend = "loop" if native.is_transformed(inputs, self.weight_ih) else self.active_backend
         return getattr(self, f"forward_{backend}")(inputs, state)
 
+    def read(self, hidden: Tensor) -> Tensor:
+        return hidden
+
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run `recur` over time. All steps are projected as one product, and split by one `unbind`: indexing instead
         would fill a whole gradient of the projection at every step."""

@@ -80,6 +80,9 @@ class TorchRecurrent(compiler.Compilable):
         last = tuple(part.unsqueeze(0) for part in parts)
         return outputs, last if len(last) > 1 else last[0]
 
+    def read(self, hidden: Tensor) -> Tensor:
+        return hidden
+
     @property
     def title(self) -> str:
         return type(self.layer).__name__

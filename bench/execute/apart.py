@@ -44,7 +44,7 @@ class Worker:
         self.close()
 
     def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Run what settings say. If the process dies of it, another one goes on; if that dies too, the run failed.
+        """Take a run alone. If the process dies of it, another one goes on; if that dies too, the run failed.
 
         Args:
             settings: all of a run's, as `bench.spec.config.from_plain` takes them.
@@ -52,20 +52,54 @@ class Worker:
         Returns:
             `status` as of `bench.execute.run.run`, or "unstored"; with `error` if there is one to tell.
         """
-        request: dict[str, Any] = {"settings": settings}
+        request: dict[str, Any] = {"settings": settings, "seeds": [settings["seed"]], "share": 1, "sole": True}
         for _ in range(ATTEMPTS):
             if is_stopping():
                 return {"status": "interrupted"}
             try:
-                return self._ask(request)
+                return self._ask_one(request)
             except WorkerDied as death:
                 if death.code == ASKED_TO_END:
                     return {"status": "interrupted"}
-                request = {"settings": settings, "died": str(death)}
+                request["died"] = str(death)
         try:
-            return self._ask({**request, "give_up": True})
+            return self._ask_one({**request, "give_up": True})
         except WorkerDied as death:
             return {"status": "unstored", "error": str(death)}
+
+    def execute_cohort(
+        self, settings: dict[str, Any], runs: dict[str, int], share: int, sole: bool, left: Callable[[str], bool]
+    ) -> dict[str, dict[str, Any]]:
+        """Take runs that nobody is at, several at a time. If the process dies of them, those that it was at are taken
+        alone.
+
+        Args:
+            settings: what they have in common.
+            runs: their seeds by run_id, in the order in which they are to be taken.
+            share, sole: see `bench.execute.cohort.run_cohort`.
+            left: tells whether a process that died may have been at a run.
+
+        Returns:
+            An answer for each that was taken, as `execute` returns it, by run_id.
+        """
+        if is_stopping():
+            return {run_id: {"status": "interrupted"} for run_id in runs}
+        if len(runs) == 1:
+            return {run_id: self.execute({**settings, "seed": seed}) for run_id, seed in runs.items()}
+        request = {"settings": settings, "seeds": [*runs.values()], "share": share, "sole": sole}
+        try:
+            answers = self._ask(request)["answers"]
+        except WorkerDied as death:
+            if death.code == ASKED_TO_END:
+                return {run_id: {"status": "interrupted"} for run_id in runs}
+            begun = [run_id for run_id in runs if left(run_id)]
+            return {run_id: self.execute({**settings, "seed": runs[run_id]}) for run_id in begun}
+        # What concerns none of them, concerns all.
+        return {run_id: each for each in answers for run_id in ([each["run_id"]] if "run_id" in each else runs)}
+
+    def _ask_one(self, request: dict[str, Any]) -> dict[str, Any]:
+        answers = self._ask(request)["answers"]
+        return answers[0] if answers else {"status": "leased"}
 
     def call(self, spec: Any, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function: in the process if a run's specification names a user's class, which may do anything to the

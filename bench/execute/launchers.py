@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from hydra._internal.callbacks import Callbacks
@@ -41,12 +42,12 @@ def launch(command: Command, turn: Turn, runs: int, example: list[str]) -> dict[
     if not command.is_sweep:
         return turn()
     setup_globals()
+    workers = min(runs, room(command.master.hydra.launcher))
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=HydraContext(config_loader=loader(), callbacks=Callbacks()),
-        task_function=turn,
+        task_function=replace(turn, workers=workers),
         config=command.master,
     )
-    workers = min(runs, room(command.master.hydra.launcher))
     returned = launcher.launch([example] * workers, initial_job_idx=0)
     return {run_id: reason for each in returned for run_id, reason in each.return_value.items()}
 

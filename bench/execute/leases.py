@@ -100,6 +100,11 @@ def alone(sweep: Path, name: str, on_wait: Callable[[], None] = lambda: None) ->
         lease.release()
 
 
+def is_leased(sweep: Path, name: str) -> bool:
+    """Tell whether there is a lease on something in a sweep, be it of a dead owner."""
+    return (sweep / "leases" / name).exists()
+
+
 def leased(sweep: Path) -> list[str]:
     """Return the names of all leases on things in a sweep, those of dead owners too."""
     try:

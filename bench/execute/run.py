@@ -22,38 +22,50 @@ from bench.spec.config import Settings
 from bench.spec.identity import as_stored, run_id
 from bench.track.wandb import open_tracker
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
-from bench.train.loop import Outcome, Trainer, train
+from bench.train.loop import Outcome, Trainer, course
 from bench.train.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.train.process import configure_process, environment, is_out_of_memory, limited_memory, memory_limit
+from bench.train.steps import Course, finish
 from bench.train.streams import make_streams
 from bench.train.weights import pack, state_of
 
-LEASED, INTERRUPTED = "leased", "interrupted"  # no outcomes: somebody else has the run; it can be resumed
+# No outcomes: somebody else has the run; it can be resumed; it is to be resumed alone.
+LEASED, INTERRUPTED, CROWDED = "leased", "interrupted", "crowded"
 
 
 def run(config: Settings, stopping: Callable[[], bool] = lambda: False) -> dict[str, Any]:
+    """Take a run alone, as `course_of` says."""
+    return finish(course_of(config, stopping))
+
+
+def course_of(
+    config: Settings, stopping: Callable[[], bool] = lambda: False, company: Callable[[], bool] = lambda: False
+) -> Course[dict[str, Any]]:
     """Train what the configuration says and store the result, unless a finished one is stored already; make the
-    probes that it lacks. A run that was interrupted goes on from its checkpoint.
+    probes that it lacks. A run that was interrupted goes on from its checkpoint. Whoever advances this takes its
+    steps.
 
     Args:
         config: of the run.
         stopping: whether to save after the current step and end.
+        company: whether other runs are at work in this process.
 
     Returns:
         The result, as in `result.json`, and `unprobed` if probes could not be made; or just `run_id` and a status that
-        is no outcome: "leased" if another process is at it, "interrupted" if it was stopped.
+        is no outcome: "leased" if another process is at it, "interrupted" if it was stopped, "crowded" if memory ran
+        out while it was in company.
 
     Raises:
         ConfigError: a finished run cannot give the probes that are asked for; see `lacks_probes`.
         OSError: the results folder cannot be written.
     """
 
-    def work(sweep: Path, identifier: str, lease: Lease) -> dict[str, Any]:
-        held = _Run(config, sweep, identifier, lease, stopping)
-        result = held.result()
+    def work(sweep: Path, identifier: str, lease: Lease) -> Course[dict[str, Any]]:
+        held = _Run(config, sweep, identifier, lease, stopping, company)
+        result = yield from held.result()
         return {**result, "unprobed": True} if held.unprobed else result
 
-    return _while_leased(config, work)
+    return (yield from _while_leased(config, work))
 
 
 def store_failure(config: Settings, reason: str) -> dict[str, Any]:
@@ -63,7 +75,8 @@ def store_failure(config: Settings, reason: str) -> dict[str, Any]:
         OSError: the results folder cannot be written.
     """
 
-    def work(sweep: Path, identifier: str, _: Lease) -> dict[str, Any]:
+    def work(sweep: Path, identifier: str, _: Lease) -> Course[dict[str, Any]]:
+        yield from ()  # no steps
         allocator = configure_process(config.execution)
         result = Result(
             run_id=identifier, status="failed", solved=False, error=reason,
@@ -77,17 +90,21 @@ def store_failure(config: Settings, reason: str) -> dict[str, Any]:
             folder.finish(as_stored(config), result)
         return flat(result)
 
-    return _while_leased(config, work)
+    return finish(_while_leased(config, work))
 
 
-def _while_leased(config: Settings, work: Callable[[Path, str, Lease], dict[str, Any]]) -> dict[str, Any]:
+def _while_leased(
+    config: Settings, work: Callable[[Path, str, Lease], Course[dict[str, Any]]]
+) -> Course[dict[str, Any]]:
     """Do something with a run, given its sweep's folder, its id and the lease, unless another process is at it."""
     sweep, identifier = config.sweep.folder, run_id(config.run)
     lease = Lease(sweep, identifier)
     if not lease.acquire():
         return {"run_id": identifier, "status": LEASED}
     try:
-        return work(sweep, identifier, lease)
+        return (yield from work(sweep, identifier, lease))
+    except Crowded:
+        return {"run_id": identifier, "status": CROWDED}
     except LeaseLost:
         return {"run_id": identifier, "status": LEASED}
     finally:
@@ -98,10 +115,16 @@ class _Run:
     """A leased run on its way to its result."""
 
     def __init__(
-        self, config: Settings, sweep: Path, identifier: str, lease: Lease, stopping: Callable[[], bool]
+        self,
+        config: Settings,
+        sweep: Path,
+        identifier: str,
+        lease: Lease,
+        stopping: Callable[[], bool],
+        company: Callable[[], bool],
     ) -> None:
         self.config, self.sweep, self.identifier = config, sweep, identifier
-        self.lease, self.stopping = lease, stopping
+        self.lease, self.stopping, self.company = lease, stopping, company
         self.folder = RunFolder(sweep, identifier)
         self.schedule = Schedule(config.execution.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
@@ -113,7 +136,7 @@ class _Run:
         self.readings: list[StoredReading] = []
         self.state: dict[str, Any] | None = None  # of the trained model, as `state_of` returns it
 
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Course[dict[str, Any]]:
         """Return the result that is stored, or that of running it. Probes that are missing are made."""
         try:
             stored = self.folder.read()
@@ -125,9 +148,11 @@ class _Run:
                 return _outcome(self._with_probes(stored).result)
         with self.folder.entered():
             stored = self._stored()
-            return self._new_result() if stored is None else _outcome(self._with_probes(stored).result)
+            if stored is not None:
+                return _outcome(self._with_probes(stored).result)
+            return (yield from self._new_result())
 
-    def _new_result(self) -> dict[str, Any]:
+    def _new_result(self) -> Course[dict[str, Any]]:
         config = self.config
         allocator = configure_process(config.execution)
         state, evaluations = self._resume()
@@ -136,11 +161,14 @@ class _Run:
         self.state = None  # that of an attempt that was set aside is not this one's
         self.tracker = tracker = open_tracker(config, self.identifier, self.attempt, self.sweep, evaluations)
         try:
-            found = self._attempt(state)
+            found = yield from self._attempt(state)
+        except Crowded:
+            tracker.pause()
+            raise
         except Damaged as error:
             tracker.pause()
             self._set_aside(error)
-            return self.result()
+            return (yield from self.result())
         if found["status"] == INTERRUPTED:
             tracker.pause()
             return {"run_id": self.identifier, "status": INTERRUPTED}
@@ -233,22 +261,26 @@ class _Run:
             self._set_aside(damage)
             return None, []
 
-    def _attempt(self, state: dict[str, Any] | None) -> dict[str, Any]:
+    def _attempt(self, state: dict[str, Any] | None) -> Course[dict[str, Any]]:
         """Train, and return what came of it; an exception is returned as a status with its reason."""
         facts: dict[str, Any] = {}
         try:
             with limited_memory(memory_limit(self.config.execution)):
-                self._train(state, facts)
+                yield from self._train(state, facts)
         except (LeaseLost, StoreError, Damaged):
             raise
         except (Exception, SystemExit) as error:  # a cell may even try to leave
-            traceback.clear_frames(error.__traceback__)  # what they hold may be the memory that was missing
+            told = traceback.format_exc()
+            # What its frames hold may be the memory that was missing, and those of who takes the steps hold it in turn.
+            traceback.clear_frames(error.__traceback__)
+            error.__traceback__ = None
             status = "out_of_memory" if is_out_of_memory(error) else "failed"
-            reason = one_line(error)
-            facts |= {"status": status, "solved": False, "error": reason, "traceback": traceback.format_exc()}
+            if status == "out_of_memory" and self.company():
+                raise Crowded from None
+            facts |= {"status": status, "solved": False, "error": one_line(error), "traceback": told}
         return facts
 
-    def _train(self, state: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+    def _train(self, state: dict[str, Any] | None, facts: dict[str, Any]) -> Course[None]:
         """Train, and add to `facts` what becomes known."""
         config = self.config
         task = make_task(config.run)
@@ -263,7 +295,7 @@ class _Run:
         trainer = Trainer(model, task, config.run.training, streams, config.run.torch_dtype)
         if state is not None:
             self._restore(trainer, state)
-        outcome = train(trainer, self._take_evaluation, self._after_step)
+        outcome = yield from course(trainer, self._take_evaluation, self._after_step)
         if outcome.status in TRAINED:
             self.state = state_of(model, trainer.optimizer if UPDATES in config.execution.diagnostics.kinds else None)
         facts |= _summarize(outcome, config)
@@ -279,6 +311,7 @@ class _Run:
     def _watch(self, trainer: Trainer) -> None:
         """Make diagnostics while training, and store them."""
         asked, optimizer = self.config.execution.diagnostics, trainer.optimizer.state_dict()
+        trainer.streams.enter()
         found = diagnose(
             self.config.run, trainer.task, trainer.model, optimizer, asked.sequences, asked.kinds, self._say_without
         )
@@ -307,7 +340,7 @@ class _Run:
         if self.watched and every is not None and trainer.step % every == 0:
             self._watch(trainer)
         stop = self.stopping()
-        if stop or self.schedule.is_due(trainer.step):
+        if stop or self.schedule.is_due(trainer.step, trainer.sharing):
             start = perf_counter()
             self._save(trainer)
             self.schedule.wrote(perf_counter() - start)
@@ -331,6 +364,10 @@ class _Run:
     def _check_lease(self) -> None:
         if not self.lease.is_held():
             raise LeaseLost
+
+
+class Crowded(MemoryError):
+    """Memory ran out for a run in company, for which it may suffice alone."""
 
 
 class StoreError(OSError):

@@ -18,14 +18,17 @@ class Turn:
     Attributes:
         planned: the file with the runs' specifications, <sweep>/plans/<digest>.json.
         only: the run_ids to take; None: those without a result.
+        workers: how many such workers there are.
     """
 
     planned: Path
     only: frozenset[str] | None = None
+    workers: int = 1
 
     def __call__(self, _: object = None) -> dict[str, str]:
-        """Take runs until there is none that nobody is at, or the command is asked to stop. One whose worker is gone is
-        left to the command, which sees to leases of the dead before it starts workers.
+        """Take runs until there is none that nobody is at, or the command is asked to stop; those that differ in the
+        seed alone as cohorts. One whose worker is gone is left to the command, which sees to leases of the dead before
+        it starts workers.
 
         Args:
             _: the configuration that Hydra hands to a job; the runs have their own.
@@ -33,21 +36,56 @@ class Turn:
         Returns:
             Why runs could not be stored, by run_id.
         """
-        sweep = self.planned.parents[1]
         planned = json.loads(self.planned.read_bytes())
-        runs = [run for run in planned["runs"] if self.only is None or run[0] in self.only]
+        left: dict[int, dict[str, int]] = {}  # seeds by run_id, by settings
+        for run_id, settings, seed in planned["runs"]:
+            if self.only is None or run_id in self.only:
+                left.setdefault(settings, {})[run_id] = seed
         unstored: dict[str, str] = {}
         with Worker() as worker:
-            for run_id, settings, seed in runs:
-                is_taken = (sweep / "leases" / run_id).exists()  # also while its worker, which died, is started anew
-                if is_taken or (self.only is None and (sweep / "runs" / run_id / "result.json").exists()):
-                    continue
-                answer = worker.execute({**planned["settings"][settings], "seed": seed})
-                if answer["status"] == "interrupted" or is_stopping():
+            while True:
+                left = {number: self._without_result(runs) for number, runs in left.items()}
+                free = {number: self._free(runs) for number, runs in left.items() if runs}
+                untouched = [number for number, runs in free.items() if len(runs) == len(left[number])]
+                number = untouched[0] if untouched else max(free, key=lambda each: len(free[each]), default=-1)
+                if not free.get(number):
                     break
-                if answer["status"] == "unstored":
-                    unstored[run_id] = answer["error"]
+                settings = planned["settings"][number]
+                share, sole = self._share(settings["cohort"], len(free[number]), len(untouched), len(free))
+                answers = worker.execute_cohort(settings, free[number], share, sole, self._is_taken)
+                for run_id, answer in answers.items():
+                    if answer["status"] == "unstored":
+                        unstored[run_id] = answer["error"]
+                if is_stopping() or any(answer["status"] == "interrupted" for answer in answers.values()):
+                    break
+                done = answers if answers or sole else free[number]  # others have begun those since
+                left[number] = {key: seed for key, seed in left[number].items() if key not in done}
         return unstored
+
+    @property
+    def _sweep(self) -> Path:
+        return self.planned.parents[1]
+
+    def _without_result(self, runs: dict[str, int]) -> dict[str, int]:
+        if self.only is not None:
+            return runs
+        return {key: seed for key, seed in runs.items() if not (self._sweep / "runs" / key / "result.json").exists()}
+
+    def _free(self, runs: dict[str, int]) -> dict[str, int]:
+        return {run_id: seed for run_id, seed in runs.items() if not self._is_taken(run_id)}
+
+    def _is_taken(self, run_id: str) -> bool:
+        """Tell whether somebody is at a run, also while its worker, which died, is started anew."""
+        return (self._sweep / "leases" / run_id).exists()
+
+    def _share(self, cohort: str, runs: int, untouched: int, groups: int) -> tuple[int, bool]:
+        """Return how many of some runs to take at a time, and whether none if another worker is at them: as long as
+        there is a group of runs for each worker, and else each has a part of one."""
+        if cohort != "auto":
+            return int(cohort), False
+        if untouched >= self.workers:
+            return runs, True
+        return -(-runs // -(-self.workers // groups)), False
 
 
 def write_planned(sweep: Path, runs: dict[str, dict[str, Any]]) -> Path:

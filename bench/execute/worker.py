@@ -42,7 +42,7 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=listen, daemon=True).start()
     while (request := inbox.get()) is not None:
-        answer = _call(request) if "call" in request else _answer(request, stop)
+        answer = _call(request) if "call" in request else {"answers": _answers(request, stop)}
         with contextlib.suppress(OSError):
             connection.send(answer)
 
@@ -60,25 +60,32 @@ def _call(request: dict[str, Any]) -> dict[str, Any]:
         return {"error": RuntimeError(one_line(error))}
 
 
-def _answer(request: dict[str, Any], stop: threading.Event) -> dict[str, Any]:
-    """Run what is asked for; whatever goes wrong in it is an answer too."""
-    from bench.execute.run import run, store_failure
+def _answers(request: dict[str, Any], stop: threading.Event) -> list[dict[str, Any]]:
+    """Take the runs that are asked for; whatever goes wrong in one is an answer too."""
+    from bench.execute.cohort import run_cohort
+    from bench.execute.run import store_failure
     from bench.record.errors import explain_os, one_line
     from bench.spec.config import from_plain
 
     try:
         with working():
             if is_stopping():
-                return {"status": "interrupted"}
-            config = from_plain(request["settings"])
-            result = store_failure(config, request["died"]) if request.get("give_up") else run(config, stop.is_set)
+                return [{"status": "interrupted"}]
+            configs = [from_plain({**request["settings"], "seed": seed}) for seed in request["seeds"]]
+            if request.get("give_up"):
+                answers = [store_failure(config, request["died"]) for config in configs]
+            else:
+                answers = run_cohort(configs, request["share"], request["sole"], stop.is_set)
     except OSError as error:
-        return {"status": "unstored", "error": f"cannot store results: {explain_os(error)}"}
+        return [{"status": "unstored", "error": f"cannot store results: {explain_os(error)}"}]
     except Exception as error:
-        return {"status": "unstored", "error": one_line(error)}
-    if result.get("unprobed"):
-        return {"status": "unstored", "error": f"{result['run_id']}: its probes are not made"}
-    return {key: result[key] for key in ("run_id", "status", "error") if key in result}
+        return [{"status": "unstored", "error": one_line(error)}]
+    return [
+        {**answer, "status": "unstored", "error": f"{answer['run_id']}: its probes are not made"}
+        if answer.get("unprobed")
+        else {key: answer[key] for key in ("run_id", "status", "error") if key in answer}
+        for answer in answers
+    ]
 
 
 def main() -> None:

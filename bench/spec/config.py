@@ -46,6 +46,9 @@ Share = (
     Annotated[int, Meta(ge=0, le=LARGEST, description="must be a finite number, at least 0")]
     | Annotated[float, Meta(ge=0, le=HUGE)]
 )
+Cohort = Annotated[
+    str, Meta(pattern=r"\A(auto|[1-9][0-9]{0,5})\Z", description="must be auto or a whole number of at least 1")
+]
 Folder = Annotated[str, Meta(pattern=r"\S", description="must name a folder, as results_dir=results")]
 Name = Annotated[
     str,
@@ -162,6 +165,7 @@ class Execution:
 
     device: str = "auto"
     threads: Count = 1
+    cohort: Cohort = "auto"
     allocator: Annotated[str, _one_of("tuned", "system")] = "tuned"
     memory_gb: Memory | None = None
     gpus: Share = 0

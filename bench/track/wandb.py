@@ -216,7 +216,7 @@ def _settings(origin: Settings, sweep: Path) -> dict[str, Any]:
         "entity": origin.execution.tracking.entity,
         "dir": str(sweep),
         "group": origin.sweep.name,
-        "reinit": "finish_previous",
+        "reinit": "create_new",  # runs may be under way side by side
         "settings": wandb.Settings(
             silent=True,
             console="off",

@@ -26,12 +26,15 @@ class Schedule:
         self._last = perf_counter()
         self._cost = 0.0
 
-    def is_due(self, step: int) -> bool:
-        """Tell whether it is time, `step` steps having been taken."""
+    def is_due(self, step: int, sharing: int = 1) -> bool:
+        """Tell whether it is time, `step` steps having been taken; `sharing` runs have this process to themselves, each
+        of which takes that many times as long as alone."""
         steps, seconds = self._settings.steps, self._settings.seconds
         if steps is not None and step % steps == 0:
             return True
-        return seconds is not None and perf_counter() - self._last >= max(seconds, self._cost / MAX_SHARE)
+        if seconds is None:
+            return False
+        return perf_counter() - self._last >= sharing * max(seconds, self._cost / MAX_SHARE)
 
     def wrote(self, cost: float) -> None:
         """Take note of a checkpoint, or of an attempt at one, that took `cost` seconds."""

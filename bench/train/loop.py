@@ -4,16 +4,17 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 import torch
 from msgspec.structs import asdict
+from torch import Tensor
 
 from bench.record.records import TRAINED, Evaluation
 from bench.record.schedule import early_steps
 from bench.spec.config import Training, make_optimizer
 from bench.train.model import Model
+from bench.train.steps import Course, finish
 from bench.train.streams import Streams
 from tasks import Batch, Task
 
@@ -43,34 +44,25 @@ class Outcome:
     test_score: Mapping[str, float] = field(default_factory=dict)
 
 
-class _Clock:
-    """Seconds spent training, evaluations left out. On a GPU no synchronisation is needed: wherever the
-    clock is read, the loop has just read a loss back from the device."""
-
-    def __init__(self) -> None:
-        self.set(0.0)
-
-    def set(self, seconds: float) -> None:
-        self._start = perf_counter() - seconds
-
-    def read(self) -> float:
-        return perf_counter() - self._start
-
-    def leave_out(self, seconds: float) -> None:
-        self._start += seconds
-
-
 class Trainer:
-    """A model in training, and all that its further course depends on."""
+    """A model in training, and all that its further course depends on.
+
+    Attributes:
+        kernel: by which steps of several trainers can be taken side by side; None if its cell has none.
+        seconds: spent on steps, evaluations left out; of steps taken side by side an equal share.
+        sharing: how many trainers took the latest step side by side.
+    """
 
     def __init__(self, model: Model, task: Task, training: Training, streams: Streams, dtype: torch.dtype) -> None:
         """Take a model on the device of the streams, in `dtype`, and draw the held-out sequences."""
         self.model, self.task, self.training, self.streams, self.dtype = model, task, training, streams, dtype
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(training, self.parameters)
+        self.kernel = getattr(model.cell, "replicable_kernel", None)
+        self.is_foreign = not type(task).__module__.startswith("tasks.")  # and may draw from global generators
         self.held_out = task.held_out(training.evaluation_size, streams.evaluation).to(dtype)
         self.testing = task.test_part(self.held_out.inputs.device)
-        self.clock = _Clock()
+        self.seconds, self.sharing = 0.0, 1
         self.step, self.last_step = 0, budgeted_steps(training)
         self.early = frozenset(early_steps(training.evaluate_every) if training.early_evaluations else ())
         self.recent: list[tuple[float, float]] = []  # loss and gradient norm of each step since the last evaluation
@@ -79,18 +71,17 @@ class Trainer:
         self.best: Evaluation | None = None  # that of the lowest held-out loss
         self.best_weights: dict[str, torch.Tensor] = {}  # then, of a task with a test part
 
-    def take_step(self) -> str | None:
-        """Train on a fresh batch. Returns what is wrong if the numbers are no longer finite; no step is taken then."""
-        self.step += 1
-        batch = self.task.sample(self.training.batch_size, self.streams.training).to(self.dtype)
-        loss, norm = take_gradient(
-            self.model, self.task, batch, self.optimizer, self.parameters, self.training.clip_norm
-        )
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            return f"loss {loss} and gradient norm {norm} at step {self.step}"
-        self.optimizer.step()
-        self.recent.append((loss, norm))
-        return None
+    def sample(self) -> Batch:
+        """Draw a batch to train on."""
+        if self.is_foreign:
+            self.streams.enter()
+        return self.task.sample(self.training.batch_size, self.streams.training).to(self.dtype)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Return the loss of the model's outputs (T, B, O)."""
+        if self.is_foreign:
+            self.streams.enter()
+        return self.task.loss(outputs, batch)
 
     @property
     def is_evaluated(self) -> bool:
@@ -109,12 +100,12 @@ class Trainer:
 
     def evaluate(self) -> Evaluation:
         """Evaluate on the held-out sequences."""
-        seconds = self.clock.read()
+        self.streams.enter()
         loss, score = evaluate(self.model, self.task, self.held_out)
         columns = zip(*self.recent, strict=True)
         train_loss, grad_norm = (statistics.fmean(column) for column in columns) if self.recent else NO_STEPS
         evaluation = Evaluation(
-            step=self.step, samples=self.step * self.training.batch_size, seconds=seconds, train_loss=train_loss,
+            step=self.step, samples=self.step * self.training.batch_size, seconds=self.seconds, train_loss=train_loss,
             grad_norm=grad_norm, loss=loss, score=score, solved=self.task.solved(score),
         )  # fmt: skip
         self.recent.clear()
@@ -135,6 +126,7 @@ class Trainer:
     def test(self) -> tuple[float, dict[str, float]]:
         """Go back to the weights of the best evaluation; return loss and scores on the test part."""
         assert self.testing is not None
+        self.streams.enter()
         self.model.load_state_dict(self.best_weights)
         return evaluate(self.model, self.task, self.testing.to(self.dtype), self.training.evaluation_size)
 
@@ -146,7 +138,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "random": self.streams.state_dict(),
             "step": self.step,
-            "seconds": self.clock.read(),
+            "seconds": self.seconds,
             "recent": [list(pair) for pair in self.recent],
             "latest": asdict(self.latest),
             "solved_row": [asdict(evaluation) for evaluation in self.solved_row],
@@ -169,7 +161,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.streams.load_state_dict(state["random"])
-        self.clock.set(float(state["seconds"]))
+        self.seconds = float(state["seconds"])
 
 
 def train(
@@ -177,7 +169,15 @@ def train(
     on_evaluation: Callable[[Evaluation], None],
     after_step: Callable[[Trainer], bool] = lambda _: True,
 ) -> Outcome:
+    """Train alone, as `course` says."""
+    return finish(course(trainer, on_evaluation, after_step))
+
+
+def course(
+    trainer: Trainer, on_evaluation: Callable[[Evaluation], None], after_step: Callable[[Trainer], bool]
+) -> Course[Outcome]:
     """Train until the task is solved, a budget or `training.patience` is spent, or the numbers are no longer finite.
+    Whoever advances this takes each step (`bench.train.steps`).
 
     Args:
         trainer: at its start, or wherever it was left.
@@ -188,22 +188,15 @@ def train(
     Returns:
         The outcome. "Solved" means that `training.solved_evaluations` evaluations running were.
     """
-    training, clock = trainer.training, trainer.clock
-
-    def outside(call: Callable[[], Any]) -> Any:
-        seconds = clock.read()
-        result = call()
-        clock.leave_out(clock.read() - seconds)
-        return result
+    training = trainer.training
 
     def outcome(status: str, error: str | None = None) -> Outcome:
         assert trainer.latest is not None
         solved_at = trainer.solved_row[0] if status == "solved" else None
-        seconds = clock.read()
         if trainer.testing is None or status not in TRAINED:
-            return Outcome(status, trainer.step, seconds, trainer.latest, solved_at, error)
+            return Outcome(status, trainer.step, trainer.seconds, trainer.latest, solved_at, error)
         assert trainer.best is not None
-        return Outcome(status, trainer.step, seconds, trainer.best, solved_at, error, *trainer.test())
+        return Outcome(status, trainer.step, trainer.seconds, trainer.best, solved_at, error, *trainer.test())
 
     def look() -> Evaluation:
         evaluation = trainer.evaluate()
@@ -216,22 +209,22 @@ def train(
             return None
         return outcome("diverged", f"held-out loss {evaluation.loss} at step {trainer.step}")
 
-    start = outside(look) if trainer.latest is None else trainer.latest
+    start = look() if trainer.latest is None else trainer.latest
     if end := lost(start):
         return end
     while trainer.step < trainer.last_step:
-        if wrong := trainer.take_step():
+        if wrong := (yield trainer):
             return outcome("diverged", wrong)
-        spent = training.max_seconds is not None and clock.read() > training.max_seconds
+        spent = training.max_seconds is not None and trainer.seconds > training.max_seconds
         if trainer.is_evaluated or spent:
-            evaluation = outside(look)
+            evaluation = look()
             if end := lost(evaluation):
                 return end
             if trainer.is_solved:
                 return outcome("solved")
             if spent or trainer.stalled:
                 break
-        if not outside(lambda: after_step(trainer)):
+        if not after_step(trainer):
             return outcome("interrupted")
     return outcome("unsolved")
 

@@ -43,18 +43,29 @@ def configure_process(execution: Execution) -> str:
 
 @contextlib.contextmanager
 def limited_memory(gib: float | None) -> Iterator[None]:
-    """Let allocations of this process fail beyond `gib` GiB, rather than have the system kill some process."""
+    """Let allocations of this process fail beyond `gib` GiB, rather than have the system kill some process. Where
+    several blocks overlap, the limit of the first stands until the last ends."""
     import resource
 
-    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if gib is not None:
-        limit = round(gib * 2**30)
-        limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    if not _limiting:
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if gib is not None:
+            limit = round(gib * 2**30)
+            resource.setrlimit(
+                resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard)
+            )
+        _limiting.append((soft, hard))
+    else:
+        _limiting.append(_limiting[-1])
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+        before = _limiting.pop()
+        if not _limiting:
+            resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+_limiting: list[tuple[int, int]] = []  # an entry a block of `limited_memory`: the limit before all of them
 
 
 def is_out_of_memory(error: BaseException) -> bool:

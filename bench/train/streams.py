@@ -3,8 +3,8 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,48 +14,97 @@ from bench.spec.neutral import FIRST_FILLED_SEED
 STATE_WORDS = 624  # of 32 bits, in a Mersenne Twister
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Streams:
     """Independent streams: what initialisation is drawn from, generators for training and evaluation data, and for the
     sequences that diagnostics look at.
 
-    None depends on the cell, so that at one seed all cells meet the same data, in the same order.
+    None depends on the cell, so that at one seed all cells meet the same data, in the same order. The generators that
+    are not passed around (torch's, numpy's and Python's) are one stream more; of runs side by side, each has states of
+    its own for these, and `enter` exchanges them.
     """
 
     initialization: "Source"
     training: torch.Generator
     evaluation: torch.Generator
     diagnostics: torch.Generator
+    _left: "_Globals | None" = field(
+        default=None, init=False
+    )  # the global generators, while those of other streams are in force
 
     def seed_globals(self) -> None:
         """Seed the generators that are not passed around, from which parameters are drawn and from which a
         user's cell may draw: torch's, numpy's and Python's."""
+        _Globals.exchange(self)
         self.initialization.seed_globals()
+
+    def enter(self) -> None:
+        """Have the global generators go on from where these streams left them."""
+        if self._left is not None:
+            state, self._left = self._left, None
+            _Globals.exchange(self)
+            state.restore()
+
+    def leave(self) -> None:
+        """Keep the states of the global generators, which others are to use."""
+        self._left = _Globals.now(self.training.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all generators, the global ones too, as tensors and plain values."""
-        name, keys, *rest = np.random.get_state(legacy=True)
-        assert isinstance(keys, np.ndarray)
+        self.enter()
+        found = _Globals.now(self.training.device)
+        name, keys, *rest = found.of_numpy
+        version, internal, gauss = found.of_python
         return {
             "training": self.training.get_state(),
             "evaluation": self.evaluation.get_state(),
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(self.training.device) if self.training.device.type == "cuda" else None,
+            "torch": found.of_torch,
+            "cuda": found.of_cuda,
             "numpy": [name, keys.tolist(), *rest],
-            "python": list(random.getstate()),
+            "python": [version, internal, gauss],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Put all generators into the state that `state_dict` returned."""
+        self.enter()
         self.training.set_state(state["training"])
         self.evaluation.set_state(state["evaluation"])
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None:
-            torch.cuda.set_rng_state(state["cuda"], self.training.device)
         name, keys, *rest = state["numpy"]
-        np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
         version, internal, gauss = state["python"]
-        random.setstate((version, tuple(internal), gauss))
+        for_numpy, for_python = (name, np.array(keys, dtype=np.uint32), *rest), (version, tuple(internal), gauss)
+        _Globals(self.training.device, state["torch"], state["cuda"], for_numpy, for_python).restore()
+
+
+@dataclass(frozen=True)
+class _Globals:
+    """States of the global generators of torch (of the CPU and, if it is a GPU, of `device`), numpy and Python."""
+
+    device: torch.device
+    of_torch: torch.Tensor
+    of_cuda: torch.Tensor | None
+    of_numpy: Any
+    of_python: Any
+
+    entered: ClassVar[Streams | None] = None  # whose states they have
+
+    @classmethod
+    def now(cls, device: torch.device) -> "_Globals":
+        cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+        return cls(device, torch.get_rng_state(), cuda, np.random.get_state(legacy=True), random.getstate())
+
+    @classmethod
+    def exchange(cls, streams: Streams | None) -> None:
+        """Take note whose states follow; who had them before keeps them."""
+        if cls.entered is not None and cls.entered is not streams:
+            cls.entered.leave()
+        cls.entered = streams
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.of_torch)
+        if self.of_cuda is not None:
+            torch.cuda.set_rng_state(self.of_cuda, self.device)
+        np.random.set_state(self.of_numpy)
+        random.setstate(self.of_python)
 
 
 @dataclass(frozen=True)
@@ -112,13 +161,12 @@ def make_streams(seed: int, device: str) -> Streams:
 @contextmanager
 def kept_globals(device: str) -> Iterator[None]:
     """Leave the global generators of torch (those of the CPU and of `device`), numpy and Python as they were before."""
-    for_numpy, for_python = np.random.get_state(), random.getstate()
-    with torch.random.fork_rng(devices=[] if torch.device(device).type == "cpu" else [device]):
-        try:
-            yield
-        finally:
-            np.random.set_state(for_numpy)
-            random.setstate(for_python)
+    before, _Globals.entered, entered = _Globals.now(torch.device(device)), None, _Globals.entered
+    try:
+        yield
+    finally:
+        before.restore()
+        _Globals.entered = entered
 
 
 def _with_key(state: torch.Tensor, key: np.ndarray) -> torch.Tensor:

@@ -55,6 +55,19 @@ class Compilable(nn.Module):
         (B, H) and the new parts. Kernels are compiled from this."""
         raise NotImplementedError
 
+    def read(self, hidden: Tensor) -> Tensor:
+        """Return the outputs of a whole sequence, begun in a state of zero, from what the kernel returns for it, both
+        (T, B, H). Every class that defines `forward` defines this beside it, if that is so."""
+        raise NotImplementedError
+
+    @property
+    def replicable_kernel(self) -> native.Kernel | None:
+        """The kernel by which, and then by `read`, a call without a state is computed: `native.run_each` runs it for
+        several cells. None if a call is computed in another way."""
+        definer = next(kind for kind in type(self).__mro__ if {"read", "forward"} & vars(kind).keys())
+        is_known = {"read", "forward"} <= vars(definer).keys()
+        return kernel_of(self) if is_known and getattr(self, "active_backend", None) == "native" else None
+
 
 @dataclass(frozen=True)
 class Equations:

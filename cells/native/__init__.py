@@ -12,7 +12,17 @@ from torch.autograd import forward_ad
 
 from cells.native.build import NativeUnavailable, library
 
-__all__ = ["Call", "Kernel", "NativeUnavailable", "call", "instructions", "is_transformed", "library", "run"]
+__all__ = [
+    "Call",
+    "Kernel",
+    "NativeUnavailable",
+    "call",
+    "instructions",
+    "is_transformed",
+    "library",
+    "run",
+    "run_each",
+]
 
 # H, inputs (T, B, I), states (B, H), matrices (·H, I or H), vectors (·H) → outputs (T, B, H), last states
 Call = Callable[[int, Tensor, Sequence[Tensor], list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor]]]
@@ -105,8 +115,8 @@ def call(
         counts = (len(states), len(matrices), len(vectors))
         outputs, *last = _Recurrence.apply(name, hidden, counts, *tensors)  # type: ignore[no-untyped-call]
         return outputs, last
-    outputs, last, *_ = torch.ops.recurrent_bench.forward(name, hidden, inputs, states, matrices, vectors, False)
-    return outputs[1:], last
+    outputs, last, *_ = torch.ops.recurrent_bench.forward(name, hidden, [inputs], states, matrices, vectors, False)
+    return outputs[0][1:], last
 
 
 class _Recurrence(torch.autograd.Function):
@@ -115,8 +125,8 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, name: str, hidden: int, counts: tuple[int, ...], inputs: Tensor, *tensors: Any) -> Any:
         states, matrices, vectors = _divided(tensors, counts)
-        outputs, last, series, records, slices = torch.ops.recurrent_bench.forward(
-            name, hidden, inputs, states, matrices, vectors, True
+        (outputs,), last, series, (records,), slices = torch.ops.recurrent_bench.forward(
+            name, hidden, [inputs], states, matrices, vectors, True
         )
         ctx.call, ctx.counts = (name, hidden, slices), (counts[1], counts[2], len(series))
         ctx.set_materialize_grads(False)
@@ -132,10 +142,52 @@ class _Recurrence(torch.autograd.Function):
         inputs, *rest, records = (tensor.contiguous() for tensor in ctx.saved_tensors)
         of_inputs = ctx.needs_input_grad[3]
         of_x, *of_others = torch.ops.recurrent_bench.backward(
-            name, hidden, inputs, *_divided(rest, ctx.counts), records, slices, of_outputs, of_last, of_inputs
+            name, hidden, [inputs], *_divided(rest, ctx.counts), [records], slices, [of_outputs], of_last, of_inputs
         )
         gradients = [gradient for several in of_others for gradient in several]
-        return (None, None, None, of_x if of_inputs else None, *gradients)
+        return (None, None, None, of_x[0] if of_inputs else None, *gradients)
+
+
+def run_each(
+    kernel: Kernel, modules: Sequence[nn.Module], inputs: Sequence[Tensor]
+) -> tuple[list[Tensor], Callable[[Sequence[Tensor | None]], None]]:
+    """Run the kernel of several modules, which is the same, over a sequence each, from states of zero: in one call, and
+    to the last bit as `run` does it for each of them.
+
+    Args:
+        inputs: (T, B, I) each.
+
+    Returns:
+        The outputs (T, B, H) each, which require gradients and know of no operation that they come from; and a function
+        that takes their gradients, or None where there is none, and adds those of the modules' parameters to these.
+
+    Raises:
+        TypeError: tensors of different dtypes.
+    """
+    parameters: list[list[Tensor]] = [[], []]
+    for module in modules:
+        known: dict[Any, Any] = {}
+        for kind, several in zip((kernel.matrices, kernel.vectors), parameters, strict=True):
+            several += [parameter.evaluate(module, known) for parameter in kind]
+    states = [each.new_zeros(each.shape[1], kernel.hidden) for each in inputs for _ in range(sum(kernel.widths))]
+    name, hidden = kernel.name, kernel.hidden
+    with torch.no_grad():
+        outputs, _, *kept = torch.ops.recurrent_bench.forward(name, hidden, inputs, states, *parameters, True)
+
+    def differentiate(of_outputs: Sequence[Tensor | None]) -> None:
+        with torch.no_grad():
+            _, _, *of_parameters = torch.ops.recurrent_bench.backward(
+                name, hidden, inputs, *parameters, *kept, of_outputs, [None] * len(states), False
+            )
+        pairs = [
+            pair
+            for several, gradients in zip(parameters, of_parameters, strict=True)
+            for pair in zip(several, gradients, strict=True)
+            if pair[0].requires_grad
+        ]
+        torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+
+    return [each[1:].detach().requires_grad_() for each in outputs], differentiate
 
 
 def _divided(tensors: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:

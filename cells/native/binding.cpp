@@ -1,5 +1,5 @@
 // The two operators that Python calls, recurrent_bench::forward and ::backward: checks, memory, and dispatch by kernel
-// and dtype. Backward is given what forward returned, and checks nothing.
+// and dtype, for any number of replicas. Backward is given what forward returned, and checks nothing.
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/CPUAllocator.h>
@@ -130,14 +130,39 @@ int64_t padded(const Tensor& like, int64_t hidden) {
   return dtype_index(like) == 0 ? round_up<float>(hidden) : round_up<double>(hidden);
 }
 
-// Returns the outputs (T+1, B, H), from the second step on, and the last states (B, H); and for backward the engine's
-// series, records and number of slices. Without `keep`, these are of no use.
-std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>, Tensor, int64_t> forward(
-    const std::string& name, int64_t hidden, const Tensor& any_x, TensorList any_states, TensorList any_matrices,
-    TensorList any_vectors, bool keep) {
-  const at::AutoDispatchBelowADInplaceOrView guard;
+// Replicas: calls of one kernel with tensors of their own, done one after the other. Lists have the tensors of the first
+// replica, then those of the second, and so on; what a replica computes does not depend on the others.
+
+// The part of a list that is a replica's.
+template <class List>
+List of_replica(const List& list, size_t replica, size_t replicas) {
+  const size_t count = list.size() / replicas;
+  return list.slice(replica * count, count);
+}
+
+OptionalTensors of_replica(const OptionalTensors& list, size_t replica, size_t replicas) {
+  const size_t count = list.size() / replicas;
+  OptionalTensors part;
+  for (size_t i = 0; i < count; ++i) part.push_back(list.get(replica * count + i));
+  return part;
+}
+
+void check_count(size_t tensors, size_t replicas) {
+  TORCH_CHECK_VALUE(replicas > 0 && tensors % replicas == 0, "each replica must have as many tensors as the others");
+}
+
+void append(std::vector<Tensor>& all, const std::vector<Tensor>& more) {
+  all.insert(all.end(), more.begin(), more.end());
+}
+
+struct Passed {
+  std::vector<Tensor> outputs, last, series, records;
+  std::vector<int64_t> slices;
+};
+
+void forward_one(Passed& passed, const Kernel& kernel, int64_t hidden, const Tensor& any_x, TensorList any_states,
+                 TensorList any_matrices, TensorList any_vectors, bool keep) {
   check_dtypes(any_x, {any_states, any_matrices, any_vectors});
-  const Kernel& kernel = find_kernel(name);
   check_shapes(kernel, any_x, any_states, any_matrices, any_vectors, hidden);
   const Tensor x = any_x.contiguous();
   const std::vector<Tensor> first = contiguous(any_states), matrices = contiguous(any_matrices);
@@ -152,23 +177,45 @@ std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>, Tensor, int64_t> fo
   described.first = data_of(first), described.last = data_of(last);
   described.sequence.first = described.first.data(), described.sequence.last = described.last.data();
   kernel.forward[dtype_index(x)](described.sequence);
-  return {series[kernel.output], last, series, records, slices};
+  passed.outputs.push_back(series[kernel.output]);
+  append(passed.last, last);
+  if (!keep) return;
+  append(passed.series, series);
+  passed.records.push_back(records);
+  passed.slices.push_back(slices);
 }
 
-// Returns the gradients of x (empty unless asked for), the states, the matrices and the vectors.
-std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>> backward(
-    const std::string& name, int64_t hidden, const Tensor& any_x, TensorList any_matrices, TensorList any_vectors,
-    TensorList series, const Tensor& records, int64_t slices, const std::optional<Tensor>& any_grad_outputs,
-    const OptionalTensors& any_grad_last, bool of_x) {
+// Returns of each replica the outputs (T+1, B, H), from the second step on, and the last states (B, H); and with `keep`
+// for backward the engine's series, records and number of slices.
+std::tuple<std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>, std::vector<int64_t>>
+forward(const std::string& name, int64_t hidden, TensorList x, TensorList states, TensorList matrices,
+        TensorList vectors, bool keep) {
   const at::AutoDispatchBelowADInplaceOrView guard;
   const Kernel& kernel = find_kernel(name);
+  const size_t replicas = x.size();
+  for (const TensorList& list : {states, matrices, vectors}) check_count(list.size(), replicas);
+  Passed passed;
+  for (size_t r = 0; r < replicas; ++r)
+    forward_one(passed, kernel, hidden, x[r], of_replica(states, r, replicas), of_replica(matrices, r, replicas),
+                of_replica(vectors, r, replicas), keep);
+  return {passed.outputs, passed.last, passed.series, passed.records, passed.slices};
+}
+
+struct Gradients {
+  std::vector<Tensor> x, states, matrices, vectors;
+};
+
+void backward_one(Gradients& gradients, const Kernel& kernel, int64_t hidden, const Tensor& any_x,
+                  TensorList any_matrices, TensorList any_vectors, TensorList series, const Tensor& records,
+                  int64_t slices, const std::optional<Tensor>& any_grad_outputs, const OptionalTensors& any_grad_last,
+                  bool of_x) {
   const Tensor x = any_x.contiguous();
   const std::vector<Tensor> matrices = contiguous(any_matrices), vectors = contiguous(any_vectors);
   const Tensor grad_outputs = any_grad_outputs ? any_grad_outputs->contiguous() : Tensor();
   std::vector<Tensor> grad_last, grad_first, grad_matrices, grad_vectors;
   for (const std::optional<Tensor>& grad : any_grad_last)
     grad_last.push_back(grad ? grad->contiguous() : Tensor());
-  const Tensor grad_x = of_x ? at::empty_like(x) : at::empty({0}, x.options());
+  const Tensor grad_x = of_x ? at::empty_like(x) : Tensor();
   for (int j = 0; j < kernel.states; ++j) grad_first.push_back(at::empty({x.size(1), hidden}, x.options()));
   for (const Tensor& matrix : matrices) grad_matrices.push_back(at::zeros_like(matrix));
   for (const Tensor& vector : vectors) grad_vectors.push_back(at::zeros_like(vector));
@@ -178,7 +225,26 @@ std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>
   const Gradient gradient{grad_outputs.defined() ? grad_outputs.const_data_ptr() : nullptr, last.data(),
                           of_x ? grad_x.data_ptr() : nullptr, first.data(), of_matrices.data(), of_vectors.data()};
   kernel.backward[dtype_index(x)](described.sequence, gradient);
-  return {grad_x, grad_first, grad_matrices, grad_vectors};
+  if (of_x) gradients.x.push_back(grad_x);
+  append(gradients.states, grad_first);
+  append(gradients.matrices, grad_matrices);
+  append(gradients.vectors, grad_vectors);
+}
+
+// Returns of each replica the gradients of x (none unless asked for), the states, the matrices and the vectors.
+std::tuple<std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>> backward(
+    const std::string& name, int64_t hidden, TensorList x, TensorList matrices, TensorList vectors, TensorList series,
+    TensorList records, at::IntArrayRef slices, const OptionalTensors& grad_outputs, const OptionalTensors& grad_last,
+    bool of_x) {
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  const Kernel& kernel = find_kernel(name);
+  const size_t replicas = x.size();
+  Gradients gradients;
+  for (size_t r = 0; r < replicas; ++r)
+    backward_one(gradients, kernel, hidden, x[r], of_replica(matrices, r, replicas), of_replica(vectors, r, replicas),
+                 of_replica(series, r, replicas), records[r], slices[r], grad_outputs.get(r),
+                 of_replica(grad_last, r, replicas), of_x);
+  return {gradients.x, gradients.states, gradients.matrices, gradients.vectors};
 }
 
 }  // namespace
@@ -188,12 +254,12 @@ std::tuple<Tensor, std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>
 TORCH_LIBRARY(recurrent_bench, library) {
   library.def("instructions() -> str", [] { return std::string(native::kInstructions); });
   library.def(
-      "forward(str name, int hidden, Tensor x, Tensor[] states, Tensor[] matrices, Tensor[] vectors, bool keep) -> "
-      "(Tensor outputs, Tensor[] last, Tensor[] series, Tensor records, int slices)");
+      "forward(str name, int hidden, Tensor[] x, Tensor[] states, Tensor[] matrices, Tensor[] vectors, bool keep) -> "
+      "(Tensor[] outputs, Tensor[] last, Tensor[] series, Tensor[] records, int[] slices)");
   library.def(
-      "backward(str name, int hidden, Tensor x, Tensor[] matrices, Tensor[] vectors, Tensor[] series, Tensor records, "
-      "int slices, Tensor? grad_outputs, Tensor?[] grad_last, bool of_x) -> (Tensor x, Tensor[] states, "
-      "Tensor[] matrices, Tensor[] vectors)");
+      "backward(str name, int hidden, Tensor[] x, Tensor[] matrices, Tensor[] vectors, Tensor[] series, "
+      "Tensor[] records, int[] slices, Tensor?[] grad_outputs, Tensor?[] grad_last, bool of_x) -> (Tensor[] x, "
+      "Tensor[] states, Tensor[] matrices, Tensor[] vectors)");
 }
 
 TORCH_LIBRARY_IMPL(recurrent_bench, CPU, library) {

@@ -1,5 +1,6 @@
-"""Cells that go wrong, for the tests of how that is handled."""
+"""Cells and tasks that go wrong, for the tests of how that is handled."""
 
+import math
 import os
 import random
 import signal
@@ -10,6 +11,9 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
+
+from bench.train.streams import make_streams
+from tasks import Adding, Batch
 
 
 class Exploding(nn.Module):
@@ -152,3 +156,46 @@ class Secretive(Minimal):
 
     def set_extra_state(self, state: Any) -> None:
         assert state == Path("somewhere")
+
+
+class FailsForSeedOne(Adding):
+    """With seed 1 something goes wrong at the third batch: `where` says what."""
+
+    def __init__(self, length: int = 6, where: str = "sample", *, solved_mse: float = 0.01) -> None:
+        super().__init__(length, solved_mse=solved_mse)
+        self.where, self.batches, self.is_one = where, 0, False
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        streams = make_streams(1, "cpu")
+        self.is_one = generator.initial_seed() in (streams.training.initial_seed(), streams.evaluation.initial_seed())
+        self.batches += 1
+        self.fail("sample")
+        return super().sample(batch_size, generator)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        self.fail("loss")
+        infinite = self.where == "infinite" and self.is_due
+        return super().loss(outputs, batch) * (math.inf if infinite else 1.0)
+
+    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
+        self.fail("score")
+        return super().score(outputs, batch)
+
+    @property
+    def is_due(self) -> bool:
+        return self.is_one and self.batches > 3
+
+    def fail(self, where: str) -> None:
+        if self.where == where and self.is_due:
+            raise SystemExit(3) if where == "loss" else RuntimeError(f"no {where}")
+
+
+class DrawsGlobally(Adding):
+    """Draws from all the global generators for every batch and every loss."""
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        batch = super().sample(batch_size, generator)
+        return Batch(batch.inputs + random.random() + numpy.random.rand(), batch.targets)
+
+    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return super().loss(outputs, batch) * (1 + torch.rand(()))

@@ -97,7 +97,7 @@ def test_weights_optimiser_and_streams_are_equal_bit_by_bit(tmp_path: Path, dtyp
     write_checkpoint(tmp_path / "checkpoint.pt", first.state_dict())
     second = trainer()
     second.load_state_dict(read_checkpoint(tmp_path / "checkpoint.pt"))
-    assert second.clock.read() >= first.clock.read() - 1
+    assert second.seconds >= first.seconds > 0
     train(second, lambda _: None)
     one, other = whole.state_dict(), second.state_dict()
     assert same(other["model"], one["model"])

@@ -186,7 +186,7 @@ def test_evaluations_cost_no_training_time(monkeypatch):
     def evaluate_slowly(_: Evaluation) -> None:
         now[0] += 1000
 
-    monkeypatch.setattr("bench.train.loop.perf_counter", look)
+    monkeypatch.setattr("bench.train.steps.perf_counter", look)
     outcome, _ = run(evaluate_slowly)
     assert 0 < outcome.seconds < 100
     assert outcome.final.seconds <= outcome.seconds

@@ -20,7 +20,7 @@ class Told:
     """A worker that does what it is told, and knows what it was asked."""
 
     def __init__(self, **answers: dict[str, Any]) -> None:
-        self.answers, self.asked = answers, []
+        self.answers, self.asked, self.cohorts = answers, [], []
 
     def __call__(self) -> "Told":
         return self
@@ -30,10 +30,17 @@ class Told:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
-        name = NAMES[settings["seed"]]
-        self.asked.append(name)
-        return self.answers.get(name, {"status": "solved"})
+    def execute_cohort(self, settings: Any, runs: dict[str, int], share: int, sole: bool, left: Any) -> dict[str, Any]:
+        self.cohorts.append((share, sole))
+        answers = {}
+        for name in runs:
+            self.asked.append(name)
+            answer = answers[name] = self.answers.get(name, {"status": "solved"})
+            if answer["status"] == "leased":
+                del answers[name]
+            if answer["status"] == "interrupted":
+                break
+        return answers
 
 
 @pytest.fixture
@@ -43,10 +50,14 @@ def planned(tmp_path: Path) -> Path:
 
 
 def take(monkeypatch: pytest.MonkeyPatch, turn: Turn, **answers: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    worker, unstored = told(monkeypatch, turn, **answers)
+    return worker.asked, unstored
+
+
+def told(monkeypatch: pytest.MonkeyPatch, turn: Turn, **answers: dict[str, Any]) -> tuple[Told, dict[str, str]]:
     worker = Told(**answers)
     monkeypatch.setattr(module, "Worker", worker)
-    unstored = turn()
-    return worker.asked, unstored
+    return worker, turn()
 
 
 def finish(sweep: Path, name: str) -> None:
@@ -78,9 +89,32 @@ def test_what_is_named_is_taken_even_if_it_has_a_result(tmp_path: Path, planned:
 
 
 def test_what_somebody_is_at_is_left_to_them(tmp_path: Path, planned: Path, monkeypatch):
-    (tmp_path / "leases").mkdir()
-    (tmp_path / "leases" / "a").touch()
-    assert take(monkeypatch, Turn(planned), c={"status": "leased"}) == (["b", "c", "d"], {})
+    lease(tmp_path, "a")
+    assert take(monkeypatch, Turn(planned)) == (["b", "c", "d"], {})
+
+
+def lease(sweep: Path, name: str) -> None:
+    (sweep / "leases").mkdir(exist_ok=True)
+    (sweep / "leases" / name).touch()
+
+
+def test_groups_that_nobody_is_at_come_first_each_for_one_worker(tmp_path: Path, monkeypatch):
+    """Then the others are shared out: what is left of a group of four, of which somebody has one."""
+    groups = {
+        name + dtype: make_config(tmp_path, seed=seed, dtype=dtype)
+        for dtype in ("float32", "float64")
+        for seed, name in enumerate(NAMES)
+    }
+    planned = write_planned(tmp_path, {name: to_plain(config) for name, config in groups.items()})
+    lease(tmp_path, "bfloat32")
+    worker, _ = told(monkeypatch, Turn(planned, workers=2))
+    assert worker.asked == [name + "float64" for name in NAMES] + [name + "float32" for name in "acd"]
+    assert worker.cohorts == [(4, False), (2, False)]
+
+
+def test_as_long_as_there_is_a_group_for_each_worker_it_is_taken_whole(tmp_path: Path, planned: Path, monkeypatch):
+    assert told(monkeypatch, Turn(planned, workers=1))[0].cohorts == [(4, True)]
+    assert told(monkeypatch, Turn(planned, workers=2))[0].cohorts == [(2, False)]
 
 
 def test_what_cannot_be_stored_is_told_and_the_others_are_taken(planned: Path, monkeypatch):

@@ -11,9 +11,9 @@ from tests.end_to_end.forks import Forks
 
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep, undisturbed."""
+    """The sweep, undisturbed, each run alone."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(folder, *SWEEP, "+launch=serial")
+    finish(folder, *SWEEP, "+launch=serial", "cohort=1")
     return folder
 
 

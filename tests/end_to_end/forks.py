@@ -90,8 +90,8 @@ def _main(module: str, arguments: list[str]) -> int:
     class Here(apart.Worker):
         """Does in this process what it is asked for."""
 
-        def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
-            return worker._answer({"settings": settings}, threading.Event())
+        def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+            return {"answers": worker._answers(request, threading.Event())}
 
         def call_apart(self, function: Any, *arguments: Any) -> Any:
             return function(*arguments)

@@ -1,0 +1,212 @@
+"""Runs that differ in the seed alone train side by side, each to the last bit as alone."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.execute.cohort import MOST, run_cohort
+from bench.execute.run import run
+from bench.record.records import flat
+from bench.record.store import WEIGHTS, RunFolder
+from bench.spec.config import Settings
+from bench.spec.identity import run_id
+from bench.train.loop import Trainer
+from bench.train.model import make_model, make_task
+from bench.train.steps import Steps
+from bench.train.streams import make_streams
+from tests.bench.conftest import make_config
+
+TIMES = {"seconds", "step_ms", "seconds_to_solve", "files", "config"}
+CELLS: dict[str, dict[str, Any]] = {
+    "lstm": {},
+    "gru": {"_target_": "cells.GRU", "name": "gru"},
+    "rnn": {"_target_": "cells.RNN", "name": "rnn"},
+    "peephole_lstm": {"_target_": "cells.PeepholeLSTM", "name": "peephole_lstm"},
+    "attention_lstm": {"_target_": "cells.AttentionLSTM", "name": "attention_lstm"},
+}
+
+
+def trainer_of(config: Settings) -> Trainer:
+    streams = make_streams(config.run.seed, "cpu")
+    streams.seed_globals()
+    task = make_task(config.run)
+    return Trainer(make_model(config.run, task), task, config.run.training, streams, config.run.torch_dtype)
+
+
+def left_by(trainer: Trainer) -> list[torch.Tensor]:
+    """All that training has changed: parameters, the optimiser's state, and the states of the generators."""
+    random = trainer.streams.state_dict()
+    of_optimizer = [value for state in trainer.optimizer.state_dict()["state"].values() for value in state.values()]
+    return [*trainer.model.state_dict().values(), *of_optimizer, random["training"], random["torch"]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_side_by_side_are_those_taken_alone(cell: str, dtype: str):
+    """Whatever the company, and whatever step each is at: alone, three, five, two."""
+    changes = {"cell": {**CELLS[cell], "hidden_size": 5}, "dtype": dtype, "task": {"length": 7}}
+    configs = [make_config(seed=seed, **changes) for seed in range(5)]
+    together, alone = ([trainer_of(config) for config in configs] for _ in range(2))
+    steps = Steps()
+    for members in ([0], [0, 1, 2], [0, 1, 2, 3, 4], [0, 1, 2, 3, 4], [1, 3]):
+        assert steps.take([together[member] for member in members]) == [None] * len(members)
+        for member in members:
+            assert Steps().take([alone[member]]) == [None]
+    for one, other in zip(together, alone, strict=True):
+        assert one.kernel is not None
+        assert (one.step, one.recent) == (other.step, other.recent)
+        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("options", [{"clip_norm": None}, {"clip_norm": 1e-3}, {"optimizer": "SGD"}], ids=str)
+def test_a_kernel_for_many_does_what_autograd_does_for_one(options: dict[str, Any]):
+    """To the last bit, other optimisers and clipping as well."""
+    several, single = ([trainer_of(make_config(seed=seed, training=options)) for seed in (0, 1)] for _ in range(2))
+    for trainer in single:
+        trainer.kernel = None
+    steps = Steps()
+    for _ in range(4):
+        assert steps.take(several) == [None, None]
+        for trainer in single:
+            assert Steps().take([trainer]) == [None]
+    for one, other in zip(several, single, strict=True):
+        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+class StopAfter:
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def stored(config: Settings) -> tuple[dict[str, Any], list[dict[str, Any]], bytes | None]:
+    """What a finished run left, without its times."""
+    folder = RunFolder(config.sweep.folder, run_id(config.run))
+    found = folder.read()
+    assert found is not None
+    records = [{key: value for key, value in flat(record).items() if key != "seconds"} for record in found.metrics]
+    weights = folder.path / WEIGHTS
+    outcome = {key: value for key, value in flat(found.result).items() if key not in TIMES | {"traceback"}}
+    return outcome, records, weights.read_bytes() if weights.exists() else None
+
+
+def check_alike(folder: Path, configs: list[Settings], **changes: Any) -> list[str]:
+    """Compare with the same runs taken alone; returns how they ended."""
+    statuses = []
+    for config in configs:
+        alone = make_config(folder, seed=config.run.seed, **changes)
+        run(alone)
+        assert stored(config) == stored(alone)
+        statuses.append(stored(config)[0]["status"])
+    return statuses
+
+
+def test_a_cohort_leaves_what_its_runs_leave_alone(tmp_path: Path):
+    configs = [make_config(tmp_path / "together", seed=seed) for seed in range(3)]
+    answers = run_cohort(configs, 3, sole=True)
+    assert [answer["run_id"] for answer in answers] == [run_id(config.run) for config in configs]
+    assert check_alike(tmp_path / "alone", configs) == ["unsolved"] * 3
+
+
+def test_where_one_ends_the_next_one_joins(tmp_path: Path):
+    changes = {"task": {"solved_mse": 0.2}, "training": {"max_steps": 60, "solved_evaluations": 1}}
+    configs = [make_config(tmp_path / "together", seed=seed, **changes) for seed in range(5)]
+    assert len(run_cohort(configs, 2, sole=False)) == 5
+    check_alike(tmp_path / "alone", configs, **changes)
+    assert len({stored(config)[0]["steps"] for config in configs}) > 1  # else none joined in the middle
+
+
+def test_a_cohort_stopped_again_and_again_goes_on_alone_or_in_another(tmp_path: Path):
+    configs = [make_config(tmp_path / "together", seed=seed) for seed in range(4)]
+    for members, calls in ((slice(0, 3), 9), (slice(1, 4), 25), (slice(0, 2), 5)):
+        answers = run_cohort(configs[members], 4, sole=False, stopping=StopAfter(calls))
+        assert {answer["status"] for answer in answers} == {"interrupted"}
+    run(configs[0])
+    run_cohort(configs[1:], 3, sole=False)
+    check_alike(tmp_path / "alone", configs)
+
+
+@pytest.mark.parametrize("where", ["sample", "loss", "score"])
+def test_what_a_task_raises_for_one_seed_is_that_runs_outcome(tmp_path: Path, where: str):
+    changes = {"task": {"_target_": "tests.bench.broken.FailsForSeedOne", "name": "fails", "where": where}}
+    configs = [make_config(tmp_path / "together", seed=seed, **changes) for seed in range(3)]
+    run_cohort(configs, 3, sole=True)
+    assert check_alike(tmp_path / "alone", configs, **changes) == ["unsolved", "failed", "unsolved"]
+
+
+def test_one_that_diverges_leaves_the_others_alone(tmp_path: Path):
+    changes = {"task": {"_target_": "tests.bench.broken.FailsForSeedOne", "name": "fails", "where": "infinite"}}
+    configs = [make_config(tmp_path / "together", seed=seed, **changes) for seed in range(3)]
+    run_cohort(configs, 3, sole=True)
+    assert check_alike(tmp_path / "alone", configs, **changes) == ["unsolved", "diverged", "unsolved"]
+
+
+def test_a_task_that_draws_from_global_generators_draws_as_alone(tmp_path: Path):
+    changes = {"task": {"_target_": "tests.bench.broken.DrawsGlobally", "name": "draws"}}
+    configs = [make_config(tmp_path / "together", seed=seed, **changes) for seed in range(3)]
+    run_cohort(configs, 3, sole=True)
+    check_alike(tmp_path / "alone", configs, **changes)
+
+
+def test_cells_without_a_kernel_go_alone(tmp_path: Path, monkeypatch):
+    sizes = []
+    take = Steps.take
+    monkeypatch.setattr(Steps, "take", lambda self, trainers: sizes.append(len(trainers)) or take(self, trainers))
+    changes = {"cell": {"_target_": "tests.bench.broken.Noisy", "name": "noisy"}}
+    configs = [make_config(tmp_path / "together", seed=seed, **changes) for seed in range(3)]
+    assert len(run_cohort(configs, 3, sole=True)) == 3
+    assert {*sizes} == {1}
+    check_alike(tmp_path / "alone", configs, **changes)
+
+
+def test_memory_that_suffices_for_some_at_a_time_suffices(tmp_path: Path, monkeypatch):
+    """More than two at once are too many for a step; any company is too much to begin one run."""
+    from bench.train import steps
+
+    take, sizes = steps.take_gradients, []
+
+    def small(ready):
+        sizes.append(len(ready))
+        if len(ready) > 2:
+            raise MemoryError
+        return take(ready)
+
+    monkeypatch.setattr(steps, "take_gradients", small)
+    configs = [make_config(tmp_path / "together", seed=seed) for seed in range(5)]
+    run_cohort(configs, 5, sole=True)
+    assert sizes.count(5) == 1
+    check_alike(tmp_path / "alone", configs)
+
+
+def test_a_run_for_which_memory_does_not_suffice_in_company_is_taken_alone(tmp_path: Path, monkeypatch):
+    take, crowd = Steps.take, itertools.count()
+
+    def tight(self, trainers):
+        found = take(self, trainers)
+        if len(trainers) > 2 and next(crowd) == 3:
+            return [MemoryError(), *found[1:]]
+        return found
+
+    monkeypatch.setattr(Steps, "take", tight)
+    configs = [make_config(tmp_path / "together", seed=seed) for seed in range(3)]
+    assert {answer["status"] for answer in run_cohort(configs, 3, sole=True)} == {"unsolved"}
+    assert next(crowd) > 3
+    check_alike(tmp_path / "alone", configs)
+
+
+@pytest.mark.parametrize(("given", "most"), [("auto", MOST), ("3", 3), ("1", 1)])
+def test_how_many_train_side_by_side_is_a_setting(tmp_path: Path, monkeypatch, given: str, most: int):
+    sizes = []
+    take = Steps.take
+    monkeypatch.setattr(Steps, "take", lambda self, trainers: sizes.append(len(trainers)) or take(self, trainers))
+    configs = [make_config(tmp_path, seed=seed, cohort=given, training={"max_steps": 2}) for seed in range(MOST + 2)]
+    assert len(run_cohort(configs, MOST + 2, sole=True)) == MOST + 2
+    assert max(sizes) == most
