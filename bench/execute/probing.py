@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import structs
 
 from bench.execute.leases import Lease
-from bench.probe import probe
+from bench.probe import CannotStep, probe
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import LeaseLost
 from bench.record.files import Damaged
@@ -179,6 +179,10 @@ def probes_of(
     """
 
     def say(what: str, error: Exception) -> None:
+        if isinstance(error, CannotStep):  # as all runs of this contender
+            cell = config.run.cell["name"]
+            say_once(f"no-{what}-{cell}", printable(f"{config.run}: no {what}: {error}"))
+            return
         _say(f"{config.run}, seed {config.run.seed}: no {what}: {one_line(error)}")
 
     configure_process(config.execution)

@@ -6,6 +6,6 @@ the model, or draws from a run's streams of randomness. `diagnose` makes those t
 
 from bench.probe.look import KINDS, look
 from bench.probe.probing import diagnose, probe, stored_readings
-from bench.probe.subject import Reading, Subject
+from bench.probe.subject import CannotStep, Reading, Subject
 
-__all__ = ["KINDS", "Reading", "Subject", "diagnose", "look", "probe", "stored_readings"]
+__all__ = ["KINDS", "CannotStep", "Reading", "Subject", "diagnose", "look", "probe", "stored_readings"]

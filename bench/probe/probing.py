@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import structs
 
 from bench.probe.look import look
-from bench.probe.subject import Reading, Subject
+from bench.probe.subject import CannotStep, Reading, Subject
 from bench.record.errors import one_line
 from bench.record.records import Diagnostic, Lengthened, Moment, Probes, StoredReading
 from bench.spec.config import RunSpec, make_optimizer
@@ -50,7 +50,7 @@ def probe(
     failed: dict[str, str] = {}
 
     def tell(what: str, error: Exception, name: str | None = None) -> None:
-        failed[name or what] = one_line(error)
+        failed[name or what] = str(error) if isinstance(error, CannotStep) else one_line(error)
         on_failure(what, error)
 
     def diagnostic(kind: str) -> Diagnostic:
