@@ -5,7 +5,6 @@ from json import loads
 from reports import text
 from reports.rows import grouped
 from reports.sections.content import Content, paragraphs, plural, wording
-from reports.statistics import Interval
 from reports.summary import Summary
 
 MOST_CLASSES = 30  # that a table lists
@@ -83,7 +82,7 @@ def _classes(facts: Facts) -> str:
 
 
 def _number(value: float | None) -> str:
-    return text.number(None if value is None else Interval(value, value, value))
+    return text.NONE if value is None else f"{value:.3g}"
 
 
 def _under(facts: Facts, group: str) -> Facts:

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hydra import initialize_config_module
@@ -122,13 +123,20 @@ def test_a_run_that_parts_have_in_common_has_the_probes_of_all(compose):
 
 
 @pytest.mark.parametrize("sweep", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
-def test_every_sweep_can_be_planned(compose, sweep):
+def test_every_sweep_can_be_planned(compose, sweep, tmp_path):
     fewer = ["cell=lstm"] if sweep in ("standard", "tune", "lengths", "tasks") else []
+    if sweep == "mine":
+        np.savez(tmp_path / "my.npz", inputs=np.zeros((20, 3)), targets=np.arange(20) % 2)
+        fewer = [f"task.file={tmp_path / 'my.npz'}"]
     plan = plan_of(compose(f"+sweep={sweep}", "seed=0", *fewer))
     configs = [*plan.configs.values(), *plan.timed.values()]
     assert {config.sweep.name for config in configs} == {sweep}
     for config in configs:  # of a sweep that trains, each task's settings are its own
-        assert not config.sweep.train or (CONF / "setting" / sweep / f"{config.run.task['name']}.yaml").exists()
+        assert (
+            not config.sweep.train
+            or sweep == "mine"
+            or (CONF / "setting" / sweep / f"{config.run.task['name']}.yaml").exists()
+        )
     if plan.first.sweep.claims == "lstm":
         _check_that_every_claim_finds_its_runs(plan)
 

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 TEXT = "\n".join(PAGES.values())
 GALLERY = ROOT / "reports" / "gallery"
-TUTORIALS = ("tasks/README.md", "conf/sweep/README.md", "conf/launch/README.md", "reports/README.md")
+TUTORIALS = ("tasks/README.md", "tasks/DATA.md", "conf/sweep/README.md", "conf/launch/README.md", "reports/README.md")
 OTHERS = ("METHODS.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/STORE.md", "conf/README.md")
 
 
@@ -38,7 +38,8 @@ def commands() -> list[str]:
     return [
         command
         for command in dict.fromkeys(found)
-        if command not in whole and not re.search(r"--config-dir|--help|retry=|launch=slurm|bench probe", command)
+        if command not in whole
+        and not re.search(r"--config-dir|task\.file=|--help|retry=|launch=slurm|bench probe", command)
     ]
 
 
