@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,28 @@ def test_an_unsolved_run_needed_more_than_it_spent(sweep):
     assert above == pytest.approx(1 - 2**-8)
     assert evidence.p_above(2 * spent) == 1  # it may have needed less than that
     assert evidence.p_below(2 * spent) == pytest.approx(9 / 2**8)  # or more
+
+
+ACCURACY = """
+claims:
+  longer:
+    claim: It holds at twelve times the length.
+    tests: [{statistic: accuracy, factor: 12, of: {cell: gru}, where: {task: adding}, above: 0.9, refuted_below: 0.9}]
+"""
+
+
+def test_an_accuracy_may_be_at_a_longer_length(sweep):
+    stored = load(sweep)
+    claims = parse_claims(ACCURACY, "here")
+    results = stored.results.assign(**{"final_score.accuracy": 0.5})
+    (row,) = judge(replace(stored, claims=claims, results=results))["longer"]
+    assert row.finding.evidence is None
+    assert row.finding.why == "not known"
+    longer = results.assign(**{"at_12x.accuracy": [0.93 + 0.01 * number for number in range(8)]})
+    (row,) = judge(replace(stored, claims=claims, results=longer))["longer"]
+    assert row.finding.evidence.interval.estimate == pytest.approx(0.965)
+    assert row.p == pytest.approx(2 * 2**-8)
+    assert row.verdict == "supported"
 
 
 def test_what_was_printed_is_read_from_the_registry_not_from_older_rules(tmp_path):
