@@ -257,7 +257,7 @@ def _protocol(about: Publication, results: pd.DataFrame) -> str:
         if not here:  # these runs have no such thing
             continue
         on = ", ".join(_condition(key, value) for key, value in each.where.items())
-        if set(here.split(", ")) == set(map(_plain, each.values)):
+        if here == _listed(each.values) or set(here.split(", ")) == set(map(_plain, each.values)):
             same.append(f"{each.setting} {here}{f' ({on})' if on else ''}")
         else:
             rows.append({"setting": each.setting, "of": on or "all", "printed": _listed(each.values), "here": here})
