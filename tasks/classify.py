@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.arguments import flag
 from tasks.linear import MOST_SEQUENCES, best_of, last_window, logistic
 from tasks.own_data import OwnData, Source, check_files, check_names, prepare
 from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, PaddedBatch, Whole
@@ -32,6 +33,8 @@ class Classify(OwnData):
         split_seed: of the parts; it is the same for all seeds of runs.
         strategy: for missing values, one of `tasks.missing.STRATEGIES`.
         standardise: whether each feature gets mean 0 and standard deviation 1 over the training part.
+        permuted: whether steps come in one fixed random order, the same for all sequences, which takes neighbours
+            apart (Le et al. 2015); sequences are then of one length.
         content: of the files, as `tasks.tables.content_of`; None: whatever it is.
 
     Raises:
@@ -55,15 +58,24 @@ class Classify(OwnData):
         split_seed: int = 0,
         strategy: str = "forward_fill",
         standardise: bool = True,
+        permuted: bool = False,
         content: str | None = None,
     ) -> None:
         paths = (file, validation_file, test_file)
         check_files(content, paths)
         names = check_names("inputs", inputs)
-        self.source = Source(
+        source = Source(
             paths, content, sequence, target, time, group, names, validation, test, split_seed, strategy, standardise
         )
-        read = prepare(self.source, by_class=True)
+        read = prepare(source, by_class=True)
+        self.source = (source, flag("permuted", permuted))
+        self.length = len(read.inputs[0])
+        order = torch.arange(self.length)
+        if permuted:
+            if read.facts["shortest"] != self.length:
+                lengths = f"{read.facts['shortest']} to {self.length}"
+                raise ValueError(f"{file}: sequences of {lengths} steps have no one order")
+            order = torch.randperm(self.length, generator=torch.Generator().manual_seed(0))
         found = [np.unique(targets.astype(str)) for targets in read.targets]
         self.classes = sorted(set().union(*(each.tolist() for each in found)), key=_as_number)
         if read.targets[TRAINING].ndim != 1:
@@ -71,16 +83,14 @@ class Classify(OwnData):
         if len(found[TRAINING]) < 2:
             raise ValueError(f"{file}: the training part has the class {found[TRAINING][0]} only; two are needed")
         index = {name: k for k, name in enumerate(self.classes)}
-        parts = [
-            Whole(inputs, torch.tensor([index[name] for name in targets.astype(str)]), lengths)
-            for inputs, targets, lengths in zip(read.inputs, read.targets, read.lengths, strict=True)
-        ]
+        named = [torch.tensor([index[name] for name in targets.astype(str)]) for targets in read.targets]
+        ordered = [inputs[order] if permuted else inputs for inputs in read.inputs]
+        parts = [Whole(*each) for each in zip(ordered, named, read.lengths, strict=True)]
         self.training: Whole
         self.validation: Whole
         self.testing: Whole
         self.training, self.validation, self.testing = parts
         self.input_size, self.output_size = read.inputs[0].shape[2], len(self.classes)
-        self.length = len(read.inputs[0])
         counts = torch.stack([torch.bincount(part.targets, minlength=len(self.classes)) for part in parts])
         self.frequencies = (counts[TRAINING] + 0.5) / (counts[TRAINING] + 0.5).sum()
         self.baseline_loss = float(self.loss_of(self._constant(VALIDATION), self.validation.targets))

@@ -123,6 +123,6 @@ def standardisation(training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a constant or unknown feature 1 in the place of the latter."""
     known = ~np.isnan(training)
     count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, training, 0).sum(axis=0) / count
-    spread = np.sqrt(np.where(known, (training - mean) ** 2, 0).sum(axis=0) / count)
+    mean = np.where(known, training, 0).sum(axis=0, dtype=np.float64) / count
+    spread = np.sqrt(np.where(known, (training - mean) ** 2, 0).sum(axis=0, dtype=np.float64) / count)
     return mean, np.where(spread > 1e-12 * np.maximum(np.abs(mean), 1), spread, 1.0)

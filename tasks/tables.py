@@ -4,8 +4,11 @@ whatever a file holds that cannot be used is told in one line with file, row and
 import csv
 import difflib
 import functools
+import gzip
 import hashlib
+import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,8 @@ import numpy as np
 MOST_BYTES = 4 << 30  # of a file, and of what it unpacks to
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # texts that stand for a missing value, in any case
 INPUTS, TARGETS = ("inputs", "X", "x"), ("targets", "y")  # names of an .npz file's arrays
+IMAGES = "idx3-ubyte"  # in the names of files of images, as MNIST has them
+UBYTE = 0x08  # an IDX file's code for unsigned bytes
 SHOWN = 40  # letters of a value in a message
 
 
@@ -116,6 +121,16 @@ class Sequences:
     groups: np.ndarray | None = None
 
 
+def files_of(path: str) -> list[str]:
+    """Return the files that are read where one is named: beside images of the IDX format, their labels."""
+    name = Path(path).name
+    return [path, str(Path(path).with_name(_labels_of(name)))] if IMAGES in name else [path]
+
+
+def _labels_of(name: str) -> str:
+    return name.replace("images", "labels").replace(IMAGES, "idx1-ubyte")
+
+
 def content_of(paths: Sequence[str]) -> str:
     """Return the first 16 hex digits of the SHA-256 of files' contents.
 
@@ -123,7 +138,7 @@ def content_of(paths: Sequence[str]) -> str:
         ValueError: one cannot be read.
     """
     known = hashlib.sha256()
-    for path in paths:
+    for path in (each for named in paths for each in files_of(named)):
         about = checked_file(path).stat()
         known.update(_digest(path, about.st_size, about.st_mtime_ns))
     return known.hexdigest()[:16]
@@ -247,7 +262,8 @@ def read_sequences(
 
     .csv and .parquet have a row a time step if they have a column that tells sequences apart, and else a row a
     sequence, whose columns are the steps of one feature. .npz has arrays `inputs` (N, T) or (N, T, F), `targets` (N) or
-    (N, K), if sequences differ in length `lengths` (N), and any named by `group`. Where a row is a sequence, and in
+    (N, K), if sequences differ in length `lengths` (N), and any named by `group`. Images of the IDX format, named as
+    MNIST's files are, have a pixel a step. Where a row is a sequence, and in
     .npz without `lengths` and .ts, missing values at a sequence's end are no part of it.
 
     Args:
@@ -266,6 +282,8 @@ def read_sequences(
             found = _of_arrays(checked_file(path), group)
         case ".ts":
             found = _of_archive(checked_file(path))
+        case _ if IMAGES in Path(path).name:
+            found = _of_images(*map(checked_file, files_of(path)))
         case _:
             table = read_table(path)
             of_steps = sequence is not None or "sequence" in table.columns
@@ -463,6 +481,32 @@ def _of_archive(path: Path) -> Sequences:
         raise ValueError(f"{path}: has no sequences after @data")
     features = [f"dimension {k}" for k in range(1, values[0].shape[1] + 1)]
     return Sequences(path, values, features, names, np.array(targets))
+
+
+def _of_images(path: Path, labels: Path) -> Sequences:
+    """Return images, a pixel a step, row by row, and their labels, from files in the format of MNIST's (LeCun et al.
+    1998)."""
+    images, targets = _read_idx(path, 3), _read_idx(labels, 1)
+    if len(images) != len(targets):
+        raise ValueError(f"{labels}: has {len(targets)} labels, and there are {len(images)} images")
+    pixels = images.reshape(len(images), -1, 1).astype(np.float32)
+    return Sequences(path, list(pixels), ["pixel"], [f"image {i}" for i in range(len(images))], targets.astype(str))
+
+
+def _read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """Return the array of bytes in an IDX file, which may be compressed by gzip."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+    if content[:4] != bytes([0, 0, UBYTE, dimensions]) or len(content) < 4 * (dimensions + 1):
+        raise ValueError(f"{path}: is no IDX file of bytes in {dimensions} dimension{'s' if dimensions > 1 else ''}")
+    shape = tuple(np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).tolist())
+    values = np.frombuffer(content, dtype=np.uint8, offset=4 * (dimensions + 1))
+    if len(values) != math.prod(shape) or not len(values):
+        raise ValueError(f"{path}: has {len(values):,} values, and its head says {' × '.join(map(str, shape))}")
+    return values.reshape(shape)
 
 
 def _parsed(path: Path, row: int, dimension: int, texts: list[str]) -> np.ndarray:

@@ -83,7 +83,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "tasks.BoundedDyck": {"kinds": 2, "depth": 4, "length": 40, **_ACCURACY},
     "tasks.Characters": {**_FILES, "length": 100, "context": 0, "validation": 0.1, "test": 0.1},
     "tasks.ClassicAdding": {"minimal_length": 100, "wrong": 1},
-    "tasks.Classify": {**_FILES, **_COLUMNS, **_PREPARED},
+    "tasks.Classify": {**_FILES, **_COLUMNS, **_PREPARED, "permuted": False},
     "tasks.CopyMemory": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
     "tasks.Counter": {"length": 40, **_ACCURACY},
     "tasks.Digits": {"permuted": False, "solved_accuracy": 0.9},

@@ -27,20 +27,24 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
     currencies = {row.currency for row in content.summaries}
     budget = currencies.pop() if len(currencies) == 1 else "budget"
     partly = any(row.solved < row.runs for row in content.summaries)
+    tested = bool(content.summaries) and all(row.tested for row in content.summaries)  # tasks that nothing solves
     rows = []
     for row in content.summaries:
         expected = {"expected": text.spent(row.expected if row.solved else None)} if partly else {}
         fraction = row.solved_fraction
         share = f" [{fraction.low:.0%}, {fraction.high:.0%}]" if fraction is not None else ""
         failed = f" (+{row.failed} failed)" if row.failed else ""
+        solved = {
+            "solved": f"{row.solved}/{row.runs}{share}{failed}",
+            **expected,
+            f"{budget} to solve": text.spent(row.needed, row.budget),
+        }
         rows.append(
             {
                 "problem": row.problem,
                 "cell": row.contender,
-                "solved": f"{row.solved}/{row.runs}{share}{failed}",
-                **expected,
-                f"{budget} to solve": text.spent(row.needed, row.budget),
-                "final loss": text.number(row.final_loss),
+                **({"runs": f"{row.runs}{failed}"} if tested else solved),
+                "test loss" if tested else "final loss": text.number(row.final_loss),
                 "parameters": text.count(row.parameters),
                 f"step time / {REFERENCE_CELL}": text.number(ratios.get((row.problem, row.contender))),
             }
@@ -49,6 +53,8 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
 
 
 def _reading_notes(content: Content) -> str:
+    if all(row.tested for row in content.summaries):
+        return wording("headline_on_tests")
     confidence = min((row.needed.confidence for row in content.summaries if row.needed is not None), default=0.0)
     seeds = max(row.runs for row in content.summaries)
     if seeds == 1:

@@ -184,3 +184,21 @@ def test_too_few_sequences_and_one_class(tmp_path, made):
         Classify(write(tmp_path / "few.csv", made[0][:2], made[1][:2]))
     with pytest.raises(ValueError, match="the training part has the class x only"):
         Classify(write(tmp_path / "one.csv", made[0], ["x"] * 60))
+
+
+def test_permuted_steps_are_the_same_for_all(tmp_path):
+    generator = np.random.default_rng(0)
+    inputs = generator.normal(size=(40, 7))
+    np.savez(tmp_path / "my.npz", inputs=inputs, targets=np.arange(40) % 2)
+    plain, permuted = (Classify(str(tmp_path / "my.npz"), permuted=each) for each in (False, True))
+    order = [
+        plain.training.inputs[:, 0, 0].tolist().index(value) for value in permuted.training.inputs[:, 0, 0].tolist()
+    ]
+    assert sorted(order) == list(range(7)) != order
+    for one, other in zip((plain.training, plain.testing), (permuted.training, permuted.testing), strict=True):
+        assert torch.equal(one.inputs[order], other.inputs)
+
+
+def test_sequences_of_several_lengths_have_no_one_order(tmp_path, made):
+    with pytest.raises(ValueError, match="sequences of 2 to 6 steps have no one order"):
+        Classify(write(tmp_path / "my.csv", *made), permuted=True)

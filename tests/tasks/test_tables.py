@@ -1,5 +1,7 @@
 """Data files are read as they are meant, and what is wrong with one is told with its row and column."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -165,3 +167,41 @@ def test_content_is_told_by_bytes_and_not_by_place(file, tmp_path):
     before = content_of([str(file)])
     file.write_text("bb")
     assert content_of([str(file)]) != before
+
+
+def write_idx(path, array):
+    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, dtype=">u4").tobytes()
+    content = head + array.astype(np.uint8).tobytes()
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return str(path)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_images_in_the_format_of_mnist(tmp_path, ending):
+    images = np.random.default_rng(0).integers(0, 256, size=(5, 4, 3))
+    path = write_idx(tmp_path / f"train-images-idx3-ubyte{ending}", images)
+    labels = tmp_path / f"train-labels-idx1-ubyte{ending}"
+    write_idx(labels, np.array([7, 2, 1, 0, 4]))
+    found = read(tmp_path / f"train-images-idx3-ubyte{ending}")
+    assert found.targets.tolist() == ["7", "2", "1", "0", "4"]
+    np.testing.assert_array_equal(found.values[2][:, 0], images[2].flatten())
+    before = content_of([path])
+    write_idx(labels, np.array([7, 2, 1, 0, 5, 5]))
+    assert content_of([path]) != before  # a run's identity knows labels, too
+    with pytest.raises(ValueError, match="has 6 labels, and there are 5 images"):
+        read_sequences(path, None, "target", None, None, None)
+    labels.write_bytes(gzip.compress(b"none") if ending else b"none")
+    with pytest.raises(ValueError, match=r"is no IDX file of bytes in 1 dimension$"):
+        read_sequences(path, None, "target", None, None, None)
+    labels.unlink()
+    with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte.*: no such file"):
+        read_sequences(path, None, "target", None, None, None)
+
+
+def test_images_that_are_cut_off(tmp_path):
+    path = tmp_path / "train-images-idx3-ubyte"
+    write_idx(path, np.zeros((5, 4, 3)))
+    write_idx(tmp_path / "train-labels-idx1-ubyte", np.zeros(5))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="has 59 values, and its head says 5 × 4 × 3"):
+        read(path)
