@@ -52,8 +52,9 @@ class Attention(Layer):
 
     def rotate(self, features: Tensor, first: int) -> Tensor:
         """Rotate the features (B, T, heads, D) of the steps from `first` on."""
-        exponents = torch.arange(0, self.width, 2, device=features.device, dtype=features.dtype) / self.width
-        times = torch.arange(first, first + features.shape[1], device=features.device, dtype=features.dtype)
+        like = {"device": features.device, "dtype": torch.promote_types(features.dtype, torch.float32)}
+        exponents = torch.arange(0, self.width, 2, **like) / self.width  # type: ignore[call-overload]
+        times = torch.arange(first, first + features.shape[1], **like)  # type: ignore[call-overload]
         angles = torch.outer(times, self.base**-exponents).unsqueeze(1)  # (T, 1, D/2)
         cos, sin = angles.cos(), angles.sin()
         even, odd = features[..., 0::2], features[..., 1::2]

@@ -31,7 +31,7 @@ class ScannedCell(Cell):
 
     def forward_scan(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Compute all steps at once."""
-        states = scan(*self.coefficients(self.project(inputs)), state)
+        states = scan(*self.coefficients(self.project(inputs).to(state.dtype)), state)
         return states, states[-1]
 
 

@@ -59,7 +59,7 @@ class MLSTM(Layer):
             each.permute(1, 2, 0, 3) for each in self.enter(inputs).unflatten(-1, (3, self.heads, self.width)).unbind(2)
         )  # (B, heads, T, D)
         k = k / math.sqrt(self.width)
-        i, f = self.gates(inputs).permute(1, 2, 0).chunk(2, dim=1)  # (B, heads, T)
+        i, f = self.gates(inputs).to(m.dtype).permute(1, 2, 0).chunk(2, dim=1)  # (B, heads, T)
         # With F_t the sum of log σ(f̃) up to t, step s reaches t with the logarithm F_t − F_s + ĩ_s.
         kept = F.logsigmoid(f).cumsum(dim=-1)
         later = torch.ones(len(inputs), len(inputs), dtype=torch.bool, device=inputs.device).triu(1)

@@ -24,6 +24,8 @@ def scan(decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
     Returns:
         (T, …), as `inputs`.
     """
+    dtype = torch.promote_types(torch.promote_types(decay.dtype, inputs.dtype), start.dtype)
+    decay, inputs, start = decay.to(dtype), inputs.to(dtype), start.to(dtype)  # under autocast they may differ
     if native.is_transformed(inputs, decay):  # which torch.func and export do not see through
         return _loop(decay, inputs, start)
     result: Tensor = _Scan.apply(decay, inputs, start)  # type: ignore[no-untyped-call]

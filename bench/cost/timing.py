@@ -82,7 +82,7 @@ class Case:
         cell: Any = self.model.cell
         state = self.context
         x_t = self.batch.inputs[0, :1]
-        with torch.no_grad():
+        with torch.no_grad(), self.model.precision(x_t.device):
             for _ in range(steps):
                 if hasattr(cell, "step"):
                     output, state = cell.step(x_t, state)
@@ -138,7 +138,7 @@ def measure(
     """
     first = configs[0]
     configure_process(first.execution)
-    device, dtype = first.execution.device, first.run.torch_dtype
+    device, dtype = first.execution.device, torch.bfloat16 if first.run.is_mixed else first.run.torch_dtype
     _gemm_rate(device, dtype)  # wakes the libraries, which would otherwise be charged to the first cell
     rows: list[dict[str, Any]] = []
     cases = []
@@ -171,7 +171,7 @@ def _prepare(config: Settings) -> Case:
     case.cost = {"first_call": 1000 * seconds_of(case.training_step, device), **_costs(case)}
     case.no_steps = why_no_steps(case.model.cell, case.task.input_size)
     if case.no_steps is None:
-        with torch.no_grad():
+        with torch.no_grad(), case.model.precision(case.batch.inputs.device):
             _, case.context = case.model.cell(case.batch.inputs[:, :1])
         case.inference(1)
     for name, work in case.works().items():

@@ -12,7 +12,7 @@ from bench.execute.plan import Plan
 from bench.spec.config import RunSpec
 from bench.spec.targets import is_built_in
 from bench.train.model import make_model, make_task
-from bench.train.process import engine_failure
+from bench.train.process import emulates_bfloat16, engine_failure
 from cells import compiler, native
 
 SIZES = ("name", "hidden_size")  # settings of a cell on which its kernel does not depend
@@ -24,7 +24,11 @@ def prepare_kernels(plan: Plan, worker: Worker) -> list[str]:
     Returns:
         What there is to say of cells without a kernel, in lines.
     """
-    if plan.first.execution.device != "cpu":
+    device = plan.first.execution.device
+    if plan.first.run.is_mixed:
+        emulated = emulates_bfloat16(device)
+        return [f"dtype=bfloat16: {device} emulates it here, which takes longer than float32"] if emulated else []
+    if device != "cpu":
         return []
     if (reason := engine_failure()) is not None:
         return [f"no native kernels ({reason}); cells use their next backend"]

@@ -93,11 +93,17 @@ class RunSpec:
     training: Training = field(default_factory=Training)
     seed: Index = 0
     device: str = "cpu"
-    dtype: Annotated[str, _one_of("float32", "float64")] = "float32"
+    dtype: Annotated[str, _one_of("float32", "float64", "bfloat16")] = "float32"
 
     @property
     def torch_dtype(self) -> torch.dtype:
-        return getattr(torch, self.dtype)
+        """Of parameters and data: with dtype=bfloat16 these are float32, and products are computed in less."""
+        return torch.float32 if self.is_mixed else getattr(torch, self.dtype)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether products are computed in bfloat16, under torch's autocast."""
+        return self.dtype == "bfloat16"
 
     def __str__(self) -> str:
         """Name it in a message."""

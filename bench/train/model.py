@@ -1,6 +1,7 @@
 """What is trained: a contender under a linear readout, and what a contender says of itself."""
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,8 +10,11 @@ from torch import Tensor, nn
 from bench.record.errors import ConfigError, one_line
 from bench.spec.config import RunSpec
 from bench.spec.targets import build, build_cell
+from cells import TorchRecurrent
+from cells.backends import Backends
 from tasks import Batch, Task
 
+COMPILED = ("native", "triton")  # backends
 STEPS_TRIED, SEQUENCES_TRIED = 4, 2  # of a class that does not say whether it can run step by step
 
 
@@ -21,12 +25,13 @@ class Model(nn.Module):
         cell: a cell, a stack of cells, a Transformer: anything called as `outputs, state = cell(inputs, state)`.
         width: W.
         output_size: O.
+        mixed: whether products are computed in bfloat16, from parameters in float32 (torch's autocast).
         factory: device and dtype of the readout.
     """
 
-    def __init__(self, cell: nn.Module, width: int, output_size: int, **factory: Any) -> None:
+    def __init__(self, cell: nn.Module, width: int, output_size: int, *, mixed: bool = False, **factory: Any) -> None:
         super().__init__()
-        self.cell = cell
+        self.cell, self.mixed = cell, mixed
         self.readout = nn.Linear(width, output_size, **factory)
 
     def forward(self, inputs: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -36,11 +41,19 @@ class Model(nn.Module):
             lengths: (B), the steps of each sequence, if they differ. Only a cell that `takes_lengths` is told of them:
                 what is behind a sequence's end changes nothing before it in one that reads forwards.
         """
-        if lengths is not None and getattr(self.cell, "takes_lengths", False):
-            outputs, _ = self.cell(inputs, None, lengths)
-        else:
-            outputs, _ = self.cell(inputs)
-        return self.readout(outputs)
+        with self.precision(inputs.device):
+            if lengths is not None and getattr(self.cell, "takes_lengths", False):
+                outputs, _ = self.cell(inputs, None, lengths)
+            else:
+                outputs, _ = self.cell(inputs)
+            outputs = self.readout(outputs)
+        return outputs.to(inputs.dtype)
+
+    def precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """Return the context in which the model computes."""
+        if not self.mixed or device.type == "meta":
+            return nullcontext()
+        return torch.autocast(device.type, torch.bfloat16)
 
     def answer(self, batch: Batch) -> Tensor:
         """Return the outputs (T, B, O) for a batch, whose `lengths` are honoured if it has any."""
@@ -69,7 +82,27 @@ def make_model(spec: RunSpec, task: Task, device: str | None = None) -> Model:
     with torch.device(device):
         # Moved too: other people's layers may be made on the CPU whatever torch's default device is.
         cell = build_cell(spec.cell, task.input_size).to(device, spec.torch_dtype)
-        return Model(cell, width_of(cell, spec.cell["hidden_size"]), task.output_size, dtype=spec.torch_dtype)
+        if spec.is_mixed:
+            _leave_kernels(cell)
+        width = width_of(cell, spec.cell["hidden_size"])
+        return Model(cell, width, task.output_size, mixed=spec.is_mixed, dtype=spec.torch_dtype)
+
+
+def _leave_kernels(cell: nn.Module) -> None:
+    """Have cells use what autocast reaches: no compiled kernel, which would compute in float32.
+
+    Raises:
+        ConfigError: a compiled kernel is asked for.
+    """
+    for each in cell.modules():
+        if isinstance(each, Backends | TorchRecurrent):
+            if each.backend in COMPILED:
+                raise ConfigError(
+                    f"cell.backend={each.backend}: computes in float32; with dtype=bfloat16 leave it at auto"
+                )
+            if each.backend == "auto":
+                not_here = {*COMPILED, *(["torch"] if next(each.parameters()).device.type == "cpu" else [])}
+                each.backend = next(name for name in each.available_backends() if name not in not_here)
 
 
 def width_of(cell: nn.Module, hidden_size: int) -> int:

@@ -86,6 +86,13 @@ def _tune_malloc() -> bool:
     return all(accepted)
 
 
+def emulates_bfloat16(device: str) -> bool:
+    """Tell whether a device multiplies bfloat16 by way of float32, which is no faster."""
+    if torch.device(device).type == "cuda":
+        return not torch.cuda.is_bf16_supported(including_emulation=False)
+    return not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
 def engine_failure() -> str | None:
     """Make the engine of compiled kernels ready, for runs on the CPU; return why it cannot be had, if it cannot."""
     with warnings.catch_warnings():
