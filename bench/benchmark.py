@@ -6,6 +6,7 @@
 - startup: seconds that a run costs beside its training
 - planning: milliseconds that it takes to plan a run
 - schedule: a run on each core, over one run at a time with all cores
+- cohorts: training steps of runs taken one run after another, over the same steps of runs side by side
 - quick: the quick sweep over the same runs as plain scripts, one after another
 - gpu: a training step of each cell's generated kernels over one of cuDNN's, or of the loop; on a GPU only
 """
@@ -34,9 +35,10 @@ from bench.spec.config import Execution, Training, make_optimizer, register_with
 from bench.train.loop import Trainer, train
 from bench.train.model import Model
 from bench.train.process import configure_process
+from bench.train.steps import Steps
 from bench.train.streams import make_streams
-from cells import GRU, LSTM, RNN, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent, compiler
-from tasks import Adding
+from cells import GRU, LSTM, RNN, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent, compiler
+from tasks import Adding, CopyMemory, Task
 
 PAIRS, STEPS = 11, 60
 
@@ -135,6 +137,37 @@ def schedule() -> None:
     print(f"{cores} runs at once with a thread each: {ratio:.2f} times as fast as one at a time with {cores} threads")
 
 
+def cohorts() -> None:
+    """Take the same steps of runs alone, one run after another, and of all of them side by side, in turn: by the
+    problems of the quick sweep and of a small one, by cell and by number of runs; a thread, B=32, H=32."""
+    configure_process(Execution())
+    training = Training(batch_size=32)
+    tasks = {"copy, T=9": CopyMemory(3, 3, 3), "adding, T=20": Adding(20), "adding, T=25": Adding(25)}
+    for (problem, task), kind, runs in product(tasks.items(), (RNN, LSTM, GRU, AttentionLSTM), (2, 4, 8, 16)):
+
+        def trainer(seed: int, kind: Any = kind, task: Task = task) -> Trainer:
+            streams = make_streams(seed, "cpu")
+            streams.seed_globals()
+            return Trainer(
+                Model(kind(task.input_size, 32), 32, task.output_size), task, training, streams, torch.float32
+            )
+
+        trainers = [trainer(seed) for seed in range(runs)]
+
+        def alone(trainers: list[Trainer] = trainers) -> None:
+            for each in trainers:
+                steps = Steps()
+                for _ in range(STEPS):
+                    steps.take([each])
+
+        def together(trainers: list[Trainer] = trainers) -> None:
+            steps = Steps()
+            for _ in range(STEPS):
+                steps.take(trainers)
+
+        print(f"{problem}, {kind.__name__}, {runs} runs: {_describe(_paired(alone, together))}", flush=True)
+
+
 def quick() -> None:
     """Train all cells and tasks of the quick sweep with one seed, 1,000 steps each, by either way."""
     steps, runs = 1000, list(product(plain.CELLS, plain.TASKS))
@@ -229,7 +262,7 @@ def _describe(ratios: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    known = {each.__name__: each for each in (overhead, checkpoints, startup, planning, schedule, quick, gpu)}
+    known = {each.__name__: each for each in (overhead, checkpoints, startup, planning, schedule, cohorts, quick, gpu)}
     for name in sys.argv[1:] or known:
         if name not in known:
             print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)

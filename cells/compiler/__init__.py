@@ -34,6 +34,10 @@ __all__ = [
 ]  # fmt: skip
 
 
+# What a class overrides if its calls are more than its kernel and `read`; the first two belong together.
+DECIDES_CALLS = "forward", "read", "forward_native", "initial_state", "_start", "split_state", "join_state", "__call__"
+
+
 class Compilable(nn.Module):
     """A recurrent layer that the compiler can ask for its step."""
 
@@ -64,9 +68,13 @@ class Compilable(nn.Module):
     def replicable_kernel(self) -> native.Kernel | None:
         """The kernel by which, and then by `read`, a call without a state is computed: `native.run_each` runs it for
         several cells. None if a call is computed in another way."""
-        definer = next(kind for kind in type(self).__mro__ if {"read", "forward"} & vars(kind).keys())
-        is_known = {"read", "forward"} <= vars(definer).keys()
-        return kernel_of(self) if is_known and getattr(self, "active_backend", None) == "native" else None
+        kinds = type(self).__mro__
+        definers = [next((kind for kind in kinds if name in vars(kind)), None) for name in DECIDES_CALLS]
+        own = all(kind is None or kind.__module__.partition(".")[0] in ("cells", "torch") for kind in definers)
+        is_known = own and definers[0] is definers[1]
+        hooks = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
+        is_native = getattr(self, "active_backend", None) == "native"
+        return kernel_of(self) if is_known and is_native and not hooks else None
 
 
 @dataclass(frozen=True)

@@ -169,7 +169,7 @@ def run_each(
         known: dict[Any, Any] = {}
         for kind, several in zip((kernel.matrices, kernel.vectors), parameters, strict=True):
             several += [parameter.evaluate(module, known) for parameter in kind]
-    states = [each.new_zeros(each.shape[1], kernel.hidden) for each in inputs for _ in range(sum(kernel.widths))]
+    states = [zero for each in inputs for zero in [each.new_zeros(each.shape[1], kernel.hidden)] * sum(kernel.widths)]
     name, hidden = kernel.name, kernel.hidden
     with torch.no_grad():
         outputs, _, *kept = torch.ops.recurrent_bench.forward(name, hidden, inputs, states, *parameters, True)
@@ -179,13 +179,18 @@ def run_each(
             _, _, *of_parameters = torch.ops.recurrent_bench.backward(
                 name, hidden, inputs, *parameters, *kept, of_outputs, [None] * len(states), False
             )
-        pairs = [
-            pair
-            for several, gradients in zip(parameters, of_parameters, strict=True)
-            for pair in zip(several, gradients, strict=True)
-            if pair[0].requires_grad
-        ]
-        torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+        derived: list[tuple[Tensor, Tensor]] = []
+        for several, gradients in zip(parameters, of_parameters, strict=True):
+            for tensor, gradient in zip(several, gradients, strict=True):
+                if not tensor.requires_grad:
+                    continue
+                hooks = tensor._backward_hooks or tensor._post_accumulate_grad_hooks
+                if tensor.is_leaf and tensor.grad is None and not hooks:  # as autograd would, without its detour
+                    tensor.grad = gradient
+                else:
+                    derived.append((tensor, gradient))
+        if derived:
+            torch.autograd.backward([tensor for tensor, _ in derived], [gradient for _, gradient in derived])
 
     return [each[1:].detach().requires_grad_() for each in outputs], differentiate
 

@@ -17,6 +17,7 @@ from bench.train.loop import Trainer
 from bench.train.model import make_model, make_task
 from bench.train.steps import Steps
 from bench.train.streams import make_streams
+from cells import LSTM
 from tests.bench.conftest import make_config
 
 TIMES = {"seconds", "step_ms", "seconds_to_solve", "files", "config"}
@@ -210,3 +211,44 @@ def test_how_many_train_side_by_side_is_a_setting(tmp_path: Path, monkeypatch, g
     configs = [make_config(tmp_path, seed=seed, cohort=given, training={"max_steps": 2}) for seed in range(MOST + 2)]
     assert len(run_cohort(configs, MOST + 2, sole=True)) == MOST + 2
     assert max(sizes) == most
+
+
+class Started(LSTM):
+    """Begins in a state of its own."""
+
+    def initial_state(self, inputs):
+        return tuple(part + 1 for part in super().initial_state(inputs))
+
+
+class Doubled(LSTM):
+    """Does more than its equations."""
+
+    def forward(self, inputs, state=None):
+        outputs, state = super().forward(inputs, state)
+        return 2 * outputs, state
+
+
+class Slower(LSTM):
+    """Has equations of its own, and nothing else."""
+
+    def recur(self, gates_x, state):
+        h, (_, c) = super().recur(gates_x, state)
+        return h, (h, 0.5 * c)
+
+
+def test_only_what_a_kernel_computes_is_left_to_it():
+    assert Slower(2, 3).replicable_kernel is not None
+    assert Started(2, 3).replicable_kernel is None
+    assert Doubled(2, 3).replicable_kernel is None
+    assert LSTM(2, 3, backend="loop").replicable_kernel is None
+    hooked = LSTM(2, 3)
+    hooked.register_forward_hook(lambda *_: None)
+    assert hooked.replicable_kernel is None
+
+
+def test_hooks_on_parameters_see_their_gradients():
+    trainer = trainer_of(make_config())
+    trainer.model.cell.weight_hh.register_hook(lambda gradient: gradient * 0)
+    before = trainer.model.cell.weight_hh.detach().clone()
+    Steps().take([trainer])
+    assert torch.equal(trainer.model.cell.weight_hh, before)
