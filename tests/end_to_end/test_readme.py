@@ -39,7 +39,7 @@ def commands() -> list[str]:
         command
         for command in dict.fromkeys(found)
         if command not in whole
-        and not re.search(r"--config-dir|task\.file=|--help|retry=|launch=slurm|bench probe", command)
+        and not re.search(r"--config-dir|task\.file=|--help|retry=|launch=slurm|bench (probe|export)", command)
     ]
 
 
