@@ -1,5 +1,7 @@
 """What all cells of a comparison have in common: their hidden size, parameters, FLOPs, or the time they may take."""
 
+import functools
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
@@ -101,6 +103,14 @@ def _nearest_size(config: Settings, worker: Worker) -> tuple[int, float]:
 
 def search_size(spec: RunSpec, match: str) -> tuple[int, float]:
     """Do as `_nearest_size`, in this process."""
+    known = {"cell": spec.cell, "task": spec.task, "dtype": spec.dtype, "device": spec.device}
+    return _search_alike(json.dumps(known), match)
+
+
+@functools.cache
+def _search_alike(known: str, match: str) -> tuple[int, float]:
+    """Search for all runs with some fields of `RunSpec`, as JSON: many runs of a plan are alike."""
+    spec = RunSpec(**json.loads(known))
     costs: dict[str, Callable[[RunSpec, int], float]] = {"parameters": _parameters, "flops": _flops}
     cost = costs[match]
     reference = replace(spec, cell={**REFERENCE, "hidden_size": spec.cell["hidden_size"]})
