@@ -235,7 +235,9 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
     if results.empty:
         return as_table({})
     read = {*COLUMNS, "test_loss", *wanted_reference(results)}
-    return as_table(compare_contenders(in_order(results[[column for column in results if column in read]])))
+    kept = [column for column in results if column in read or column.startswith("reference.")]
+    plain = results[kept].astype({name: "string" for name in kept if results[name].dtype == "category"})
+    return as_table(compare_contenders(in_order(plain)))
 
 
 def as_table(comparisons: Comparisons) -> pd.DataFrame:

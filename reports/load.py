@@ -10,7 +10,7 @@ from bench.record.asked import Asked, read_asked
 from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, TIMING_TYPES, Column
 from bench.record.errors import ConfigError, one_line
 from bench.record.files import Damaged
-from bench.record.frames import curves_frame, diagnostics_frame, read_parquet, results_frame
+from bench.record.frames import curves_frame, diagnostics_frame, for_users, read_parquet, results_frame
 from bench.record.records import DECIDED, Looks
 from bench.record.rules import RULES_FILE
 from bench.record.store import read_runs, unfinished_runs
@@ -60,8 +60,8 @@ class Stored:
     added: list[int] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
-        """Yield results, curves and timing: `runs, curves, timing = load("results/quick")`."""
-        yield from (self.results, self.curves, self.timing)
+        """Yield results, curves and timing, as `for_users`: `runs, curves, timing = load("results/quick")`."""
+        yield from map(for_users, (self.results, self.curves, self.timing))
 
     @property
     def sweeps(self) -> list[str]:

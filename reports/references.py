@@ -55,7 +55,19 @@ def _cells(results: pd.DataFrame) -> "pd.Series[str]":
 
 
 def wanted_reference(results: pd.DataFrame) -> dict[str, object]:
-    """Return what the sweeps name as reference; nothing if they do not agree."""
+    """Return what the sweeps name as reference; nothing if they do not agree.
+
+    Args:
+        results: with the column `reference`, or a table for users, with one for each key.
+    """
+    if "reference" not in results:
+        named = {column.removeprefix("reference."): results[column] for column in results if _is_of_reference(column)}
+        values = {key: list(of.dropna().unique()) for key, of in named.items()}
+        return {key: these[0] for key, these in values.items()} if all(len(v) == 1 for v in values.values()) else {}
     texts = set(results["reference"].dropna()) - {"", "{}"} if "reference" in results else set()
     conditions = json.loads(texts.pop()) if len(texts) == 1 else {}
     return conditions if isinstance(conditions, dict) else {}
+
+
+def _is_of_reference(column: object) -> bool:
+    return str(column).startswith("reference.")

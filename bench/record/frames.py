@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +22,8 @@ from bench.record.records import Evaluation, Looks, flat
 from bench.record.store import StoredRun, read_runs
 
 TABLE_BYTES = 8 << 30
+CATEGORIES = ("sweep", "cell", "task", "status", "problem", "contender", "metric", "quantity")
+OBJECTS = ("environment", "reference", "data")  # which are stored as JSON
 _AXES = tuple(columns(Evaluation))  # all else of an evaluation becomes a row of its own
 
 
@@ -39,7 +42,7 @@ def results_frame(runs: list[StoredRun], asked: Asked | None = None) -> pd.DataF
         {**_result_row(run, asked.report or _report_of(run.config)), **looks(run), **settings_columns(run.config)}
         for run in runs
     ]
-    return with_types(pd.DataFrame(rows), RESULT_TYPES)
+    return with_types(pd.DataFrame(rows, dtype=object), RESULT_TYPES)
 
 
 def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
@@ -71,14 +74,16 @@ def diagnostics_frame(runs: list[StoredRun]) -> pd.DataFrame:
 
 
 def write_frames(sweep: Path) -> list[str]:
-    """Make results.parquet, curves.parquet and, if there is anything for it, diagnostics.parquet from the runs of a
-    sweep's folder.
+    """Make results.parquet, results.csv, curves.parquet and, if there is anything for it, diagnostics.parquet from the
+    runs of a sweep's folder.
 
     Returns:
         What is wrong with the runs that had to be left out.
     """
     runs, wrong = read_runs(sweep)
-    write_parquet(sweep / "results.parquet", results_frame(runs, read_asked(sweep)))
+    results = results_frame(runs, read_asked(sweep))
+    write_parquet(sweep / "results.parquet", results)
+    write_atomic(sweep / "results.csv", lambda path: for_users(results).to_csv(path, index=False))
     write_parquet(sweep / "curves.parquet", curves_frame(runs))
     readings = diagnostics_frame(runs)
     if len(readings):
@@ -197,10 +202,39 @@ def settings_columns(config: dict[str, Any], groups: Iterable[str] = ("cell", "t
 
 
 def with_types(frame: pd.DataFrame, types: dict[str, Column]) -> pd.DataFrame:
-    """Return the frame with all columns of `types` first, in those types, and the rest after them. A setting
-    that is a number in some rows and a text in others becomes text."""
+    """Return the frame with all columns of `types` first, in those types, and the rest after them, each in the type of
+    its values: a number with a fraction in one row is one in all. A setting that is a number in some rows and a text in
+    others becomes text."""
     others = [column for column in frame.columns if column not in types]
     dtypes = {name: column.dtype for name, column in types.items()}
-    frame = frame.reindex(columns=[*types, *others]).astype(dtypes).convert_dtypes()
-    mixed = [column for column in others if frame[column].dtype == object]
-    return frame.assign(**{column: frame[column].map(str, na_action="ignore").astype("string") for column in mixed})
+    dtypes |= {column: dtype for column in others if (dtype := _dtype(frame[column])) != frame[column].dtype}
+    mixed = [column for column in others if dtypes.get(column) == "string" and frame[column].dtype == object]
+    frame = frame.assign(**{column: frame[column].map(str, na_action="ignore") for column in mixed})
+    return frame.reindex(columns=[*types, *others]).astype(dtypes)
+
+
+def for_users(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as pandas users want it: what repeats as categories, and each JSON object as columns of its own,
+    say `environment.torch`."""
+    frame = frame.assign(**{name: frame[name].astype("category") for name in CATEGORIES if name in frame})
+    for name in (name for name in OBJECTS if name in frame):
+        objects = frame[name].map(lambda text: json.loads(text) if isinstance(text, str) else {})
+        keys = dict.fromkeys(key for each in objects for key in each)
+        columns = {f"{name}.{key}": pd.Series([each.get(key) for each in objects], frame.index, object) for key in keys}
+        more = with_types(pd.DataFrame(columns, index=frame.index), {})
+        frame = pd.concat([frame.drop(columns=name), more], axis=1)
+    return frame
+
+
+def _dtype(values: "pd.Series[Any]") -> str:
+    """Return the type of a column's values; of numbers and texts together, text."""
+    if pd.api.types.is_integer_dtype(values.dtype):
+        return "Int64"
+    if values.dtype != object:
+        return str(values.convert_dtypes(convert_integer=False).dtype)
+    kinds = {type(value) for value in values if not pd.isna(value)}
+    if kinds <= {bool, np.bool_} and kinds:
+        return "boolean"
+    if kinds <= {int} and kinds:
+        return "Int64"
+    return "Float64" if kinds <= {int, float} and kinds else "string"

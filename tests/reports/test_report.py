@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.record.frames import write_frames
+from reports.comparisons import compare
 from reports.load import LoadError, load
 from reports.report import write_report
 from reports.sections.cost import split_in_words
@@ -329,6 +330,28 @@ def test_frames_for_pandas(sweep: Path):
     assert isinstance(curves, pd.DataFrame)
     assert {"problem", "contender"} <= set(curves.columns)
     assert len(timing) == 2 * 2 * (9 * 4 + 3)
+
+
+def test_tables_for_pandas_have_the_same_types_whatever_is_in_them(tmp_path: Path):
+    """Categories, numbers with fractions that stay such, and no JSON."""
+    for clip, rate, reference in ((1, 0.5, {}), (1.0, 1.0, {"cell": "lstm"})):
+        folder = tmp_path / f"rate-{rate}"
+        for cell in ("lstm", "gru"):
+            training = {"clip_norm": float(clip), "learning_rate": rate}
+            write_run(folder, cell, "adding", 0, 500, training=training, reference=reference)
+        write_frames(folder)
+        runs, *_ = load(folder)
+        categories = ["sweep", "cell", "task", "status", "problem", "contender"]
+        assert set(runs[categories].dtypes.astype(str)) == {"category"}
+        assert runs["training.clip_norm"].dtype == runs["training.learning_rate"].dtype == "Float64"
+        assert runs["training.batch_size"].dtype == "Int64"
+        assert not {"environment", "reference"} & set(runs)
+        assert list(runs["environment.cpu"]) == ["a cpu"] * 2
+        assert len(compare(runs)) == 1
+        assert compare(runs).equals(compare(load(folder).results))
+        stored = pd.read_csv(folder / "results.csv")
+        assert list(stored["run_id"]) == list(pd.read_parquet(folder / "results.parquet")["run_id"])
+        assert not [name for name in stored if stored[name].astype(str).str.startswith("{").any()]
 
 
 def test_reports_need_nothing_that_trains():

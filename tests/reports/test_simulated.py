@@ -44,20 +44,19 @@ def test_without_a_difference_reports_claim_one_in_at_most_five_percent(tmp_path
 def test_twice_the_steps_are_found_and_said(tmp_path: Path, seeds):
     write_sweep(tmp_path / "s", seeds, {"lstm": 2.0, "gru": 1.0}, np.random.default_rng(1))
     said = write_report([tmp_path / "s"]).path.read_text()
-    sentence = next(line for line in said.splitlines() if line.startswith("- On **adding**"))
-    found = re.search(
-        r"gru solved (\d+)/\1 .*lstm needed ([\d.]+)× \[([\d.]+), ([\d.]+)\] as many \(p[=<]([\d.]+)", sentence
-    )
-    assert found, sentence
+    assert "**gru needs the fewest steps on adding.** Against lstm, 1 of 1 comparison establishes a difference." in said
+    row = next(line for line in said.splitlines() if line.startswith("| gru "))
+    found = re.search(r"(\d+)/\1 .*\| +([\d.]+)× \[([\d.]+), ([\d.]+)\] \| established, p(?:=|\\<)([\d.]+)", row)
+    assert found, row
     assert int(found[1]) == seeds
-    assert float(found[3]) <= 2 <= float(found[4])
+    assert float(found[3]) <= 0.5 <= float(found[4])
     assert float(found[5]) <= 0.05
 
 
 def test_a_small_difference_is_not_distinguishable_and_seeds_are_named(tmp_path: Path):
     write_sweep(tmp_path / "s", 10, {"lstm": 1.05, "gru": 1.0}, np.random.default_rng(2))
     said = write_report([tmp_path / "s"]).path.read_text()
-    assert re.search(r"not distinguishable with 10 seeds; (\d[\d,]* to [\d,]+|≥\d[\d,]*|>1,000) would be needed", said)
+    assert re.search(r"\| open; (\d[\d,]* to [\d,]+|≥\d[\d,]*|\\>1,000) seeds needed", said)
 
 
 def test_every_number_of_a_comparison_by_other_means(tmp_path: Path):
@@ -100,7 +99,7 @@ def test_few_seeds_claim_nothing(tmp_path: Path, seeds):
     comparisons = compare(load(tmp_path / "s").results)
     assert set(comparisons["verdict"]) == {"open"}
     said = write_report([tmp_path / "s"]).path.read_text()
-    assert ("one seed cannot tell" if seeds == 1 else f"{seeds} seeds cannot tell") in said
+    assert f"{seeds} seed{'s' if seeds > 1 else ''} cannot establish any: it takes " in said
 
 
 def test_where_nobody_solves_the_loss_is_compared(tmp_path: Path):
@@ -114,7 +113,8 @@ def test_where_nobody_solves_the_loss_is_compared(tmp_path: Path):
     assert found.first_better == 1
     assert found.differs
     said = write_report([tmp_path / "s"]).path.read_text()
-    assert "no run solved it; lstm ends at a loss of 0.1" in said
+    assert "**No run solves adding.** Against lstm, 1 of 1 comparison establishes a difference." in said
+    assert re.search(r"\| gru .* 1\.5× \[[^|]*\] of the loss \| established", said)
 
 
 def test_budgets_in_other_currencies(tmp_path: Path):
@@ -192,10 +192,7 @@ def test_tables_of_before_are_read(tmp_path: Path):
     ]
     frame.drop(columns=[*added, "flops_to_solve"]).to_parquet(old / "results.parquet")
     assert load(old).results["steps_to_solve"].tolist() == frame["steps_to_solve"].tolist()
-    assert (
-        "gru solved 2/2" in write_report([old]).path.read_text()
-        or "lstm solved 2/2" in (old / "report" / "README.md").read_text()
-    )
+    assert re.search(r"\| gru +\| +2/2 ", write_report([old]).path.read_text())
 
 
 def test_no_runs_have_a_table_without_rows(tmp_path: Path):
