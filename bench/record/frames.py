@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is_string_dtype
 
 from bench.record.asked import Asked, read_asked
 from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, Column, columns, wrong_column
@@ -23,6 +24,7 @@ from bench.record.store import StoredRun, read_runs
 
 TABLE_BYTES = 8 << 30
 CATEGORIES = ("sweep", "cell", "task", "status", "problem", "contender", "metric", "quantity")
+KINDS = {"boolean": is_bool_dtype, "Int64": is_integer_dtype, "Float64": is_float_dtype, "string": is_string_dtype}
 OBJECTS = ("environment", "reference", "data")  # which are stored as JSON
 _AXES = tuple(columns(Evaluation))  # all else of an evaluation becomes a row of its own
 
@@ -228,10 +230,8 @@ def for_users(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _dtype(values: "pd.Series[Any]") -> str:
     """Return the type of a column's values; of numbers and texts together, text."""
-    if pd.api.types.is_integer_dtype(values.dtype):
-        return "Int64"
     if values.dtype != object:
-        return str(values.convert_dtypes(convert_integer=False).dtype)
+        return next((name for name, is_one in KINDS.items() if is_one(values.dtype)), str(values.dtype))
     kinds = {type(value) for value in values if not pd.isna(value)}
     if kinds <= {bool, np.bool_} and kinds:
         return "boolean"
