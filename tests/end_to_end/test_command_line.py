@@ -74,7 +74,7 @@ class TestSmokeSweep:
         }
         report = (folder / "smoke" / "report" / "README.md").read_text()
         assert all(report.count(f"| {cell} ") >= 3 for cell in cells)
-        for name in ("learning_curves", "time_to_solve", "step_time"):
+        for name in ("learning_curves", "step_time"):  # no run of these is solved
             assert f"({name}.png)" in report
         timing = pd.read_parquet(folder / "smoke" / "timing.parquet")
         assert timing.groupby(["cell", "task"])["quantity"].nunique().eq(8).all()
