@@ -66,6 +66,8 @@ def problems_of(results: pd.DataFrame) -> "pd.Series[str]":
     for task, runs in results.groupby("task"):
         left_out = selected(runs) | (BY_BUDGET if has_other_budget(runs) else set()) | set(METHODS)
         columns = [c for c in varying(runs, ["task.", "training.", "device", "dtype"]) if c not in left_out]
+        if "task.file" in columns:  # whose name says more than its content's digest
+            columns = [c for c in columns if c != "task.content"]
         names.loc[runs.index] = _describe(runs, str(task), columns)
     return names
 

@@ -13,6 +13,7 @@ from tasks.long_lag import LongLag, TriggerRecall
 from tasks.marked_pairs import ClassicAdding, Multiplication
 from tasks.noisy_recall import NoisyRecall, NoisyTargets
 from tasks.parity import Parity
+from tasks.piano_roll import PianoRoll
 from tasks.random_targets import RandomTargets
 from tasks.regress import Regress
 from tasks.selective_copy import SelectiveCopy
@@ -42,6 +43,7 @@ __all__ = [
     "NoisyRecall",
     "NoisyTargets",
     "Parity",
+    "PianoRoll",
     "PreciseTiming",
     "RandomTargets",
     "Regress",

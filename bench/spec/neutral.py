@@ -124,6 +124,7 @@ CLASSES: dict[str, dict[str, Any]] = {
         "solved_error": 0.015,
     },
     "tasks.Parity": {"length": 20, **_ACCURACY},
+    "tasks.PianoRoll": {"file": None, "content": None},
     "tasks.PreciseTiming": {"delay": 49, "intervals": 2, "onset": 10, **_ACCURACY},
     "tasks.RandomTargets": {"sequences": 10, "length": 10, "data_seed": 0, "solved_mse": 0.01},
     "tasks.Regress": {**_FILES, **_COLUMNS, **_PREPARED},

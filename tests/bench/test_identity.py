@@ -51,6 +51,7 @@ GOLDEN = {
     "tasks.Forecast": "lstm-forecast-s0-10eadd7efb",
     "tasks.NoisyRecall": "lstm-noisyrecall-s0-71e36b085f",
     "tasks.Parity": "lstm-parity-s0-eb26e1bb3d",
+    "tasks.PianoRoll": "lstm-pianoroll-s0-2f51dd01ed",
     "tasks.PreciseTiming": "lstm-precisetiming-s0-eef2379d56",
     "tasks.RandomTargets": "lstm-randomtargets-s0-082abee251",
     "tasks.Regress": "lstm-regress-s0-0fa0398682",

@@ -10,6 +10,7 @@ import pytest
 from bench.execute.run import run
 from bench.spec.config import from_plain, to_plain
 from reports import compare, load
+from reports.naming import problems_of
 from reports.report import write_report
 from reports.selection import scores
 from reports.summary import summarize_results
@@ -49,6 +50,16 @@ def test_hyperparameters_are_chosen_without_the_test_part(sweep):
     results = load(sweep).results
     assert scores(results.assign(test_loss=1e9)) == scores(results)
     assert scores(results.assign(final_loss=results["final_loss"] * 2)) != scores(results)
+
+
+def test_files_name_problems(sweep):
+    runs = load(sweep).results.drop(columns=["problem", "contender"])
+    other = runs.assign(**{"task.file": "b.csv", "task.content": "0" * 16})
+    assert set(problems_of(pd.concat([runs.assign(**{"task.file": "a.csv"}), other], ignore_index=True))) == {
+        "classify, a.csv", "classify, b.csv",
+    }  # fmt: skip
+    changed = runs.assign(**{"task.content": "0" * 16})
+    assert problems_of(pd.concat([runs, changed], ignore_index=True)).nunique() == 2
 
 
 def test_the_report(sweep, tmp_path):
