@@ -174,9 +174,10 @@ class SweepProgress:
         left, unknown = run_seconds_left(self._to_do, self._took, under_way)
         if spent <= 0 or (left == 0 and unknown):
             return ""
+        seconds = left * (monotonic() - self._start) / spent
         to_do = self._to_do.total()
         which = f" for {to_do - unknown:,} of {to_do:,} runs" if unknown else ""
-        return f"about {duration(left * (monotonic() - self._start) / spent)} left{which}"
+        return f"about {duration(seconds)} left{which}" if seconds >= 1 or unknown else ""
 
 
 def run_seconds_left(
@@ -208,6 +209,8 @@ def describe(result: Result) -> str:
     name, status = printable(result.run_id), result.status
     if status == "solved":
         return f"{name}: solved after {result.steps_to_solve:,} steps, {result.seconds:.1f} s"
+    if result.test_loss is not None:
+        return f"{name}: test loss {result.test_loss:.3g} after {result.steps:,} steps, {result.seconds:.1f} s"
     if status == "unsolved":
         return f"{name}: unsolved after {result.steps:,} steps, {result.seconds:.1f} s"
     return f"{name}: {status}: {printable(str(result.error))}"

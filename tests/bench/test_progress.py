@@ -100,6 +100,12 @@ def test_elsewhere_a_finished_run_is_a_line(tmp_path: Path, monkeypatch):
     assert len(said.splitlines()) == 1
 
 
+def test_a_run_that_is_tested_says_so():
+    key = "lstm-classify-s0-0123456789"
+    assert progress.describe(ended(key)) == f"{key}: unsolved after 20 steps, 1.0 s"
+    assert progress.describe(ended(key, test_loss=0.25)) == f"{key}: test loss 0.25 after 20 steps, 1.0 s"
+
+
 @pytest.mark.parametrize(
     ("to_do", "took", "running", "left"),
     [
