@@ -59,7 +59,7 @@ def measure(module: str, *arguments: str) -> tuple[float, float, str]:
 AGAIN = (
     "-m", "cell=lstm,gru,rnn,peephole_lstm", "task=adding", "task.length=6", "cell.hidden_size=4",
     "training.batch_size=4", f"training.max_steps={EVALUATIONS}", "training.evaluate_every=1",
-    "training.evaluation_size=8", "timing=none", "tracking=none", "device=cpu",
+    "training.evaluation_size=8", "training.early_evaluations=false", "timing=none", "tracking=none", "device=cpu",
 )  # fmt: skip
 
 
