@@ -1,6 +1,7 @@
 """LSTM that attends over its own past."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -111,10 +112,13 @@ class AttentionLSTM(LSTM):
         """Return each hidden state's context (T, B, H) from `memory` (S, B, H), whose last T entries
         are `hidden` (T, B, H) itself. From an entry that is not finite on, contexts of its sequence are NaN; those
         before, and other sequences, do not depend on it."""
-        # torch's kernel allows no transforms, which branches on values do not either, and has no second derivative.
-        if native.is_transformed(memory, self.weight_hh) or self.backend == "loop":
-            with sdpa_kernel(SDPBackend.MATH):
-                return self._attend(hidden, memory)
+        transformed = native.is_transformed(memory, self.weight_hh)
+        # torch's kernel allows no transforms, and has no second derivative.
+        with sdpa_kernel(SDPBackend.MATH) if transformed or self.backend == "loop" else nullcontext():
+            return self._attend(hidden, memory) if transformed else self._attend_finite(hidden, memory)
+
+    def _attend_finite(self, hidden: Tensor, memory: Tensor) -> Tensor:
+        """Return what `attend` does, branching on values, which transforms do not allow."""
         # One sum tells in all but broken cases that everything is finite. Without storage there is nothing to tell.
         if memory.is_meta or memory.detach().sum().isfinite():
             return self._attend(hidden, memory)
