@@ -6,15 +6,15 @@ import pandas as pd
 from reports.naming import varying
 from reports.selection import scores
 
-MOST = 100  # runs that are looked at: time grows with the square of runs, and with seeds
+MOST = 100  # runs: the time that fANOVA takes grows with their square, and with the number of seeds
 
 
 def importances(runs: pd.DataFrame) -> dict[str, float]:
     """Return the share of the variance of scores that each varied setting explains (Hutter et al. 2014).
 
     Args:
-        runs: a row a run of one cell on one task, with what `reports.spending` adds. Of more than `MOST` as many are
-            looked at, evenly spaced.
+        runs: a row a run of one cell on one task, with what `reports.spending` adds. Of more than `MOST` runs that
+            many are used, evenly spaced.
 
     Returns:
         The share by setting, `seed` among them, largest first; empty if nothing but the seed varies.

@@ -70,14 +70,14 @@ class Worker:
     def execute_cohort(
         self, settings: dict[str, Any], runs: dict[str, int], share: int, sole: bool, left: Callable[[str], bool]
     ) -> dict[str, dict[str, Any]]:
-        """Take runs that nobody is at, several at a time. If the process dies of them, those that it was at are taken
-        alone.
+        """Train the runs that no other worker holds, several at a time. If the process dies, the runs it had begun are
+        trained again, each alone.
 
         Args:
-            settings: what they have in common.
+            settings: what the runs have in common.
             runs: their seeds by run_id, in the order in which they are to be taken.
             share, sole: see `bench.execute.cohort.run_cohort`.
-            left: tells whether a process that died may have been at a run.
+            left: tells whether a process that died may have begun a run.
 
         Returns:
             An answer for each that was taken, as `execute` returns it, by run_id.

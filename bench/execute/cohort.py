@@ -20,13 +20,13 @@ VALUES = 8  # kept a unit, row and time step, about
 def run_cohort(
     configs: Sequence[Settings], share: int, sole: bool, stopping: Callable[[], bool] = lambda: False
 ) -> list[dict[str, Any]]:
-    """Take the runs that nobody is at, as `bench.execute.run.run` would one after the other, several at a time: where
-    one ends, the next one joins the others.
+    """Train the runs that no other worker holds, several at a time; when one ends, the next one joins. Each ends as
+    `bench.execute.run.run` would end it.
 
     Args:
         configs: runs that differ in nothing but the seed, in the order in which they are to be taken.
-        share: how many to have at a time at most; fewer, if that is faster.
-        sole: whether to take none if somebody is at the first.
+        share: how many runs to train at a time at most; fewer if that is faster.
+        sole: whether to train none if another worker holds the first.
         stopping: whether to save after the current step and end.
 
     Returns:
@@ -62,7 +62,7 @@ class _Cohort:
         self.answers += [run(config, self._stopping) for config in self._alone]
 
     def start(self) -> bool:
-        """Start the next run; returns whether nobody else is at it."""
+        """Start the next run; returns whether no other worker holds it."""
         config = self._waiting.pop(0)
         identifier = run_id(config.run)
         # A worker's process may have died over it, which that worker sees to.

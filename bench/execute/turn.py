@@ -1,4 +1,4 @@
-"""What a launcher starts: workers that take a sweep's runs, each the next one that nobody is at, until none is left.
+"""What a launcher starts: workers that each take a sweep's next runs that no other worker holds, until none is left.
 
 Launchers import this module in processes of their own, so it imports nothing heavy."""
 

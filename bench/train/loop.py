@@ -242,22 +242,6 @@ def budgeted_steps(training: Training) -> int:
     return min(training.max_steps, max(1, training.max_samples // training.batch_size))
 
 
-def take_gradient(
-    model: Model,
-    task: Task,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    parameters: list[torch.nn.Parameter],
-    clip_norm: float | None,
-) -> tuple[float, float]:
-    """Leave the clipped gradient of a batch's loss in the parameters; return loss and norm before clipping."""
-    optimizer.zero_grad()
-    loss = task.loss(model.answer(batch), batch)
-    loss.backward()
-    norm = torch.nn.utils.clip_grad_norm_(parameters, math.inf if clip_norm is None else clip_norm)
-    return loss.item(), norm.item()
-
-
 @torch.no_grad()
 def evaluate(model: Model, task: Task, batch: Batch, at_once: int | None = None) -> tuple[float, dict[str, float]]:
     """Return a model's loss and scores on a batch.

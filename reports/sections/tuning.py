@@ -79,9 +79,9 @@ def importance(content: Content) -> str:
     runs = content.stored.results if content.stored.trials.empty else content.stored.trials
     if runs.empty or importlib.util.find_spec("optuna") is None or importlib.util.find_spec("sklearn") is None:
         return ""
-    from reports.importance import importances
+    from reports.importance import MOST, importances
 
-    rows = []
+    rows, most_runs = [], runs.groupby(["task", "cell"]).size().max()
     for (task, cell), part in runs.groupby(["task", "cell"], sort=False):
         shares = importances(part) if len(part) >= FEWEST_TRIALS else {}
         if len(shares) > 1:
@@ -92,4 +92,6 @@ def importance(content: Content) -> str:
         return ""
     none = dict.fromkeys((name for row in rows for name in row), text.NONE)
     table = text.table([none | row for row in rows])
-    return paragraphs("### Which settings matter", table, wording("importance"))
+    return paragraphs(
+        "### Which settings matter", table, wording("importance", most=MOST if most_runs > MOST else None)
+    )
