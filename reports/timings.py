@@ -160,7 +160,7 @@ def _forms_of(facts: pd.DataFrame, case: str) -> pd.DataFrame:
 
 def _label(described: pd.Series, size: int) -> str:
     layer = described.get("cell.layer")
-    own_layer = described["form"] == "own" and layer is not None and not pd.isna(layer)
+    own_layer = described["form"] == "own" and not pd.isna(layer) and layer != described["cell"]
     name = f"{described['cell']} {layer}" if own_layer else str(described["cell"])
     return name if described["hidden_size"] == size else f"{name}, H={described['hidden_size']}"
 

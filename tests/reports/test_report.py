@@ -281,6 +281,16 @@ def test_cells_of_equal_parameters_are_timed_against_each_other(tmp_path: Path):
     assert "gru, H=75 1.50× = 1.20× the arithmetic at 0.80× the rate" in text
 
 
+def test_a_layer_of_a_package_is_named_once(sweep: Path):
+    path = sweep / "timing.parquet"
+    timing = pd.read_parquet(path)
+    layers = timing["cell"].map({"lstm": "MGU", "gru": "STAR"})
+    timing.assign(**{"cell.layer": layers}).to_parquet(path)
+    assert {case.label for case in summarize_timing(load(sweep).timing)} == {"lstm MGU", "gru STAR"}
+    timing.assign(cell=layers, **{"cell.layer": layers}).to_parquet(path)
+    assert {case.label for case in summarize_timing(load(sweep).timing)} == {"MGU", "STAR"}
+
+
 def test_no_time_is_divided_by_that_of_another_size_where_several_could_be_meant(sweep: Path):
     timing = pd.read_parquet(sweep / "timing.parquet").query("task == 'adding'")
     lstm, gru = (timing[timing["cell"] == cell] for cell in ("lstm", "gru"))
