@@ -104,23 +104,27 @@ def ranked(rows: list[Summary]) -> list[Summary]:
 
 
 def _on_changes(content: Content) -> str:
-    """Say how many contenders differ from their references, and in which direction."""
+    """Say which contenders differ from their references, and in which direction, those that differ most first."""
     names = list(dict.fromkeys(references_of(content.stored.results).values()))
     against = names[0] if len(names) == 1 else "each one’s reference"
-    better, worse = (
-        [row.second for row in content.comparisons.values() if row.differs and (row.ratio.told < 1) == less]
-        for less in (True, False)
-    )
+    apart = sorted((row for row in content.comparisons.values() if row.differs), key=_distance, reverse=True)
+    better = [row.second for row in apart if row.first_better < 0.5]
+    worse = [row.second for row in apart if row.first_better >= 0.5]
     both = [name for name in dict.fromkeys(better) if name in worse]
     groups = {
         "better": [name for name in dict.fromkeys(better) if name not in both],
         "worse": [name for name in dict.fromkeys(worse) if name not in both],
-        "one or the other, by problem": both,
+        "better or worse, by problem": both,
     }
     said = [f"{_all_of(its)} {how}" for how, its in groups.items() if its]
     if not said:
         return f"No contender is established to differ from {against}."
     return f"Established against {against}: {'; '.join(said)}."
+
+
+def _distance(comparison: Comparison) -> float:
+    """Return how far a ratio lies from one, on a logarithmic scale; 0 if nothing is known of it."""
+    return abs(math.log(comparison.ratio.told)) if comparison.ratio.told > 0 else 0.0
 
 
 def _on_one(rows: list[Summary]) -> str:
@@ -157,9 +161,11 @@ def _on_claims(content: Content) -> str:
         for row in judged[claim.name]
         if row.finding.evidence is not None and claim.name not in about.withdrawn
     )
-    said = f"Of {plural(counts.total(), 'comparison')} with {about.name}, {counts[SUPPORTED]} agree"
-    other = counts.total() - counts[SUPPORTED] - counts[REFUTED]
-    return f"{said}, {counts[REFUTED]} disagree{f' and {other} cannot be told' if other else ''}."
+    agree, disagree = counts[SUPPORTED], counts[REFUTED]
+    other = counts.total() - agree - disagree
+    parts = [f"{agree} agree{_s(agree)}", f"{disagree or 'none'} disagree{_s(disagree or 1)}"]
+    parts += [f"{other} cannot be told"] if other else []
+    return f"Of {plural(counts.total(), 'comparison')} with {about.name}, {_all_of(parts)}."
 
 
 def _on_times(content: Content) -> str:
@@ -187,9 +193,8 @@ def _certainty(content: Content) -> str:
     if not primary:
         return ""
     counts = Counter(row.verdict for row in primary)
-    said = [
-        f"{counts[ESTABLISHED]} of {plural(len(primary), 'comparison')} establish{_s(counts[ESTABLISHED])} a difference"
-    ]
+    shown = counts[ESTABLISHED]
+    said = [f"{shown} of {plural(len(primary), 'comparison')} establish{_es(shown)} a difference"]
     said += [
         f"{number} {_is(number)} {verdict}" for verdict, number in sorted(counts.items()) if verdict != ESTABLISHED
     ]
@@ -207,23 +212,28 @@ def _is(number: int) -> str:
 
 
 def _s(number: int) -> str:
+    return "s" if number == 1 else ""
+
+
+def _es(number: int) -> str:
     return "es" if number == 1 else ""
 
 
 def _table(content: Content) -> str:
     """Tabulate per problem, best first, who solved it, in how many steps, and how that compares with the reference."""
-    rows = _rows(content)
+    rows, cut = _rows(content)
     if not rows:
         return ""
-    more = f"\n\nThe first {MOST_ROWS} rows; the appendix has all." if len(rows) > MOST_ROWS else ""
-    return text.table(rows[:MOST_ROWS]) + more
+    return text.table(rows) + ("\n\nThe best on each problem; the appendix has all." if cut else "")
 
 
-def _rows(content: Content) -> list[dict[str, str]]:
+def _rows(content: Content) -> tuple[list[dict[str, str]], bool]:
+    """Return the rows of the first table, and whether they are not all: where they would be too many, each problem has
+    its best, and its reference."""
     shown = problems_shown(content) if len(content.summaries) > MOST_ROWS else None
     summaries = [row for row in content.summaries if shown is None or row.problem in shown]
     if content.stored.claims is not None and not content.stored.claims.publication:
-        return []
+        return [], False
     several = len({row.problem for row in content.summaries}) > 1
     currencies = {row.currency for row in content.summaries}
     currency = currencies.pop() if len(currencies) == 1 else "budget"
@@ -232,10 +242,14 @@ def _rows(content: Content) -> list[dict[str, str]]:
     tested = all(row.tested for row in summaries)
     references = references_of(content.stored.results)
     reference = primary_reference(content.stored.results) if content.comparisons else None
-    over = "reference" if references else reference or ""
+    against = {*references.values()} or {reference or ""}
+    over = "reference" if len(against) > 1 else next(iter(against))
+    most = max(1, MOST_ROWS // max(1, len(here))) if len(summaries) > MOST_ROWS else len(summaries)
     rows = []
     for problem, mine in here.items():
-        for row in ranked(mine):
+        for place, row in enumerate(ranked(mine)):
+            if place >= most and row.contender not in against:
+                continue
             own = references.get(row.contender, reference) or ""
             found = between(content.comparisons, problem, own, row.contender)
             rows.append(
@@ -247,7 +261,7 @@ def _rows(content: Content) -> list[dict[str, str]]:
                     **(_against(found, own == row.contender, over) if content.comparisons else {}),
                 }
             )
-    return rows
+    return rows, len(rows) < len(content.summaries)
 
 
 def _solving(row: Summary, currency: str) -> dict[str, str]:

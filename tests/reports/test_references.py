@@ -96,3 +96,28 @@ def test_strategies_are_contenders_and_not_problems(tmp_path: Path):
     found = compare(stored.results)
     assert [(row["first"], row["second"]) for _, row in found.iterrows()] == [("lstm, mask", "lstm, zero")]
     assert found["ratio"].iloc[0] == pytest.approx(2.0)
+
+
+def test_of_many_contenders_the_first_screen_has_the_best_on_each_problem_and_the_reference(tmp_path: Path):
+    folder, reference = tmp_path / "zoo", {"reference": {"cell": "lstm"}}
+    for seed in range(9):
+        for task in ("adding", "copy"):
+            write_run(folder, "lstm", task, seed, 1000, **reference)
+            for cell in range(20):
+                write_run(folder, f"cell{cell}", task, seed, 100 + 50 * cell, **reference)
+    screen = write_report([folder]).path.read_text().split("##")[0]
+    assert "**Established against lstm: cell0, cell1 and " in screen
+    rows = [line.split("|")[1:3] for line in screen.splitlines() if line.startswith(("| adding", "| copy"))]
+    best = [*(f"cell{cell}" for cell in range(15)), "lstm"]
+    assert [[word.strip() for word in row] for row in rows] == [[task, n] for task in ("adding", "copy") for n in best]
+    assert "The best on each problem; the appendix has all." in screen
+    assert "over lstm" in screen
+
+
+def test_a_difference_in_the_share_solved_has_a_direction_without_a_ratio(tmp_path: Path):
+    """Of neither contender half of the runs solve the problem, so that no ratio of medians is known."""
+    folder = tmp_path / "shares"
+    for seed in range(30):
+        write_run(folder, "lstm", "copy", seed, None, reference={"cell": "lstm"})
+        write_run(folder, "gru", "copy", seed, 300 if seed < 14 else None, reference={"cell": "lstm"})
+    assert "**Established against lstm: gru better.**" in write_report([folder]).path.read_text()
