@@ -66,6 +66,8 @@ class Training:
     optimizer: str = "Adam"
     optimizer_options: Any = None  # a mapping; OmegaConf cannot merge into an absent one that is typed
     learning_rate: Positive = 0.005
+    warmup: Index = 0
+    decay: Annotated[str, _one_of("none", "linear", "cosine")] = "none"
     clip_norm: Positive | None = 1.0
     batch_size: Count = 64
     max_steps: Count = 2000
@@ -391,6 +393,8 @@ def _check_bounds(values: Any, annotation: Any, key: str = "") -> None:
 def _check_relations(config: Any) -> None:
     if config.tuning.search and not config.tuning.selection_seeds:
         raise ConfigError("tuning.search: settings are selected on seeds of their own; set tuning.selection_seeds=[…]")
+    if config.training.decay != "none" and config.training.max_seconds is not None:
+        raise ConfigError(f"training.decay={config.training.decay}: of a budget in seconds nobody knows the last step")
     cores = os.cpu_count() or 1
     if config.threads > cores:
         raise ConfigError(f"threads={config.threads}: this machine has {cores} cores")

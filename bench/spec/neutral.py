@@ -18,6 +18,8 @@ TRAINING: dict[str, Any] = {
     "optimizer": "Adam",
     "optimizer_options": None,
     "learning_rate": 0.005,
+    "warmup": 0,
+    "decay": "none",
     "clip_norm": 1.0,
     "batch_size": 64,
     "max_steps": 2000,

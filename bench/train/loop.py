@@ -14,6 +14,7 @@ from bench.record.records import TRAINED, Evaluation
 from bench.record.schedule import early_steps
 from bench.spec.config import Training, make_optimizer
 from bench.train.model import Model
+from bench.train.rates import rate_at
 from bench.train.steps import Course, finish
 from bench.train.streams import Streams
 from tasks import Batch, Task
@@ -82,6 +83,11 @@ class Trainer:
         if self.is_foreign:
             self.streams.enter()
         return self.task.loss(outputs, batch)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step being taken."""
+        return rate_at(self.training, self.step, self.last_step)
 
     @property
     def is_evaluated(self) -> bool:

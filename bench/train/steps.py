@@ -60,8 +60,12 @@ class Steps:
                 trainer.recent.append((value, norm))
             else:
                 wrong[trainer] = f"loss {value} and gradient norm {norm} at step {trainer.step}"
-        if going:
-            self._optimizer_of(going).step()
+        alike = len({trainer.rate for trainer in going}) == 1
+        for together in [going] if alike else [[trainer] for trainer in going]:
+            optimizer = self._optimizer_of(together)
+            for group in optimizer.param_groups:
+                group["lr"] = together[0].rate
+            optimizer.step()
         share = (perf_counter() - start) / len(trainers)
         for trainer in trainers:
             trainer.seconds, trainer.sharing = trainer.seconds + share, len(trainers)

@@ -63,7 +63,25 @@ def test_steps_side_by_side_are_those_taken_alone(cell: str, dtype: str):
             assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("options", [{"clip_norm": None}, {"clip_norm": 1e-3}, {"optimizer": "SGD"}], ids=str)
+def test_each_has_the_learning_rate_of_the_step_that_it_is_at():
+    several, single = (
+        [trainer_of(make_config(seed=seed, training={"warmup": 3, "decay": "cosine"})) for seed in (0, 1)]
+        for _ in range(2)
+    )
+    steps = Steps()
+    for members in ([0], [0, 1], [0, 1]):
+        assert steps.take([several[member] for member in members]) == [None] * len(members)
+        for member in members:
+            assert Steps().take([single[member]]) == [None]
+    for one, other in zip(several, single, strict=True):
+        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+OPTIONS = [{"clip_norm": None}, {"clip_norm": 1e-3}, {"optimizer": "SGD"}, {"warmup": 3, "decay": "linear"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_kernel_for_many_does_what_autograd_does_for_one(options: dict[str, Any]):
     """To the last bit, other optimisers and clipping as well."""
     several, single = ([trainer_of(make_config(seed=seed, training=options)) for seed in (0, 1)] for _ in range(2))

@@ -153,6 +153,24 @@ def test_gradients_are_clipped_by_their_common_norm():
     assert moved == pytest.approx(1e-3, rel=1e-3)
 
 
+def test_the_learning_rate_of_each_step_is_that_of_its_schedule():
+    """With plain SGD and clipping, a step is exactly as long as its rate times the clipped norm."""
+    training = {"optimizer": "SGD", "learning_rate": 1.0, "clip_norm": 1e-3, "max_steps": 4, "warmup": 2}
+    config = make_config(training=training | {"decay": "linear"})
+    task = make_task(config.run)
+    torch.manual_seed(0)
+    model = make_model(config.run, task)
+    at = [torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()]
+
+    def note(_: Trainer) -> bool:
+        at.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone())
+        return True
+
+    train(Trainer(model, task, config.run.training, make_streams(0, "cpu"), torch.float32), lambda _: None, note)
+    moved = [float((after - before).norm()) for before, after in itertools.pairwise(at)]
+    assert moved == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.5e-3], rel=1e-3)
+
+
 def test_no_clipping():
     config = make_config(training={"clip_norm": None})
     assert replace(config.run.training).clip_norm is None
