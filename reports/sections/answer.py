@@ -163,7 +163,7 @@ def _on_claims(content: Content) -> str:
     )
     agree, disagree = counts[SUPPORTED], counts[REFUTED]
     other = counts.total() - agree - disagree
-    parts = [f"{agree} agree{_s(agree)}", f"{disagree or 'none'} disagree{_s(disagree or 1)}"]
+    parts = [f"{agree or 'none'} agree{_s(agree or 1)}", f"{disagree or 'none'} disagree{_s(disagree or 1)}"]
     parts += [f"{other} cannot be told"] if other else []
     return f"Of {plural(counts.total(), 'comparison')} with {about.name}, {_all_of(parts)}."
 
