@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import SEVERAL, log_plain, log_ticks, name_lines, name_ticks, new_figure, panels_of
+from reports.figures.panels import (
+    MOST_CURVES,
+    SEVERAL,
+    log_plain,
+    log_ticks,
+    name_lines,
+    name_ticks,
+    new_figure,
+    panels_of,
+)
 from reports.figures.style import PANEL, TEXT, WIDTH, Look, looks
 from reports.rows import grouped
 from reports.statistics import Interval
@@ -21,7 +30,7 @@ BAR = 0.22  # inches
 
 def timing_bars(timings: list[TimedCase]) -> Figure:
     """Draw the time of a training step, a panel per timed group and a bar per cell: median and interval
-    over rounds, and beside it the ratio to the LSTM and the share of the GEMM rate."""
+    over rounds, and beside it the ratio to the LSTM and the share of the GEMM rate; very many from the fastest on."""
     groups = _timed_groups(timings)
     heights = [0.7 + BAR * len(cases) for cases in groups.values()]
     figure = new_figure(WIDTH, sum(heights))
@@ -29,6 +38,8 @@ def timing_bars(timings: list[TimedCase]) -> Figure:
     styles = looks(case.cell for case in timings)
     for (label, of_group), axes in zip(groups.items(), grid[:, 0], strict=True):
         cases = sorted(of_group, key=lambda case: list(styles).index(case.cell))
+        if len(cases) > MOST_CURVES:
+            cases.sort(key=lambda case: case.training_step.estimate)
         for place, case in enumerate(cases):
             time = case.training_step
             axes.barh(place, time.estimate, color=styles[case.cell].colour, alpha=0.85, height=0.65)
@@ -40,7 +51,7 @@ def timing_bars(timings: list[TimedCase]) -> Figure:
                 " · ".join(note), (time.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
             )
         name_ticks(axes.yaxis, _bar_names(cases), LONGEST_BAR)
-        axes.invert_yaxis()
+        axes.set_ylim(len(cases) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         highest = max(case.training_step.high for case in cases)
         axes.set(title=label, xlim=(0, 1.35 * highest))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import TwoSlopeNorm, to_rgb
+from matplotlib.colors import Normalize, TwoSlopeNorm, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
@@ -20,7 +20,9 @@ from reports.comparisons import EQUIVALENT, Comparison
 from reports.figures.panels import (
     BEHIND,
     LONGEST_TICK,
+    MOST_CURVES,
     MOST_TOGETHER,
+    PERCENT,
     contenders,
     counted,
     few_ticks,
@@ -29,6 +31,7 @@ from reports.figures.panels import (
     log_round,
     name_edge,
     name_lines,
+    name_points,
     name_small,
     name_ticks,
     new_figure,
@@ -36,15 +39,18 @@ from reports.figures.panels import (
     panels_of,
     short_amount,
     small_multiples,
+    strips,
 )
 from reports.figures.style import PANEL, TEXT, WIDTH, Look, contender_looks, looks_by_name
 from reports.rows import grouped
 from reports.statistics import MARGIN, performance_profile
-from reports.summary import Summary
+from reports.summary import REFERENCE_CELL, Summary
 from reports.text import NONE
 
 LARGEST = 4.0  # the ratio at which colours end
 OPEN_SHADE = "#ececec"
+ALIKE = 1.2  # a cost of which the largest is less than this over the least tells contenders hardly apart
+FRONT, BEYOND_FRONT = "#0173b2", "#8c8c8c"
 FURTHEST = 50.0  # from one, that an axis of ratios shows
 
 
@@ -105,17 +111,21 @@ def _is_dark(colour: ColorType) -> bool:
 
 def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:
     """Draw each contender's ratio to its reference, a panel per problem: points with 95 % intervals on a logarithmic
-    axis, filled where the difference is established, an arrow head where the ratio is a bound."""
+    axis, filled where the difference is established, an arrow head where the ratio is a bound; very many from the least
+    ratio to the largest."""
     of_problem = grouped(comparisons, lambda row: row.problem)
     compared = {row.second for row in comparisons}
-    names = [name for name in looks_of if name in compared]
-    figure, panels = panels_of(order(of_problem), height=0.75 + 0.2 * len(names))
+    figure, panels = panels_of(order(of_problem), height=0.75 + 0.2 * len(compared))
     ends = [end for row in comparisons for end in (row.ratio.low, row.ratio.high, row.ratio.told)]
     near = [end for end in ends if 1 / FURTHEST <= end <= FURTHEST]
     low, high = min([0.75, *near]) / 1.1, max([1.33, *near]) * 1.1
     for problem, axes in panels.items():
         axes.axvspan(1 / MARGIN, MARGIN, color="#f0f0f0", lw=0, zorder=0)
-        for row in sorted(of_problem[problem], key=lambda row: names.index(row.second)):
+        rows = {row.second: row for row in of_problem[problem]}
+        names = [name for name in looks_of if name in compared]
+        if len(names) > MOST_CURVES:
+            names = sorted(rows, key=lambda name: np.nan_to_num(rows[name].ratio.told, nan=np.inf))
+        for row in sorted(rows.values(), key=lambda row: names.index(row.second)):
             place, look = names.index(row.second), looks_of[row.second]
             colour = look.colour if row.differs else "#777777"
             if not row.ratio.bound:
@@ -132,7 +142,7 @@ def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:
         axes.set_title(f"{problem}: {_quantity(of_problem[problem])} over {references or 'the reference'}", fontsize=9)
     marks = [
         Line2D([], [], color=TEXT, lw=1.8, marker="o", ms=6, label="established, 95 % interval"),
-        Line2D([], [], color="#777777", lw=1.8, marker="o", ms=6, mfc="white", label="open"),
+        Line2D([], [], color="#777777", lw=1.8, marker="o", ms=6, mfc="white", label="open or equivalent"),
         Line2D([], [], color=TEXT, ls="", marker=">", ms=6, label="at least"),
         Patch(facecolor="#f0f0f0", label=f"within {MARGIN:g}×"),
     ]
@@ -168,7 +178,8 @@ def _short(value: float) -> str:
 def cost_quality(summaries: list[Summary], milliseconds: dict[tuple[str, str], float]) -> Figure:
     """Draw what a step costs against how much solving takes, with its interval, both logarithmic: a row of panels per
     problem that some run solved, one each for the costs that are known; the cells that no other beats in both joined
-    (Pareto front). What was not solved in the median lies on the upper edge, hollow."""
+    (Pareto front). What was not solved in the median lies on the upper edge, hollow. With very many contenders each
+    panel is as wide as the figure, only the front has a colour, and names stand where there is room."""
     of_problem = grouped((row for row in summaries if row.runs), lambda row: row.problem)
     of_problem = {name: rows for name, rows in of_problem.items() if any(row.solved for row in rows)}
     costs: dict[str, Callable[[Summary], float | None]] = {
@@ -177,21 +188,16 @@ def cost_quality(summaries: list[Summary], milliseconds: dict[tuple[str, str], f
         "ms of a step": lambda row: milliseconds.get((row.problem, row.contender)),
     }
     known = [name for name, cost in costs.items() if any(cost(row) for rows in of_problem.values() for row in rows)]
+    if max(map(len, of_problem.values())) > MOST_CURVES:
+        return _costs_of_many(of_problem, {name: costs[name] for name in known})
     figure = new_figure(WIDTH, 0.5 + 0.9 * PANEL * len(of_problem))
     grid = figure.subplots(len(of_problem), len(known), squeeze=False, sharey="row")
     styles = looks_by_name({(row.cell, row.contender) for row in summaries})
     panels = {}
     for problem, axes_of in zip(order(of_problem), grid, strict=True):
         here = of_problem[problem]
-        edge = 1.4 * max(row.budget for row in here)
-        lows = [row.needed.low if row.needed else math.inf for row in here]
-        lowest = min([edge / 2, *(low for low in lows if low > 0)])
         for name, axes in zip(known, axes_of, strict=True):
-            _draw_costs(axes, here, costs[name], styles, edge)
-            log_plain(axes)
-            axes.set_ylim(lowest / 1.4, edge * (edge / lowest) ** 0.25)
-            axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-            _few_numbers(axes)
+            edge = _draw_costs(axes, here, costs[name], styles)
             axes.set_xlabel(name)
             panels[f"{problem}{name}"] = axes
         axes_of[0].set_ylabel(f"{here[0].currency} to solve")
@@ -201,25 +207,70 @@ def cost_quality(summaries: list[Summary], milliseconds: dict[tuple[str, str], f
     return figure
 
 
+def _costs_of_many(
+    of_problem: dict[str, list[Summary]], costs: dict[str, Callable[[Summary], float | None]]
+) -> Figure:  # fmt: skip
+    """Draw a panel for each problem and each cost that tells its contenders apart, or the last one if none does."""
+    known = {
+        (problem, name): [cost for row in of_problem[problem] if (cost := cost_of(row))]
+        for problem in order(of_problem)
+        for name, cost_of in costs.items()
+    }
+    kept = [key for key, values in known.items() if values and max(values) > ALIKE * min(values)] or [*known][-1:]
+    titles = {f"{problem}, by {name}": (problem, name) for problem, name in kept}
+    figure, panels = panels_of(list(titles), height=1.4 * PANEL)
+    marked = {}
+    for title, axes in panels.items():
+        problem, name = titles[title]
+        here, cost_of = of_problem[problem], costs[name]
+        places = {row.contender: (float(cost), row.median_needed) for row in here if (cost := cost_of(row))}
+        front = {name for name, place in places.items() if place in _front(list(places.values()))}
+        styles = {name: Look(FRONT if name in front else BEYOND_FRONT, "-", "o") for name in places}
+        edge = _draw_costs(axes, here, cost_of, styles)
+        axes.set(title=title, xlabel=name, ylabel=f"{here[0].currency} to solve")
+        name_edge(axes, edge, 0.01)
+        points = {name: (cost, min(needed, edge)) for name, (cost, needed) in places.items()}
+        marked[title] = points, [*front, *(row.contender for row in here if row.cell == REFERENCE_CELL)]
+    figure.draw_without_rendering()
+    for title, (points, first) in marked.items():
+        name_points(panels[title], points, first)
+    return figure
+
+
+def _front(places: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the solved places that no other beats in both, from the cheapest on."""
+    solved = sorted(place for place in places if math.isfinite(place[1]))
+    return [p for p in solved if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in solved)]
+
+
 def _draw_costs(
-    axes: Axes, here: list[Summary], cost_of: Callable[[Summary], float | None], styles: dict[str, Look], edge: float
-) -> None:
-    solved = []
+    axes: Axes, here: list[Summary], cost_of: Callable[[Summary], float | None], styles: dict[str, Look]
+) -> float:  # fmt: skip
+    """Draw the contenders on a problem and their front, and return the edge on which what was not solved lies."""
+    edge = 1.4 * max(row.budget for row in here)
+    lows = [row.needed.low if row.needed else math.inf for row in here]
+    lowest = min([edge / 2, *(low for low in lows if low > 0)])
+    places = []
     for row in here:
-        cost, needed, look = cost_of(row), row.median_needed, styles[row.contender]
+        cost, needed = cost_of(row), row.median_needed
         if cost is None:
             continue
-        if math.isfinite(needed):
-            solved.append((float(cost), needed))
+        look = styles[row.contender]
+        places.append((float(cost), needed))
         if row.needed is not None and math.isfinite(row.needed.low):
             axes.plot([cost, cost], [row.needed.low, min(row.needed.high, edge)], color=look.colour, lw=1.2, alpha=0.7)
         axes.plot(
             float(cost), needed if math.isfinite(needed) else edge, ls="", marker=look.marker, ms=6,
             color=look.colour, mfc=look.colour if math.isfinite(needed) else "white", label=row.contender,
         )  # fmt: skip
-    front = [p for p in sorted(solved) if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in solved)]
+    front = _front(places)
     if len(front) > 1:
         axes.step(*zip(*front, strict=True), where="post", color=TEXT, lw=0.8, ls=(0, (4, 2)), zorder=0)
+    log_plain(axes)
+    axes.set_ylim(lowest / 1.4, edge * (edge / lowest) ** 0.25)
+    axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
+    _few_numbers(axes)
+    return edge
 
 
 def _few_numbers(axes: Axes) -> None:
@@ -253,8 +304,11 @@ def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
         axes.plot(spent, share, color=look.colour, ls=look.dash, label=contender)
         axes.set(xlim=(0, 1), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+            axis.set_major_formatter(PERCENT)
 
+    if len(curves) > MOST_CURVES:
+        shares = {name: pd.Series(share, index=spent) for name, (share, _, _) in curves.items()}
+        return strips({title: shares}, {title: Normalize(0, 1)}, "share of the budget", "share of runs solved", PERCENT)
     if len(curves) > MOST_TOGETHER:
 
         def draw_small(axes: Axes, _: str, contender: str, front: bool) -> None:

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import (
     FixedLocator,
+    Formatter,
     FuncFormatter,
     LogFormatterSciNotation,
     LogLocator,
@@ -20,15 +23,21 @@ from matplotlib.ticker import (
     NullFormatter,
     NullLocator,
 )
+from matplotlib.transforms import Bbox
 from scipy.optimize import isotonic_regression
 
 from reports.figures.style import PANEL, TEXT, WIDTH, Look, drawable
 from reports.naming import natural
+from reports.text import amount
 
 MOST_TOGETHER = 6  # contenders in a panel; of more, each has a small one with the others behind it in grey
 SMALL_COLUMNS, SMALL_HEIGHT = 3, 1.25  # of small panels; inches
 LONGEST_SMALL = 32  # letters of a line above one
 MOST_SMALL = 36  # panels
+MOST_CURVES = 12  # contenders that have a panel each; of more, each has a strip
+MOST_STRIPS = 100
+STRIP_HEIGHT = 0.17  # inches
+STRIP_POINTS = 400  # along a strip
 BEHIND = "#c9c9c9"
 LEAST_APART = 0.3  # of a narrow axis, between two numbers
 NARROW = 3.0  # inches: beside a narrower panel there is no room for names
@@ -37,6 +46,15 @@ MOST_NAMES = 12  # of lines beside a panel
 LONGEST_NAME = 24  # of a line beside a panel, in letters
 NAME_HEIGHT = 11  # points
 LONGEST_TICK = 40  # letters of a name beside an axis, which takes its room from the panel
+POINT = 5  # points, the size of a mark
+# Of a name beside a point: offset in points, and which side of it is there.
+PLACES: dict[tuple[float, float], dict[str, Any]] = {
+    (4, 0): {"ha": "left", "va": "center"},
+    (-4, 0): {"ha": "right", "va": "center"},
+    (0, 4): {"ha": "center", "va": "bottom"},
+    (0, -4): {"ha": "center", "va": "top"},
+}
+PERCENT = FuncFormatter(lambda value, _: f"{value:.0%}")
 RAISED = str.maketrans("0123456789-−", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻")
 
 
@@ -79,6 +97,53 @@ def small_multiples(names_of: dict[str, list[str]], draw: Callable[[Axes, str, s
             if lowest:
                 grid[lowest[-1], column].tick_params(axis="x", labelbottom=True)
     return figure
+
+
+def strips(
+    curves_of: dict[str, dict[str, "pd.Series[float]"]], norms: dict[str, Normalize],
+    xlabel: str, said: str, say: Formatter, falling: bool = False,
+) -> Figure:  # fmt: skip
+    """Return a figure with a strip for each contender on each problem, the darkest on top: what it has reached at each
+    place is a shade, whose scale stands beside the problem's strips.
+
+    Args:
+        curves_of: of each problem, by its title, each contender's curve: values by the place from which they hold.
+        norms: of each problem, from the values to the shades.
+        said: what the shades are of.
+        say: the numbers on the scale.
+        falling: whether low values are the dark ones.
+    """
+    heights = [0.75 + STRIP_HEIGHT * len(curves) for curves in curves_of.values()]
+    figure = new_figure(WIDTH, sum(heights))
+    grid = figure.subplots(len(curves_of), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for (title, curves), axes in zip(curves_of.items(), grid, strict=True):
+        end = max(float(curve.index.max()) for curve in curves.values())
+        at = np.linspace(0, end, STRIP_POINTS)
+        values = {name: curve.to_numpy(float)[_latest(curve, at)] for name, curve in curves.items()}
+        names = sorted(values, key=lambda name: float(np.mean(norms[title](values[name]))), reverse=not falling)
+        image = axes.imshow(
+            np.stack([values[name] for name in names]), cmap="Blues_r" if falling else "Blues", norm=norms[title],
+            aspect="auto", interpolation="nearest", extent=(0, end, len(names) - 0.5, -0.5),
+        )  # fmt: skip
+        for place in range(1, len(names)):
+            axes.axhline(place - 0.5, color="white", lw=1.5)
+        name_ticks(axes.yaxis, names, fontsize=7.5)
+        axes.grid(visible=False)
+        axes.tick_params(axis="y", length=0)
+        axes.set(title=title, xlabel=xlabel)
+        axes.xaxis.set_major_locator(MaxNLocator(SEVERAL + 1))
+        axes.xaxis.set_major_formatter(PERCENT if end <= 1 else FuncFormatter(lambda value, _: amount(value, 0)))
+        scale = figure.colorbar(image, ax=axes, fraction=0.03, pad=0.02, format=say)
+        scale.set_label(said, fontsize=8)
+        scale.ax.tick_params(labelsize=7.5)
+        scale.minorticks_off()
+        scale.outline.set_visible(False)  # type: ignore[operator]
+    return figure
+
+
+def _latest(curve: "pd.Series[float]", at: np.ndarray) -> np.ndarray:
+    """Return the position in a curve of the last value at each place; before the first, that one's."""
+    return np.maximum(np.searchsorted(curve.index.to_numpy(float), at, side="right") - 1, 0)
 
 
 def name_small(axes: Axes, name: str, look: Look) -> None:
@@ -124,6 +189,29 @@ def name_edge(axes: Axes, edge: float, at: float) -> None:
         "not solved", (at, edge), xycoords=("axes fraction", "data"), xytext=(0, 6), textcoords="offset points",
         fontsize=8,
     )  # fmt: skip
+
+
+def name_points(axes: Axes, points: dict[str, tuple[float, float]], first: list[str]) -> None:
+    """Name points where there is room beside them: some first, then others from the loneliest on. The figure's layout
+    and ranges are settled before."""
+    inside, size = axes.get_window_extent(), POINT * axes.get_figure(root=True).dpi / 72  # type: ignore[union-attr]
+    taken = [text.get_window_extent() for text in axes.texts]
+    places = axes.transData.transform(list(points.values()))
+    taken += [Bbox.from_bounds(x - size / 2, y - size / 2, size, size) for x, y in places]
+    between = np.linalg.norm(places[:, None] - places, axis=2)
+    np.fill_diagonal(between, np.inf)
+    lonely = [list(points)[i] for i in np.argsort(-between.min(axis=1), kind="stable")]
+    for name in dict.fromkeys([*first, *lonely]):
+        for (dx, dy), sides in PLACES.items():
+            text = axes.annotate(
+                drawable(name, LONGEST_NAME), points[name], xytext=(dx, dy), textcoords="offset points", fontsize=7,
+                color=TEXT, path_effects=[withStroke(linewidth=2, foreground="white")], **sides,
+            )  # fmt: skip
+            box = text.get_window_extent()
+            if inside.contains(*box.min) and inside.contains(*box.max) and not any(map(box.overlaps, taken)):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def apart(heights: dict[str, float], gap: float) -> dict[str, float]:
@@ -212,11 +300,11 @@ def log_ticks(axes: Axes, values: Iterable[float]) -> None:
 def log_powers(axes: Axes) -> None:
     """Scale the vertical axis logarithmically with powers of ten."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(_Powers())
-    axes.yaxis.set_minor_formatter(_Powers(labelOnlyBase=False))
+    axes.yaxis.set_major_formatter(Powers())
+    axes.yaxis.set_minor_formatter(Powers(labelOnlyBase=False))
 
 
-class _Powers(LogFormatterSciNotation):
+class Powers(LogFormatterSciNotation):
     """Says matplotlib's powers of ten in Unicode: no text of a figure is read as mathematics, since names are not."""
 
     def __call__(self, value: float, position: int | None = None) -> str:

@@ -5,14 +5,19 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import Formatter, FuncFormatter, MaxNLocator
 
 from bench.record.records import DECIDED
 from reports.figures.panels import (
     BEHIND,
+    MOST_CURVES,
     MOST_SMALL,
+    MOST_STRIPS,
     MOST_TOGETHER,
+    PERCENT,
+    Powers,
     contenders,
     counted,
     draw_band,
@@ -22,10 +27,11 @@ from reports.figures.panels import (
     order,
     panels_of,
     small_multiples,
+    strips,
     thousands,
 )
 from reports.figures.style import BASELINE, Look, contender_looks
-from reports.statistics import solve_curve
+from reports.statistics import SolveCurve, solve_curve
 from reports.text import amount
 
 WITHOUT_MEMORY = "without memory"  # the name of the baseline
@@ -38,39 +44,62 @@ Draw = Callable[[Axes, pd.DataFrame, Look, str, bool], None]  # a contender's ro
 
 def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
     """Draw held-out loss against training steps: the median over seeds, the range of all seeds as a band, the analytic
-    baseline as a line. A run that has ended keeps its last loss. With many contenders each has a panel."""
+    baseline as a line. A run that has ended keeps its last loss. With many contenders each has a panel; with very many,
+    a strip that darkens from the baseline's shade as the median falls."""
     losses = curves[curves["metric"] == "loss"]
 
+    def baseline(problem: str) -> float | None:
+        known = results.loc[results["problem"] == problem, "baseline_loss"].dropna()
+        return float(known.iloc[0]) if len(known) else None
+
+    def bounds(problem: str) -> tuple[float, float]:
+        values = losses.loc[losses["problem"] == problem, "value"].astype(float)
+        return float(values[values > 0].min()), float(values.max())
+
+    def by_step(runs: pd.DataFrame) -> pd.DataFrame:
+        return (
+            runs.pivot_table(index="step", columns=["sweep", "seed"], values="value").sort_index().ffill().astype(float)
+        )
+
     def draw(axes: Axes, runs: pd.DataFrame, look: Look, label: str, front: bool) -> None:
-        table = runs.pivot_table(index="step", columns=["sweep", "seed"], values="value").sort_index()
-        table = table.ffill().astype(float)
+        table = by_step(runs)
         if front:
             draw_band(axes, table, look, label, alpha=0.15)
         else:
             axes.plot(table.index, table.median(axis=1), color=BEHIND, lw=0.8, zorder=0)
 
     def finish(axes: Axes, problem: str) -> None:
-        baseline = results.loc[results["problem"] == problem, "baseline_loss"].dropna()
-        if len(baseline):
-            axes.axhline(float(baseline.iloc[0]), color=BASELINE.colour, lw=1, ls=BASELINE.dash, label=WITHOUT_MEMORY)
+        without = baseline(problem)
+        if without is not None:
+            axes.axhline(without, color=BASELINE.colour, lw=1, ls=BASELINE.dash, label=WITHOUT_MEMORY)
         log_powers(axes)
-        highest = float(losses.loc[losses["problem"] == problem, "value"].astype(float).max())
-        axes.set_ylim(bottom=max(axes.get_ylim()[0], highest / 10**DECADES))
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], bounds(problem)[1] / 10**DECADES))
         axes.xaxis.set_major_formatter(FuncFormatter(thousands))
 
-    return _of_all(losses, results, draw, finish, "training steps", "held-out loss", {WITHOUT_MEMORY: BASELINE})
+    def shade(problem: str) -> Normalize:
+        least, most = bounds(problem)
+        highest = baseline(problem) or most
+        return LogNorm(max(least, highest / 10**DECADES), highest)
+
+    return _of_all(
+        losses, results, draw, finish, lambda runs: by_step(runs).median(axis=1), shade, Powers(),
+        "training steps", "held-out loss", {WITHOUT_MEMORY: BASELINE}, falling=True,
+    )  # fmt: skip
 
 
 def solve_curves(results: pd.DataFrame) -> Figure:
     """Draw the share of runs solved by each step: one minus the Kaplan–Meier estimate, with its pointwise 95 % interval
-    as a band. Problems that no run solved are left out."""
+    as a band; with very many contenders the share alone, as a strip. Problems that no run solved are left out."""
     decided = results[results["status"].isin(DECIDED)]
     decided = decided[decided.groupby("problem")["solved"].transform("any").astype(bool)]
 
-    def draw(axes: Axes, runs: pd.DataFrame, look: Look, label: str, front: bool) -> None:
+    def estimate(runs: pd.DataFrame) -> tuple[SolveCurve, np.ndarray, np.ndarray]:
         solved = runs["solved"].to_numpy(dtype=bool)
         times = runs["needed"].fillna(runs["spent"]).to_numpy(dtype=float)
-        curve = solve_curve(times, solved)
+        return solve_curve(times, solved), times, solved
+
+    def draw(axes: Axes, runs: pd.DataFrame, look: Look, label: str, front: bool) -> None:
+        curve, times, solved = estimate(runs)
         at = np.append(curve.times, float(decided.loc[decided["problem"] == runs["problem"].iloc[0], "budget"].max()))
         share, low, high = (np.append(values, values[-1]) for values in (curve.share, curve.low, curve.high))
         if not front:
@@ -83,23 +112,31 @@ def solve_curves(results: pd.DataFrame) -> Figure:
 
     def finish(axes: Axes, problem: str) -> None:
         axes.set_ylim(-0.05, 1.05)
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+        axes.yaxis.set_major_formatter(PERCENT)
         axes.yaxis.set_ticks([0, 0.5, 1])
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: amount(value, 0)))
 
+    def share(runs: pd.DataFrame) -> "pd.Series[float]":
+        curve, _, _ = estimate(runs)
+        return pd.Series(curve.share, index=curve.times)
+
     currency = SPENT[str(decided["currency"].iloc[0])]
-    return _of_all(decided, results, draw, finish, currency, "share of runs solved", {})
+    return _of_all(
+        decided, results, draw, finish, share, lambda _: Normalize(0, 1), PERCENT, currency, "share of runs solved", {}
+    )
 
 
 def _of_all(
     frame: pd.DataFrame, results: pd.DataFrame, draw: Draw, finish: Callable[[Axes, str], None],
-    xlabel: str, ylabel: str, others: dict[str, Look],
+    curve: Callable[[pd.DataFrame], "pd.Series[float]"], shade: Callable[[str], Normalize], say: Formatter,
+    xlabel: str, ylabel: str, others: dict[str, Look], falling: bool = False,
 ) -> Figure:  # fmt: skip
-    """Draw the contenders on each problem in one panel, or where they are many in a small one each."""
+    """Draw the contenders on each problem in one panel; many in a small one each; very many as strips."""
     styles = contender_looks(results)
     of = {problem: dict(contenders(frame[frame["problem"] == problem], styles)) for problem in order(frame["problem"])}
     runs_of = {problem: results[results["problem"] == problem] for problem in of}
-    if max(map(len, of.values())) <= MOST_TOGETHER:
+    most = max(map(len, of.values()))
+    if most <= MOST_TOGETHER:
         titles = {problem: counted(problem, runs_of[problem]) for problem in of}
         figure, panels = panels_of(list(titles.values()))
         for problem, title in titles.items():
@@ -113,7 +150,22 @@ def _of_all(
         name_lines(figure, panels, styles | others)
         return figure
 
-    kept = list(of)[-max(1, MOST_SMALL // max(map(len, of.values()))) :]
+    def solved(problem: str, contender: str) -> str:
+        runs = runs_of[problem][runs_of[problem]["contender"] == contender]["solved"]
+        return f"{int(runs.sum())}/{len(runs)}"
+
+    kept = list(of)[-max(1, (MOST_SMALL if most <= MOST_CURVES else MOST_STRIPS) // most) :]
+    if most > MOST_CURVES:
+        titled = {problem: counted(problem, runs_of[problem]) for problem in kept}
+        return strips(
+            {
+                title: {f"{name} {solved(problem, name)}": curve(runs) for name, runs in of[problem].items()}
+                for problem, title in titled.items()
+            },
+            {title: shade(problem) for problem, title in titled.items()},
+            xlabel, ylabel, say, falling=falling,
+        )  # fmt: skip
+
     names_of = {f"{counted(problem, runs_of[problem])}: {ylabel} by {xlabel}": problem for problem in kept}
 
     def draw_small(axes: Axes, title: str, contender: str, front: bool) -> None:
@@ -122,7 +174,6 @@ def _of_all(
         if front:
             finish(axes, problem)
             axes.xaxis.set_major_locator(MaxNLocator(2))
-            solved = runs_of[problem][runs_of[problem]["contender"] == contender]["solved"]
-            name_small(axes, f"{contender}\n{int(solved.sum())}/{len(solved)} solved", styles[contender])
+            name_small(axes, f"{contender}\n{solved(problem, contender)} solved", styles[contender])
 
     return small_multiples({title: list(of[problem]) for title, problem in names_of.items()}, draw_small)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.comparisons import Comparisons
+from reports.figures.panels import MOST_CURVES
 from reports.figures.style import save, save_pdf
 from reports.load import Stored
 from reports.rows import grouped
@@ -46,7 +47,12 @@ class Content:
     folder: Path
     printed: Path | None = None
 
-    def show(self, figure: "Figure", name: str, heading: str = "", caption: str = "", **insertions: str) -> str:
+    @property
+    def many(self) -> bool:
+        """Whether some problem has more contenders than have a curve each in figures."""
+        return max(Counter(row.problem for row in self.summaries).values(), default=0) > MOST_CURVES
+
+    def show(self, figure: "Figure", name: str, heading: str = "", caption: str = "", **insertions: object) -> str:
         """Write a figure beside the report, and return its section: a heading, the figure, and its caption.
 
         Args:
@@ -92,4 +98,4 @@ def names_a_file(name: str) -> bool:
 
 def plural(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. "1 seed" or "3 seeds"."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

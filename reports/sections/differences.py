@@ -13,6 +13,7 @@ from reports import text
 from reports.claims import publications
 from reports.comparisons import Comparison, Comparisons, as_table
 from reports.figures import differences as figures
+from reports.figures.panels import MOST_CURVES
 from reports.figures.style import contender_looks
 from reports.references import primary_reference, references_of
 from reports.rows import grouped
@@ -156,7 +157,8 @@ def together(content: Content) -> str:
     scores = _scores(runs) if len(runs) else {}
     if not scores or len(next(iter(scores.values()))) < 2:
         return ""
-    section = content.show(figures.profile(scores), "profile", "## All problems together")
+    strips = len(scores) > MOST_CURVES
+    section = content.show(figures.profile(scores), "profile", "## All problems together", strips=strips)
     reference = next((tasks for (cell, _), tasks in scores.items() if cell == REFERENCE_CELL), None)
     rows = []
     for (_, contender), tasks in scores.items():
@@ -193,7 +195,7 @@ def cost_against_result(content: Content) -> str:
     problems = problems_shown(content)
     shown = [row for row in content.summaries if row.problem in problems]
     figure = figures.cost_quality(shown, step_times(content.stored.results, content.timings))
-    return content.show(figure, "cost_quality", "## Cost against result")
+    return content.show(figure, "cost_quality", "## Cost against result", many=content.many)
 
 
 def matching(content: Content) -> str:

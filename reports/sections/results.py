@@ -95,11 +95,12 @@ def learning(content: Content) -> str:
     if not len(content.stored.curves):
         return ""
     figure = figures.learning_curves(content.stored.curves, content.stored.results)
-    return content.show(figure, "learning_curves", "## Learning curves")
+    return content.show(figure, "learning_curves", "## Learning curves", strips=content.many)
 
 
 def time_to_solve(content: Content) -> str:
     """Show the share of runs solved by each step, where several runs were made and some were solved."""
     if not any(row.solved for row in content.summaries) or len(content.stored.results) < 2:
         return ""
-    return content.show(figures.solve_curves(content.stored.results), "time_to_solve", "## Time to solve")
+    figure = figures.solve_curves(content.stored.results)
+    return content.show(figure, "time_to_solve", "## Time to solve", strips=content.many)
