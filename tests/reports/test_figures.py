@@ -19,6 +19,7 @@ import reports.sections
 from reports.figures import style
 from reports.figures.panels import apart, log_powers, name_lines, panels_of, round_ticks
 from reports.report import write_report
+from tests.reports.conftest import write_run
 from tests.reports.layout import faults
 
 DATA = Path(__file__).parent / "data"
@@ -66,6 +67,35 @@ def test_nothing_lies_over_anything_or_is_cut_off(sweep: Path, tmp_path: Path, m
     write_report([_with_few_claims(sweep, tmp_path / sweep.name)], tmp_path / "report")
     assert not {name: said for name, said in found.items() if said}
     assert set(found) >= SWEEPS[sweep], sorted(found)
+
+
+def test_very_many_contenders_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    reference = {"cell": "lstm"}
+    names = ["lstm", *(f"cell_of_a_long_name_{number}" for number in range(1, 15))]
+    for task in ("adding", "copy"):
+        for place, name in enumerate(names):
+            for seed in range(4):
+                steps = None if place % 5 == 4 else 300 + 50 * place + 25 * seed
+                write_run(
+                    tmp_path / "many", name, task, seed, steps, reference=reference, flops_step=1e6 * (1 + place % 7)
+                )
+    (tmp_path / "many" / "sweep.json").write_text('{"commands": [], "report": {"reference": {"cell": "lstm"}}}')
+    drawn: dict[str, Figure] = {}
+    monkeypatch.setattr("reports.sections.content.save", lambda figure, _, name: drawn.update({name: figure}))
+    said = write_report([tmp_path / "many"], tmp_path / "report").path.read_text()
+    assert {name: found for name, figure in drawn.items() if (found := faults(figure))} == {}
+    strips = drawn["time_to_solve"].axes[0]
+    labels = [label.get_text() for label in strips.get_yticklabels()]
+    assert labels[:2] == ["lstm 4/4", "cell_of_a_long_name_1 4/4"]  # the earliest on top
+    assert labels[-1].endswith("0/4")
+    first = strips.images[0].get_array()[0]
+    assert (first[0], first[-1]) == (0, 1)
+    losses = drawn["learning_curves"].axes[0].get_yticklabels()
+    assert losses[0].get_text().endswith("4/4")
+    assert losses[-1].get_text().endswith("0/4")
+    ratios = [label.get_text() for label in drawn["differences"].axes[0].get_yticklabels()]
+    assert ratios[:2] == ["cell_of_a_long_name_1", "cell_of_a_long_name_2"]
+    assert "a strip per cell" in said
 
 
 def _with_few_claims(sweep: Path, folder: Path) -> Path:
