@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from cells import compiler, native
+from cells import compiler
 from cells.exchange import TorchExchange
 
 State = Any  # h (B, H), or (h, c) of such
@@ -16,12 +16,11 @@ ONE_LAYER = {"num_layers": 1, "dropout": 0.0, "bidirectional": False, "batch_fir
 
 
 class Backends(TorchExchange, compiler.Compilable):
-    """A recurrent layer with interchangeable implementations, of which `active_backend` computes a call."""
+    """The implementations of a cell: compiled kernels, torch.nn's, and the loop over its equations."""
 
     torchrecurrent_layer: ClassVar[str | None] = None  # that computes the same
     states: ClassVar[tuple[str, ...]] = ("h",)  # names of what the state consists of, each (B, H)
     gates: int
-    backend: str
 
     def __init_subclass__(cls, **options: Any) -> None:
         """A class with equations of its own has no implementation but those that it names: those of another class
@@ -34,43 +33,32 @@ class Backends(TorchExchange, compiler.Compilable):
 
     @classmethod
     def available_backends(cls) -> tuple[str, ...]:
-        """Return the names of the implementations that this cell has, fastest first."""
         return ("native", *(("torch",) if cls.torch_class is not None else ()), "triton", "loop")
 
     @property
-    def active_backend(self) -> str:
-        """The implementation that a call uses: the one asked for or, if it cannot be had here, the fastest that can."""
-        if self.backend != "auto" and self.can_use(self.backend):
-            return self.backend
-        return next(name for name in self.available_backends() if self.can_use(name))
+    def like(self) -> Tensor:
+        return self.weight_ih
 
-    def can_use(self, backend: str) -> bool:
-        """Tell whether an implementation that this cell has can be had here: for the device and dtype of its
-        parameters, with the compiler and packages that there are."""
-        if backend == "native":
-            return native.supports(self.weight_ih) and compiler.kernel_of(self) is not None
-        if backend == "triton":
-            return compiler.triton_runs(self.weight_ih) and compiler.triton_reason(self) is None
-        return True
+    @property
+    def state_widths(self) -> list[int]:
+        return [1] * len(self.states)
 
     def split_state(self, state: State) -> list[Tensor]:
         """Return the parts of a state that a kernel advances."""
-        raise NotImplementedError
+        return list(state) if len(self.states) > 1 else [state]
 
     def join_state(self, parts: list[Tensor]) -> State:
         """Return the state that consists of these parts."""
-        raise NotImplementedError
+        return tuple(parts) if len(self.states) > 1 else parts[0]
 
     def forward_native(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the compiled kernel on this cell's parameters."""
-        kernel = compiler.kernel_of(self)
-        assert kernel is not None
-        outputs, parts = native.run(kernel, self, inputs, self.split_state(state))
+        outputs, parts = compiler.run(self, "native", inputs, self.split_state(state))
         return outputs, self.join_state(parts)
 
     def forward_triton(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run the kernels for GPUs on this cell's parameters."""
-        outputs, parts = compiler.run_triton(self, inputs, self.split_state(state))
+        outputs, parts = compiler.run(self, "triton", inputs, self.split_state(state))
         return outputs, self.join_state(parts)
 
     def forward_torch(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:

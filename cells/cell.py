@@ -160,16 +160,6 @@ class Cell(Backends):
         """Return what a state that was given consists of, whether or not it is one."""
         return list(state) if len(self.states) > 1 and isinstance(state, tuple | list) else [state]
 
-    @property
-    def state_widths(self) -> list[int]:
-        return [1] * len(self.states)
-
-    def split_state(self, state: State) -> list[Tensor]:
-        return list(state) if len(self.states) > 1 else [state]
-
-    def join_state(self, parts: list[Tensor]) -> State:
-        return tuple(parts) if len(self.states) > 1 else parts[0]
-
     def advance(self, x_t: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         output, state = self.recur(self.project(x_t), self.join_state(parts))
         return output, self.split_state(state)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cells.gated import GatedCell
 
-LSTMState = tuple[Tensor, Tensor]
+LSTMState = tuple[Tensor, ...]  # h, c
 
 
 class LSTM(GatedCell):
@@ -30,7 +30,7 @@ class LSTM(GatedCell):
     """
 
     gates = 4
-    states = ("h", "c")
+    states: ClassVar[tuple[str, ...]] = ("h", "c")
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
 
     def __init__(

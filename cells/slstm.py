@@ -1,16 +1,12 @@
 """LSTM with exponential gates."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from cells.gated import GatedCell
-
-SLSTMState = tuple[Tensor, Tensor, Tensor, Tensor]
+from cells.lstm import LSTM, LSTMState
 
 
-class SLSTM(GatedCell):
+class SLSTM(LSTM):
     """sLSTM: an LSTM with an exponential input gate, a normaliser n and a stabiliser m (Beck et al. 2024, eqs. 8 to 17,
     with a sigmoid forget gate and one head):
 
@@ -23,33 +19,15 @@ class SLSTM(GatedCell):
 
     c and n carry the factor exp(−m), which h is without: the stabiliser changes nothing but keeps exp in range.
 
-    Args: see `GatedCell`, and `Cell`.
+    Args: see `LSTM`.
 
     Parameters: weight_ih (4H, I), weight_hh (4H, H), bias (4H), rows in the order i, f, z, o. State: (h, c, n, m), each
     (B, H).
     """
 
-    gates = 4
     states = ("h", "c", "n", "m")
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        backend: str = "auto",
-        *,
-        forget_bias: float | str | None = 1.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(input_size, hidden_size, backend, forget_bias=forget_bias, **options)
-
-    def start_biases(self, bias: Tensor, forget: Tensor, remember: Tensor | None) -> None:
-        of_i, of_f, *_ = bias.split(self.hidden_size)
-        of_f.copy_(forget)
-        if remember is not None:
-            of_i.copy_(remember)
-
-    def recur(self, gates_x: Tensor, state: SLSTMState) -> tuple[Tensor, SLSTMState]:
+    def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         h, c, n, m = state
         i, f, z, o = (gates_x + h @ self.weight_hh.T).chunk(4, dim=-1)
         log_f = -((-f).relu() + (-f.abs()).exp().log1p())  # log σ(f), which overflows nowhere

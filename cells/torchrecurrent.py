@@ -38,45 +38,18 @@ class TorchRecurrent(compiler.Compilable):
 
     @classmethod
     def available_backends(cls) -> tuple[str, ...]:
-        """Return the names of the implementations, fastest first."""
         return ("native", "triton", "torchrecurrent")
 
-    def can_use(self, backend: str) -> bool:
-        """Tell whether an implementation can be had here."""
-        like = next(self.parameters(), None)
-        if backend == "torchrecurrent" or like is None:
-            return backend == "torchrecurrent"
-        if backend == "native":
-            return native.supports(like) and compiler.kernel_of(self) is not None
-        return compiler.triton_runs(like) and compiler.triton_reason(self) is None
-
-    @property
-    def active_backend(self) -> str:
-        """The implementation that a call uses."""
-        if self.backend != "auto" and self.can_use(self.backend):
-            return self.backend
-        return next(name for name in self.available_backends() if self.can_use(name))
-
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        transformed = native.is_transformed(inputs, next(self.parameters()))
-        if (
-            inputs.dim() != 3
-            or 0 in inputs.shape
-            or transformed
-            or (backend := self.active_backend) == "torchrecurrent"
-        ):
+        is_odd = inputs.dim() != 3 or 0 in inputs.shape or native.is_transformed(inputs, self.like)
+        if is_odd or (backend := self.active_backend) == "torchrecurrent":
             return self.layer(inputs, state)
         # A layer's states are (layers, B, H).
         if state is None:
             parts = [inputs.new_zeros(inputs.shape[1], self.hidden_size) for _ in self.state_widths]
         else:
             parts = [part.squeeze(0) for part in (state if isinstance(state, tuple | list) else [state])]
-        if backend == "triton":
-            outputs, parts = compiler.run_triton(self, inputs, parts)
-        else:
-            kernel = compiler.kernel_of(self)
-            assert kernel is not None
-            outputs, parts = native.run(kernel, self, inputs, parts)
+        outputs, parts = compiler.run(self, backend, inputs, parts)
         last = tuple(part.unsqueeze(0) for part in parts)
         return outputs, last if len(last) > 1 else last[0]
 

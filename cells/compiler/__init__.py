@@ -29,8 +29,8 @@ from cells.compiler.trace import Untraceable, trace
 from cells.native import build
 
 __all__ = [
-    "Compilable", "Equations", "Untraceable", "equations", "kernel_of", "load_triton", "prepare", "reason",
-    "run_triton", "triton_reason", "triton_runs",
+    "Compilable", "Equations", "Untraceable", "equations", "kernel_of", "load_triton", "prepare", "reason", "run",
+    "triton_reason", "triton_runs",
 ]  # fmt: skip
 
 
@@ -39,10 +39,38 @@ DECIDES_CALLS = "forward", "read", "forward_native", "initial_state", "_start", 
 
 
 class Compilable(nn.Module):
-    """A recurrent layer that the compiler can ask for its step."""
+    """A recurrent layer with interchangeable implementations, of which `active_backend` computes a call, and a step that
+    the compiler can ask for."""
 
     input_size: int
     hidden_size: int
+    backend: str
+
+    @classmethod
+    def available_backends(cls) -> tuple[str, ...]:
+        """Return the names of the implementations that it has, fastest first."""
+        raise NotImplementedError
+
+    @property
+    def active_backend(self) -> str:
+        """The implementation that a call uses: the one asked for or, if it cannot be had here, the fastest that can."""
+        if self.backend != "auto" and self.can_use(self.backend):
+            return self.backend
+        return next(name for name in self.available_backends() if self.can_use(name))
+
+    def can_use(self, backend: str) -> bool:
+        """Tell whether an implementation that it has can be had here: for the device and dtype of its parameters, with
+        the compiler and packages that there are."""
+        if backend == "native":
+            return native.supports(self.like) and kernel_of(self) is not None
+        if backend == "triton":
+            return triton_runs(self.like) and triton_reason(self) is None
+        return True
+
+    @property
+    def like(self) -> Tensor:
+        """A parameter, whose device and dtype are those of all."""
+        return next(self.parameters())
 
     @property
     def title(self) -> str:
@@ -73,8 +101,7 @@ class Compilable(nn.Module):
         own = all(kind is None or kind.__module__.partition(".")[0] in ("cells", "torch") for kind in definers)
         is_known = own and definers[0] is definers[1]
         hooks = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
-        is_native = getattr(self, "active_backend", None) == "native"
-        return kernel_of(self) if is_known and is_native and not hooks else None
+        return kernel_of(self) if is_known and self.active_backend == "native" and not hooks else None
 
 
 @dataclass(frozen=True)
@@ -215,12 +242,15 @@ def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
 _for_gpu: weakref.WeakKeyDictionary[Compilable, tuple[native.Kernel, native.Call] | str] = weakref.WeakKeyDictionary()
 
 
-def run_triton(cell: Compilable, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Run a cell's kernels for GPUs, which it must have: see `native.run`."""
+def run(cell: Compilable, backend: str, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Run a cell's kernel, "native" or "triton", which it must have: see `native.run`."""
+    if backend == "native":
+        kernel = kernel_of(cell)
+        assert kernel is not None
+        return native.run(kernel, cell, inputs, state)
     found = _for_gpu[cell]
     assert not isinstance(found, str)
-    kernel, called = found
-    return native.run(kernel, cell, inputs, state, called)
+    return native.run(found[0], cell, inputs, state, found[1])
 
 
 def triton_reason(cell: Compilable) -> str | None:
