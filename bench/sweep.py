@@ -18,10 +18,10 @@ from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
 from bench.execute.probing import asked_probes, lacks_probes
 from bench.execute.progress import SweepProgress, describe, planning, tell
-from bench.execute.seeds import Deciding, Open
+from bench.execute.seeds import Deciding
 from bench.execute.study import time_cells
 from bench.execute.turn import Turn, write_planned
-from bench.record.asked import fix_looks, record_asked
+from bench.record.asked import Undecided, fix_looks, record_asked
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import LeaseLost
 from bench.record.files import Damaged, digest
@@ -227,7 +227,7 @@ def _deciding() -> Deciding:
             comparisons = len(parse_claims(find_claims(claims), claims).claims)
         return looks_at(most, comparisons, paired)
 
-    def undecided(sweep: Path, runs: Collection[str]) -> Open:
+    def undecided(sweep: Path, runs: Collection[str]) -> Undecided:
         from reports.load import load
         from reports.sequential import undecided
 

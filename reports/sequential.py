@@ -1,29 +1,16 @@
 """Which contenders need more seeds: those of comparisons, or of claims, that are not decided by a look."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pandas as pd
 
+from bench.record.asked import Undecided
 from reports.comparisons import OPEN, UNTESTABLE, compare_contenders
 from reports.load import Stored
 from reports.naming import in_order
 from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, judge, verdict_of
 from reports.verdicts import OPEN as UNDECIDED
-
-
-@dataclass(frozen=True)
-class Undecided:
-    """What is not decided by a look.
-
-    Attributes:
-        runs: the run_ids of contenders, on a problem each, that it is a matter of.
-        open, total: how many comparisons, or claims, are not decided, and how many there are.
-    """
-
-    runs: frozenset[str]
-    open: int
-    total: int
 
 
 def undecided(stored: Stored, runs: Collection[str]) -> Undecided:

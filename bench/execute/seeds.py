@@ -7,27 +7,10 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from bench.record.asked import read_looks
+from bench.record.asked import Undecided, read_looks
 from bench.record.errors import ConfigError
 from bench.spec.config import Settings, to_plain
-
-
-class Open(Protocol):
-    """What is not decided by a look.
-
-    Attributes:
-        runs: the run_ids of contenders, on a problem each, that it is a matter of.
-        open, total: how many comparisons there are that are not decided, and in all.
-    """
-
-    @property
-    def runs(self) -> frozenset[str]: ...
-    @property
-    def open(self) -> int: ...
-    @property
-    def total(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +24,7 @@ class Deciding:
     """
 
     counts: Callable[[int, str | None, bool, int], list[int]]
-    undecided: Callable[[Path, Collection[str]], Open]
+    undecided: Callable[[Path, Collection[str]], Undecided]
 
 
 @dataclass(frozen=True)

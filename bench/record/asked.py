@@ -35,6 +35,20 @@ class Asked:
     added: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Undecided:
+    """What the runs of a sweep do not decide by a look.
+
+    Attributes:
+        runs: the run_ids of contenders, on a problem each, that it is a matter of.
+        open, total: how many comparisons, or claims, are not decided, and how many there are.
+    """
+
+    runs: frozenset[str]
+    open: int
+    total: int
+
+
 def record_asked(
     sweep: Path,
     command: str,

@@ -39,8 +39,8 @@ DECIDES_CALLS = "forward", "read", "forward_native", "initial_state", "_start", 
 
 
 class Compilable(nn.Module):
-    """A recurrent layer with interchangeable implementations, of which `active_backend` computes a call, and a step that
-    the compiler can ask for."""
+    """A recurrent layer with interchangeable implementations, of which `active_backend` computes a call; the compiler
+    can ask for its step."""
 
     input_size: int
     hidden_size: int

@@ -2,12 +2,12 @@
 are given, for `cells.fused` to run over a sequence."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from cells.compiler.emit import Writer
-from cells.compiler.expressions import ARITHMETIC, COMPARISONS, Expression, Expressions
+from cells.compiler.expressions import ARITHMETIC, COMPARISONS, Expression, Expressions, all_of
 from cells.compiler.program import Program
 from cells.compiler.trace import Block, Static, Untraceable
 
@@ -122,7 +122,7 @@ def _sums(program: Program) -> list[_Sum]:
     uses: Counter[Expression] = Counter(dict.fromkeys(targets, 2))  # a sum that is kept has to be whole
     expressions, found = Expressions(), dict[Expression, _Sum]()
     zero = expressions.constant(0)
-    every = list(_operands_first(targets))
+    every = all_of(targets)
     for value in every:
         uses.update(value.operands)
     for value in every:
@@ -148,22 +148,8 @@ def _sums(program: Program) -> list[_Sum]:
     return sorted([*found.values(), *unused], key=lambda one: min(one.gates))
 
 
-def _operands_first(values: Iterable[Expression]) -> dict[Expression, None]:
-    found: dict[Expression, None] = {}
-
-    def visit(value: Expression) -> None:
-        if value not in found:
-            for part in value.operands:
-                visit(part)
-            found[value] = None
-
-    for value in values:
-        visit(value)
-    return found
-
-
 def _has(value: Expression, *kinds: str) -> bool:
-    return any(part.op in kinds for part in _operands_first([value]))
+    return any(part.op in kinds for part in all_of([value]))
 
 
 def _biased(program: Program) -> dict[int, tuple[Expression, int]]:
@@ -171,7 +157,7 @@ def _biased(program: Program) -> dict[int, tuple[Expression, int]]:
     these are added when all products of x(t) are computed, rather than in the step."""
     targets = [*program.after, *program.series, *program.saved]
     users: dict[Expression, list[Expression]] = defaultdict(list)
-    for value in _operands_first(targets):
+    for value in all_of(targets):
         for part in value.operands:
             users[part].append(value)
     found = {}
@@ -240,8 +226,7 @@ class _Writer(Writer):
 
     def _wide(self, value: Expression) -> bool:
         return value in self.known or any(
-            part in self.known or part.op in ("x", "u", "before", "d_output", "d_state")
-            for part in _operands_first([value])
+            part in self.known or part.op in ("x", "u", "before", "d_output", "d_state") for part in all_of([value])
         )
 
     def number(self, text: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,21 @@ class Expression:
     @property
     def operands(self) -> Iterator["Expression"]:
         return (arg for arg in self.args if isinstance(arg, Expression))
+
+
+def all_of(expressions: Iterable[Expression]) -> list[Expression]:
+    """Return expressions and all that they are made of, each once, operands first."""
+    found: dict[Expression, None] = {}
+
+    def visit(expression: Expression) -> None:
+        if expression not in found:
+            for part in expression.operands:
+                visit(part)
+            found[expression] = None
+
+    for expression in expressions:
+        visit(expression)
+    return list(found)
 
 
 COMPARISONS = {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==", "ne": "!="}

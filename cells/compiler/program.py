@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cells.compiler.expressions import Expression, Expressions, Untranslatable
+from cells.compiler.expressions import Expression, Expressions, Untranslatable, all_of
 from cells.compiler.trace import Block, Node, Static, Traced, Untraceable, aten
 
 STORED = 0.1  # the price of reading what is stored anyway; that of storing and reading a value is 1
@@ -354,7 +354,7 @@ class _Layout:
         for target in targets:
             if target.op == "u":
                 earliest[target.args[0]] = 0
-        for expression in _all(targets):
+        for expression in all_of(targets):
             for part in expression.operands:
                 if part.op == "u":
                     at = part.args[0]
@@ -421,7 +421,7 @@ class _Layout:
     def _needed(self) -> dict[Expression, None]:
         """Return what backward needs of forward."""
         needed = dict.fromkeys(found for found in self.gradients.values() if not self._backward(found))
-        for expression in _all(self.gradients.values()):
+        for expression in all_of(self.gradients.values()):
             if self._backward(expression):
                 needed |= dict.fromkeys(part for part in expression.operands if not self._backward(part))
         return needed
@@ -446,7 +446,7 @@ class _Layout:
 
         graph = networkx.DiGraph()
         graph.add_nodes_from(("before", "later"))
-        for expression in _all(needed):
+        for expression in all_of(needed):
             if free(expression):
                 continue
             price = STORED if expression in stored or expression.op in readable else 1
@@ -468,7 +468,7 @@ class _Layout:
         _, (_, later) = networkx.minimum_cut(graph, "before", "later")
         return [
             expression
-            for expression in _all(needed)
+            for expression in all_of(needed)
             if (expression, "there") in later
             and (expression, "computed") not in later
             and expression not in stored
@@ -534,21 +534,6 @@ class _Layout:
 
 
 LANES = {"log", "log1p", "expm1", "sin", "cos", "erf"}  # functions that kernels compute lane by lane
-
-
-def _all(expressions: Iterable[Expression]) -> list[Expression]:
-    """Return expressions and all that they are made of, operands first."""
-    found: dict[Expression, None] = {}
-
-    def visit(expression: Expression) -> None:
-        if expression not in found:
-            for part in expression.operands:
-                visit(part)
-            found[expression] = None
-
-    for expression in expressions:
-        visit(expression)
-    return list(found)
 
 
 def _is_permutation(some: Sequence[Expression], others: Sequence[Expression]) -> bool:
