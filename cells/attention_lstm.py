@@ -48,7 +48,8 @@ class AttentionLSTM(LSTM):
         y_t = tanh(W_c [context_t; h_t])
 
     The recurrence is the LSTM's and takes any of its backends. Attention adds a cost that grows
-    with T²; nothing of y_t feeds back into the recurrence.
+    with T², but no memory that does; nothing of y_t feeds back into the recurrence. With the native
+    backend it is computed by `native.attend`, else by `F.scaled_dot_product_attention`.
 
     Args:
         score: "general" or "dot".
@@ -132,6 +133,8 @@ class AttentionLSTM(LSTM):
     def _attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
         """Return what `attend` does, of entries that are all finite."""
         query = hidden if self.weight_score is None else hidden @ self.weight_score
+        if not native.is_transformed(memory, self.weight_hh) and self.active_backend == "native":
+            return native.attend(query, memory)  # Luong's scores are not divided by √H
         # (time, batch, features) → (batch, one head, time, features)
         queries = query.transpose(0, 1).unsqueeze(1)
         keys = memory.transpose(0, 1).unsqueeze(1)
@@ -139,7 +142,6 @@ class AttentionLSTM(LSTM):
         mask = None
         if known > steps:  # is_causal would align the first query with the first key, not the last
             mask = torch.ones(steps, known, dtype=torch.bool, device=hidden.device).tril(known - steps)
-        # Luong's scores are not divided by √H, hence scale=1.
         context = F.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask, is_causal=mask is None, scale=1.0)
         return context.squeeze(1).transpose(0, 1)
 

@@ -1,5 +1,6 @@
 """Compiled recurrences for the CPU. cells/compiler generates the point-wise part of each cell; everything else is in
-engine.h, forward.h, backward.h and matmul.h. Here are the calls that torch differentiates."""
+engine.h, forward.h, backward.h and matmul.h. Causal attention is in attention.cpp. Here are the calls that torch
+differentiates."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ __all__ = [
     "Call",
     "Kernel",
     "NativeUnavailable",
+    "attend",
     "call",
     "instructions",
     "is_transformed",
@@ -135,8 +137,7 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_outputs: Tensor | None, *of_last: Tensor | None) -> tuple[Any, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("native kernels have no second derivative (create_graph=True): use backend=loop")
+        _refuse_second_derivative()
         name, hidden, slices = ctx.call
         # Hooks on what is saved may give it back with other strides.
         inputs, *rest, records = (tensor.contiguous() for tensor in ctx.saved_tensors)
@@ -146,6 +147,49 @@ class _Recurrence(torch.autograd.Function):
         )
         gradients = [gradient for several in of_others for gradient in several]
         return (None, None, None, of_x[0] if of_inputs else None, *gradients)
+
+
+def attend(queries: Tensor, keys: Tensor, values: Tensor | None = None, scale: float = 1.0) -> Tensor:
+    """Return causal attention: for each query the mean of the values seen, weighted by the softmax of scale·score.
+
+    Args:
+        queries: (T, N, D), N sequences or heads of them.
+        keys: (S, N, D), S ≥ T; the last query sees all of them, each earlier one a key less.
+        values: (S, N, E); the keys if None.
+
+    Returns:
+        (T, N, E).
+
+    Raises:
+        TypeError: tensors of different dtypes.
+        ValueError: tensors of other shapes.
+        RuntimeError: in backward, if asked for a graph of its own (a second derivative).
+    """
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in (queries, keys, values)):
+        return _Attention.apply(queries, keys, values, scale)  # type: ignore[no-any-return, no-untyped-call]
+    return torch.ops.recurrent_bench.attend(queries, keys, values, scale)[0]  # type: ignore[no-any-return]
+
+
+class _Attention(torch.autograd.Function):
+    """Attention whose weights backward computes again."""
+
+    @staticmethod
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor | None, scale: float) -> Tensor:
+        contexts, log_sums = torch.ops.recurrent_bench.attend(queries, keys, values, scale)
+        ctx.scale = scale
+        ctx.save_for_backward(queries, keys, values, contexts, log_sums)
+        return contexts  # type: ignore[no-any-return]
+
+    @staticmethod
+    def backward(ctx: Any, of_contexts: Tensor) -> tuple[Any, ...]:
+        _refuse_second_derivative()
+        queries, keys, values, contexts, log_sums = (
+            None if tensor is None else tensor.contiguous() for tensor in ctx.saved_tensors
+        )
+        gradients = torch.ops.recurrent_bench.attend_backward(
+            queries, keys, values, ctx.scale, contexts, log_sums, of_contexts
+        )
+        return (*gradients, None)
 
 
 def run_each(
@@ -193,6 +237,11 @@ def run_each(
             torch.autograd.backward([tensor for tensor, _ in derived], [gradient for _, gradient in derived])
 
     return [each[1:].detach().requires_grad_() for each in outputs], differentiate
+
+
+def _refuse_second_derivative() -> None:
+    if torch.is_grad_enabled():
+        raise RuntimeError("native kernels have no second derivative (create_graph=True): use backend=loop")
 
 
 def _divided(tensors: Sequence[Any], counts: Sequence[int]) -> list[list[Any]]:

@@ -194,6 +194,87 @@ def test_gradients_are_asked_for_one_at_a_time(kind):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 
+# Attention.
+
+
+def attention(queries, keys, values, scale):
+    """By the formula, all weights at once."""
+    scores = scale * torch.einsum("tnd,snd->nts", queries, keys)
+    seen = torch.ones(scores.shape[1:], dtype=torch.bool).tril(len(keys) - len(queries))
+    return torch.einsum("nts,sne->tne", scores.masked_fill(~seen, -math.inf).softmax(dim=-1), values)
+
+
+def draw_attention(queries, keys, sequences, depth, width, dtype=torch.float64):
+    """Queries, keys, values; without a width the values are the keys, and there are two of them."""
+    shapes = [(queries, depth), (keys, depth), *([(keys, width)] if width else [])]
+    return [torch.randn(time, sequences, size, dtype=dtype, requires_grad=True) for time, size in shapes]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    queries=st.one_of(st.integers(1, 40), st.sampled_from([63, 64, 65, 130, 200])),
+    known=st.sampled_from([0, 0, 1, 5, 64, 129, 300]),
+    sequences=st.integers(1, 4),
+    depth=st.integers(1, 40),
+    width=st.one_of(st.none(), st.integers(1, 40)),
+    scale=st.sampled_from([1.0, 0.3]),
+    threads=st.sampled_from([1, 2]),
+    dtype=st.sampled_from(DTYPES),
+)
+def test_attention_equals_its_formula_for_any_shape(queries, known, sequences, depth, width, scale, threads, dtype):
+    torch.set_num_threads(threads)
+    leaves = draw_attention(queries, queries + known, sequences, depth, width, dtype)
+    exact = [each.detach().double().requires_grad_() for each in leaves]
+    found = native.attend(*leaves, scale=scale)
+    expected = attention(exact[0], exact[1], exact[-1], scale)
+    weights = torch.randn_like(found)
+    tolerance = 1e-4 if dtype == torch.float32 else 1e-11
+    pairs = zip(
+        [found, *torch.autograd.grad(found, leaves, weights)],
+        [expected, *torch.autograd.grad(expected, exact, weights.double())],
+        strict=True,
+    )
+    for one, other in pairs:
+        torch.testing.assert_close(one.double(), other, rtol=tolerance, atol=tolerance)
+
+
+def test_attention_is_the_same_to_the_bit_with_any_threads_and_beside_other_sequences():
+    whole = draw_attention(70, 70, 5, 20, None, torch.float32)
+    alone = [each[:, 3:4].detach().requires_grad_() for each in whole]
+    kept = []
+    for threads, leaves in ((1, whole), (2, whole), (1, alone)):
+        torch.set_num_threads(threads)
+        contexts = native.attend(*leaves)
+        kept.append([contexts, *torch.autograd.grad(contexts.square().sum(), leaves)])
+    for one, two, single in zip(*kept, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(one[:, 3:4], single)
+
+
+def test_attention_keeps_nothing_that_grows_with_the_square_of_the_time():
+    kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    for time in (100, 200):
+        leaves = draw_attention(time, time, 2, 8, None)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            native.attend(*leaves)
+    assert sum(kept[len(kept) // 2 :]) == 2 * sum(kept[: len(kept) // 2])
+
+
+def test_attention_to_scores_of_any_size():
+    """Large ones, that grow along the keys, and ones so far apart that weights vanish."""
+    queries, keys, values = draw_attention(3, 300, 1, 1, 2)
+    with torch.no_grad():
+        queries.fill_(1.0)
+        keys.copy_(torch.linspace(-5000, 5000, 300).view(-1, 1, 1))
+    found = native.attend(queries, keys, values)
+    torch.testing.assert_close(found, attention(queries, keys, values, 1.0), rtol=1e-12, atol=1e-12)
+
+
 # Numbers at the edge.
 
 
@@ -355,6 +436,22 @@ def test_a_second_derivative_is_refused():
     cell, x = LSTM(2, 3, "native"), torch.randn(4, 2, 2, requires_grad=True)
     with pytest.raises(RuntimeError, match="second derivative"):
         torch.autograd.grad(cell(x)[0].sum(), x, create_graph=True)
+
+
+def test_attention_of_other_shapes_and_dtypes_is_refused():
+    queries, keys, values = draw_attention(4, 5, 2, 3, 6)
+    for wrong in ((keys, queries), (queries[:, :1], keys), (queries[..., :2], keys), (queries[0], keys)):
+        with pytest.raises(ValueError, match="queries"):
+            native.attend(*wrong)
+    for wrong in (values[1:], values[:, 1:], values[0]):
+        with pytest.raises(ValueError, match="values"):
+            native.attend(queries, keys, wrong)
+    with pytest.raises(TypeError, match="one dtype"):
+        native.attend(queries, keys.float())
+    with pytest.raises(TypeError, match="float32 or float64"):
+        native.attend(queries.bfloat16(), keys.bfloat16())
+    with pytest.raises(RuntimeError, match="second derivative"):
+        torch.autograd.grad(native.attend(queries, keys, values).sum(), queries, create_graph=True)
 
 
 def test_mixed_dtypes_are_refused():
