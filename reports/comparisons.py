@@ -253,9 +253,11 @@ def as_table(comparisons: Comparisons) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def compare_contenders(results: pd.DataFrame) -> Comparisons:
-    """Return what `compare` does, as typed rows, contenders in the order of the table."""
-    wanted, reference = compared_pairs(results), primary_reference(results)
+def compare_contenders(results: pd.DataFrame, pairs: Sequence[tuple[str, str]] | None = None) -> Comparisons:
+    """Return what `compare` does, as typed rows, contenders in the order of the table; of some pairs
+    alone, if these are given, all of them primary."""
+    wanted = compared_pairs(results) if pairs is None else pairs
+    reference = primary_reference(results) if pairs is None else None
     outcomes = outcomes_of(results)
     contrasts: dict[tuple[str, str, str], tuple[Looks, str]] = {}
     for problem in dict.fromkeys(problem for problem, _ in outcomes):
@@ -304,6 +306,15 @@ def compare_contenders(results: pd.DataFrame) -> Comparisons:
             decided=_seeds(contrast.tested[min(since, len(contrast.tested) - 1)]) if verdict in FINAL else None,
         )
     return compared
+
+
+def compare_sweeps(results: pd.DataFrame, first: str, second: str) -> Comparisons:
+    """Compare what two sweeps have in common: each contender of the first with itself in the second, on each problem,
+    named as each sweep alone names them, the contender with its sweep after it."""
+    return compare_contenders(
+        results.assign(contender=results["contender"] + ", " + results["sweep"]),
+        [(f"{name}, {first}", f"{name}, {second}") for name in results["contender"].unique()],
+    )
 
 
 def _verdicts(looks: Sequence[Looks], primary: Sequence[bool]) -> list[tuple[float, str]]:

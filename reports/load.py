@@ -44,6 +44,7 @@ class Stored:
         repeats: how many runs were left out since they repeat another one, e.g. with other diagnostics.
         looks: at which seeds were added or not, of the first sweep that has any.
         added: how many seeds there were each time when seeds were added after a report had been written.
+        asked: names of the sweeps, in the order in which they were asked for.
     """
 
     results: pd.DataFrame
@@ -58,6 +59,7 @@ class Stored:
     repeats: int = 0
     looks: Looks | None = None
     added: list[int] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
         """Yield results, curves and timing, as `for_users`: `runs, curves, timing = load("results/quick")`."""
@@ -66,7 +68,8 @@ class Stored:
     @property
     def sweeps(self) -> list[str]:
         names = [frame["sweep"] for frame in (self.results, self.trials, self.timing) if len(frame)]
-        return list(dict.fromkeys(pd.concat(names))) if names else []
+        known = dict.fromkeys(pd.concat(names)) if names else {}
+        return [*(name for name in self.asked if name in known), *(name for name in known if name not in self.asked)]
 
 
 def load(*folders: Path | str) -> Stored:
@@ -112,6 +115,7 @@ def load(*folders: Path | str) -> Stored:
         repeats,
         next((part.looks for part in parts if part.looks is not None), None),
         [seeds for part in parts for seeds in part.added],
+        list(labels.values()),
     )
 
 

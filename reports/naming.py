@@ -24,8 +24,21 @@ SETTINGS = ("cell.", "task.", "training.", "device", "dtype")
 
 def with_names(results: pd.DataFrame) -> pd.DataFrame:
     """Return results with `problem` and `contender`, such that runs of one name and seed differ in nothing that
-    training depends on, but in settings that are selected."""
+    training depends on, but in settings that are selected; and `own_problem` and `own_contender`, their names without
+    other sweeps' runs."""
+    own = pd.concat([_named(runs) for _, runs in results.groupby("sweep", sort=False)]).loc[results.index]
+    named = _named(results) if results["sweep"].nunique() > 1 else own
+    return named.assign(own_problem=own["problem"], own_contender=own["contender"])
+
+
+def _named(results: pd.DataFrame) -> pd.DataFrame:
     return _apart(results.assign(problem=problems_of(results), contender=contenders_of(results)))
+
+
+def by_own_names(results: pd.DataFrame) -> pd.DataFrame:
+    """Return results under the names that each sweep alone gives them, by which sweeps are matched that differ in a
+    setting."""
+    return results.assign(problem=results["own_problem"], contender=results["own_contender"])
 
 
 def natural(name: str) -> list[object]:

@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from bench.record.files import write_text_atomic
+from reports.figures.panels import MOST_CURVES
 from reports.load import Stored
 from reports.page_data import commit_of, page_data, runs_table
 from reports.text import table
@@ -77,7 +78,11 @@ def page(markdown: str, folder: Path, stored: Stored | None = None, written: str
     body = parser.renderer.render(tokens, parser.options, {})
     body = re.sub(r"<table>.*?</table>", _frame, body, flags=re.S)
     if stored is not None and len(stored.curves):
-        body = CURVES.sub(r'<div id="charts"></div><noscript>\g<0></noscript>', body, count=1)
+        strips = (
+            stored.results["contender"].nunique() > MOST_CURVES
+        )  # which say what many curves do not, and the text is of
+        drawn = r"\g<0>" if strips else r"<noscript>\g<0></noscript>"
+        body = CURVES.sub(rf'<div id="charts"></div>{drawn}', body, count=1)
     body = RUNS.sub(r'\1<div id="runs">\2</div>', body, count=1)
     body = FOLDED.sub(r"<details>\n<summary>Appendix</summary>\n\1\2</details>\n", body, count=1)
     commit = commit_of(stored) if stored is not None and len(stored.results) else ""

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reports.figures.style import Look, contender_looks
 from reports.load import Stored
-from reports.naming import SETTINGS
+from reports.naming import SETTINGS, by_own_names
 
 MOST_RUNS = 1000  # that a page holds
 MOST_POINTS = 120  # of a curve
@@ -22,27 +22,40 @@ OUTCOME = (
 
 def page_data(stored: Stored | None) -> str:
     """Return what the page's script reads, such that it can stand within a page: none of it ends an element."""
-    data: dict[str, Any] = {"contenders": [], "problems": [], "curves": {}, "runs": []}
+    data: dict[str, Any] = {"looks": {}, "contenders": {}, "problems": {}, "sweeps": [], "curves": {}, "runs": []}
     if stored is not None and len(stored.results):
-        styles = contender_looks(stored.results)
+        runs = stored.results
+        styles = contender_looks(by_own_names(runs))
         data = {
-            "contenders": [{"name": name, "colour": look.colour, "dash": _dash(look)} for name, look in styles.items()],
-            "problems": list(dict.fromkeys(stored.results["problem"])),
+            "looks": {name: {"colour": look.colour, "dash": _dash(look)} for name, look in styles.items()},
+            "contenders": _named(runs, "contender", {"cell": "own_contender", "sweep": "sweep"}),
+            "problems": _named(runs, "problem", {"problem": "own_problem"}),
+            "sweeps": stored.sweeps,
             "curves": _curves(stored, list(styles)),
             "runs": _runs(stored),
         }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
+def _named(runs: pd.DataFrame, column: str, axes: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Return what each name in a column stands for on the axes of the page's filters."""
+    return {
+        str(row[column]): {axis: str(row[of]) for axis, of in axes.items()}
+        for row in runs.drop_duplicates(column).to_dict("records")
+    }
+
+
 def runs_table(stored: Stored) -> list[dict[str, str]]:
     """Return the rows of the table whose rows open a run."""
+    several = stored.results["sweep"].nunique() > 1
     rows = []
     for run in stored.results.head(MOST_RUNS).to_dict("records"):
         rows.append(
             {
                 "run": str(run["run_id"]),
-                "problem": str(run["problem"]),
-                "cell": str(run["contender"]),
+                **({"sweep": str(run["sweep"])} if several else {}),
+                "problem": str(run["own_problem"]),
+                "cell": str(run["own_contender"]),
                 "seed": str(run["seed"]),
                 "status": str(run["status"]),
                 "steps to solve": _plain(run["steps_to_solve"]),
@@ -65,31 +78,39 @@ def _dash(look: Look) -> str:
     return " ".join(f"{2 * length:g}" for length in look.dash[1])
 
 
-def _curves(stored: Stored, names: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Return of each problem the median and range of each contender's loss; a run that has ended keeps its last."""
+def _curves(stored: Stored, names: list[str]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """Return of each problem and sweep the median and range of each contender's loss, named as the sweep alone names
+    them; a run that has ended keeps its last."""
     if stored.curves.empty:
         return {}
-    losses = stored.curves[stored.curves["metric"] == "loss"]
-    found: dict[str, list[dict[str, Any]]] = {}
-    for (problem, contender), runs in losses.groupby(["problem", "contender"], sort=False):
-        table = runs.pivot_table(index="step", columns=["sweep", "seed"], values="value").sort_index().ffill()
+    losses = stored.curves[stored.curves["metric"] == "loss"].drop(columns=["problem", "contender"])
+    losses = losses.merge(
+        by_own_names(stored.results)[["sweep", "run_id", "problem", "contender"]], on=["sweep", "run_id"]
+    )
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for (problem, sweep, contender), runs in losses.groupby(["problem", "sweep", "contender"], sort=False):
+        table = runs.pivot_table(index="step", columns="seed", values="value").sort_index().ffill()
         table = _fewer(table.astype(float))
         lines = {"middle": table.median(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)}
-        found.setdefault(str(problem), []).append(
+        found.setdefault(str(problem), {}).setdefault(str(sweep), []).append(
             {"name": str(contender), "step": list(map(int, table.index)), **{k: _short(v) for k, v in lines.items()}}
         )
-    order = list(dict.fromkeys(stored.results["problem"]))
-    for each in found.values():
+    for each in (lines for sweeps in found.values() for lines in sweeps.values()):
         each.sort(key=lambda line: names.index(line["name"]))
-    return {problem: found[problem] for problem in order if problem in found}
+    return {
+        problem: {sweep: found[problem][sweep] for sweep in stored.sweeps if sweep in found[problem]}
+        for problem in dict.fromkeys(stored.results["own_problem"])
+        if problem in found
+    }
 
 
 def _runs(stored: Stored) -> list[dict[str, Any]]:
-    whole = next((command for command in reversed(stored.commands) if command.startswith("python -m bench ")), "")
+    command_of = {sweep: _command(stored, sweep) for sweep in stored.results["sweep"].unique()}
     losses = stored.curves[stored.curves["metric"] == "loss"] if len(stored.curves) else stored.curves
-    of_run = dict(list(losses.groupby("run_id"))) if len(losses) else {}
+    of_run = dict(list(losses.groupby(["sweep", "run_id"]))) if len(losses) else {}
     runs = []
     for run in stored.results.head(MOST_RUNS).to_dict("records"):
+        whole = command_of[run["sweep"]]
         narrowed = f"{whole} cell={run['cell']} task={run['task']} seed={run['seed']}" if whole else ""
         row = {
             "run": str(run["run_id"]),
@@ -101,11 +122,19 @@ def _runs(stored: Stored) -> list[dict[str, Any]]:
             },
             "command": narrowed,
         }
-        if run["run_id"] in of_run:
-            curve = _fewer(of_run[run["run_id"]].set_index("step")[["value"]].sort_index())
+        if (key := (run["sweep"], run["run_id"])) in of_run:
+            curve = _fewer(of_run[key].set_index("step")[["value"]].sort_index())
             row["loss"] = {"step": list(map(int, curve.index)), "middle": _short(curve["value"])}
         runs.append(row)
     return runs
+
+
+def _command(stored: Stored, sweep: str) -> str:
+    """Return the last command that ran a sweep; of several sweeps only one that names it."""
+    commands = [command for command in reversed(stored.commands) if command.startswith("python -m bench ")]
+    if stored.results["sweep"].nunique() > 1:
+        commands = [each for each in commands if {f"+sweep={sweep}", f"name={sweep}"} & {*each.split()}]
+    return commands[0] if commands else ""
 
 
 def _fewer(table: pd.DataFrame) -> pd.DataFrame:

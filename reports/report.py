@@ -9,12 +9,24 @@ import pandas as pd
 from bench.record.errors import one_line
 from bench.record.files import write_text_atomic
 from bench.record.store import report_folder
-from reports.comparisons import compare_contenders
+from reports.comparisons import compare_contenders, compare_sweeps
 from reports.figures.style import theme
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
-from reports.naming import cells_in_order, in_order, natural
-from reports.sections import about, answer, claims, cost, data, differences, lengths, probes, results, tuning
+from reports.naming import by_own_names, cells_in_order, in_order, natural
+from reports.sections import (
+    about,
+    answer,
+    claims,
+    cost,
+    data,
+    differences,
+    lengths,
+    probes,
+    results,
+    side_by_side,
+    tuning,
+)
 from reports.sections.content import Content, paragraphs
 from reports.summary import summarize_results
 from reports.timings import TimedCase, step_times, summarize_timing
@@ -26,6 +38,7 @@ FIRST: tuple[Section, ...] = (
     about.title,
     answer.first_screen,
     about.scope,
+    side_by_side.sweeps,
     claims.beside_publication,
     data.tests,
     results.time_to_solve,
@@ -147,6 +160,7 @@ def summarize(stored: Stored, folder: Path) -> Content:
             stored,
             summarize_results(results),
             compare_contenders(results) if compared else {},
+            compare_sweeps(by_own_names(results), *stored.sweeps) if compared and len(stored.sweeps) == 2 else {},
             _timed_in_order(summarize_timing(stored.timing)),
             judge(stored),
             folder,

@@ -36,6 +36,8 @@ def sentence(content: Content) -> str:
         return _on_claims(content)
     if not content.summaries:
         return _on_times(content)
+    if content.repeated:
+        return _on_sweeps(content)
     if references_of(content.stored.results):
         return _on_changes(content)
     ran = [row for row in content.summaries if row.runs]
@@ -122,6 +124,24 @@ def _on_changes(content: Content) -> str:
     return f"Established against {against}: {'; '.join(said)}."
 
 
+def _on_sweeps(content: Content) -> str:
+    """Say in which direction what two sweeps both ran changed from the first to the second."""
+    first, second = content.stored.sweeps
+    apart = sorted((row for row in content.between.values() if row.differs), key=_distance, reverse=True)
+    groups = {
+        how: [
+            f"{row.second.removesuffix(f', {second}')} on {row.problem}"
+            for row in apart
+            if (row.first_better < 0.5) == less
+        ]
+        for how, less in (("better", True), ("worse", False))
+    }
+    said = [f"{_all_of(its)} {how}" for how, its in groups.items() if its]
+    if not said:
+        return f"No cell is established to differ between {first} and {second}."
+    return f"Established in {second} against {first}: {'; '.join(said)}."
+
+
 def _distance(comparison: Comparison) -> float:
     """Return how far a ratio lies from one, on a logarithmic scale; 0 if nothing is known of it."""
     return abs(math.log(comparison.ratio.told)) if comparison.ratio.told > 0 else 0.0
@@ -189,7 +209,8 @@ def _all_of(names: list[str], last: str = "and") -> str:
 
 def _certainty(content: Content) -> str:
     """Say how many of the primary comparisons are established, equivalent and open."""
-    primary = [row for row in content.comparisons.values() if row.primary]
+    compared = content.between if content.repeated else content.comparisons
+    primary = [row for row in compared.values() if row.primary]
     if not primary:
         return ""
     counts = Counter(row.verdict for row in primary)
@@ -198,11 +219,11 @@ def _certainty(content: Content) -> str:
     said += [
         f"{number} {_is(number)} {verdict}" for verdict, number in sorted(counts.items()) if verdict != ESTABLISHED
     ]
-    reference = primary_reference(content.stored.results)
+    reference = None if content.repeated else primary_reference(content.stored.results)
     against = "" if reference is None else f"Against {text.escape(reference)}, "
     seeds, fewest = min(row.seeds for row in primary), max(row.fewest for row in primary)
     few = ""
-    if seeds < fewest and primary[0].planned == 1:
+    if not shown and seeds < fewest and primary[0].planned == 1:
         few = f" {plural(seeds, 'seed').capitalize()} cannot establish any: it takes {fewest} at least."
     return f"{against}{', '.join(said)}.{few}"
 
@@ -221,7 +242,7 @@ def _es(number: int) -> str:
 
 def _table(content: Content) -> str:
     """Tabulate per problem, best first, who solved it, in how many steps, and how that compares with the reference."""
-    rows, cut = _rows(content)
+    rows, cut = ([], False) if content.repeated else _rows(content)  # there the sweeps stand side by side
     if not rows:
         return ""
     return text.table(rows) + ("\n\nThe best on each problem; the appendix has all." if cut else "")
@@ -272,8 +293,13 @@ def _solving(row: Summary, currency: str) -> dict[str, str]:
 def _against(found: Comparison | None, is_reference: bool, over: str) -> dict[str, str]:
     if is_reference or found is None:
         return {f"over {over}": text.NONE, "evidence": "reference" if is_reference else text.NONE}
-    of_loss = " of the loss" if found.quantity == "loss" and text.times(found.ratio) != text.NONE else ""
-    return {f"over {over}": f"{text.times(found.ratio)}{of_loss}", "evidence": evidence(found)}
+    return {f"over {over}": ratio(found), "evidence": evidence(found)}
+
+
+def ratio(comparison: Comparison) -> str:
+    """Say how many times as much the second of a comparison needed as the first, or of what else the ratio is."""
+    said = text.times(comparison.ratio)
+    return f"{said} of the loss" if comparison.quantity == "loss" and said != text.NONE else said
 
 
 def evidence(comparison: Comparison) -> str:
@@ -333,7 +359,7 @@ def _next(content: Content) -> str:
     """Say what would decide more, with the command for it."""
     command = next((each for each in reversed(content.stored.commands) if each.startswith("python -m bench ")), None)
     missing = len(content.stored.missing)
-    if command is None:
+    if command is None or content.repeated:
         return ""
     if missing:
         have = f"{plural(missing, 'planned run')} {'has' if missing == 1 else 'have'}"

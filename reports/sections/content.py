@@ -33,6 +33,7 @@ class Content:
         stored: the tables; `stored.results` has a row a run.
         summaries: a row per problem and contender, in the order of tables and legends.
         comparisons: of contenders; empty for claims, whose tests are their own.
+        between: of two sweeps, comparisons of each contender with itself, by the names that each sweep alone has.
         timings: a row per timed case.
         judgements: of each claim, by its name.
         folder: where figures go.
@@ -42,10 +43,20 @@ class Content:
     stored: Stored
     summaries: list[Summary]
     comparisons: Comparisons
+    between: Comparisons
     timings: list[TimedCase]
     judgements: dict[str, list[Judgement]]
     folder: Path
     printed: Path | None = None
+
+    @property
+    def repeated(self) -> bool:
+        """Whether two sweeps ran the same: all that one of them did, the other did too."""
+        if not self.between:
+            return False
+        sweeps = self.stored.results.groupby("sweep")
+        one, other = ({*zip(own["own_problem"], own["own_contender"], strict=True)} for _, own in sweeps)
+        return one <= other or other <= one
 
     @property
     def many(self) -> bool:

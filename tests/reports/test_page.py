@@ -10,6 +10,7 @@ import pytest
 
 from reports.page import page, write_page
 from reports.report import write_report
+from tests.reports.conftest import write_run
 from tests.reports.test_hostile import TEXTS
 
 GALLERY = Path(__file__).parents[2] / "reports" / "gallery"
@@ -156,6 +157,65 @@ def test_filters_hold_for_tables_and_curves(explored, browser):
     assert seen(browser, "h3") == ["adding"]
 
 
+@pytest.fixture
+def two(sweep: Path, browser):
+    """A page of two sweeps that differ in the learning rate, in the browser."""
+    other = sweep.parent / "other"
+    for seed in range(3):
+        for cell, steps in (("lstm", 400), ("gru", 350)):
+            write_run(other, cell, "adding", seed, steps + 25 * seed, training={"learning_rate": 0.003})
+    (other / "sweep.json").write_text(json.dumps({"commands": ["python -m bench +sweep=other"]}))
+    report = write_report([sweep, other])
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.get(f"file://{write_page(report.path, report.stored)}")
+    yield report
+    assert browser.get_log("browser") == []
+
+
+def test_two_sweeps_stand_side_by_side(two, browser):
+    titles = "#charts figcaption"
+    said = ["adding, sweep demo  rnn  lstm  gru", "adding, sweep other  lstm  gru", "copy, sweep demo  rnn  lstm  gru"]
+    assert seen(browser, titles) == said
+    one, other, _ = (figure.rect for figure in browser.find_elements("css selector", "#charts figure"))
+    assert one["y"] == other["y"]
+    assert one["x"] < other["x"]
+    scale = browser.execute_script("""return [...document.querySelectorAll('#charts figure > svg')].slice(0, 2)
+        .map(svg => [...svg.querySelectorAll(':scope > text')].map(each => each.textContent))""")
+    assert scale[0] == scale[1]
+    boxes = {label.text: label for label in browser.find_elements("css selector", "#filters label")}
+    assert set(boxes) == {"rnn", "lstm", "gru", "adding", "copy", "demo", "other"}
+    boxes["demo"].click()
+    assert len(seen(browser, titles)) == 1
+    assert len(seen(browser, "#runs tbody tr")) == 6
+    boxes["gru"].click()
+    assert len(seen(browser, "#runs tbody tr")) == 3
+    assert not [row for row in seen(browser, "tbody tr") if row.startswith("gru")]
+    row = browser.find_elements("css selector", "#runs tbody tr:not([hidden])")[0]
+    browser.execute_script("arguments[0].click()", row)
+    said = browser.find_element("css selector", "#run").text
+    assert "python -m bench +sweep=other cell=lstm task=adding seed=0" in said
+
+
+def test_many_cells_are_chosen_from_a_folded_list(sweep: Path, browser):
+    for number in range(12):
+        write_run(sweep, f"cell{number}", "adding", 0, 300 + number)
+    report = write_report([sweep])
+    browser.get(f"file://{write_page(report.path, report.stored)}")
+    assert not browser.find_elements("css selector", "#filters details[open]")
+    browser.find_element("css selector", "#filters summary").click()
+    assert seen(browser, "#filters summary") == ["cell15 of 15"]
+    every, none = browser.find_elements("css selector", "#filters button")
+    none.click()
+    assert seen(browser, "#charts figcaption") == []
+    next(label for label in browser.find_elements("css selector", "#filters label") if label.text == "cell3").click()
+    assert seen(browser, "#filters summary") == ["cell1 of 15"]
+    assert seen(browser, "#charts figcaption") == ["adding  cell3"]
+    assert len(seen(browser, "#runs tbody tr")) == 1
+    every.click()
+    assert len(seen(browser, "#runs tbody tr")) == len(report.stored.results)
+    assert browser.get_log("browser") == []
+
+
 def test_a_run_opens_from_its_row(explored, browser):
     row = browser.find_element("css selector", "#runs tbody tr")
     browser.execute_script("arguments[0].click()", row)
@@ -175,7 +235,7 @@ def test_curves_are_read_and_zoomed(explored, browser):
     webdriver = pytest.importorskip("selenium.webdriver")
     webdriver.ActionChains(browser).move_to_element(chart).perform()
     said = browser.find_element("css selector", "#charts .tip").text
-    assert re.match(r"step 1\d\d: rnn 0.010 · lstm 0.010", said)  # 1/100, before the evaluation at 200 of 400 steps
+    assert re.match(r"step 1\d\d: ▸?rnn 0.010 · ▸?lstm 0.010", said)  # 1/100, before the evaluation at 200 of 400 steps
     before = seen(browser, "#charts figure > svg text")
     webdriver.ActionChains(browser).click_and_hold(chart).move_by_offset(100, 0).release().perform()
     assert seen(browser, "#charts figure > svg text") != before
