@@ -5,6 +5,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from bench.conclusion import concluding
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.probing import NoWeights, missing_probes, probe_finished
 from bench.execute.progress import counting, tell
@@ -13,8 +14,8 @@ from bench.record.errors import ConfigError, one_line, printable
 from bench.record.frames import write_frames
 from bench.record.records import TRAINED
 from bench.record.store import check_layout, read_runs
-from bench.spec.config import Execution, from_hydra, register_with_hydra
-from bench.sweep import concluding
+from bench.spec.checks import from_hydra
+from bench.spec.config import Execution, register_with_hydra
 from bench.train.process import command_line
 
 KEYS = ("lengthen", "diagnostics", "diagnostics.kinds", "diagnostics.sequences")

@@ -8,8 +8,8 @@ from hydra.errors import HydraException
 
 from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
+from bench.record.encoding import flat
 from bench.record.errors import ConfigError
-from bench.record.records import flat
 from bench.record.store import RunFolder
 from bench.spec.command import Command
 from bench.spec.config import register_with_hydra, to_plain

@@ -1,46 +1,39 @@
-"""A sweep from end to end: plan, have its runs taken, time its cells, write tables and report."""
+"""A sweep from end to end: plan, have its runs taken, conclude."""
 
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Collection
-from contextlib import AbstractContextManager
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from bench.conclusion import ASKING, conclude
 from bench.execute.apart import Worker
 from bench.execute.estimate import describe_probes, estimate
 from bench.execute.kernels import prepare_kernels
 from bench.execute.launchers import launch, lost_a_process, prepare_launcher
 from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan, make_plan
-from bench.execute.probing import asked_probes, lacks_probes
-from bench.execute.progress import SweepProgress, describe, planning, tell
+from bench.execute.progress import SweepProgress, planning, tell
 from bench.execute.seeds import Deciding
-from bench.execute.study import time_cells
 from bench.execute.turn import Turn, write_planned
 from bench.record.asked import Undecided, fix_looks, record_asked
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import LeaseLost
-from bench.record.files import Damaged, digest
-from bench.record.frames import write_frames
-from bench.record.records import FAILED
+from bench.record.files import digest
 from bench.record.rules import RULES_FILE, fix_claims
 from bench.record.store import RunFolder, check_layout
 from bench.session import is_stopping, say_once
 from bench.spec.command import Command
 from bench.spec.config import RETRY, to_plain
-from bench.track.wandb import track_report
 from bench.train.process import command_line
 
 POLL_SECONDS = 1.0
 MOST_FRUITLESS = 3  # launches in which no run is finished, before the command gives up
-MOST_TOLD = 10  # failed runs that are named; the report has all
+MOST_IN_A_ROW = 10  # seeds that are named one by one
 MOST_LISTED = 40  # seeds that are named
-ASKING = "asking"  # the lease on what is written down before the runs
-CONCLUSION = "conclusion"  # the lease on what follows the runs; no run is called so
 
 
 class StuckError(RuntimeError):
@@ -96,7 +89,7 @@ class Sweep:
                 trained = trained or bool(self.plan.pending)
                 unstored = self._round()
                 if unstored or not self.plan.to_come:  # what could not be stored decides nothing
-                    return _conclude(self.plan, trained)
+                    return conclude(self.plan, trained)
             self.plan = self._planned()
 
     def _round(self) -> Collection[str]:
@@ -116,7 +109,7 @@ class Sweep:
             return ()
         planned = write_planned(plan.sweep, {key: to_plain(config) for key, config in plan.configs.items()})
         # What is asked for again, or is damaged, has to be named; else it is whatever has no result.
-        special = plan.retried is not None or any(_has_result(plan.sweep, key) for key in plan.pending)
+        special = plan.retried is not None or any(map(plan.has_result, plan.pending))
         turn = Turn(planned, frozenset(plan.pending) if special else None)
         progress = SweepProgress(plan)
         try:
@@ -259,7 +252,7 @@ def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
     """Wait for runs that another command is at, and return those that have no result and that nobody is at."""
     leases = {key: Lease(plan.sweep, key) for key in keys}
     said = False
-    while leases := {key: lease for key, lease in leases.items() if not _is_done(plan, key)}:
+    while leases := {key: lease for key, lease in leases.items() if not plan.is_done(key)}:
         if any(lease.is_free() for lease in leases.values()):
             return set(leases)
         if not said:
@@ -267,24 +260,6 @@ def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
             said = True
         time.sleep(POLL_SECONDS)
     return set()
-
-
-def _has_result(sweep: Path, key: str) -> bool:
-    return (sweep / "runs" / key / "result.json").exists()
-
-
-def _is_done(plan: Plan, key: str) -> bool:
-    """Tell whether a run has its result, and the probes that are asked for."""
-    if not _has_result(plan.sweep, key):
-        return False
-    execution = plan.configs[key].execution
-    if not any(asked_probes(execution)):
-        return True
-    try:
-        stored = RunFolder(plan.sweep, key).read()
-        return stored is not None and not lacks_probes(stored, execution)
-    except (Damaged, ConfigError):
-        return True  # what is wrong with it is told elsewhere
 
 
 def _announce(plan: Plan, worker: Worker) -> str:
@@ -320,7 +295,7 @@ def _announce(plan: Plan, worker: Worker) -> str:
 
 def _listed(seeds: list[int]) -> str:
     """Return sorted seeds in words, many in a row by the first and the last."""
-    if len(seeds) > MOST_TOLD and seeds[-1] - seeds[0] == len(seeds) - 1:
+    if len(seeds) > MOST_IN_A_ROW and seeds[-1] - seeds[0] == len(seeds) - 1:
         return f"{seeds[0]} to {seeds[-1]}"
     more = [f"… and {len(seeds) - MOST_LISTED} more"] if len(seeds) > MOST_LISTED else []
     return ", ".join([*map(str, seeds[:MOST_LISTED]), *more])
@@ -336,80 +311,3 @@ def _check_writable(sweep: Path) -> None:
         raise ConfigError(
             f"results_dir: cannot write to {sweep} ({reason}); choose another with results_dir=…"
         ) from error
-
-
-def _conclude(plan: Plan, trained: bool) -> int:
-    """Time the cells, gather the tables, write the report, and say what it answers and where it is.
-
-    Args:
-        trained: whether any run was taken just now.
-
-    Returns:
-        The exit code: 1 if any planned run failed or has no result, else 0.
-    """
-    from reports.load import LoadError
-
-    report = None
-    with concluding(plan.sweep):
-        # A single run has nothing beside it to be compared with.
-        timed = len(plan.configs) > 1 or bool(plan.timed)
-        timed = timed and plan.first.sweep.timing.enabled and time_cells(plan, _wait_for_quiet)
-        if plan.configs:
-            for reason in write_frames(plan.sweep):
-                tell(f"left out: {reason}")
-        try:
-            from reports.report import write_report  # which fails where matplotlib does
-
-            report = write_report([plan.sweep])
-        except LoadError as error:
-            tell(f"no report: {error}")
-        else:
-            if trained or timed:
-                track_report(plan.first, plan.sweep, report.headline, report.step_times)
-    failures = _tell_failures(plan)
-    if report is not None:
-        if report.answer:
-            tell(report.answer)
-        print(printable(str(report.path)))
-    return int(failures > 0 or report is None)
-
-
-def concluding(sweep: Path) -> AbstractContextManager[None]:
-    """Have one command at a time write tables and report of a sweep."""
-    return alone(sweep, CONCLUSION, lambda: tell("waiting for another command to conclude this sweep"))
-
-
-def _wait_for_quiet(sweep: Path) -> None:
-    """Return when no other command trains on this machine in the same folder: times would suffer."""
-
-    def is_trained_here() -> bool:
-        leases = (Lease(sweep, name) for name in leased(sweep) if name not in (ASKING, CONCLUSION))
-        return any(not lease.is_free() and lease.is_local() for lease in leases)
-
-    said = False
-    while is_trained_here():
-        if not said:
-            tell("waiting for another command's runs on this machine, before times are measured")
-            said = True
-        time.sleep(POLL_SECONDS)
-
-
-def _tell_failures(plan: Plan) -> int:
-    """Say which planned runs failed, and which have no result, or lack probes; return how many these are."""
-    failed, missing = [], []
-    for key in plan.configs:
-        try:
-            result = RunFolder(plan.sweep, key).read_result()
-        except Damaged:
-            result = None
-        if result is None:
-            missing.append(f"no result: {key}")
-        elif not _is_done(plan, key):
-            missing.append(f"no probes: {key}")
-        elif result.status in FAILED:
-            failed.append(printable(f"{describe(result)} (why: {plan.sweep}/runs/{key}/result.json)"))
-    for lines, advice in ((failed, "retry=failed runs them again"), (missing, "the same command runs them again")):
-        more = [f"… and {len(lines) - MOST_TOLD} more"] if len(lines) > MOST_TOLD else []
-        for line in [*lines[:MOST_TOLD], *more, advice] if lines else []:
-            tell(line)
-    return len(failed) + len(missing)

@@ -8,10 +8,11 @@ from tabulate import tabulate
 
 from bench.record.asked import read_asked
 from bench.record.columns import RESULT_TYPES
+from bench.record.encoding import flat
 from bench.record.errors import nearest, printable
 from bench.record.files import Damaged
 from bench.record.frames import read_parquet
-from bench.record.records import FAILED, flat
+from bench.record.records import FAILED
 from bench.record.store import RunFolder, StoredRun
 from reports import text
 from reports.load import LoadError

@@ -19,8 +19,9 @@ from typing import Any
 import torch
 
 from bench.cost.flops import count_flops
+from bench.record.encoding import flat
 from bench.record.frames import settings_columns
-from bench.record.records import Timing, flat
+from bench.record.records import Timing
 from bench.spec.config import Settings, make_optimizer
 from bench.train.model import Model, backend_of, make_model, make_task, why_no_steps
 from bench.train.process import configure_process, environment

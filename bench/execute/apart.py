@@ -47,7 +47,7 @@ class Worker:
         """Take a run alone. If the process dies of it, another one goes on; if that dies too, the run failed.
 
         Args:
-            settings: all of a run's, as `bench.spec.config.from_plain` takes them.
+            settings: all of a run's, as `bench.spec.checks.from_plain` takes them.
 
         Returns:
             `status` as of `bench.execute.run.run`, or "unstored"; with `error` if there is one to tell.

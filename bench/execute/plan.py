@@ -9,7 +9,7 @@ import torch
 from bench.cost.timing import case_key
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.matching import check_matches, matched
-from bench.execute.probing import lacks_probes, with_all_probes
+from bench.execute.probing import asked_probes, lacks_probes, with_all_probes
 from bench.execute.seeds import Deciding, Seeds, selects, take_seeds
 from bench.execute.tuning import plan_round
 from bench.record.errors import ConfigError
@@ -60,6 +60,21 @@ class Plan:
     @property
     def first(self) -> Settings:
         return next(iter([*self.configs.values(), *self.timed.values()]))
+
+    def is_done(self, key: str) -> bool:
+        """Tell whether a run has its result by now, and the probes that are asked for."""
+        execution = self.configs[key].execution
+        if not self.has_result(key) or not any(asked_probes(execution)):
+            return self.has_result(key)
+        try:
+            stored = RunFolder(self.sweep, key).read()
+            return stored is not None and not lacks_probes(stored, execution)
+        except (Damaged, ConfigError):
+            return True  # what is wrong with it is told elsewhere
+
+    def has_result(self, key: str) -> bool:
+        """Tell whether a run has a result by now, damaged or not."""
+        return (self.sweep / "runs" / key / "result.json").exists()
 
 
 def make_plan(

@@ -13,10 +13,11 @@ from bench.cost.flops import count_flops
 from bench.execute.leases import Lease
 from bench.execute.probing import UPDATES, asked_probes, lacks_probes, make_missing, probes_of
 from bench.probe import diagnose, stored_readings
+from bench.record.encoding import flat
 from bench.record.errors import explain_os, one_line
 from bench.record.fence import LeaseLost
 from bench.record.files import Damaged, digest
-from bench.record.records import FORMAT, TRAINED, Evaluation, Result, StoredReading, flat
+from bench.record.records import FORMAT, TRAINED, Evaluation, Result, StoredReading
 from bench.record.store import METRICS, RunFolder, StoredRun
 from bench.spec.config import Settings
 from bench.spec.identity import as_stored, run_id

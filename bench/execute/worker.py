@@ -65,7 +65,7 @@ def _answers(request: dict[str, Any], stop: threading.Event) -> list[dict[str, A
     from bench.execute.cohort import run_cohort
     from bench.execute.run import store_failure
     from bench.record.errors import explain_os, one_line
-    from bench.spec.config import from_plain
+    from bench.spec.checks import from_plain
 
     try:
         with working():

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.record.encoding import R, flat, read_record
 from bench.record.errors import printable
 from bench.record.files import Damaged, write_sealed
-from bench.record.records import Commands, Looks, Planned, Question, R, Runs, flat, read_record
+from bench.record.records import Commands, Looks, Planned, Question, Runs
 
 COMMANDS_FILE, PLAN_FILE, LOOKS_FILE = "sweep.json", "plan.json", "looks.json"
 COMMANDS_BYTES, PLAN_BYTES = 8 << 20, 256 << 20  # a million runs with names of full length

@@ -10,6 +10,7 @@ import pandas as pd
 from msgspec import Struct
 from msgspec import inspect as kinds
 
+from bench.record.encoding import fields_of
 from bench.record.records import (
     KNOWN,
     Environment,
@@ -22,7 +23,6 @@ from bench.record.records import (
     StoredReading,
     Timing,
     Who,
-    fields_of,
 )
 
 # What pandas calls the columns that fields of these types become; of a list, a row an element.

@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from bench.record import columns as tables
 from bench.record import records
-from bench.record.records import fields_of
+from bench.record.encoding import fields_of
 
 STORE = Path(__file__).parents[1] / "STORE.md"
 HEADING = "## Fields\n"  # all that follows is written here

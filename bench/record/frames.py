@@ -15,11 +15,12 @@ from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is
 
 from bench.record.asked import Asked, read_asked
 from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, Column, columns, wrong_column
+from bench.record.encoding import flat
 from bench.record.errors import one_line, printable
 from bench.record.fairness import selected_settings
 from bench.record.files import Damaged, open_plain, write_atomic
 from bench.record.parquet import read_table
-from bench.record.records import Evaluation, Looks, flat
+from bench.record.records import Evaluation, Looks
 from bench.record.store import StoredRun, read_runs
 
 TABLE_BYTES = 8 << 30

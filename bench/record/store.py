@@ -34,6 +34,7 @@ from typing import Any, TypeVar
 import yaml
 from msgspec import Struct, structs
 
+from bench.record.encoding import check_config, flat, parse_yaml, read_lines, read_record
 from bench.record.errors import ConfigError
 from bench.record.fence import Appended, Fence, LeaseLost, left_by_writers
 from bench.record.files import (
@@ -56,11 +57,6 @@ from bench.record.records import (
     StoredProbes,
     StoredReading,
     StoredResult,
-    check_config,
-    flat,
-    parse_yaml,
-    read_lines,
-    read_record,
 )
 
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30

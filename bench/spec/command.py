@@ -22,7 +22,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.record.errors import ConfigError, nearest
-from bench.spec.config import Settings, SweepSpec, from_hydra, from_plain, plain_values
+from bench.spec.checks import from_hydra, from_plain, plain_values
+from bench.spec.config import Settings, SweepSpec
 from bench.spec.explain import explain
 from bench.spec.ineffective import check_axes, check_horizon, check_that_all_matter
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from bench.record.errors import ConfigError
 from bench.spec import neutral
-from bench.spec.config import RunSpec, Settings, from_plain, to_plain
+from bench.spec.checks import from_plain
+from bench.spec.config import RunSpec, Settings, to_plain
 from bench.spec.targets import composed, constructor_defaults, files_of, version_of
 
 CLASSES = ("cell", "task")  # groups that name a class

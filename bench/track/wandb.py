@@ -10,8 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.record.encoding import fields_of, flat
 from bench.record.errors import one_line
-from bench.record.records import FAILED, Evaluation, Result, StoredReading, fields_of, flat
+from bench.record.records import FAILED, Evaluation, Result, StoredReading
 from bench.record.tracked import CURVES, MOMENTS, step_time_name
 from bench.session import happened, say_once
 from bench.spec.config import Settings

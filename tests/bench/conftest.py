@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bench.spec.config import Settings, from_plain
+from bench.spec.checks import from_plain
+from bench.spec.config import Settings
 
 
 def make_config(results_dir: Path | str = "results", **changes: Any) -> Settings:

@@ -9,7 +9,7 @@ import torch
 
 from bench.execute.cohort import MOST, run_cohort
 from bench.execute.run import run
-from bench.record.records import flat
+from bench.record.encoding import flat
 from bench.record.store import WEIGHTS, RunFolder
 from bench.spec.config import Settings
 from bench.spec.identity import run_id

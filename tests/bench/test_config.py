@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 import conf
 from bench.record.errors import ConfigError
-from bench.spec.config import Checkpoint, Diagnostics, Flat, Timing, Tracking, Training, Tuning, from_plain
+from bench.spec.checks import from_plain
+from bench.spec.config import Checkpoint, Diagnostics, Flat, Timing, Tracking, Training, Tuning
 from bench.spec.identity import run_id
 from bench.spec.targets import GIVEN, check_options
 from bench.train.model import make_model, make_task

@@ -15,7 +15,8 @@ from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.record.store import RunFolder
 from bench.spec import neutral
-from bench.spec.config import Settings, Training, from_plain, to_plain
+from bench.spec.checks import from_plain
+from bench.spec.config import Settings, Training, to_plain
 from bench.spec.identity import as_stored, difference, run_id
 from bench.spec.targets import composition, constructor_defaults
 from tests.bench import broken

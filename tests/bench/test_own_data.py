@@ -11,7 +11,8 @@ from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.record.frames import results_frame
 from bench.record.store import read_runs
-from bench.spec.config import Settings, from_plain, to_plain
+from bench.spec.checks import from_plain
+from bench.spec.config import Settings, to_plain
 from bench.spec.identity import as_stored, difference, from_stored, run_id
 from bench.train.loop import Trainer, evaluate, train
 from bench.train.model import make_model, make_task

@@ -21,8 +21,9 @@ from bench.execute.run import run, store_failure
 from bench.record.errors import ConfigError
 from bench.record.frames import settings_columns
 from bench.record.store import RunFolder
+from bench.spec.checks import from_hydra
 from bench.spec.command import Command
-from bench.spec.config import Execution, from_hydra, register_with_hydra, to_plain
+from bench.spec.config import Execution, register_with_hydra, to_plain
 from bench.spec.identity import run_id
 from bench.train.model import make_model, make_task
 from reports.claims import find_claims, parse_claims

@@ -11,10 +11,11 @@ from msgspec import to_builtins
 
 from bench.execute.probing import NoWeights, lacks_probes, probe_finished
 from bench.execute.run import run
+from bench.record.encoding import flat, read_as
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged, digest, read_sealed, to_json, write_sealed
 from bench.record.frames import diagnostics_frame, results_frame, write_frames
-from bench.record.records import StoredProbes, StoredReading, flat, read_as
+from bench.record.records import StoredProbes, StoredReading
 from bench.record.store import RunFolder, StoredRun, read_runs
 from bench.session import session
 from bench.spec.config import Settings

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from bench.execute.run import run
+from bench.record.encoding import flat
 from bench.record.files import Damaged
-from bench.record.records import flat
 from bench.record.store import RunFolder
 from bench.spec.config import Checkpoint, Settings
 from bench.spec.identity import run_id

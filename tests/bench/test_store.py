@@ -20,10 +20,11 @@ from bench.execute.run import run, store_failure
 from bench.record import fields
 from bench.record.asked import read_asked, record_asked
 from bench.record.columns import RESULT_TYPES
+from bench.record.encoding import fields_of, flat, read_lines
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged, read_bytes, read_sealed, write_sealed
 from bench.record.frames import read_parquet, write_frames
-from bench.record.records import FORMAT, Evaluation, Result, StoredResult, fields_of, flat, read_lines
+from bench.record.records import FORMAT, Evaluation, Result, StoredResult
 from bench.record.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
 from bench.spec.config import Settings
 from bench.spec.identity import run_id

@@ -15,7 +15,8 @@ from hydra import compose, initialize_config_module
 from bench.execute.run import run
 from bench.record.store import RunFolder
 from bench.session import session
-from bench.spec.config import from_hydra, register_with_hydra
+from bench.spec.checks import from_hydra
+from bench.spec.config import register_with_hydra
 from bench.spec.identity import run_id
 from tests.bench.conftest import make_config
 

@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from bench.execute import turn as module
 from bench.execute.launchers import MOST_WORKERS, room
 from bench.execute.turn import Turn, write_planned
-from bench.spec.config import from_plain, to_plain
+from bench.spec.checks import from_plain
+from bench.spec.config import to_plain
 from tests.bench.conftest import make_config
 
 NAMES = ("a", "b", "c", "d")

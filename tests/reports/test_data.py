@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from bench.execute.run import run
-from bench.spec.config import from_plain, to_plain
+from bench.spec.checks import from_plain
+from bench.spec.config import to_plain
 from reports import compare, load
 from reports.naming import problems_of
 from reports.report import write_report

@@ -6,10 +6,11 @@ import pandas as pd
 import pytest
 
 from bench.execute.run import run
+from bench.record.encoding import read_lines
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
 from bench.record.frames import diagnostics_frame, write_frames
-from bench.record.records import StoredReading, read_lines
+from bench.record.records import StoredReading
 from bench.record.store import RunFolder
 from bench.spec.config import Diagnostics
 from bench.spec.identity import run_id
