@@ -175,11 +175,7 @@ class Stopping:
 
 
 def _show(arguments: Namespace) -> None:
-    """Have Hydra show what its own flags ask for.
-
-    Raises:
-        ConfigError: it cannot show what is asked for.
-    """
+    """Have Hydra show what its own flags ask for; ConfigError if it cannot."""
     shows_part = arguments.cfg and arguments.package
     try:
         with contextlib.redirect_stderr(io.StringIO()) if shows_part else contextlib.nullcontext():

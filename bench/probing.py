@@ -93,11 +93,7 @@ def _probe_one(worker: Worker, sweep: Path, name: str, asked: Execution) -> str 
 
 
 def _parse(arguments: list[str]) -> tuple[Path, Execution]:
-    """Return the sweep's folder, and what is asked for.
-
-    Raises:
-        ConfigError: there is no such folder, nothing is asked for, or something that no probe knows.
-    """
+    """Return the sweep's folder, and what is asked for; ConfigError if no probe can make anything of it."""
     folders = [Path(each) for each in arguments if "=" not in each]
     if len(folders) != 1:
         raise ConfigError(f"probe: takes the folder of one stored sweep, as {USAGE}")

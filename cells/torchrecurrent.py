@@ -73,11 +73,7 @@ class TorchRecurrent(compiler.Compilable):
         return output, list(second) if isinstance(second, tuple) else [output, second]
 
     def _cell(self) -> Any:
-        """Return the cell of the layer's only step.
-
-        Raises:
-            Untraceable: the layer is no loop over one cell.
-        """
+        """Return the cell of the layer's only step; Untraceable if the layer is no loop over one cell."""
         from torchrecurrent import base
 
         layer = self.layer

@@ -90,11 +90,8 @@ def _allowed(config: Settings) -> float:
 
 
 def _nearest_size(config: Settings, worker: Worker) -> tuple[int, float]:
-    """Return the hidden size whose cost is nearest to the reference's, and how far from it, as a share of it.
-
-    Raises:
-        ConfigError: the cell cannot be built, or its FLOPs cannot be counted.
-    """
+    """Return the hidden size whose cost is nearest to the reference's, and how far from it, as a share of it;
+    ConfigError where there is no cost."""
     try:
         return worker.call(config.run, search_size, config.run, config.sweep.match)
     except RuntimeError as error:  # WorkerDied is one

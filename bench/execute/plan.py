@@ -189,11 +189,8 @@ def _was_retried(folder: RunFolder) -> bool:
 
 
 def _check_buildable(config: Settings, worker: Worker) -> None:
-    """Build the run's task and model without storage, so that what cannot be built is known now.
-
-    Raises:
-        ConfigError: the task or cell refuses its settings, or the run cannot fit into memory.
-    """
+    """Raise ConfigError now, by building task and model without storage, if they refuse their settings, or the run
+    cannot fit into memory."""
     try:
         need = worker.call(config.run, least_memory, config.run)
     except ConfigError:

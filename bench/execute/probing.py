@@ -114,11 +114,7 @@ def _with_probes_of(other: Execution, config: Settings) -> Settings:
 
 
 def _check_watched(name: str, asked: Diagnostics, trained: dict[str, Any]) -> None:
-    """Check that a run was trained with the diagnostics while training that are asked for.
-
-    Raises:
-        ConfigError: it was not.
-    """
+    """Raise ConfigError if a run was trained without the diagnostics while training that are asked for."""
     same = all(trained.get(key) == getattr(asked, key) for key in ("every", "sequences"))
     if not (same and set(asked.kinds) <= set(trained.get("kinds") or ())):
         raise ConfigError(

@@ -112,11 +112,7 @@ class _Trials:
 
 
 def _grid(search: dict[str, Any]) -> list[Job] | None:
-    """Return all points of a grid; None if any setting has a range instead of values.
-
-    Raises:
-        ConfigError: something that is neither.
-    """
+    """Return all points of a grid; None if any setting has a range instead of values, ConfigError if it has neither."""
     for key, values in search.items():
         is_range = isinstance(values, dict) and {"low", "high"} <= set(values) <= {"low", "high", "log"}
         if is_range and not (
@@ -142,11 +138,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _ask_optuna(trials: _Trials, config: Settings, keep: bool) -> list[Job]:
-    """Return the trials that Optuna asked for so far, after telling it what came of them.
-
-    Raises:
-        ConfigError: Optuna is not installed.
-    """
+    """Return the trials that Optuna asked for so far, after telling it how they ended; ConfigError without Optuna."""
     try:
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage

@@ -112,11 +112,7 @@ def diagnose(
 
 
 def _evaluate_at(factor: int, spec: RunSpec, task: Task, model: Model) -> Lengthened:
-    """Evaluate a model at a multiple of the length trained for.
-
-    Raises:
-        NotImplementedError: the task has no such length.
-    """
+    """Evaluate a model at a multiple of the length trained for; NotImplementedError if the task has no such length."""
     task = task if factor == 1 else task.lengthened(factor)
     streams = make_streams(spec.seed, spec.device)
     batch = task.held_out(spec.training.evaluation_size, streams.evaluation).to(spec.torch_dtype)

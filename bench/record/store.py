@@ -118,11 +118,7 @@ class RunFolder:
         return result
 
     def _read_own(self, kind: type[Own], name: str, limit: int, unsealed_format: int = 0) -> Own | None:
-        """Return what this run keeps in a sealed file; None if there is no such file.
-
-        Raises:
-            Damaged: it is not what was written, or is another run's.
-        """
+        """Return what this run keeps in a sealed file; None if there is none, Damaged if this run did not write it."""
         path = self.path / name
         try:
             record = read_record(kind, path, limit, unsealed_format)
@@ -167,11 +163,8 @@ class RunFolder:
         return StoredRun(config, evaluations, result, readings, probes, damage)
 
     def _read_probes(self, weights: str | None) -> Probes | None:
-        """Return what was measured from the weights, of that checksum if they were kept; None if nothing was.
-
-        Raises:
-            Damaged: it is not what was written.
-        """
+        """Return what was measured from the weights, of that checksum if they were kept; None if nothing was,
+        Damaged if it is not what was written."""
         probes = self._read_own(StoredProbes, PROBES, METRICS_BYTES)
         if probes is not None and weights is not None and probes.weights != weights:
             raise Damaged(f"{self.path / PROBES}: was made from other weights than {WEIGHTS}")
@@ -421,11 +414,7 @@ def unfinished_runs(sweep: Path) -> Runs:
 
 
 def _read(path: Path, at_most: int) -> bytes:
-    """Return a file's bytes.
-
-    Raises:
-        Damaged: it is not there, cannot be read, or is larger than any that was written.
-    """
+    """Return a file's bytes; Damaged if it cannot be read, or is larger than any that was written."""
     try:
         return read_bytes(path, at_most)
     except OSError as error:

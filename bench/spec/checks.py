@@ -126,11 +126,7 @@ def resolve_device(device: str) -> str:
 
 
 def _check_bounds(values: Any, annotation: Any, key: str = "") -> None:
-    """Check values, of the right types already, against the bounds in their annotations.
-
-    Raises:
-        ConfigError: one is beyond them; which it is, and what it may be.
-    """
+    """Raise ConfigError for a value, of the right type already, beyond the bounds in its annotation."""
     if is_dataclass(values):
         for each in fields(values):
             _check_bounds(getattr(values, each.name), each.type, f"{key}.{each.name}".removeprefix("."))

@@ -272,11 +272,8 @@ def _check_number(overrides: list[Override]) -> None:
 
 
 def _without_excluded(jobs: list[list[str]], master: DictConfig) -> list[list[str]]:
-    """Return the jobs but for those that have all values of one of the combinations in `exclude`.
-
-    Raises:
-        ConfigError: `exclude` is no list of combinations, or leaves nothing.
-    """
+    """Return the jobs but for those that have all values of one of the combinations in `exclude`; ConfigError if
+    that is no list of combinations, or leaves nothing."""
     combinations = OmegaConf.to_container(master.exclude)
     if not (isinstance(combinations, list) and all(isinstance(each, dict) and each for each in combinations)):
         raise ConfigError("exclude: must be a list of mappings, as [{cell: rnn, initialization: [chrono, forget_0]}]")
@@ -296,13 +293,8 @@ def _without_excluded(jobs: list[list[str]], master: DictConfig) -> list[list[st
 
 
 def _parts(master: DictConfig, parser: OverridesParser) -> Iterator[tuple[dict[str, Any], list[Override]]]:
-    """Yield of each part of a sweep that is asked for what it sweeps, and what the command line says of all parts.
-
-    A sweep without parts is a single one.
-
-    Raises:
-        ConfigError: no such part or scale, or one that is no mapping.
-    """
+    """Yield of each part of a sweep that is asked for what it sweeps, and what the command line says of all parts;
+    ConfigError for no such part or scale. A sweep without parts is a single one."""
     given = parser.parse_overrides(_given(master))
     chosen = [override for override in given if override.key_or_group == "part"]
     given = [override for override in given if override.key_or_group != "part"]
@@ -329,11 +321,7 @@ def _choices(override: Override) -> list[Any]:
 
 
 def _mapping(key: str, found: Any) -> dict[str, Any]:
-    """Return a part of the configuration as a mapping; an empty one if there is none.
-
-    Raises:
-        ConfigError: it is something else.
-    """
+    """Return a part of the configuration as a mapping, empty if it is not set; ConfigError if it is something else."""
     plain = OmegaConf.to_container(found) if OmegaConf.is_config(found) else found
     if plain is not None and not isinstance(plain, dict):
         raise ConfigError(f"{key}: must be a mapping, as {{long: {{horizon: '100,200'}}}}")

@@ -89,11 +89,8 @@ def make_model(spec: RunSpec, task: Task, device: str | None = None) -> Model:
 
 
 def _leave_kernels(cell: nn.Module) -> None:
-    """Have cells use what autocast reaches: no compiled kernel, which would compute in float32.
-
-    Raises:
-        ConfigError: a compiled kernel is asked for.
-    """
+    """Have cells use what autocast reaches: no compiled kernel, which would compute in float32; ConfigError if one is
+    asked for."""
     for each in cell.modules():
         if isinstance(each, Backends | TorchRecurrent):
             if each.backend in COMPILED:

@@ -99,18 +99,3 @@ def test_score_counts_recalled_symbols_only():
     assert TASK.score(one_hot_logits(wrong, 9), batch)["accuracy"].item() == pytest.approx(0.9)
     assert not TASK.solved({"accuracy": 0.99})
     assert TASK.solved({"accuracy": 0.9901})
-
-
-def test_data_depend_on_the_generator_alone():
-    torch.manual_seed(1)
-    first = sample(TASK, seed=5)
-    torch.manual_seed(2)
-    second = sample(TASK, seed=5)
-    assert torch.equal(first.inputs, second.inputs)
-    assert not torch.equal(first.inputs, sample(TASK, seed=6).inputs)
-
-
-@pytest.mark.parametrize("wrong", [{"symbols": 1}, {"span": 0}, {"delay": 0}, {"solved_accuracy": 1.0}])
-def test_what_cannot_be_is_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        CopyMemory(**wrong)
