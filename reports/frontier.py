@@ -45,15 +45,16 @@ class Frontier:
 
 
 def is_frontier(stored: Stored) -> bool:
-    """Tell whether runs were placed where half of them solve."""
-    return stored.looks is not None and bool(stored.looks.lengths) and len(stored.results) > 0
+    """Tell whether all runs were placed where half of them solve."""
+    lengths = stored.looks.lengths if stored.looks is not None else []
+    return bool(lengths) and len(stored.results) > 0 and bool(stored.results["horizon"].isin(lengths).all())
 
 
 def frontiers(stored: Stored) -> list[Frontier]:
     """Return a row per problem and contender, of a sweep that `is_frontier`."""
     looks = stored.looks
     assert looks is not None
-    runs = stored.results[stored.results["status"].isin(DECIDED) & stored.results["horizon"].isin(looks.lengths)]
+    runs = stored.results[stored.results["status"].isin(DECIDED)]
     if runs.empty:
         return []
     runs = runs.assign(problem=problems_of(runs, _of_length(runs)))

@@ -24,7 +24,7 @@ def first_screen(content: Content) -> str:
         looks = content.stored.looks
         assert looks is not None
         explained = wording("frontier", choosing=looks.counts[looks.choosing - 1] if looks.choosing else 0, row=rows[0])
-    return paragraphs(said, table, explained)
+    return paragraphs(said, table, _windows(rows), explained)
 
 
 def sentence(content: Content) -> str:
@@ -113,6 +113,19 @@ def _table(mine: list[Frontier], told: dict[tuple[str, frozenset[str]], float]) 
         }
         for row in mine
     ]
+
+
+def _windows(rows: list[Frontier]) -> str:
+    """Say at how many learning rates each contender surely solves the middle length."""
+    said = []
+    for problem, mine in _ranked(rows).items():
+        counts = {row.contender: sum(map(bool, row.solving.values())) for row in mine}
+        each = ", ".join(f"{name} {number}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
+        said.append(text.escape(f"{problem}, {each}"))
+    rates = max((len(row.reaches) for row in rows), default=0)
+    if rates < 2:
+        return ""
+    return f"Learning rates, of {rates}, at which most runs solve T={rows[0].length}: {'; '.join(said)}."
 
 
 def _window(solving: dict[float, bool | None]) -> str:

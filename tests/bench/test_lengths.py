@@ -110,9 +110,7 @@ def test_what_makes_no_frontier_is_refused(tmp_path):
         take(tmp_path, {}, lengths=[5, 10])
     jobs, configs = runs_of(tmp_path)
     left = {key: config for key, config in configs.items() if not key.startswith("0.1-80")}
-    with pytest.raises(
-        ConfigError, match=r"lstm on adding does not have all lengths \(cell=lstm training"
-    ):
+    with pytest.raises(ConfigError, match=r"lstm on adding does not have all lengths \(cell=lstm training"):
         take_lengths(tmp_path, jobs, left, dict.fromkeys(left), DECIDING)
 
 

@@ -1,6 +1,9 @@
 """The length at which half of the runs solve: against closed forms, brute force, and simulations with known truth."""
 
+import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +11,12 @@ from scipy import integrate
 from scipy.special import expit
 
 from bench.execute.frontier import nearest
+from bench.record.asked import fix_looks
+from reports.report import write_report
 from reports.statistics import p_apart, reach, window
 from reports.statistics.frontier import SPREADS
+from tests.reports.conftest import write_run
+from tests.reports.layout import faults
 
 LENGTHS = [5, 7, 10, 14, 20, 28, 40, 57, 80, 113, 160]
 SEEDS, LOOKS = 16, 4
@@ -117,3 +124,58 @@ def test_a_window_is_where_most_runs_surely_solve():
     rates = {0.1: reach(LENGTHS, never), 0.01: reach(LENGTHS, sure), 0.001: reach(LENGTHS, [])}
     assert window(rates, 28) == {0.001: None, 0.01: True, 0.1: False}
     assert list(window(rates, 28)) == [0.001, 0.01, 0.1]
+
+
+HALVES = {"gru": {0.01: 80, 0.1: 30}, "lstm": {0.01: 20, 0.1: 20}, "rnn": {0.01: 1, 0.1: 1}}  # by learning rate
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Three cells of known reach, whose runs below it all solve; the choosing runs of lstm's 0.1 are luckier."""
+    folder = tmp_path / "far"
+    looks = [list(range(4)), list(range(4, 8)), list(range(8, 16))]
+    for cell, halves in HALVES.items():
+        chosen = max(halves, key=lambda rate: (halves[rate], -rate))
+        for rate, half in halves.items():
+            for seed in [*looks[0], *looks[1], *(looks[2] if rate == chosen else [])]:
+                length = nearest(LENGTHS, half) if seed % 2 else nearest(LENGTHS, half * 1.5)
+                steps = 300 if length <= half else None
+                options = {"settings": {"length": length}, "training": {"learning_rate": rate}, "horizon": length}
+                write_run(folder, cell, "adding", seed, steps, **options)
+    fix_looks(folder, looks, LENGTHS, choosing=2)
+    (folder / "sweep.json").write_text(json.dumps({"commands": ["python -m bench +sweep=far"]}))
+    return folder
+
+
+def test_the_report_says_who_reaches_how_far_and_at_which_rates(sweep: Path, monkeypatch: pytest.MonkeyPatch):
+    drawn = {}
+    monkeypatch.setattr("reports.sections.content.save", lambda figure, _, name: drawn.update({name: figure}))
+    report = write_report([sweep])
+    said = report.path.read_text()
+    assert report.answer.startswith("Half of the runs still solve the longest sequences with gru on adding (T=")
+    rows = {
+        cells[1]: cells
+        for cells in (re.split(r" *\| *", line.strip("| ")) for line in said.splitlines())
+        if len(cells) == 7
+    }
+    assert [rows[name][4] for name in HALVES] == ["0.01", "0.01", "0.01"]
+    assert [rows[name][5] for name in HALVES] == ["0.01 (0.1?)", "(0.01?, 0.1?)", "none"]
+    assert rows["rnn"][2].startswith("\\<5 [")
+    assert [rows[name][6] for name in HALVES] == ["8 of 24"] * 3
+    assert len({rows[name][3] for name in HALVES}) == 3  # each is told apart from each
+    assert {name: found for name, figure in drawn.items() if (found := faults(figure))} == {}
+    assert set(drawn) == {"frontier", "frontier_rates"}
+
+
+def test_the_estimate_is_of_runs_that_did_not_choose_the_rate(sweep: Path):
+    """Whatever comes of the runs at the looks that choose, the table's estimate stays."""
+
+    def estimate() -> str:
+        return next(line for line in write_report([sweep]).path.read_text().splitlines() if "| gru " in line)[:60]
+
+    before = estimate()
+    for seed in range(8):
+        for result in sweep.glob(f"runs/gru-adding-s{seed}-*-0.01-*/result.json"):
+            stored = json.loads(result.read_text())
+            result.write_text(json.dumps(stored | {"status": "unsolved", "solved": False, "steps_to_solve": None}))
+    assert estimate() == before
