@@ -1,6 +1,7 @@
 """LSTM that attends over its own past."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from cells import native
+from cells import compiler, native
 from cells.lstm import LSTM, LSTMState
 
 
@@ -38,6 +39,44 @@ pytree.register_pytree_node(
 )
 
 
+def transformed(h: Tensor, weight: Tensor) -> Tensor:
+    """Return h_tᵀ W_a for hidden states (…, H) and W_a (H, H)."""
+    return h @ weight
+
+
+def attentional(both: Tensor, weight: Tensor) -> Tensor:
+    """Return tanh(W_c [context_t; h_t]) for pairs (…, 2H) and W_c (H, 2H)."""
+    return (both @ weight.T).tanh()
+
+
+# By the parameter: equations of each step alone, beside the recurrence.
+EQUATIONS = {"weight_score": transformed, "weight_combine": attentional}
+FEW_ROWS = 8  # of a step: fewer keep no tile of a product busy
+
+
+class EachStep(compiler.Compilable):
+    """One of these equations as a step without a state, from which a kernel is compiled. It is run on the parameters of
+    a cell; the parameter that it has itself is only of their shape."""
+
+    state_widths: Sequence[int] = ()  # type: ignore[assignment]
+
+    def __init__(self, name: str, hidden_size: int) -> None:
+        super().__init__()
+        self.name, self.hidden_size = name, hidden_size
+        self.input_size = hidden_size if name == "weight_score" else 2 * hidden_size
+        self.register_parameter(name, nn.Parameter(torch.eye(hidden_size, self.input_size, device="cpu")))
+
+    @property
+    def title(self) -> str:
+        return f"AttentionLSTM.{self.name}"
+
+    def advance(self, x_t: Tensor, parts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        return EQUATIONS[self.name](x_t, getattr(self, self.name)), []
+
+
+each_step = functools.cache(EachStep)
+
+
 class AttentionLSTM(LSTM):
     """LSTM whose output attends causally over its own hidden states: the global attention of Luong
     et al. (2015, eqs. 5 and 7–8), with the sequence so far in the place of a source sentence:
@@ -49,7 +88,8 @@ class AttentionLSTM(LSTM):
 
     The recurrence is the LSTM's and takes any of its backends. Attention adds a cost that grows
     with T², but no memory that does; nothing of y_t feeds back into the recurrence. With the native
-    backend it is computed by `native.attend`, else by `F.scaled_dot_product_attention`.
+    backend it is computed by `native.attend` and by kernels compiled from the equations of y_t and of
+    the score, else by `F.scaled_dot_product_attention` and torch's products.
 
     Args:
         score: "general" or "dot".
@@ -89,11 +129,11 @@ class AttentionLSTM(LSTM):
     def step(self, x_t: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
         h, (h, c) = super().step(x_t, state)
         memory = self._remember(state, h.unsqueeze(0))
-        query = h if self.weight_score is None else h @ self.weight_score
+        query = h if self.weight_score is None else transformed(h, self.weight_score)
         weights = torch.einsum("bh,sbh->sb", query, memory).softmax(dim=0)
         self.observe(attention=weights)
         context = torch.einsum("sb,sbh->bh", weights, memory)
-        output = (torch.cat([context, h], dim=-1) @ self.weight_combine.T).tanh()
+        output = attentional(torch.cat([context, h], dim=-1), self.weight_combine)
         return output, AttentionState(h, c, memory)
 
     def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
@@ -107,7 +147,7 @@ class AttentionLSTM(LSTM):
     def combine(self, hidden: Tensor, memory: Tensor) -> Tensor:
         """Return the outputs (T, B, H) from hidden states (T, B, H) and what they attend to, as `attend`."""
         context = self.attend(hidden, memory)
-        return (torch.cat([context, hidden], dim=-1) @ self.weight_combine.T).tanh()
+        return self._each("weight_combine", torch.cat([context, hidden], dim=-1))
 
     def attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
         """Return each hidden state's context (T, B, H) from `memory` (S, B, H), whose last T entries
@@ -132,8 +172,8 @@ class AttentionLSTM(LSTM):
 
     def _attend(self, hidden: Tensor, memory: Tensor) -> Tensor:
         """Return what `attend` does, of entries that are all finite."""
-        query = hidden if self.weight_score is None else hidden @ self.weight_score
-        if not native.is_transformed(memory, self.weight_hh) and self.active_backend == "native":
+        query = hidden if self.weight_score is None else self._each("weight_score", hidden)
+        if self._is_native(memory):
             return native.attend(query, memory)  # Luong's scores are not divided by √H
         # (time, batch, features) → (batch, one head, time, features)
         queries = query.transpose(0, 1).unsqueeze(1)
@@ -144,6 +184,23 @@ class AttentionLSTM(LSTM):
             mask = torch.ones(steps, known, dtype=torch.bool, device=hidden.device).tril(known - steps)
         context = F.scaled_dot_product_attention(queries, keys, keys, attn_mask=mask, is_causal=mask is None, scale=1.0)
         return context.squeeze(1).transpose(0, 1)
+
+    def _is_native(self, values: Tensor) -> bool:
+        return not native.is_transformed(values, self.weight_hh) and self.active_backend == "native"
+
+    def _each(self, name: str, inputs: Tensor) -> Tensor:
+        """Compute the equation of a parameter for each step of (T, B, ·)."""
+        kernel = compiler.kernel_of(each_step(name, self.hidden_size)) if self._is_native(inputs) else None
+        if kernel is None:
+            return EQUATIONS[name](inputs, getattr(self, name))
+        steps, batch, size = inputs.shape
+        rows = inputs if batch >= FEW_ROWS else inputs.reshape(1, steps * batch, size)
+        outputs, _ = native.run(kernel, self, rows, [])
+        return outputs.view(steps, batch, -1)
+
+    def companions(self) -> list[compiler.Compilable]:
+        names = [name for name in EQUATIONS if getattr(self, name) is not None]
+        return [each_step(name, self.hidden_size) for name in names]
 
     def _remember(self, state: LSTMState | None, hidden: Tensor) -> Tensor:
         """Return the memory (t + T, B, H) after new hidden states (T, B, H)."""

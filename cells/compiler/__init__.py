@@ -8,6 +8,7 @@ import ctypes
 import functools
 import hashlib
 import importlib.util
+import itertools
 import os
 import threading
 import weakref
@@ -86,6 +87,10 @@ class Compilable(nn.Module):
         """Advance one step by the equations: x(t) (B, I) and the parts of the state, (B, width·H) each, to the output
         (B, H) and the new parts. Kernels are compiled from this."""
         raise NotImplementedError
+
+    def companions(self) -> "list[Compilable]":
+        """Return what else of a call has kernels of its own."""
+        return []
 
     def read(self, hidden: Tensor) -> Tensor:
         """Return the outputs of a whole sequence, begun in a state of zero, from what the kernel returns for it, both
@@ -180,7 +185,8 @@ def reason(cell: Compilable) -> str | None:
 def prepare(cells: Iterable[Compilable]) -> None:
     """Build the kernels that cells need and do not have, side by side."""
     traced: dict[Compilable, Equations] = {}
-    for cell in cells:
+    every = itertools.chain.from_iterable((cell, *cell.companions()) for cell in cells)
+    for cell in every:
         try:
             traced[cell] = equations(cell)
         except Untraceable as error:

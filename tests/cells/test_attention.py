@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cells import LSTM, AttentionLSTM
+from cells import LSTM, AttentionLSTM, compiler, native
 from cells.attention_lstm import AttentionState
 
 
@@ -48,6 +48,25 @@ def test_an_input_changes_no_output_before_it(score, backend):
         outputs_changed, _ = cell(changed)
         assert torch.equal(outputs_changed[:t], outputs[:t])
         assert not torch.allclose(outputs_changed[t], outputs[t])
+
+
+@pytest.mark.skipif(not native.library().loaded, reason="no native kernels here")
+@pytest.mark.parametrize("score", ["general", "dot"])
+@pytest.mark.parametrize("batch", [1, 3, 9])
+def test_its_kernels_equal_the_loop(score, batch):
+    """Few rows are laid side by side with those of other steps."""
+    cells = [AttentionLSTM(3, 20, backend, score=score, dtype=torch.float64) for backend in ("native", "loop")]
+    cells[1].load_state_dict(cells[0].state_dict())
+    assert all(compiler.reason(each) is None for each in cells[0].companions())
+    inputs = torch.randn(7, batch, 3, dtype=torch.float64, requires_grad=True)
+    found = []
+    for cell in cells:
+        first, state = cell(inputs[:4])
+        outputs = torch.cat([first, cell(inputs[4:], state)[0]])
+        weights = torch.linspace(-1, 1, outputs.numel(), dtype=torch.float64).view_as(outputs)
+        found.append([outputs, *torch.autograd.grad(outputs, [inputs, *cell.parameters()], weights)])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
 def test_a_split_sequence_remembers_its_first_part():
