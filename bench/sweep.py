@@ -99,7 +99,7 @@ class Sweep:
             _record_asked(plan)
             _fix_claims(plan, self._rules)
             if plan.seeds is not None and plan.seeds.fixed:
-                fix_looks(plan.sweep, plan.seeds.looks)
+                fix_looks(plan.sweep, plan.seeds.looks, plan.seeds.lengths, plan.seeds.choosing)
         _set_aside_retried(plan)
         print(_later_look(plan) or self._announced, flush=True)
         with Worker() as worker:
@@ -209,7 +209,7 @@ def _fix_claims(plan: Plan, text: str | None) -> None:
 
 
 def _deciding() -> Deciding:
-    """Return what decides how many seeds are run: the comparisons of the report, or its claims."""
+    """Return what decides which seeds are run: the comparisons of the report, its claims, or how far cells reach."""
     stored: dict[Path, Any] = {}  # read once a plan
 
     def counts(comparisons: int, claims: str | None, paired: bool, most: int) -> list[int]:
@@ -228,12 +228,20 @@ def _deciding() -> Deciding:
             stored[sweep] = load(sweep)
         return undecided(stored[sweep], runs)
 
-    return Deciding(counts, undecided)
+    def halfway(lengths: Collection[float], runs: Collection[tuple[float, bool]]) -> float:
+        from reports.statistics import reach
+
+        return reach(lengths, runs).median
+
+    return Deciding(counts, undecided, halfway)
 
 
 def _later_look(plan: Plan) -> str:
     """Return in words what a look after the first one comes to; nothing at the first."""
     seeds = plan.seeds
+    if seeds is not None and seeds.lengths:
+        at = f"  look   {seeds.at} of {len(seeds.looks)}: {len(plan.pending)} more runs"
+        return at if seeds.at > 1 and plan.pending else ""
     if seeds is None or (seeds.at <= 1 and not plan.finished) or not seeds.total:
         return ""
     decided = f"{seeds.total - seeds.open} of {seeds.total} decided"
@@ -282,7 +290,8 @@ def _announce(plan: Plan, worker: Worker) -> str:
             lines.append(f"  select {', '.join(first.sweep.tuning.settings)}, by {selecting} of these runs{more}")
         if plan.seeds is not None and plan.seeds.fixed:
             counts = list(accumulate(map(len, plan.seeds.looks)))
-            lines.append(f"  looks  after {', '.join(map(str, counts))} seeds, until all comparisons are decided")
+            why = "each at the length that half solve" if plan.seeds.lengths else "until all comparisons are decided"
+            lines.append(f"  looks  after {', '.join(map(str, counts))} seeds, {why}")
         if first.sweep.match != "hidden":
             lines.append(f"  match  {first.sweep.match}")
         if plan.retried is not None:

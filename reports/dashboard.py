@@ -328,6 +328,7 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
         raise ConfigError(f"W&B cannot be reached ({one_line(error)})") from error
     dashboard = build(content, entity, project)
     before = _saved(folder)
+    addresses = dict(before)
     try:
         workspace, report = dashboard.workspace, dashboard.report
         if "workspace" in before:
@@ -335,15 +336,18 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
             known.name, known.sections = workspace.name, workspace.sections
             known.settings, known.runset_settings = workspace.settings, workspace.runset_settings
             workspace = known
+        addresses["workspace"] = workspace.save().url
         if "report" in before:
             earlier = wr.Report.from_url(before["report"])
             earlier.title, earlier.description, earlier.blocks = report.title, report.description, report.blocks
             report = earlier
-        addresses = {"workspace": workspace.save().url, "report": report.save().url}
+        addresses["report"] = report.save().url
     except Exception as error:
         hint = "; are the sweep's runs there (`wandb sync`)?" if isinstance(error, ValueError) else ""
         raise ConfigError(f"W&B does not take the dashboard ({one_line(error)}){hint}") from error
-    write_text_atomic(folder / SAVED, json.dumps(addresses, indent=2) + "\n")
+    finally:  # what was created is not created again
+        if addresses != before:
+            write_text_atomic(folder / SAVED, json.dumps(addresses, indent=2) + "\n")
     return list(addresses.values())
 
 

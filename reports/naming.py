@@ -2,7 +2,7 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,12 +72,13 @@ def varying(frame: pd.DataFrame, prefixes: Sequence[str]) -> list[str]:
     return [column for column in columns if frame[column].nunique(dropna="._" in column) > 1]
 
 
-def problems_of(results: pd.DataFrame) -> "pd.Series[str]":
+def problems_of(results: pd.DataFrame, but: Collection[str] = ()) -> "pd.Series[str]":
     """Name each run's problem: its task, and those task and training settings that vary within the task. Settings that
-    are selected are no part of it, nor is a number of steps that follows from a budget of another kind."""
+    are selected are no part of it, nor is a number of steps that follows from a budget of another kind, nor columns
+    that are excepted."""
     names = pd.Series("", index=results.index)
     for task, runs in results.groupby("task"):
-        left_out = selected(runs) | (BY_BUDGET if has_other_budget(runs) else set()) | set(METHODS)
+        left_out = selected(runs) | (BY_BUDGET if has_other_budget(runs) else set()) | {*METHODS, *but}
         columns = [c for c in varying(runs, ["task.", "training.", "device", "dtype"]) if c not in left_out]
         if "task.file" in columns:  # whose name says more than its content's digest
             columns = [c for c in columns if c != "task.content"]

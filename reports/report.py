@@ -11,6 +11,7 @@ from bench.record.files import write_text_atomic
 from bench.record.store import report_folder
 from reports.comparisons import compare_contenders, compare_sweeps
 from reports.figures.style import theme
+from reports.frontier import is_frontier
 from reports.isolation import isolated
 from reports.load import LoadError, Stored, load
 from reports.naming import by_own_names, cells_in_order, in_order, natural
@@ -21,6 +22,7 @@ from reports.sections import (
     cost,
     data,
     differences,
+    frontier,
     lengths,
     probes,
     results,
@@ -87,6 +89,15 @@ APPENDIX_ON_CLAIMS: tuple[Section, ...] = (
     about.environment,
     about.reproduce,
 )
+# Of a sweep that looks for the length that half of the runs solve: runs at different lengths are no repetitions.
+FIRST_ON_FRONTIER: tuple[Section, ...] = (about.title, answer.first_screen, about.scope, frontier.reach)
+APPENDIX_ON_FRONTIER: tuple[Section, ...] = (
+    frontier.all_rates,
+    about.failures,
+    about.protocol,
+    about.environment,
+    about.reproduce,
+)
 
 # More than anyone reads, or figures have room for; every two contenders on a problem are compared.
 MOST = {"contenders": 200, "problems": 100, "contenders on problems": 1000, "timed cases": 1000}
@@ -132,14 +143,19 @@ def write_report(folders: Sequence[Path], output: Path | None = None, printed: s
         if printed:
             content = replace(content, printed=folder / printed)
             (folder / printed).mkdir(exist_ok=True)
-        sections = (FIRST_ON_CLAIMS, APPENDIX_ON_CLAIMS) if _tests_claims(stored) else (FIRST, APPENDIX)
         written, appendix = (
-            list(filter(None, (_write_section(section, content) for section in part))) for part in sections
+            list(filter(None, (_write_section(section, content) for section in part))) for part in _sections(stored)
         )
     path = folder / "README.md"
     write_text_atomic(path, paragraphs(*written, *(["# Appendix", *appendix] if appendix else [])) + "\n")
     times = step_times(content.stored.results, content.timings)
     return Report(path, answer.sentence(content), content.stored, pd.DataFrame(results.headline_rows(content)), times)
+
+
+def _sections(stored: Stored) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
+    if is_frontier(stored):
+        return FIRST_ON_FRONTIER, APPENDIX_ON_FRONTIER
+    return (FIRST_ON_CLAIMS, APPENDIX_ON_CLAIMS) if _tests_claims(stored) else (FIRST, APPENDIX)
 
 
 def summarize(stored: Stored, folder: Path) -> Content:
@@ -155,7 +171,7 @@ def summarize(stored: Stored, folder: Path) -> Content:
     try:
         results, trials = (in_order(runs) if len(runs) else runs for runs in (stored.results, stored.trials))
         stored = replace(stored, results=results, trials=trials)
-        compared = len(results) and not _tests_claims(stored)
+        compared = len(results) and not _tests_claims(stored) and not is_frontier(stored)
         return Content(
             stored,
             summarize_results(results),
@@ -179,6 +195,8 @@ def _refuse_too_many(stored: Stored) -> None:
         "contenders on problems": len(runs[["problem", "contender"]].drop_duplicates()) if len(runs) else 0,
         "timed cases": len(timing[["group", "case"]].drop_duplicates()) if len(timing) else 0,
     }
+    if is_frontier(stored):  # each length is a problem of its own, and figures have a panel for all of a task's
+        del counts["problems"]
     for what, count in counts.items():
         if count > MOST[what]:
             raise LoadError(

@@ -8,6 +8,7 @@ import torch
 
 from bench.cost.timing import case_key
 from bench.execute.apart import Worker, WorkerDied
+from bench.execute.frontier import take_lengths
 from bench.execute.matching import check_matches, matched
 from bench.execute.probing import asked_probes, lacks_probes, with_all_probes
 from bench.execute.seeds import Deciding, Seeds, selects, take_seeds
@@ -35,7 +36,7 @@ class Plan:
         to_come: how many further runs there will be, which depend on how these end.
         timed: what is timed and not trained, by `bench.cost.timing.case_key`; if nothing is, all runs are timed.
         lacking: the ids of finished runs that lack probes which are asked for.
-        seeds: which of the seeds are run by now, with `seeds=auto`; else None.
+        seeds: which of the seeds are run by now, with `seeds=auto` or `seeds=frontier`; else None.
         keep: writes down what a search asked for, which planning does not; returns whether that is still so.
     """
 
@@ -89,7 +90,8 @@ def make_plan(
         command: a single run or a sweep.
         worker: for what a user's class may do to its process.
         watch: iterates over the runs' overrides, and may show how far it is.
-        deciding: what decides, with `seeds=auto`, how many seeds are run; None: nothing, so that all are.
+        deciding: what decides, with `seeds=auto` or `seeds=frontier`, which seeds are run; None: nothing, so that all
+            are.
 
     Raises:
         ConfigError: any of the runs cannot be run.
@@ -117,6 +119,12 @@ def make_plan(
     found = {key: stored_state(RunFolder(sweep, key), config) for key, config in configs.items()}
     statuses = {key: status for key, (status, _) in found.items()}
     seeds = None
+    if deciding is not None and first.sweep.seeds == "frontier" and configs:
+        if command.selects:
+            raise ConfigError("seeds=frontier: chooses the learning rate itself; set tuning=none and sweep the rates")
+        seeds = take_lengths(sweep, dict(zip(keys, jobs, strict=True)), configs, statuses, deciding)
+        configs = {key: each for key, each in configs.items() if key in seeds.runs}
+        to_come = seeds.to_come
     if deciding is not None and first.sweep.seeds == "auto" and configs:
         if to_come:  # settings are selected for all before any of them is reported
             configs = {key: each for key, each in configs.items() if selects(each)}

@@ -5,7 +5,7 @@ to the same runs."""
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.record.asked import Undecided, read_looks
@@ -21,10 +21,13 @@ class Deciding:
         counts: after how many seeds to look, with so many primary comparisons or by which claims, whether runs are
             compared in pairs, and of at most so many seeds.
         undecided: what the given runs of a sweep do not decide.
+        halfway: the length that half of some runs solve, given those that could be tried, and of each run its length
+            and whether it was solved.
     """
 
     counts: Callable[[int, str | None, bool, int], list[int]]
     undecided: Callable[[Path, Collection[str]], Undecided]
+    halfway: Callable[[Collection[float], Collection[tuple[float, bool]]], float]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Seeds:
         to_come: how many runs can follow.
         open, total: what was not decided by the last look, and all that is to be.
         fixed: whether the looks are to be kept: there are several, and something is compared.
+        lengths, choosing: with `seeds=frontier` what a seed can be run at, and how many looks choose a learning rate.
     """
 
     looks: list[list[int]]
@@ -47,6 +51,8 @@ class Seeds:
     open: int
     total: int
     fixed: bool
+    lengths: list[int] = field(default_factory=list)
+    choosing: int = 0
 
 
 def take_seeds(sweep: Path, configs: Mapping[str, Settings], finished: Collection[str], deciding: Deciding) -> Seeds:
@@ -67,6 +73,8 @@ def take_seeds(sweep: Path, configs: Mapping[str, Settings], finished: Collectio
     for key, config in reported.items():
         subjects.setdefault(_without_seed(config), {})[config.run.seed] = key
     if kept := read_looks(sweep):
+        if kept.lengths:
+            raise ConfigError(f"seeds=auto: {sweep}/looks.json was fixed by seeds=frontier; use another name=…")
         looks, fixed = kept.seeds, True
         _check_seeds(sweep, looks, reported)
     else:

@@ -25,7 +25,7 @@ class Asked:
         report: `reference` (a mapping), `selection_seeds` and `search` (lists) as last asked; None where no command
             said it for all its runs alike, as those of older versions: then each run's configuration says it.
         runs: cell, task and seed of every run that any command planned, by run_id.
-        looks: at which seeds are added or not, with `seeds=auto`; None without it.
+        looks: at which further runs are planned, with `seeds=auto` or `seeds=frontier`; None without either.
         added: how many seeds there were each time when seeds were added after a report had been written.
     """
 
@@ -107,15 +107,16 @@ def _seeds_before(before: Runs, runs: Runs) -> list[int]:
     return [max(grown)] if grown else []
 
 
-def fix_looks(sweep: Path, seeds: list[list[int]]) -> None:
-    """Keep the seeds of each look, before any of them is run; once looks are kept, they stand.
+def fix_looks(sweep: Path, seeds: list[list[int]], lengths: list[int] | None = None, choosing: int = 0) -> None:
+    """Keep the seeds of each look, before any of them is run, and with `seeds=frontier` the lengths that they can be
+    run at and how many looks choose a learning rate; once looks are kept, they stand.
 
     Raises:
         OSError: they cannot be written.
     """
     if read_looks(sweep) is None:
         finished = sum(1 for _ in sweep.glob("runs/*/result.json"))
-        write_sealed(sweep / LOOKS_FILE, flat(Looks(seeds, finished)))
+        write_sealed(sweep / LOOKS_FILE, flat(Looks(seeds, lengths or [], choosing, finished)))
 
 
 def read_looks(sweep: Path) -> Looks | None:

@@ -177,6 +177,7 @@ def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:
         "reference": json.dumps(report.get("reference") or {}),
         "hidden_size": config["cell"].get("hidden_size"),
         "learning_rate": config["training"].get("learning_rate"),
+        "horizon": config.get("horizon"),
         "device": config["device"],
         "dtype": config["dtype"],
         "environment": json.dumps(result.environment or {}),

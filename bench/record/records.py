@@ -240,6 +240,9 @@ class Setup(Struct):
 
     hidden_size: Annotated[Count | None, said(HIDDEN_SIZE, before="backend")]
     learning_rate: Annotated[Number | None, said("learning rate", before="backend")]
+    horizon: Annotated[
+        Count | None, said("the distance T that a sweep varies; empty: none", before="backend", later=True)
+    ]
     device: Annotated[Name, said(DEVICE, before="threads")]
     dtype: Annotated[Name, said(DTYPE, before="threads")]
 
@@ -318,9 +321,15 @@ class Planned(Struct):
 
 
 class Looks(Struct):
-    """looks.json: the seeds of a sweep that adds seeds until they decide, fixed before its first run."""
+    """looks.json: the seeds of a sweep whose later runs follow from earlier ones, fixed before its first run."""
 
     seeds: Annotated[list[list[Count]], said("the seeds of each look, those of looks before it not among them")] = []
+    lengths: Annotated[
+        list[Count], said("with `seeds=frontier` the lengths that a seed can be run at; without it none")
+    ] = []
+    choosing: Annotated[
+        Count, said("with `seeds=frontier` how many looks choose the learning rate that later looks go on with")
+    ] = 0
     finished: Annotated[Count, said("how many runs were finished when the looks were fixed")] = 0
     format: Format = FORMAT
 

@@ -145,16 +145,17 @@ class Command:
         try:
             values, references = self._base((*groups,))
             reached = [override for override in plain if not _can_be_set(values, override, references)]
+            is_free = not others and not _is_referred_to("seed", references)
             if reached or others:
                 composed = copy.deepcopy(self._compose_groups((*groups,)))
                 ConfigLoaderImpl._apply_overrides_to_config([*plain, *others], composed)
                 self._examples[*groups,] = composed
-                return plain_values(composed), False
+                return plain_values(composed), is_free
         except HydraException as error:
             raise ConfigError(explain(error)) from error
         for override in plain:
             values = _with(values, override.key_or_group.split("."), override.value())
-        return values, not _is_referred_to("seed", references)
+        return values, is_free
 
     def _base(self, groups: tuple[str, ...]) -> tuple[dict[str, Any], set[str]]:
         """Return the plain values of a choice of groups, and what references in it name."""

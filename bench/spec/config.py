@@ -190,7 +190,7 @@ class SweepSpec:
     scale: str = "full"
     scales: dict[str, Any] = field(default_factory=dict)
     exclude: list[Any] = field(default_factory=list)
-    seeds: Annotated[str, _one_of("all", "auto")] = "all"
+    seeds: Annotated[str, _one_of("all", "auto", "frontier")] = "all"
     horizon: Count | None = None
     match: Annotated[str, _one_of("hidden", "parameters", "flops", "time")] = "hidden"
     match_within: Positive | None = None

@@ -183,10 +183,10 @@ def name_lines(figure: Figure, panels: dict[str, Axes], styles: dict[str, Look])
             )  # fmt: skip
 
 
-def name_edge(axes: Axes, edge: float, at: float) -> None:
+def name_edge(axes: Axes, edge: float, at: float, name: str = "not solved") -> None:
     """Say above the upper edge what lies on it; `at`: how far to the right, as a share of the width."""
     axes.annotate(
-        "not solved", (at, edge), xycoords=("axes fraction", "data"), xytext=(0, 6), textcoords="offset points",
+        name, (at, edge), xycoords=("axes fraction", "data"), xytext=(0, 6), textcoords="offset points",
         fontsize=8,
     )  # fmt: skip
 

@@ -11,8 +11,10 @@ from bench.record.records import DECIDED
 from reports import text
 from reports.claims import as_printed
 from reports.comparisons import ESTABLISHED, OPEN, Comparison, between
+from reports.frontier import is_frontier
 from reports.references import primary_reference, references_of
 from reports.rows import grouped
+from reports.sections import frontier
 from reports.sections.content import Content, paragraphs, plural, problems_shown, wording
 from reports.summary import REFERENCE_CELL, Summary
 from reports.verdicts import REFUTED, SUPPORTED, verdict_of
@@ -26,12 +28,16 @@ REPLACED = ("seed=", "seeds=", "name=", "retry=", "dry_run=")  # of the sweep's 
 
 def first_screen(content: Content) -> str:
     """Answer in a sentence, with what is established and what is not, in a table, and say what to run next."""
+    if is_frontier(content.stored):
+        return paragraphs(frontier.first_screen(content), _notes(content), _next(content))
     said = f"**{text.escape(sentence(content))}**" if sentence(content) else ""
     return paragraphs(f"{said} {_certainty(content)}".strip(), _table(content), _notes(content), _next(content))
 
 
 def sentence(content: Content) -> str:
     """Return the answer in a sentence of about twenty words, as plain text."""
+    if is_frontier(content.stored):
+        return frontier.sentence(content)
     if content.stored.claims is not None:
         return _on_claims(content)
     if not content.summaries:

@@ -49,7 +49,7 @@ def counts(comparisons, claims, paired, most):
 
 
 def take(folder: Path, finished, after: dict[str, int], **changes):
-    return take_seeds(folder, configs_of(folder, **changes), finished, Deciding(counts, Decided(after).undecided))
+    return take_seeds(folder, configs_of(folder, **changes), finished, Deciding(counts, Decided(after).undecided, None))
 
 
 def run_all(folder: Path, after: dict[str, int], **changes) -> list[int]:

@@ -284,6 +284,33 @@ def test_seeds_are_added_until_they_decide(bench: Command, tmp_path: Path):
     assert len(wrong.stderr.splitlines()) == 1
 
 
+def test_each_seed_is_run_at_the_length_that_half_solve(bench: Command, tmp_path: Path):
+    several = [
+        "--multirun", "cell=lstm,gru", "horizon=3,5,7,9", "training.learning_rate=0.001,0.01", "seed=range(6)",
+        "task.length=${horizon}", "seeds=frontier", *TINY,
+    ]  # fmt: skip
+    done = bench(tmp_path, *several)
+    assert done.returncode == 0, done.stderr
+    assert "looks  after 1, 2, 3, 4, 5, 6 seeds, each at the length that half solve" in done.stdout
+    assert "look   6 of 6: 2 more runs" in done.stdout
+    folder = tmp_path / "scratch"
+    looks = json.loads((folder / "looks.json").read_text())
+    assert (looks["lengths"], looks["choosing"]) == ([3, 5, 7, 9], 2)
+    table = pd.read_parquet(folder / "results.parquet")
+    assert len(table) == 2 * (2 * 2 + 4)
+    assert (table["horizon"] == table["task.length"]).all()
+    assert not table.duplicated(["cell", "learning_rate", "seed"]).any()
+    report = (folder / "report" / "README.md").read_text()
+    assert "Half of the runs still solve" in report
+    assert (folder / "report" / "frontier_rates.png").exists()
+    again = bench(tmp_path, *several)
+    assert again.returncode == 0, again.stderr
+    assert f"runs   {len(table)}, of which {len(table)} are finished" in again.stdout
+    assert (folder / "report" / "README.md").read_text() == report
+    wrong = bench(tmp_path, *several, "tuning=learning_rate")
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+
+
 def test_sizes_are_matched_and_stored(bench: Command, tmp_path: Path):
     done = bench(tmp_path, "-m", "cell=lstm,gru", "match=parameters", "cell.hidden_size=75", "task.length=6", *TINY)
     assert done.returncode == 0, done.stderr

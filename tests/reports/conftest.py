@@ -28,6 +28,7 @@ def write_run(sweep: Path, cell: str, task: str, seed: int, steps_to_solve: int 
     options = changes.pop("cell_options", {})
     config["cell"] |= options
     config["reference"] = changes.pop("reference", {})
+    config["horizon"] = changes.pop("horizon", None)
     values = [config["cell"]["hidden_size"], *settings.values(), *training.values()]
     values += options.values()
     run_id = f"{cell}-{task}-s{seed}-{'-'.join(map(str, values))}"

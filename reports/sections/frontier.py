@@ -1,0 +1,146 @@
+"""How hard is too hard: the length that half of a cell's runs solve, and the learning rates at which they do."""
+
+import math
+
+import pandas as pd
+
+from reports import text
+from reports.figures import frontier as figures
+from reports.frontier import Frontier, apart_on, frontiers, told_apart
+from reports.rows import grouped
+from reports.sections.content import Content, paragraphs, plural, wording
+from reports.statistics import Interval, letters
+
+
+def first_screen(content: Content) -> str:
+    """Answer who reaches how far, in a sentence and a table."""
+    rows = frontiers(content.stored)
+    told = told_apart(rows)
+    apart = sum(len(apart_on(told, problem)) for problem in {row.problem for row in rows})
+    said = f"**{text.escape(sentence(content))}** {apart} of {plural(len(told), 'pair')} of cells told apart."
+    table = text.table([row for mine in _ranked(rows).values() for row in _table(mine, told)]) if rows else ""
+    explained = ""
+    if rows:
+        looks = content.stored.looks
+        assert looks is not None
+        explained = wording("frontier", choosing=looks.counts[looks.choosing - 1] if looks.choosing else 0, row=rows[0])
+    return paragraphs(said, table, _windows(rows), explained)
+
+
+def sentence(content: Content) -> str:
+    """Return the answer in a sentence: who reaches furthest on each problem, and how far."""
+    rows = [row for row in frontiers(content.stored) if row.best is not None]
+    if not rows:
+        return "No cell has runs yet that tell how far it reaches."
+    told, said = told_apart(rows), []
+    for problem, mine in _ranked(rows).items():
+        first, apart = mine[0], apart_on(told, problem)
+        names = [row.contender for row in mine if frozenset((first.contender, row.contender)) not in apart]
+        assert first.best is not None
+        length = _said(first.best.interval().estimate, first.best.lengths)
+        said.append(f"{' or '.join(names)} on {problem} (T={length})")
+    return f"Half of the runs still solve the longest sequences with {', '.join(said)}."
+
+
+def reach(content: Content) -> str:
+    """Show how far each contender reaches, and at which learning rates."""
+    rows = frontiers(content.stored)
+    parts = []
+    if any(row.best is not None for row in rows):
+        parts.append(content.show(figures.at_best(rows), "frontier", "## How far each cell reaches", "frontier_figure"))
+    if any(len(row.reaches) > 1 for row in rows):
+        windows = content.show(
+            figures.over_rates(rows), "frontier_rates", "## At which learning rates", length=f"{rows[0].length:,}"
+        )
+        parts.append(windows)
+    return paragraphs(*parts)
+
+
+def all_rates(content: Content) -> str:
+    """Tabulate how far each contender reaches at each learning rate, and what its runs were."""
+    found = []
+    for mine in _ranked(frontiers(content.stored)).values():
+        for row in mine:
+            for rate, known in sorted(row.reaches.items()):
+                found.append(
+                    {
+                        "problem": row.problem,
+                        "cell": row.contender,
+                        "learning rate": f"{rate:g}",
+                        "T that half solve": _interval(known.interval(), known.lengths),
+                        "runs": str(row.runs[rate]),
+                    }
+                )
+    return paragraphs("## All learning rates", text.table(found), _placed(content)) if found else ""
+
+
+def _placed(content: Content) -> str:
+    """Tabulate how many of the runs at each length solved their task, all learning rates together."""
+    runs = content.stored.results
+    lengths = sorted(runs["horizon"].dropna().unique())
+    rows = []
+    for (task, contender), part in runs.groupby(["task", "contender"], sort=False):
+        here = dict(list(part.groupby("horizon")))
+        rows.append({"task": task, "cell": contender} | {f"T={each}": _counted(here.get(each)) for each in lengths})
+    return f"Runs solved, of those placed at each length:\n\n{text.table(rows)}"
+
+
+def _counted(runs: pd.DataFrame | None) -> str:
+    return text.NONE if runs is None else f"{int(runs['solved'].sum())}/{len(runs)}"
+
+
+def _ranked(rows: list[Frontier]) -> dict[str, list[Frontier]]:
+    """Return the contenders on each problem, who reaches furthest first."""
+    return {
+        problem: sorted(mine, key=lambda row: -row.best.median if row.best else math.inf)
+        for problem, mine in grouped(rows, lambda row: row.problem).items()
+    }
+
+
+def _table(mine: list[Frontier], told: dict[tuple[str, frozenset[str]], float]) -> list[dict[str, str]]:
+    names = [row.contender for row in mine]
+    given = letters(names, apart_on(told, mine[0].problem))
+    several = any(len(row.reaches) > 1 for row in mine)
+    return [
+        {
+            "problem": row.problem,
+            "cell": row.contender,
+            "T that half solve": _interval(row.best.interval(), row.best.lengths) if row.best else text.NONE,
+            "told apart": given[row.contender],
+            **({"at rate": text.NONE if row.rate is None else f"{row.rate:g}"} if several else {}),
+            **({f"rates that solve T={row.length}": _window(row.solving)} if several else {}),
+            "runs": f"{row.tested} of {sum(row.runs.values())}",
+        }
+        for row in mine
+    ]
+
+
+def _windows(rows: list[Frontier]) -> str:
+    """Say at how many learning rates each contender surely solves the middle length."""
+    said = []
+    for problem, mine in _ranked(rows).items():
+        counts = {row.contender: sum(map(bool, row.solving.values())) for row in mine}
+        each = ", ".join(f"{name} {number}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
+        said.append(text.escape(f"{problem}, {each}"))
+    rates = max((len(row.reaches) for row in rows), default=0)
+    if rates < 2:
+        return ""
+    return f"Learning rates, of {rates}, at which most runs solve T={rows[0].length}: {'; '.join(said)}."
+
+
+def _window(solving: dict[float, bool | None]) -> str:
+    """Return e.g. "0.003, 0.01 (0.03?)": the rates at which half of the runs surely solve, and those that may be."""
+    sure = [f"{rate:g}" for rate, solves in solving.items() if solves]
+    perhaps = [f"{rate:g}?" for rate, solves in solving.items() if solves is None]
+    return " ".join(filter(None, (", ".join(sure), f"({', '.join(perhaps)})" if perhaps else ""))) or "none"
+
+
+def _interval(interval: Interval, lengths: tuple[float, ...]) -> str:
+    estimate, low, high = (_said(value, lengths) for value in (interval.estimate, interval.low, interval.high))
+    return f"{estimate} [{low}, {high}]"
+
+
+def _said(length: float, lengths: tuple[float, ...]) -> str:
+    if not 0 < length < math.inf:
+        return f"<{lengths[0]:,.0f}" if length == 0 else f">{lengths[-1]:,.0f}"
+    return f"{length:,.0f}" if length >= 10 else f"{length:.1f}"
