@@ -1,5 +1,6 @@
 """Sequences of a file, and the class of each."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,68 +9,31 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.arguments import flag
-from tasks.linear import MOST_SEQUENCES, best_of, last_window, logistic
-from tasks.own_data import OwnData, Source, check_files, check_names, prepare
-from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, PaddedBatch, Whole
+from tasks.linear import logistic
+from tasks.own_data import WholeSequences
+from tasks.parts import NAMES, TRAINING, Whole
 from tasks.task import Batch
 
 
-class Classify(OwnData):
-    """Name the class of each sequence of a file, at its last step.
-
-    `tasks.tables.read_sequences` says which files there are. Each class has its share of every part, as far as numbers
-    allow. Inputs are standardised by the training part, their missing values filled. The loss is cross-entropy in nats;
-    the best constant answer gives each class its frequency in the training part.
+class Classify(WholeSequences):
+    """Name the class of each sequence of a file, at its last step. Each class has its share of every part, as far as
+    numbers allow. The loss is cross-entropy in nats; the best constant answer gives each class its frequency in the
+    training part.
 
     Args:
-        file: of the data: .csv, .parquet, .npz or .ts.
-        validation_file, test_file: of the same form; None: a share of `file`.
-        target: column of the class.
-        sequence: column that tells sequences apart; None: "sequence" if there is one, else each row is a sequence.
-        time: column that puts a sequence's rows in order; None: they are in order.
-        group: column of what sequences belong to, as a patient; no group is in two parts. None: none.
-        inputs: list of the features' columns; None: all others.
-        validation, test: shares of `file`.
-        split_seed: of the parts; it is the same for all seeds of runs.
-        strategy: for missing values, one of `tasks.missing.STRATEGIES`.
-        standardise: whether each feature gets mean 0 and standard deviation 1 over the training part.
         permuted: whether steps come in one fixed random order, the same for all sequences, which takes neighbours
             apart (Le et al. 2015); sequences are then of one length.
-        content: of the files, as `tasks.tables.content_of`; None: whatever it is.
+        Others: see `tasks.own_data.WholeSequences`; `target` is the column of the class.
 
     Raises:
         ValueError: an argument out of its range, or what is wrong with a file, in one line.
     """
 
-    offline = True
+    by_class, named = True, "majority"
 
-    def __init__(
-        self,
-        file: str | None = None,
-        validation_file: str | None = None,
-        test_file: str | None = None,
-        target: str = "target",
-        sequence: str | None = None,
-        time: str | None = None,
-        group: str | None = None,
-        inputs: Any = None,
-        validation: float = 0.2,
-        test: float = 0.2,
-        split_seed: int = 0,
-        strategy: str = "forward_fill",
-        standardise: bool = True,
-        permuted: bool = False,
-        content: str | None = None,
-    ) -> None:
-        paths = (file, validation_file, test_file)
-        check_files(content, paths)
-        names = check_names("inputs", inputs)
-        source = Source(
-            paths, content, sequence, target, time, group, names, validation, test, split_seed, strategy, standardise
-        )
-        read = prepare(source, by_class=True)
-        self.source = (source, flag("permuted", permuted))
-        self.length = len(read.inputs[0])
+    def __init__(self, file: str | None = None, *, permuted: bool = False, **options: Any) -> None:
+        super().__init__(file, **options)
+        read, self.source = self.read, (self.source, flag("permuted", permuted))
         order = torch.arange(self.length)
         if permuted:
             if read.facts["shortest"] != self.length:
@@ -86,14 +50,11 @@ class Classify(OwnData):
         named = [torch.tensor([index[name] for name in targets.astype(str)]) for targets in read.targets]
         ordered = [inputs[order] if permuted else inputs for inputs in read.inputs]
         parts = [Whole(*each) for each in zip(ordered, named, read.lengths, strict=True)]
-        self.training: Whole
-        self.validation: Whole
-        self.testing: Whole
         self.training, self.validation, self.testing = parts
-        self.input_size, self.output_size = read.inputs[0].shape[2], len(self.classes)
+        self.output_size = len(self.classes)
         counts = torch.stack([torch.bincount(part.targets, minlength=len(self.classes)) for part in parts])
         self.frequencies = (counts[TRAINING] + 0.5) / (counts[TRAINING] + 0.5).sum()
-        self.baseline_loss = float(self.loss_of(self._constant(VALIDATION), self.validation.targets))
+        self.baseline_loss = float(self.loss_of(self.constant(len(self.validation)), self.validation.targets))
         self.shown = {
             **read.facts,
             "classes": len(self.classes),
@@ -103,10 +64,6 @@ class Classify(OwnData):
                 for number, part in enumerate(NAMES)
             },
         }
-
-    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
-        assert isinstance(batch, PaddedBatch)
-        return batch.last(outputs)
 
     def loss_of(self, answers: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats."""
@@ -124,22 +81,11 @@ class Classify(OwnData):
         """Return the class, which is to be gathered from all steps, as if it were shown at the first."""
         return F.one_hot(batch.targets, self.output_size).to(batch.inputs.dtype), torch.zeros_like(batch.targets)
 
-    def baselines(self) -> dict[str, dict[str, Tensor]]:
-        """The training part's frequencies, and logistic regression on the last steps."""
-        parts = (self.training, self.validation, self.testing)
-        training, validation, testing = (last_window(part.inputs, part.lengths) for part in parts)
-        training, classes = training[:MOST_SEQUENCES], self.training.targets[:MOST_SEQUENCES]
-        linear = best_of(
-            lambda penalty: logistic(training, classes, self.output_size, penalty),
-            lambda answers: self.loss_of(answers, self.validation.targets),
-            validation,
-        )
-        answers = {"majority": self._constant(TEST), "linear on the last steps": linear(testing)}
-        return {name: self.scored(each, self.testing.targets) for name, each in answers.items()}
-
-    def _constant(self, part: int) -> Tensor:
-        count = len((self.training, self.validation, self.testing)[part])
+    def constant(self, count: int) -> Tensor:
         return self.frequencies.log().expand(count, -1)
+
+    def linear(self, features: Tensor, targets: Tensor, penalty: float) -> Callable[[Tensor], Tensor]:
+        return logistic(features, targets, self.output_size, penalty)
 
 
 def _as_number(name: str) -> tuple[bool, float, str]:

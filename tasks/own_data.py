@@ -4,7 +4,7 @@ import functools
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from tasks.arguments import flag, share, whole
+from tasks.linear import MOST_SEQUENCES, best_of, last_window
 from tasks.missing import fill, known_strategy
-from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, Part, padded, split, standardisation
+from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, PaddedBatch, Part, Whole, padded, split, standardisation
 from tasks.tables import Sequences, content_of, read_sequences
 from tasks.task import Batch, Task
 
@@ -203,6 +204,92 @@ class Prepared:
     names: list[list[str]]
     paths: list[str]
     facts: Facts
+
+
+class WholeSequences(OwnData):
+    """A task on whole sequences of files, answered at each one's last step.
+
+    `tasks.tables.read_sequences` says which files there are. Inputs are standardised by the training part, their
+    missing values filled.
+
+    Args:
+        file: of the data: .csv, .parquet, .npz or .ts.
+        validation_file, test_file: of the same form; None: a share of `file`.
+        target: column of what is asked for.
+        sequence: column that tells sequences apart; None: "sequence" if there is one, else each row is a sequence.
+        time: column that puts a sequence's rows in order; None: they are in order.
+        group: column of what sequences belong to, as a patient; no group is in two parts. None: none.
+        inputs: list of the features' columns; None: all others.
+        validation, test: shares of `file`.
+        split_seed: of the parts; it is the same for all seeds of runs.
+        strategy: for missing values, one of `tasks.missing.STRATEGIES`.
+        standardise: whether each feature gets mean 0 and standard deviation 1 over the training part.
+        content: of the files, as `tasks.tables.content_of`; None: whatever it is.
+
+    Attributes:
+        read: the sequences and their targets, from which a subclass makes the parts.
+
+    Raises:
+        ValueError: an argument out of its range, or what is wrong with a file, in one line.
+    """
+
+    offline = True
+    by_class: ClassVar[bool]  # whether targets are classes, whose shares the parts are to have
+    named: ClassVar[str]  # the constant answer
+    training: Whole
+    validation: Whole
+    testing: Whole
+
+    def __init__(
+        self,
+        file: str | None = None,
+        validation_file: str | None = None,
+        test_file: str | None = None,
+        target: str = "target",
+        sequence: str | None = None,
+        time: str | None = None,
+        group: str | None = None,
+        inputs: Any = None,
+        validation: float = 0.2,
+        test: float = 0.2,
+        split_seed: int = 0,
+        strategy: str = "forward_fill",
+        standardise: bool = True,
+        content: str | None = None,
+    ) -> None:
+        paths = (file, validation_file, test_file)
+        check_files(content, paths)
+        names = check_names("inputs", inputs)
+        source = Source(
+            paths, content, sequence, target, time, group, names, validation, test, split_seed, strategy, standardise
+        )
+        self.source, self.read = source, prepare(source, self.by_class)
+        self.length, _, self.input_size = self.read.inputs[TRAINING].shape
+
+    def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        assert isinstance(batch, PaddedBatch)
+        return batch.last(outputs)
+
+    @abstractmethod
+    def constant(self, count: int) -> Tensor:
+        """Return the best constant answer of the training part, (count, O)."""
+
+    @abstractmethod
+    def linear(self, features: Tensor, targets: Tensor, penalty: float) -> Callable[[Tensor], Tensor]:
+        """Fit a linear model to features (N, P); returns the function from features to answers."""
+
+    def baselines(self) -> dict[str, dict[str, Tensor]]:
+        """The best constant answer, and a linear model of the last steps."""
+        parts = (self.training, self.validation, self.testing)
+        training, validation, testing = (last_window(part.inputs, part.lengths) for part in parts)
+        training, targets = training[:MOST_SEQUENCES], self.training.targets[:MOST_SEQUENCES]
+        linear = best_of(
+            lambda penalty: self.linear(training, targets, penalty),
+            lambda answers: self.loss_of(answers, self.validation.targets),
+            validation,
+        )
+        answers = {self.named: self.constant(len(self.testing)), "linear on the last steps": linear(testing)}
+        return {name: self.scored(each, self.testing.targets) for name, each in answers.items()}
 
 
 @functools.lru_cache(maxsize=4)
