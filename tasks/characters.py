@@ -11,9 +11,9 @@ from torch import Tensor
 
 from tasks.arguments import whole
 from tasks.classification import one_hot
+from tasks.files import checked_file
 from tasks.own_data import Facts, OwnData, check_files, check_shares
 from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, Part
-from tasks.tables import checked_file
 from tasks.task import Batch
 
 AFTER_ONE = "frequencies after one character"
@@ -62,7 +62,7 @@ class Characters(OwnData):
         length: T, characters of a window, at least 1.
         context: how many of these are not asked for, as Bai et al. (2018) do with 80 of 400; below `length`.
         validation, test: shares of `file`.
-        content: of the files, as `tasks.tables.content_of`; None: whatever it is.
+        content: of the files, as `tasks.files.content_of`; None: whatever it is.
 
     Raises:
         ValueError: an argument out of its range, or what is wrong with a file, in one line.

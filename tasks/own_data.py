@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from tasks.arguments import flag, share, whole
+from tasks.files import content_of
 from tasks.linear import MOST_SEQUENCES, best_of, last_window
 from tasks.missing import fill, known_strategy
 from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, PaddedBatch, Part, Whole, padded, split, standardisation
-from tasks.tables import Sequences, content_of, read_sequences
+from tasks.sequences import Sequences, read_sequences
 from tasks.task import Batch, Task
 
 MOST_SHUFFLED = 1 << 17  # of more sequences than these a batch is drawn with replacement: a shuffle takes milliseconds
@@ -159,7 +160,7 @@ class Source:
     Attributes:
         paths: of data, of validation and of test; the last two may be None, and are then parts of the first.
         content: of the files.
-        sequence, target, time, group, inputs: see `tasks.tables.read_sequences`.
+        sequence, target, time, group, inputs: see `tasks.sequences.read_sequences`.
         validation, test, split_seed: how the first file is split.
         strategy: for missing values.
         standardise: whether features get the training part's mean 0 and standard deviation 1.
@@ -209,7 +210,7 @@ class Prepared:
 class WholeSequences(OwnData):
     """A task on whole sequences of files, answered at each one's last step.
 
-    `tasks.tables.read_sequences` says which files there are. Inputs are standardised by the training part, their
+    `tasks.sequences.read_sequences` says which files there are. Inputs are standardised by the training part, their
     missing values filled.
 
     Args:
@@ -224,7 +225,7 @@ class WholeSequences(OwnData):
         split_seed: of the parts; it is the same for all seeds of runs.
         strategy: for missing values, one of `tasks.missing.STRATEGIES`.
         standardise: whether each feature gets mean 0 and standard deviation 1 over the training part.
-        content: of the files, as `tasks.tables.content_of`; None: whatever it is.
+        content: of the files, as `tasks.files.content_of`; None: whatever it is.
 
     Attributes:
         read: the sequences and their targets, from which a subclass makes the parts.

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tasks.files import checked_file
 from tasks.own_data import Facts, OwnData, check_files
 from tasks.parts import TEST, TRAINING, VALIDATION, PaddedBatch, Whole, padded
-from tasks.tables import checked_file
 from tasks.task import Batch
 
 ARRAYS = ("traindata", "validdata", "testdata")  # of the file, in the order of the parts
@@ -27,7 +27,7 @@ class PianoRoll(OwnData):
 
     Args:
         file: of the music.
-        content: of the file, as `tasks.tables.content_of`; None: whatever it is.
+        content: of the file, as `tasks.files.content_of`; None: whatever it is.
 
     Raises:
         ValueError: what is wrong with the file, in one line.

@@ -47,7 +47,7 @@ class Task(ABC):
         version: of what `sample` and `held_out` draw and of what the loss and the scores are of it. Another version
             gives runs other ids, and so sets them apart from stored ones.
         files: options that name files. What determines a run is their content, which option `content` tells (as
-            `tasks.tables.content_of`), and not where they are.
+            `tasks.files.content_of`), and not where they are.
     """
 
     input_size: int

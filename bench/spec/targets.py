@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bench.record.errors import ConfigError, nearest
 from cells import Stack
-from tasks.tables import content_of
+from tasks.files import content_of
 
 GIVEN = {"input_size", "device", "dtype"}  # options of cells that the harness gives
 UNSET = "???"  # what OmegaConf calls an option that a file names and does not set

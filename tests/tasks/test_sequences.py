@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.tables import content_of, read_sequences
+from tasks.files import content_of
+from tasks.sequences import read_sequences
 
 LONG = "sequence,time,a,b,target\ns1,2,1.5,?,x\ns2,1,3,4,y\ns1,1,0.5,7,x\n"
 
