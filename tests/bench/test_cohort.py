@@ -9,32 +9,13 @@ import torch
 
 from bench.execute.cohort import MOST, run_cohort
 from bench.execute.run import run
-from bench.record.encoding import flat
-from bench.record.store import WEIGHTS, RunFolder
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
 from bench.train.loop import Trainer
-from bench.train.model import make_model, make_task
 from bench.train.steps import Steps
-from bench.train.streams import make_streams
 from cells import LSTM
 from tests.bench.conftest import make_config
-
-TIMES = {"seconds", "step_ms", "seconds_to_solve", "files", "config"}
-CELLS: dict[str, dict[str, Any]] = {
-    "lstm": {},
-    "gru": {"_target_": "cells.GRU", "name": "gru"},
-    "rnn": {"_target_": "cells.RNN", "name": "rnn"},
-    "peephole_lstm": {"_target_": "cells.PeepholeLSTM", "name": "peephole_lstm"},
-    "attention_lstm": {"_target_": "cells.AttentionLSTM", "name": "attention_lstm"},
-}
-
-
-def trainer_of(config: Settings) -> Trainer:
-    streams = make_streams(config.run.seed, "cpu")
-    streams.seed_globals()
-    task = make_task(config.run)
-    return Trainer(make_model(config.run, task), task, config.run.training, streams, config.run.torch_dtype)
+from tests.bench.runs import CELLS, StopAfter, stored, trainer_of
 
 
 def left_by(trainer: Trainer) -> list[torch.Tensor]:
@@ -95,26 +76,6 @@ def test_a_kernel_for_many_does_what_autograd_does_for_one(options: dict[str, An
     for one, other in zip(several, single, strict=True):
         for mine, theirs in zip(left_by(one), left_by(other), strict=True):
             assert torch.equal(mine, theirs)
-
-
-class StopAfter:
-    def __init__(self, calls: int) -> None:
-        self.left = calls
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left <= 0
-
-
-def stored(config: Settings) -> tuple[dict[str, Any], list[dict[str, Any]], bytes | None]:
-    """What a finished run left, without its times."""
-    folder = RunFolder(config.sweep.folder, run_id(config.run))
-    found = folder.read()
-    assert found is not None
-    records = [{key: value for key, value in flat(record).items() if key != "seconds"} for record in found.metrics]
-    weights = folder.path / WEIGHTS
-    outcome = {key: value for key, value in flat(found.result).items() if key not in TIMES | {"traceback"}}
-    return outcome, records, weights.read_bytes() if weights.exists() else None
 
 
 def check_alike(folder: Path, configs: list[Settings], **changes: Any) -> list[str]:

@@ -14,11 +14,11 @@ from bench.record.store import read_runs
 from bench.spec.checks import from_plain
 from bench.spec.config import Settings, to_plain
 from bench.spec.identity import as_stored, difference, from_stored, run_id
-from bench.train.loop import Trainer, evaluate, train
-from bench.train.model import make_model, make_task
-from bench.train.streams import make_streams
+from bench.train.loop import evaluate, train
+from bench.train.model import make_task
 from bench.train.weights import load_model
 from tests.bench.conftest import make_config
+from tests.bench.runs import trainer_of
 from tests.bench.test_resume import StopAfter
 
 LONG = {"max_steps": 60, "learning_rate": 0.05, "evaluate_every": 5, "evaluation_size": 7}
@@ -41,11 +41,7 @@ def trained(config: Settings, **replaced):
     task = make_task(config.run)
     for name, value in replaced.items():
         setattr(task, name, value)
-    torch.manual_seed(0)
-    trainer = Trainer(
-        make_model(config.run, task), task, config.run.training, make_streams(0, "cpu"), config.run.torch_dtype
-    )
-    seen = []
+    trainer, seen = trainer_of(config, task), []
     return train(trainer, seen.append), seen, trainer
 
 

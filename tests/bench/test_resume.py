@@ -9,40 +9,12 @@ import pytest
 import torch
 
 from bench.execute.run import run
-from bench.record.encoding import flat
 from bench.record.files import Damaged
-from bench.record.store import RunFolder
-from bench.spec.config import Checkpoint, Settings
-from bench.spec.identity import run_id
+from bench.spec.config import Checkpoint
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
-from bench.train.loop import Trainer, train
-from bench.train.model import make_model, make_task
-from bench.train.streams import make_streams
+from bench.train.loop import train
 from tests.bench.conftest import make_config
-
-TIMES = {"seconds", "step_ms", "seconds_to_solve", "files", "config"}
-CELLS: dict[str, dict[str, Any]] = {
-    "lstm": {},
-    "gru": {"_target_": "cells.GRU", "name": "gru"},
-    "peephole_lstm": {"_target_": "cells.PeepholeLSTM", "name": "peephole_lstm"},
-    "attention_lstm": {"_target_": "cells.AttentionLSTM", "name": "attention_lstm"},
-    "noisy": {"_target_": "tests.bench.broken.Noisy", "name": "noisy"},
-}
-
-
-class StopAfter:
-    """Says stop at the n-th step from now."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left <= 0
-
-
-def folder_of(config: Settings) -> RunFolder:
-    return RunFolder(config.sweep.folder, run_id(config.run))
+from tests.bench.runs import CELLS, StopAfter, folder_of, stored, trainer_of
 
 
 def same(one: Any, other: Any) -> bool:
@@ -56,19 +28,14 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def stored(config: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What a finished run left, without its times."""
-    found = folder_of(config).read()
-    assert found is not None
-    records = [{key: value for key, value in flat(record).items() if key != "seconds"} for record in found.metrics]
-    return {key: value for key, value in flat(found.result).items() if key not in TIMES}, records
+NOISY = {"_target_": "tests.bench.broken.Noisy", "name": "noisy"}
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS.values(), NOISY], ids=[*CELLS, "noisy"])
 @pytest.mark.parametrize("optimizer", ["Adam", "SGD"])
-def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(tmp_path: Path, cell: str, optimizer: str):
+def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(tmp_path: Path, cell: dict[str, Any], optimizer: str):
     options = {"momentum": 0.9} if optimizer == "SGD" else None
-    changes = {"cell": CELLS[cell], "training": {"optimizer": optimizer, "optimizer_options": options}}
+    changes = {"cell": cell, "training": {"optimizer": optimizer, "optimizer_options": options}}
     whole, parts = make_config(tmp_path / "whole", **changes), make_config(tmp_path / "parts", **changes)
     run(whole)
     for steps in (1, 3, 6, 5):  # stops at 1, 4, an evaluation, 15
@@ -84,18 +51,12 @@ def test_a_run_stopped_again_and_again_ends_as_one_that_was_not(tmp_path: Path, 
 def test_weights_optimiser_and_streams_are_equal_bit_by_bit(tmp_path: Path, dtype: str):
     config = make_config(dtype=dtype, task={"length": 12})
 
-    def trainer() -> Trainer:
-        streams = make_streams(config.run.seed, "cpu")
-        streams.seed_globals()
-        task = make_task(config.run)
-        return Trainer(make_model(config.run, task), task, config.run.training, streams, config.run.torch_dtype)
-
-    whole = trainer()
+    whole = trainer_of(config)
     train(whole, lambda _: None)
-    first = trainer()
+    first = trainer_of(config)
     train(first, lambda _: None, lambda trainer: trainer.step < 13)
     write_checkpoint(tmp_path / "checkpoint.pt", first.state_dict())
-    second = trainer()
+    second = trainer_of(config)
     second.load_state_dict(read_checkpoint(tmp_path / "checkpoint.pt"))
     assert second.seconds >= first.seconds > 0
     train(second, lambda _: None)

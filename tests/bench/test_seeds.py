@@ -7,16 +7,17 @@ import pytest
 import torch
 
 from bench.spec.neutral import FIRST_FILLED_SEED
-from bench.train.loop import Trainer, train
-from bench.train.model import make_model, make_task
+from bench.train.loop import train
+from bench.train.model import make_task
 from bench.train.streams import make_streams
 from tests.bench.conftest import make_config
+from tests.bench.runs import trainer_of
 
 
 def batches_seen(cell: dict, seed: int) -> list[torch.Tensor]:
     """The inputs that a run trains and evaluates on, in order."""
     config = make_config(cell=cell, seed=seed)
-    task, streams, seen = make_task(config.run), make_streams(seed, "cpu"), []
+    task, seen = make_task(config.run), []
     draw = task.sample
 
     def recording(*arguments):
@@ -25,7 +26,7 @@ def batches_seen(cell: dict, seed: int) -> list[torch.Tensor]:
         return batch
 
     task.sample = recording
-    train(Trainer(make_model(config.run, task), task, config.run.training, streams, torch.float32), lambda _: None)
+    train(trainer_of(config, task), lambda _: None)
     return seen
 
 

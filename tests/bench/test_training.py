@@ -16,6 +16,7 @@ from bench.train.loop import Outcome, Trainer, train
 from bench.train.model import Model, make_model, make_task
 from bench.train.streams import make_streams
 from tests.bench.conftest import make_config
+from tests.bench.runs import trainer_of
 
 
 def run(on_evaluation=lambda _: None, solved=None, **changes) -> tuple[Outcome, Model]:
@@ -24,11 +25,8 @@ def run(on_evaluation=lambda _: None, solved=None, **changes) -> tuple[Outcome, 
     task = make_task(config.run)
     if solved is not None:
         task.solved = solved
-    torch.manual_seed(0)
-    model = make_model(config.run, task)
-    trainer = Trainer(model, task, config.run.training, make_streams(0, "cpu"), config.run.torch_dtype)
-    outcome = train(trainer, on_evaluation)
-    return outcome, model
+    trainer = trainer_of(config, task)
+    return train(trainer, on_evaluation), trainer.model
 
 
 def test_it_is_a_plain_adam_loop():
@@ -36,7 +34,7 @@ def test_it_is_a_plain_adam_loop():
     config = make_config()
     _, model = run()
     task, streams = make_task(config.run), make_streams(0, "cpu")
-    torch.manual_seed(0)
+    streams.seed_globals()
     expected = make_model(config.run, task)
     optimizer = torch.optim.Adam(expected.parameters(), lr=0.005, fused=True)
     for _ in range(20):
@@ -130,8 +128,7 @@ def test_a_run_that_diverged_before_the_first_step_is_stored(tmp_path):
 
 def test_a_run_resumed_from_a_loss_that_is_no_number_ends_there():
     config = make_config()
-    task = make_task(config.run)
-    trainer = Trainer(make_model(config.run, task), task, config.run.training, make_streams(0, "cpu"), torch.float32)
+    trainer = trainer_of(config)
     trainer.evaluate()
     trainer.latest = structs.replace(trainer.latest, loss=math.inf)
     seen: list[Evaluation] = []
@@ -142,11 +139,10 @@ def test_a_run_resumed_from_a_loss_that_is_no_number_ends_there():
 def test_gradients_are_clipped_by_their_common_norm():
     """With plain SGD a step is exactly as long as learning rate times clipped norm."""
     config = make_config(training={"optimizer": "SGD", "learning_rate": 1.0, "clip_norm": 1e-3, "max_steps": 1})
-    task = make_task(config.run)
-    torch.manual_seed(0)
-    model = make_model(config.run, task)
+    trainer = trainer_of(config)
+    model = trainer.model
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    train(Trainer(model, task, config.run.training, make_streams(0, "cpu"), torch.float32), lambda _: None)
+    train(trainer, lambda _: None)
     moved = math.sqrt(
         sum(float((p - b).detach().square().sum()) for p, b in zip(model.parameters(), before, strict=True))
     )
@@ -157,16 +153,15 @@ def test_the_learning_rate_of_each_step_is_that_of_its_schedule():
     """With plain SGD and clipping, a step is exactly as long as its rate times the clipped norm."""
     training = {"optimizer": "SGD", "learning_rate": 1.0, "clip_norm": 1e-3, "max_steps": 4, "warmup": 2}
     config = make_config(training=training | {"decay": "linear"})
-    task = make_task(config.run)
-    torch.manual_seed(0)
-    model = make_model(config.run, task)
+    trainer = trainer_of(config)
+    model = trainer.model
     at = [torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone()]
 
     def note(_: Trainer) -> bool:
         at.append(torch.nn.utils.parameters_to_vector(model.parameters()).detach().clone())
         return True
 
-    train(Trainer(model, task, config.run.training, make_streams(0, "cpu"), torch.float32), lambda _: None, note)
+    train(trainer, lambda _: None, note)
     moved = [float((after - before).norm()) for before, after in itertools.pairwise(at)]
     assert moved == pytest.approx([0.5e-3, 1e-3, 1e-3, 0.5e-3], rel=1e-3)
 
