@@ -130,7 +130,8 @@ class Sweep:
         left, fruitless = set(self.plan.pending), 0
         while True:
             reason = "and nobody is at them"
-            _free_abandoned(self.plan.sweep, left)
+            for key in left & {*leased(self.plan.sweep)}:  # workers leave alone what is leased, be its owner dead
+                Lease(self.plan.sweep, key).is_free()
             try:
                 why = launch(self._command, turn, len(left), self.plan.example)
             except Exception as error:
@@ -248,12 +249,6 @@ def _later_look(plan: Plan) -> str:
     if not plan.pending:
         return f"  look   {decided}"
     return f"  look   {seeds.at} of {len(seeds.looks)}: {decided}; {len(plan.pending)} more runs"
-
-
-def _free_abandoned(sweep: Path, keys: Collection[str]) -> None:
-    """Remove leases on runs whose owner died: workers leave all alone that are leased."""
-    for key in {*leased(sweep)} & {*keys}:
-        Lease(sweep, key).is_free()
 
 
 def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:

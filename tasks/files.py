@@ -12,11 +12,8 @@ IMAGES = "idx3-ubyte"  # in the names of files of images, as MNIST has them
 def files_of(path: str) -> list[str]:
     """Return the files that are read where one is named: beside images of the IDX format, their labels."""
     name = Path(path).name
-    return [path, str(Path(path).with_name(_labels_of(name)))] if IMAGES in name else [path]
-
-
-def _labels_of(name: str) -> str:
-    return name.replace("images", "labels").replace(IMAGES, "idx1-ubyte")
+    labels = name.replace("images", "labels").replace(IMAGES, "idx1-ubyte")
+    return [path, str(Path(path).with_name(labels))] if IMAGES in name else [path]
 
 
 def content_of(paths: Sequence[str]) -> str:

@@ -183,17 +183,17 @@ def _with_selection(command: Command, worker: Worker) -> tuple[list[list[str]], 
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:
-    """Return the runs whose outcome is asked for again, and those that were and did not get to one."""
+    """Return the runs whose outcome is asked for again, and those that were set aside for that and not finished since;
+    one that is damaged has a result."""
+
+    def was_retried(folder: RunFolder) -> bool:
+        return folder.was_set_aside() and not (folder.path / "result.json").exists()
+
     return frozenset(
         key
         for key, status in statuses.items()
-        if status in RETRY[retry] or (status is None and _was_retried(RunFolder(sweep, key)))
+        if status in RETRY[retry] or (status is None and was_retried(RunFolder(sweep, key)))
     )
-
-
-def _was_retried(folder: RunFolder) -> bool:
-    """Tell whether a run was set aside to be run again, and not finished since; one that is damaged has a result."""
-    return folder.was_set_aside() and not (folder.path / "result.json").exists()
 
 
 def _check_buildable(config: Settings, worker: Worker) -> None:

@@ -312,10 +312,12 @@ class _Run:
     def _watch(self, trainer: Trainer) -> None:
         """Make diagnostics while training, and store them."""
         asked, optimizer = self.config.execution.diagnostics, trainer.optimizer.state_dict()
+
+        def say(kind: str, error: Exception) -> None:
+            print(f"{self.identifier}: no {kind}: {one_line(error)}", file=sys.stderr)
+
         trainer.streams.enter()
-        found = diagnose(
-            self.config.run, trainer.task, trainer.model, optimizer, asked.sequences, asked.kinds, self._say_without
-        )
+        found = diagnose(self.config.run, trainer.task, trainer.model, optimizer, asked.sequences, asked.kinds, say)
         readings = stored_readings(found, trainer.step, "training")
         self.readings += readings
         self._check_lease()
@@ -323,9 +325,6 @@ class _Run:
             self.folder.append_readings(readings)
         except OSError as error:
             raise StoreError(error) from error
-
-    def _say_without(self, kind: str, error: Exception) -> None:
-        print(f"{self.identifier}: no {kind}: {one_line(error)}", file=sys.stderr)
 
     def _take_evaluation(self, evaluation: Evaluation) -> None:
         self._check_lease()

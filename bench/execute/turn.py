@@ -45,7 +45,11 @@ class Turn:
         with Worker() as worker:
             while True:
                 left = {number: self._without_result(runs) for number, runs in left.items()}
-                free = {number: self._free(runs) for number, runs in left.items() if runs}
+                free = {
+                    number: {run_id: seed for run_id, seed in runs.items() if not self._is_taken(run_id)}
+                    for number, runs in left.items()
+                    if runs
+                }
                 untouched = [number for number, runs in free.items() if len(runs) == len(left[number])]
                 number = untouched[0] if untouched else max(free, key=lambda each: len(free[each]), default=-1)
                 if not free.get(number):
@@ -70,9 +74,6 @@ class Turn:
         if self.only is not None:
             return runs
         return {key: seed for key, seed in runs.items() if not (self._sweep / "runs" / key / "result.json").exists()}
-
-    def _free(self, runs: dict[str, int]) -> dict[str, int]:
-        return {run_id: seed for run_id, seed in runs.items() if not self._is_taken(run_id)}
 
     def _is_taken(self, run_id: str) -> bool:
         """Tell whether somebody is at a run, also while its worker, which died, is started anew."""

@@ -286,13 +286,10 @@ def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer
     if not isinstance(options, dict):
         raise ConfigError(f"training.optimizer_options={options}: must be a mapping, as {{weight_decay: 0.01}}")
     # One kernel for all parameters, where the optimiser has it: torch's default costs more than a small cell.
-    fused = {} if set(options) & {"foreach", "fused", "differentiable"} else _fused(known[name])
+    decided = set(options) & {"foreach", "fused", "differentiable"}
+    fused = {"fused": True} if not decided and "fused" in inspect.signature(known[name]).parameters else {}
     try:
         return known[name](parameters, lr=training.learning_rate, **fused, **options)
     except (TypeError, ValueError) as error:
         reason = str(error).removeprefix(f"{name}.__init__() ")
         raise ConfigError(f"training.optimizer_options={options}: {name} {reason}") from error
-
-
-def _fused(optimizer: Any) -> dict[str, bool]:
-    return {"fused": True} if "fused" in inspect.signature(optimizer).parameters else {}

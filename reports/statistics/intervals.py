@@ -117,8 +117,9 @@ def geometric_mean_interval(values: ArrayLike) -> Interval:
         return Interval(estimate, low, high, median_ranks(n)[1] if n < FEWEST_FOR_MEAN else CONFIDENCE)
     t = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     level = 1 - 2 * float(stats.norm.sf(math.sqrt(n / (n - 1)) * t))
+    same = np.random.default_rng(0)  # the same values, the same interval
     bounds = stats.bootstrap(
-        (logs,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", batch=512, rng=_generator()
+        (logs,), np.mean, confidence_level=level, n_resamples=RESAMPLES, method="BCa", batch=512, rng=same
     ).confidence_interval
     return Interval(estimate, float(np.exp(bounds.low)), float(np.exp(bounds.high)))
 
@@ -178,7 +179,3 @@ def _censored_slope(x: np.ndarray, y: np.ndarray, seen: np.ndarray, start: np.nd
             ) / (4 * steps[i] * steps[j])
     variance = float(np.linalg.pinv(information)[1, 1])
     return float(best[1]), math.sqrt(max(variance, 0.0))
-
-
-def _generator() -> np.random.Generator:
-    return np.random.default_rng(0)  # the same values, the same interval

@@ -16,32 +16,33 @@ from bench.train.streams import make_streams
 from tasks import Adding, Batch
 
 
-class Exploding(nn.Module):
-    """Raises when called."""
+class OneLayer(nn.Module):
+    """What most of them are: a linear layer."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
+        self.layer = nn.Linear(input_size, hidden_size)
+
+
+class Exploding(OneLayer):
+    """Raises when called."""
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         raise RuntimeError("this cell | always\nfails")
 
 
-class Hungry(nn.Module):
+class Hungry(OneLayer):
     """Asks for more memory than any machine has."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         return torch.empty(2**50), None
 
 
-class Diverging(nn.Module):
+class Diverging(OneLayer):
     """Its outputs become infinite after three training steps."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(input_size, hidden_size)
+        super().__init__(input_size, hidden_size)
         self.calls = 0
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
@@ -49,12 +50,8 @@ class Diverging(nn.Module):
         return self.layer(inputs) * (float("inf") if self.calls > 3 else 1.0), None
 
 
-class NaNFromTheStart(nn.Module):
+class NaNFromTheStart(OneLayer):
     """Its outputs are no numbers, ever."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(input_size, hidden_size)
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         return self.layer(inputs) * float("nan"), None
@@ -72,12 +69,11 @@ class Minimal(nn.Module):
         return outputs, outputs[-1]
 
 
-class Noisy(nn.Module):
+class Noisy(OneLayer):
     """Draws from all the global generators at every call, as a cell with dropout or noise does."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(input_size, hidden_size)
+        super().__init__(input_size, hidden_size)
         self.register_buffer("calls", torch.zeros(()))
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
@@ -103,12 +99,12 @@ class Killed(nn.Module):
         return torch.tanh(self.layer(inputs)), None
 
 
-class Growing(nn.Module):
+class Growing(OneLayer):
     """Takes 64 MiB more at every call, and uses them."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.layer, self.kept = nn.Linear(input_size, hidden_size), []
+        super().__init__(input_size, hidden_size)
+        self.kept = []
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         self.kept.append(torch.ones(16 << 20))
@@ -123,24 +119,17 @@ class Deadly(nn.Module):
         os._exit(0)  # as if all were well
 
 
-class Leaving(nn.Module):
+class Leaving(OneLayer):
     """Tries to end the program."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         sys.exit("no")
 
 
-class Short(nn.Module):
+class Short(OneLayer):
     """Has an answer for up to twelve steps only."""
 
     longest = 12
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.layer = nn.Linear(input_size, hidden_size)
 
     def forward(self, inputs: Tensor, state: Any = None) -> Any:
         if len(inputs) > self.longest:

@@ -11,24 +11,15 @@ from bench.record.errors import ConfigError
 from bench.record.files import Damaged
 from bench.record.frames import diagnostics_frame, write_frames
 from bench.record.records import StoredReading
-from bench.record.store import RunFolder
 from bench.spec.config import Diagnostics
 from bench.spec.identity import run_id
 from bench.track.wandb import Tracker
 from bench.train.checkpoint import read_checkpoint, write_checkpoint
 from reports.report import write_report
 from tests.bench.conftest import make_config
+from tests.bench.runs import folder_of
 
 LOOKS = {"kinds": ["gradient_flow", "gates", "memory", "attention", "jacobian", "updates"], "sequences": 70}
-
-
-def folder_of(config):
-    return RunFolder(config_folder(config), run_id(config.run))
-
-
-def config_folder(config):
-
-    return config.sweep.folder
 
 
 def without_clocks(result):
