@@ -14,13 +14,13 @@ from tasks.marked_pairs import ClassicAdding, Multiplication
 from tasks.noisy_recall import NoisyRecall, NoisyTargets
 from tasks.parity import Parity
 from tasks.piano_roll import PianoRoll
+from tasks.precise_timing import PreciseTiming
 from tasks.random_targets import RandomTargets
 from tasks.regress import Regress
 from tasks.selective_copy import SelectiveCopy
 from tasks.state_tracking import BoundedDyck, Counter, FlipFlop, ModularArithmetic, WordProblem
 from tasks.task import Batch, Task
 from tasks.temporal_order import TemporalOrder
-from tasks.timing import PreciseTiming
 
 __all__ = [
     "Adding",

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bench.record.errors import ConfigError, nearest
 from bench.spec.checks import from_hydra, from_plain, plain_values
-from bench.spec.config import Settings, SweepSpec
+from bench.spec.config import Settings, SweepSpec, register_settings
 from bench.spec.explain import explain
 from bench.spec.ineffective import check_axes, check_horizon, check_that_all_matter
 
@@ -43,6 +43,7 @@ def compose(arguments: Namespace) -> DictConfig:
         folder = os.path.abspath(arguments.config_dir)
         if not os.path.isdir(folder):
             raise ConfigError(f"--config-dir: '{folder}' is no folder")
+        register_settings(Path(folder))
         search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     GlobalHydra.instance().clear()
     hydra = Hydra.create_main_hydra2("recurrent-bench", search_path)

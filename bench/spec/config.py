@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
+import yaml
 from hydra.core.config_store import ConfigStore
 from msgspec import Meta
 from omegaconf import DictConfig, OmegaConf
 
-from bench.record.errors import ConfigError, nearest
+import conf
+from bench.record.errors import ConfigError, nearest, one_line
 from bench.record.fairness import selected_settings
 from bench.record.records import HUGE, LARGEST
 from bench.record.tracked import PROJECT
@@ -265,6 +267,24 @@ def register_with_hydra() -> None:
         os.environ["WANDB_MODE"] = {"dryrun": "offline", "run": "online"}.get(mode, mode)
     ConfigStore.instance().store(name="schema", node=SCHEMA)
     OmegaConf.register_new_resolver("longest_memory", longest_memory, replace=True)
+    register_settings(Path(conf.__path__[0]))
+
+
+def register_settings(folder: Path) -> None:
+    """Make known to Hydra the tables in a folder's `setting/`, one for each sweep: what it sets on each task. To Hydra
+    each task's part is a file of its own, `setting/SWEEP/TASK.yaml`.
+
+    Raises:
+        ConfigError: a table cannot be read.
+    """
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML's own takes ten times as long
+    for path in sorted(folder.glob("setting/*.yaml")):
+        try:
+            table = yaml.load(path.read_bytes(), loader) or {}
+            for task, node in table.items():
+                ConfigStore.instance().store(task, node, f"setting/{path.stem}", "_global_", "setting")
+        except (yaml.YAMLError, OSError, AttributeError, TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: is no table of tasks with their settings ({one_line(error)})") from error
 
 
 def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer:

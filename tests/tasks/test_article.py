@@ -42,7 +42,7 @@ np.save(sys.argv[2], history.history["loss"])
 def test_the_loss_curve_is_keras(tmp_path, epsilon, tolerance):
     """With Keras's own epsilon the curves differ in the third digit: it is added before the bias of the second moment
     is corrected, where PyTorch adds it after that, as the paper's Algorithm 1 has it."""
-    settings = OmegaConf.to_container(OmegaConf.load("conf/setting/article/random_targets.yaml"))
+    settings = OmegaConf.to_container(OmegaConf.load("conf/setting/article.yaml").random_targets)
     settings["training"]["optimizer_options"] = {"eps": epsilon}
     config = make_config(
         tmp_path,
