@@ -4,7 +4,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from secrets import token_hex
 from time import perf_counter
 from typing import Any
@@ -61,12 +60,18 @@ def course_of(
         OSError: the results folder cannot be written.
     """
 
-    def work(sweep: Path, identifier: str, lease: Lease) -> Course[dict[str, Any]]:
-        held = _Run(config, sweep, identifier, lease, stopping, company)
+    held = _Run(config, stopping, company)
+    if not held.lease.acquire():
+        return held.without_outcome(LEASED)
+    try:
         result = yield from held.result()
         return {**result, "unprobed": True} if held.unprobed else result
-
-    return (yield from _while_leased(config, work))
+    except Crowded:
+        return held.without_outcome(CROWDED)
+    except LeaseLost:
+        return held.without_outcome(LEASED)
+    finally:
+        held.lease.release()
 
 
 def store_failure(config: Settings, reason: str) -> dict[str, Any]:
@@ -75,58 +80,29 @@ def store_failure(config: Settings, reason: str) -> dict[str, Any]:
     Raises:
         OSError: the results folder cannot be written.
     """
-
-    def work(sweep: Path, identifier: str, _: Lease) -> Course[dict[str, Any]]:
-        yield from ()  # no steps
-        allocator = configure_process(config.execution)
-        result = Result(
-            run_id=identifier, status="failed", solved=False, error=reason,
-            threads=config.execution.threads, allocator=allocator, environment=environment(config.execution.device),
-        )  # fmt: skip
-        folder = RunFolder(sweep, identifier)
-        with folder.entered():
-            if folder.status() is not None:  # it died after it had stored the result
-                return flat(folder.read_result() or result)
-            folder.begin(as_stored(config))
-            folder.finish(as_stored(config), result)
-        return flat(result)
-
-    return finish(_while_leased(config, work))
-
-
-def _while_leased(
-    config: Settings, work: Callable[[Path, str, Lease], Course[dict[str, Any]]]
-) -> Course[dict[str, Any]]:
-    """Do something with a run, given its sweep's folder, its id and the lease, unless another process is at it."""
-    sweep, identifier = config.sweep.folder, run_id(config.run)
-    lease = Lease(sweep, identifier)
-    if not lease.acquire():
-        return {"run_id": identifier, "status": LEASED}
+    held = _Run(config)
+    if not held.lease.acquire():
+        return held.without_outcome(LEASED)
     try:
-        return (yield from work(sweep, identifier, lease))
-    except Crowded:
-        return {"run_id": identifier, "status": CROWDED}
+        return flat(held.failure(reason))
     except LeaseLost:
-        return {"run_id": identifier, "status": LEASED}
+        return held.without_outcome(LEASED)
     finally:
-        lease.release()
+        held.lease.release()
 
 
 class _Run:
-    """A leased run on its way to its result."""
+    """A run on its way to its result, to be leased first."""
 
     def __init__(
         self,
         config: Settings,
-        sweep: Path,
-        identifier: str,
-        lease: Lease,
-        stopping: Callable[[], bool],
-        company: Callable[[], bool],
+        stopping: Callable[[], bool] = lambda: False,
+        company: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.config, self.sweep, self.identifier = config, sweep, identifier
-        self.lease, self.stopping, self.company = lease, stopping, company
-        self.folder = RunFolder(sweep, identifier)
+        self.config, self.stopping, self.company = config, stopping, company
+        self.sweep, self.identifier = config.sweep.folder, run_id(config.run)
+        self.folder, self.lease = RunFolder(self.sweep, self.identifier), Lease(self.sweep, self.identifier)
         self.schedule = Schedule(config.execution.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
         self.defaults = as_stored(config)["defaults"]
@@ -136,6 +112,26 @@ class _Run:
         self.unprobed = False  # whether probes that are asked for could not be made
         self.readings: list[StoredReading] = []
         self.state: dict[str, Any] | None = None  # of the trained model, as `state_of` returns it
+
+    def without_outcome(self, status: str) -> dict[str, Any]:
+        return {"run_id": self.identifier, "status": status}
+
+    def failure(self, reason: str) -> Result:
+        """Return the result that is stored, or if there is none a failure, which is stored."""
+        result = self._as_result(configure_process(self.config.execution), status="failed", solved=False, error=reason)
+        with self.folder.entered():
+            if self.folder.status() is not None:  # it died after it had stored the result
+                return self.folder.read_result() or result
+            self.folder.begin(as_stored(self.config))
+            self.folder.finish(as_stored(self.config), result)
+        return result
+
+    def _as_result(self, allocator: str, **found: Any) -> Result:
+        execution = self.config.execution
+        return Result(
+            run_id=self.identifier, **found, threads=execution.threads, allocator=allocator,
+            environment=environment(execution.device),
+        )  # fmt: skip
 
     def result(self) -> Course[dict[str, Any]]:
         """Return the result that is stored, or that of running it. Probes that are missing are made."""
@@ -172,11 +168,8 @@ class _Run:
             return (yield from self.result())
         if found["status"] == INTERRUPTED:
             tracker.pause()
-            return {"run_id": self.identifier, "status": INTERRUPTED}
-        result = Result(
-            run_id=self.identifier, **found,
-            threads=config.execution.threads, allocator=allocator, environment=environment(config.execution.device),
-        )  # fmt: skip
+            return self.without_outcome(INTERRUPTED)
+        result = self._as_result(allocator, **found)
         self._store(result)
         stored = (
             self._stored_with_probes() if result.status in TRAINED and any(asked_probes(config.execution)) else None
