@@ -66,8 +66,10 @@ class LRU(Layer):
 
     def run(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         decay = torch.polar((-self.nu.exp()).exp(), self.theta.exp())
-        scale = self.gamma.exp()
-        driven = torch.complex(scale * F.linear(inputs, self.b_real), scale * F.linear(inputs, self.b_imag))
-        states = scan(decay.expand(len(inputs), 1, -1), driven, torch.view_as_complex(state))
-        outputs = F.linear(states.real, self.c_real) - F.linear(states.imag, self.c_imag) + F.linear(inputs, self.d)
-        return outputs, torch.view_as_real(states[-1])
+        # A complex number is two real ones side by side, so that each product is one of real matrices.
+        enter = torch.stack([self.b_real, self.b_imag], dim=1) * self.gamma.exp().view(-1, 1, 1)  # (N, 2, I)
+        leave = torch.stack([self.c_real, -self.c_imag], dim=-1)  # (H, N, 2)
+        driven = F.linear(inputs, enter.flatten(0, 1)).unflatten(-1, (-1, 2))
+        states = scan(decay.expand(len(inputs), 1, -1), torch.view_as_complex(driven), torch.view_as_complex(state))
+        states = torch.view_as_real(states)
+        return F.linear(states.flatten(-2), leave.flatten(1)) + F.linear(inputs, self.d), states[-1]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cells.arguments import check_sizes
 from cells.convolution import CausalConvolution
 from cells.layer import Layer
-from cells.scan import scan
+from cells.scan import selective_scan
 
 
 class Mamba(Layer):
@@ -62,7 +62,5 @@ class Mamba(Layer):
         u = F.silu(u.permute(2, 0, 1))
         low, b, c = self.select(u).split([self.rank, self.state_size, self.state_size], dim=-1)
         delta = F.softplus(self.step_size(low))
-        decay = (delta.unsqueeze(-1) * -self.log_a.exp()).exp()
-        states = scan(decay, (delta * u).unsqueeze(-1) * b.unsqueeze(-2), start)
-        y = (states @ c.unsqueeze(-1)).squeeze(-1) + self.d * u
-        return self.leave(y * F.silu(gate)), (states[-1], past)
+        y, last = selective_scan(delta, -self.log_a.exp(), b, c, u, start)
+        return self.leave((y + self.d * u) * F.silu(gate)), (last, past)

@@ -1,4 +1,4 @@
-"""The linear recurrence h_t = a_t ⊙ h_{t−1} + b_t, over all steps at once."""
+"""Linear recurrences over all steps at once: h_t = a_t ⊙ h_{t−1} + b_t, and the selective one of Mamba."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ from cells import native
 def scan(decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
     """Return h_1 … h_T of h_t = a_t ⊙ h_{t−1} + b_t.
 
-    An associative scan (Blelloch 1990): two steps in a row are one of the same form, with a = a₂a₁ and b = a₂b₁ + b₂,
-    so a sequence is halved until a step is left, and then filled in again. That is O(T) work in 2·log₂ T dependent
-    rounds. Nothing is divided, and no logarithm is taken: decays of modulus up to 1 are safe at any length, in float32
-    too, where the products of small ones merely vanish.
+    On a CPU this is one pass over the steps, in C++. Elsewhere it is an associative scan (Blelloch 1990): two steps in
+    a row are one of the same form, with a = a₂a₁ and b = a₂b₁ + b₂, so a sequence is halved until a step is left, and
+    then filled in again. That is O(T) work in 2·log₂ T dependent rounds. Nothing is divided, and no logarithm is taken:
+    decays of modulus up to 1 are safe at any length, in float32 too, where the products of small ones merely vanish.
 
     Args:
         decay: a, (T, …), real or complex; axes of size 1 stand for all of `inputs`.
@@ -28,8 +28,46 @@ def scan(decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
     decay, inputs, start = decay.to(dtype), inputs.to(dtype), start.to(dtype)  # under autocast they may differ
     if native.is_transformed(inputs, decay):  # which torch.func and export do not see through
         return _loop(decay, inputs, start)
-    result: Tensor = _Scan.apply(decay, inputs, start)  # type: ignore[no-untyped-call]
-    return result
+    decay = decay.expand(*decay.shape[:2], *inputs.shape[2:])
+    states: Tensor = _Scan.apply(_rows(decay), _rows(inputs), _rows(start.unsqueeze(0)))  # type: ignore[no-untyped-call]
+    return states.view_as(inputs)
+
+
+def selective_scan(delta: Tensor, a: Tensor, b: Tensor, c: Tensor, u: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Return y_1 … y_T and s_T of s_t = exp(Δ_t A) ⊙ s_{t−1} + Δ_t u_t B_tᵀ, y_t = s_t C_t (Gu & Dao 2023).
+
+    On a CPU one pass over the steps computes decays, states and outputs; only the states are kept for backward.
+
+    Args:
+        delta, u: Δ and u, (T, B, E) for E channels.
+        a: A, (E, N) for N numbers of each channel.
+        b, c: B and C, (T, B, N).
+        start: s_0, (B, E, N).
+
+    Returns:
+        y (T, B, E) and the last state (B, E, N).
+    """
+    arguments = (delta, a, b, c, u, start)
+    alike = len({each.dtype for each in arguments}) == 1
+    if not alike or not _is_native(delta) or native.is_transformed(delta, a):
+        return _selective(*arguments)
+    y, last = _SelectiveScan.apply(*arguments)  # type: ignore[no-untyped-call]
+    return y, last
+
+
+def _selective(delta: Tensor, a: Tensor, b: Tensor, c: Tensor, u: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    states = scan((delta.unsqueeze(-1) * a).exp(), (delta * u).unsqueeze(-1) * b.unsqueeze(-2), start)
+    return (states @ c.unsqueeze(-1)).squeeze(-1), states[-1]
+
+
+def _is_native(inputs: Tensor) -> bool:
+    """Tell whether C++ computes it."""
+    return inputs.device.type == "cpu" and inputs.dtype.to_real() in native.DTYPES and native.library().loaded
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    """Return (T, B, …) as (T, B, D), and (T, D) as (T, 1, D)."""
+    return tensor.flatten(2) if tensor.dim() > 2 else tensor.unsqueeze(1)
 
 
 def _loop(decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
@@ -41,12 +79,15 @@ def _loop(decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
 
 
 class _Scan(torch.autograd.Function):
-    """The gradient of a scan is a scan from the end: g_t = ∂L/∂h_t + a_{t+1} ⊙ g_{t+1}."""
+    """Of (T, B, D); decays may be (T, 1, D), and the start is (1, B, D). The gradient of a scan is a scan from the end:
+    g_t = ∂L/∂h_t + a_{t+1} ⊙ g_{t+1}."""
 
     @staticmethod
     def forward(ctx: Any, decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
-        first = inputs[:1] + decay[:1] * start
-        states = _halved(decay, torch.cat([first, inputs[1:]]))
+        if _is_native(inputs):
+            states: Tensor = torch.ops.recurrent_bench.scan(*_contiguous(decay, inputs, start))
+        else:
+            states = _halved(decay, torch.cat([inputs[:1] + decay[:1] * start, inputs[1:]]))
         ctx.save_for_backward(decay, states, start)
         return states
 
@@ -54,12 +95,40 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *of_output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         decay, states, start = ctx.saved_tensors
         (of_states,) = of_output
+        if _is_native(states) and not torch.is_grad_enabled():  # with it, the gradient is differentiated again
+            gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.recurrent_bench.scan_backward(
+                *_contiguous(decay, states, start, of_states)
+            )
+            return gradients
         back = decay.conj()
         later = torch.cat([back[1:], torch.zeros_like(back[:1])]).flip(0)
-        of_inputs = scan(later, of_states.flip(0), torch.zeros_like(start)).flip(0)
-        before = torch.cat([start.unsqueeze(0), states[:-1]])
+        of_inputs = scan(later, of_states.flip(0), torch.zeros_like(start[0])).flip(0)
+        before = torch.cat([start, states[:-1]])
         of_decay = (of_inputs * before.conj()).sum_to_size(decay.shape)
-        return of_decay, of_inputs, (back[0] * of_inputs[0])
+        return of_decay, of_inputs, back[:1] * of_inputs[:1]
+
+
+class _SelectiveScan(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+        y, last, states = torch.ops.recurrent_bench.selective_scan(*_contiguous(*arguments), any(ctx.needs_input_grad))
+        ctx.save_for_backward(*arguments, states)
+        return y, last
+
+    @staticmethod
+    def backward(ctx: Any, *of_outputs: Tensor) -> tuple[Tensor, ...]:
+        *arguments, states = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is differentiated again: by the parts that it is made of
+            return torch.autograd.grad(_selective(*arguments), arguments, of_outputs, create_graph=True)
+        gradients: tuple[Tensor, ...] = torch.ops.recurrent_bench.selective_scan_backward(
+            *_contiguous(*arguments, states, *of_outputs)
+        )
+        return gradients
+
+
+def _contiguous(*tensors: Tensor) -> list[Tensor]:
+    """Return tensors as C++ takes them: conjugates computed, one number after the other."""
+    return [tensor.resolve_conj().contiguous() for tensor in tensors]
 
 
 def _halved(decay: Tensor, inputs: Tensor) -> Tensor:

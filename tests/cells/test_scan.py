@@ -1,9 +1,25 @@
-"""The scan is the loop, in values and derivatives, at any length."""
+"""The scan is the loop, in values and derivatives, at any length, in C++ and in torch's operations."""
 
 import pytest
 import torch
 
-from cells.scan import scan
+from cells import scan as module
+from cells.scan import scan, selective_scan
+
+
+@pytest.fixture(params=["native", "torch"], autouse=True)
+def computed_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "torch":
+        monkeypatch.setattr(module, "_is_native", lambda inputs: False)
+    return request.param
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield
+    torch.set_num_threads(before)
 
 
 def in_sequence(decay, inputs, start):
@@ -24,6 +40,7 @@ def test_it_is_the_recurrence(steps, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("shape", [(6, 2, 3), (6, 1, 3)])  # a decay of each sequence, and one of all
+@pytest.mark.usefixtures("threads")
 def test_its_derivatives_are_finite_differences(dtype, shape):
     def parameter(*size):
         return (0.5 * torch.randn(*size, dtype=dtype)).requires_grad_()
@@ -52,3 +69,55 @@ def test_transforms_go_through_it():
     decay, inputs, start = torch.rand(5, 7, 3), torch.randn(5, 7, 3), torch.randn(5, 3)
     mapped = torch.func.vmap(scan)(decay, inputs, start)
     torch.testing.assert_close(mapped, torch.stack([scan(*each) for each in zip(decay, inputs, start, strict=True)]))
+
+
+def test_a_row_longer_than_a_vector_is_shared_among_threads(threads):
+    decay, inputs, start = torch.rand(9, 1, 2, 37), torch.randn(9, 3, 2, 37), torch.randn(3, 2, 37)
+    torch.testing.assert_close(scan(decay, inputs, start), in_sequence(decay, inputs, start))
+    back = scan(decay.transpose(2, 3), inputs.transpose(2, 3), start.transpose(1, 2))  # not one after the other
+    torch.testing.assert_close(back.transpose(2, 3), in_sequence(decay, inputs, start))
+
+
+def selective(channels: int, numbers: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+    steps, batch = 5, 3
+    sizes = [(steps, batch, channels), (channels, numbers), *[(steps, batch, numbers)] * 2, (steps, batch, channels)]
+    delta, a, b, c, u = (torch.randn(size, dtype=dtype) for size in sizes)
+    start = torch.randn(batch, channels, numbers, dtype=dtype)
+    return tuple(each.requires_grad_() for each in (delta.exp(), -a.exp(), b, c, u, start))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("channels", "numbers"), [(1, 1), (5, 3), (16, 4), (37, 6)])
+def test_the_selective_scan_is_the_recurrence(threads, channels: int, numbers: int, dtype: torch.dtype):
+    delta, a, b, c, u, start = arguments = selective(channels, numbers, dtype)
+    y, last = selective_scan(*arguments)
+    state, outputs = start, []
+    for t in range(len(delta)):
+        kept = (delta[t].unsqueeze(-1) * a).exp() * state
+        state = kept + (delta[t] * u[t]).unsqueeze(-1) * b[t].unsqueeze(1)
+        outputs.append((state * c[t].unsqueeze(1)).sum(-1))
+    torch.testing.assert_close((y, last), (torch.stack(outputs), state))
+    weights = torch.randn_like(y), torch.randn_like(last)
+    expected = torch.autograd.grad((torch.stack(outputs), state), arguments, weights)
+    torch.testing.assert_close(torch.autograd.grad((y, last), arguments, weights), expected)
+    with torch.no_grad():  # when nothing is kept
+        torch.testing.assert_close(selective_scan(*arguments), (y, last))
+
+
+def test_the_selective_scan_has_first_and_second_derivatives():
+    arguments = selective(3, 2, torch.float64)
+    assert torch.autograd.gradcheck(selective_scan, arguments)
+    assert torch.autograd.gradgradcheck(selective_scan, arguments)
+
+
+def test_the_selective_scan_keeps_nothing_but_the_states(computed_by):
+    if computed_by != "native":
+        pytest.skip("torch's operations keep what each of them needs")
+    steps, batch, channels, numbers = 20, 2, 32, 16
+    delta, u = torch.rand(2, steps, batch, channels, requires_grad=True).unbind()
+    b, c = torch.randn(2, steps, batch, numbers).unbind()
+    kept: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
+        selective_scan(delta, -torch.rand(channels, numbers), b, c, u, torch.zeros(batch, channels, numbers))
+    assert max(kept) == steps * batch * channels * numbers
+    assert sum(kept) < 1.5 * max(kept)
