@@ -95,13 +95,16 @@ def _some(values: "pd.Series[Any]") -> str:
 
 def _describe(folder: RunFolder, run: StoredRun) -> str:
     result, config = flat(run.result), run.config
+    tested = result.get("test_loss") is not None  # and so there is nothing to solve
     status = f"{result['status']}: {result['error']}" if result.get("error") else str(result["status"])
+    status = "ended" if tested and status == "unsolved" else status
     # What failed before it trained has a status and little else.
     outcome = {
         "status": printable(status),
-        "solved at": _steps(result.get("steps_to_solve")),
+        **({} if tested else {"solved at": _steps(result.get("steps_to_solve"))}),
         "trained for": _steps(result.get("steps")),
         "seconds": _number(result.get("seconds")),
+        **({"test loss": _number(result.get("test_loss"))} if tested else {}),
         "final loss": _number(result.get("final_loss")),
         "loss without memory": _number(result.get("baseline_loss")),
         "parameters": text.count(result.get("parameters")),

@@ -1,6 +1,7 @@
 """What the page explores, as JSON: contenders, learning curves, and every run with its settings and command."""
 
 import json
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,19 @@ MOST_POINTS = 120  # of a curve
 DIGITS = 3
 DASHES = {"-": "", "--": "7 3", "-.": "7 3 2 3", ":": "2 3"}
 OUTCOME = (
-    *("status", "error", "steps_to_solve", "steps", "final_loss", "baseline_loss", "seconds", "step_ms", "parameters"),
-    *("backend", "device"),
+    *(
+        "error",
+        "steps_to_solve",
+        "steps",
+        "test_loss",
+        "best_step",
+        "final_loss",
+        "baseline_loss",
+        "seconds",
+        "step_ms",
+        "parameters",
+    ),
+    *("parameters", "backend", "device"),
 )
 
 
@@ -47,7 +59,7 @@ def _named(runs: pd.DataFrame, column: str, axes: dict[str, str]) -> dict[str, d
 
 def runs_table(stored: Stored) -> list[dict[str, str]]:
     """Return the rows of the table whose rows open a run."""
-    several = stored.results["sweep"].nunique() > 1
+    several, tested = stored.results["sweep"].nunique() > 1, bool(stored.results["test_loss"].notna().any())
     rows = []
     for run in stored.results.head(MOST_RUNS).to_dict("records"):
         rows.append(
@@ -57,12 +69,18 @@ def runs_table(stored: Stored) -> list[dict[str, str]]:
                 "problem": str(run["own_problem"]),
                 "cell": str(run["own_contender"]),
                 "seed": str(run["seed"]),
-                "status": str(run["status"]),
-                "steps to solve": _plain(run["steps_to_solve"]),
-                "final loss": _plain(run["final_loss"]),
+                "status": _status(run),
+                **({"test loss": _plain(run["test_loss"])} if tested else {}),
+                **({} if tested else {"steps to solve": _plain(run["steps_to_solve"])}),
+                **({} if tested else {"final loss": _plain(run["final_loss"])}),
             }
         )
     return rows
+
+
+def _status(run: dict[Hashable, Any]) -> str:
+    """Return how a run ended; where it was scored on a test part there is nothing to solve."""
+    return "ended" if run["status"] == "unsolved" and _is_known(run["test_loss"]) else str(run["status"])
 
 
 def commit_of(stored: Stored) -> str:
@@ -114,7 +132,10 @@ def _runs(stored: Stored) -> list[dict[str, Any]]:
         narrowed = f"{whole} cell={run['cell']} task={run['task']} seed={run['seed']}" if whole else ""
         row = {
             "run": str(run["run_id"]),
-            "outcome": {name.replace("_", " "): _plain(run.get(name)) for name in OUTCOME if _is_known(run.get(name))},
+            "outcome": {
+                "status": _status(run),
+                **{name.replace("_", " "): _plain(run.get(name)) for name in OUTCOME if _is_known(run.get(name))},
+            },
             "settings": {
                 name: _plain(value)
                 for name, value in run.items()

@@ -3,8 +3,10 @@ column."""
 
 import csv
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,11 +26,13 @@ class Table:
         path: of the file.
         columns: texts or numbers (N) by name, in the file's order; a text of `MISSING` is a missing value, as NaN is.
         first: the number that messages give to the first row.
+        decimal: what numbers in texts have before their fraction.
     """
 
     path: Path
     columns: dict[str, np.ndarray]
     first: int
+    decimal: str = "."
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -57,11 +61,18 @@ class Table:
         values = self.columns[name]
         if values.dtype.kind not in "fiub":
             texts = np.where(self.missing(name), "nan", values.astype(str))
+            if self.decimal == "," and (has_comma := np.char.find(texts, ",") >= 0).any():
+                if (has_point := np.char.find(texts, ".") >= 0).any():
+                    self.refuse(int(has_point.argmax()), name, "has a decimal point, and other rows decimal commas")
+                texts = np.where(has_comma, np.char.replace(texts, ",", ".", count=1), texts)
             try:
                 values = texts.astype(np.float64)
             except ValueError:
                 row = next(i for i, text in enumerate(texts) if not is_number(text))
-                self.refuse(row, name, f"{short(values[row])} is no number{advice}")
+                what = f"{short(values[row])} is no number"
+                if _moment(str(values[row])) is not None:
+                    what += f" but a date: set task.time={name} if it orders the rows"
+                self.refuse(row, name, f"{what}{advice}")
         values = values.astype(np.float64)
         if np.isinf(values).any():
             self.refuse(int(np.isinf(values).argmax()), name, "is not finite")
@@ -96,7 +107,7 @@ def read_table(path: str) -> Table:
     """Return the columns of a .csv or .parquet file.
 
     A .csv file is UTF-8 and begins with the names of its columns; its delimiter is the one of
-    , ; and tab that its first line has most of.
+    , ; and tab that its first line has most of. With semicolons, numbers may have decimal commas.
 
     Raises:
         ValueError: it is none of these, or not whole.
@@ -135,9 +146,8 @@ def _read_csv(path: Path) -> Table:
         raise ValueError(f"{path}: row {len(body) + 2}: {error}") from error
     if not body:
         raise ValueError(f"{path}: has no rows below its header")
-    return Table(
-        path, {name: np.array(column) for name, column in zip(header, zip(*body, strict=True), strict=True)}, 2
-    )
+    columns = {name: np.array(column) for name, column in zip(header, zip(*body, strict=True), strict=True)}
+    return Table(path, columns, 2, "," if delimiter == ";" else ".")
 
 
 def _check_header(path: Path, header: list[str]) -> None:
@@ -219,16 +229,39 @@ def runs_of(table: Table, sequence: str, time: str | None) -> Iterator[tuple[str
 
 
 def in_time(table: Table, time: str | None) -> np.ndarray:
-    """Return the rows (N) of a table in the order of a column: of numbers, or of texts as ISO 8601 dates sort.
+    """Return the rows (N) of a table in the order of a column: of numbers, or of dates as `_moment` reads them.
 
     Raises:
-        ValueError: there is no such column, or a row has no time.
+        ValueError: there is no such column, or a row has no time, or one that cannot be told.
     """
     if time is None:
         return np.arange(len(table))
     table.column(time, "time")
     texts = table.texts(time)
-    return np.argsort(table.numbers(time) if is_number(texts[0]) else texts, kind="stable")
+    if _moment(texts[0]) is None:
+        return np.argsort(table.numbers(time, ", nor a date as 2024-01-31 or 2024-01-31 12:00"), kind="stable")
+    moments = [_moment(text) for text in texts]
+    for row, moment in enumerate(moments):
+        if moment is None:
+            table.refuse(row, time, f"{short(texts[row])} is no date, and {short(texts[0])} in the first row is")
+    return np.argsort(np.array(moments, dtype=np.float64), kind="stable")
+
+
+def _moment(text: str) -> float | None:
+    """Return the seconds since 1970 of a date, with or without a time of day: as ISO 8601 has it, of a month alone its
+    first day, or day first with points, 31.01.2024. None for all else: of 01/02/2024 nobody knows the month."""
+    if day_first := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)", text):
+        day, month, year, rest = day_first.groups()
+        text = f"{year}-{int(month):02}-{int(day):02}{rest}"
+    elif re.fullmatch(r"\d{4}-\d{2}", text):
+        text = f"{text}-01"
+    elif is_number(text):  # 20240131 and 2024 sort as they are
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=UTC).timestamp()
 
 
 def is_number(text: Any) -> bool:

@@ -92,7 +92,8 @@ class SweepProgress:
         """Say how the runs of this command ended so far."""
         ended = Counter(result.status for result in self._finished.values())
         failed = sum(ended[status] for status in FAILED)
-        said = [f"{ended['solved']:,} solved", f"{ended['unsolved']:,} unsolved"]
+        scored = sum(result.test_loss is not None for result in self._finished.values())  # nothing to solve
+        said = [f"{scored:,} scored"] if scored else [f"{ended['solved']:,} solved", f"{ended['unsolved']:,} unsolved"]
         said += [f"{ended['diverged']:,} diverged"] if ended["diverged"] else []
         said += [f"{failed:,} failed"] if failed else []
         said += [f"{self._before:,} finished before"] if self._before else []

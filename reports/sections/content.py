@@ -59,6 +59,11 @@ class Content:
         return one <= other or other <= one
 
     @property
+    def tested(self) -> bool:
+        """Whether all was scored on a test part, and so nothing can be solved."""
+        return bool(self.summaries) and all(row.tested for row in self.summaries)
+
+    @property
     def many(self) -> bool:
         """Whether some problem has more contenders than have a curve each in figures."""
         return max(Counter(row.problem for row in self.summaries).values(), default=0) > MOST_CURVES

@@ -39,11 +39,14 @@ def drawn(content: Content) -> str:
     if references := references_of(content.stored.results):
         figure = figures.against(shown, contender_looks(content.stored.results))
         names = " or ".join(dict.fromkeys(references.values()))
-        section = content.show(figure, "differences", f"## Differences from {text.escape(names)}")
+        heading = f"## Differences from {text.escape(names)}"
+        section = content.show(figure, "differences", heading, tested=content.tested)
         return paragraphs(section, _beside_publication(content, shown))
     contenders = Counter(row.problem for row in content.summaries)
     few = [row for row in shown if contenders[row.problem] <= MOST_IN_MATRIX]
-    return content.show(figures.pairwise(few, content.summaries), "pairwise", "## Differences") if few else ""
+    if not few:
+        return ""
+    return content.show(figures.pairwise(few, content.summaries), "pairwise", "## Differences", tested=content.tested)
 
 
 def _of_problems_shown(content: Content) -> list[Comparison]:
@@ -58,7 +61,7 @@ def comparisons(content: Content) -> str:
         return ""
     write_text_atomic(content.folder / "comparisons.csv", _as_text(content.comparisons))
     shown = compared if len(compared) <= MOST_ROWS else _of_problems_shown(content)
-    return paragraphs("## All comparisons", _table(shown, len(shown) < len(compared)), _about_tests(content))
+    return paragraphs("## All comparisons", _table(content, shown, len(shown) < len(compared)), _about_tests(content))
 
 
 def _about_tests(content: Content) -> str:
@@ -118,22 +121,24 @@ def _beside_publication(content: Content, shown: list[Comparison]) -> str:
     return f"{text.table(rows)}\n\n{wording('changes')} Source: {text.escape(publication.publication.source)}"
 
 
-def _table(shown: list[Comparison], cut: bool) -> str:
+def _table(content: Content, shown: list[Comparison], cut: bool) -> str:
     """Tabulate comparisons; what is the same in all rows stands under the table once."""
     several = len({row.problem for row in shown}) > 1
-    rows = [({"problem": row.problem} if several else {}) | _row(row) for row in shown]
+    tested = {row.problem for row in content.summaries if row.tested}
+    rows = [({"problem": row.problem} if several else {}) | _row(row, row.problem in tested) for row in shown]
     common = {key: rows[0][key] for key in COMMON if len(rows) > 1 and len({row[key] for row in rows}) == 1}
     kept = [{key: value for key, value in row.items() if key not in common} for row in rows]
     said = f"In all rows: {', '.join(f'*{key}* {value}' for key, value in common.items())}. " if common else ""
     file = f"{'The rest is in' if cut else 'Also as'} [comparisons.csv](comparisons.csv)."
-    return f"{text.table(kept)}\n\n{said}{wording('comparisons', file=file, looks=shown[0].planned > 1)}"
+    explained = wording("comparisons", file=file, looks=shown[0].planned > 1, tested=content.tested)
+    return f"{text.table(kept)}\n\n{said}{explained}"
 
 
-def _row(row: Comparison) -> dict[str, str]:
-    ratio = row.detectable
+def _row(row: Comparison, tested: bool) -> dict[str, str]:
+    ratio, loss = row.detectable, "test loss" if tested else "final loss"
     return {
         "cells": f"{row.second} / {row.first}",
-        "of": "final loss" if row.quantity == "loss" else f"{row.quantity} to solve",
+        "of": loss if row.quantity == "loss" else f"{row.quantity} to solve",
         "ratio": text.times(row.ratio),
         "better": f"{1 - row.first_better:.0%}",
         "p": text.p_number(row.p),

@@ -27,7 +27,6 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
     currencies = {row.currency for row in content.summaries}
     budget = currencies.pop() if len(currencies) == 1 else "budget"
     partly = any(row.solved < row.runs for row in content.summaries)
-    tested = bool(content.summaries) and all(row.tested for row in content.summaries)  # tasks that nothing solves
     rows = []
     for row in content.summaries:
         expected = {"expected": text.spent(row.expected if row.solved else None)} if partly else {}
@@ -43,8 +42,8 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
             {
                 "problem": row.problem,
                 "cell": row.contender,
-                **({"runs": f"{row.runs}{failed}"} if tested else solved),
-                "test loss" if tested else "final loss": text.number(row.final_loss),
+                **({"runs": f"{row.runs}{failed}"} if content.tested else solved),
+                "test loss" if content.tested else "final loss": text.number(row.final_loss),
                 "parameters": text.count(row.parameters),
                 f"step time / {REFERENCE_CELL}": text.number(ratios.get((row.problem, row.contender))),
             }
@@ -53,7 +52,7 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
 
 
 def _reading_notes(content: Content) -> str:
-    if all(row.tested for row in content.summaries):
+    if content.tested:
         return wording("headline_on_tests")
     confidence = min((row.needed.confidence for row in content.summaries if row.needed is not None), default=0.0)
     seeds = max(row.runs for row in content.summaries)
@@ -95,7 +94,7 @@ def learning(content: Content) -> str:
     if not len(content.stored.curves):
         return ""
     figure = figures.learning_curves(content.stored.curves, content.stored.results)
-    return content.show(figure, "learning_curves", "## Learning curves", strips=content.many)
+    return content.show(figure, "learning_curves", "## Learning curves", strips=content.many, tested=content.tested)
 
 
 def time_to_solve(content: Content) -> str:

@@ -1,6 +1,7 @@
 """Reports on data of one's own: contenders are compared by test loss, hyperparameters chosen without it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from bench.execute.run import run
 from bench.spec.checks import from_plain
 from bench.spec.config import to_plain
 from reports import compare, load
+from reports.listing import show_run
 from reports.naming import problems_of
+from reports.page_data import page_data, runs_table
 from reports.report import write_report
 from reports.selection import scores
 from reports.summary import summarize_results
@@ -76,4 +79,19 @@ def test_the_report(sweep, tmp_path):
     assert {"lstm", "gru", "linear on the last steps"} <= set(by_name)
     assert "rare\\|class" in table  # nothing of the data is markup
     assert " solved" not in text.partition("# Appendix")[0]
-    assert "to solve" not in text.partition("## All comparisons")[0]
+    assert "to solve" not in text
+    assert "unsolved" not in text
+    assert "| test loss |" in re.sub(" +", " ", text.partition("## All comparisons")[2])
+    assert "The test part has 16 only:** one of them more or less moves a share such as accuracy by 6 %" in text
+
+
+def test_no_run_is_called_unsolved_where_nothing_can_be_solved(sweep):
+    stored = load(sweep)
+    rows = runs_table(stored)
+    assert {row["status"] for row in rows} == {"ended"}
+    assert {row["test loss"] for row in rows} == {f"{loss:.4g}" for loss in stored.results["test_loss"]}
+    assert not {"steps to solve", "final loss"} & set(rows[0])
+    assert "unsolved" not in page_data(stored)
+    shown = show_run(sweep.parent, rows[0]["run"])
+    assert "unsolved" not in shown
+    assert "test loss" in shown

@@ -44,6 +44,53 @@ def test_a_row_a_sequence_that_ends_with_its_values(file):
     np.testing.assert_array_equal(found.values[1][:, 0], [4, 5])
 
 
+def test_decimal_commas_between_semicolons(file):
+    found = read(file, "\ufeffa;b;target\r\n1,5;2;x\r\n-0,25;;y\r\n")
+    np.testing.assert_array_equal([values[0, 0] for values in found.values], [1.5, -0.25])
+    with pytest.raises(ValueError, match="row 3, column a: has a decimal point, and other rows decimal commas"):
+        read(file, "a;target\n1,5;x\n2.5;y\n")
+    with pytest.raises(ValueError, match="row 2, column a: '1,5' is no number"):
+        read(file, "a\ttarget\n1,5\tx\n")  # which may be thousands
+
+
+@pytest.mark.parametrize(
+    ("early", "late"),
+    [
+        ("02.01.2024", "01.02.2024"),
+        ("9.1.2024", "10.1.2024"),
+        ("31.12.2023 23:00", "01.01.2024 00:30"),
+        ("2024-01-31", "2024-02-01 00:00"),
+        ("2024-01-31T12:00:00Z", "2024-01-31T12:00:00.5Z"),
+        ("2024-01-31T12:00+05:00", "2024-01-31T08:00+00:00"),
+        ("2023-12", "2024-01"),
+        ("99", "100"),
+        ("20240131", "20240201"),
+    ],
+)
+def test_rows_are_put_in_the_order_of_their_dates_and_not_of_their_letters(file, early, late):
+    found = read(file, f"sequence;when;a;target\ns;{late};2;x\ns;{early};1;x\n", time="when")
+    assert found.values[0][:, 0].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (("01/02/2024", "03/02/2024"), "row 2, column when: '01/02/2024' is no number, nor a date as 2024-01-31"),
+        (("2024-01-31", "soon"), "row 3, column when: 'soon' is no date, and '2024-01-31' in the first row is"),
+        (("2024-01-31", "5"), "row 3, column when: '5' is no date"),
+    ],
+)
+def test_an_order_that_nobody_can_tell_is_refused(file, times, said):
+    text = "sequence,when,a,target\n" + "".join(f"s,{time},1,x\n" for time in times)
+    with pytest.raises(ValueError, match=said):
+        read(file, text, time="when")
+
+
+def test_a_date_among_the_inputs_comes_with_advice(file):
+    with pytest.raises(ValueError, match=r"'2024-01-31' is no number but a date: set task\.time=when if"):
+        read(file, "sequence,when,a,target\ns,2024-01-31,1,x\n")
+
+
 def test_parquet_has_what_csv_has(file, tmp_path):
     from_csv = read(file, LONG, time="time")
     frame = pd.read_csv(file, na_values="?")
