@@ -24,6 +24,9 @@ def parse_arguments(given: Sequence[str]) -> Namespace:
     """
     parser = get_args_parser()
     parser.exit_on_error = False  # type: ignore[attr-defined]
+    given = [
+        "--info=all" if word in ("-i", "--info") else word for word in given
+    ]  # or it would take an override for its value
     try:
         parsed, unknown = parser.parse_known_args(sorted(given, key=_rank))
     except ArgumentError as error:
@@ -59,8 +62,12 @@ def _check_override(override: str) -> None:
         )
     if key == "setting" and value:
         raise ConfigError(f"setting={value}: follows from sweep and task, and cannot be set")
-    if override.startswith("~") and key in ("cell", "task"):
+    if override.startswith("~") and (key in ("cell", "task") or re.match(r"(cell|task|training)\.", key)):
         raise ConfigError(f"~{key}: every run has one; {key}=… chooses another")
+    if key == "sweep" and "," in value:
+        raise ConfigError(
+            f"sweep={value}: a command runs one sweep; `python -m reports` sets the results of several side by side"
+        )
     if key in (path.name for path in ROOT.iterdir() if path.is_dir()):
         if value.startswith("["):
             raise ConfigError(f"{key}={value}: a run has one; several make a sweep, as -m {key}={value.strip('[]')}")

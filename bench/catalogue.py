@@ -46,11 +46,15 @@ def describe_groups() -> str:
     return "\n".join(lines) + "\n"
 
 
-def list_cells() -> str:
-    """Return every cell: what it is and where from, its options with their defaults, and what these mean."""
-    said = _explained("cell")
+def list_cells(mine: Path | None = None) -> str:
+    """Return every cell: what it is and where from, its options with their defaults, and what these mean.
+
+    Args:
+        mine: a folder of more configurations, as `--config-dir` names it.
+    """
+    said = _explained("cell", mine)
     entries, meanings = [], dict[str, str]()
-    for path, options in options_of_group("cell"):
+    for path, options in options_of_group("cell", mine):
         lines = _wrapped("  ".join(f"cell.{key}={_value(value)}" for key, value in options.items()))
         entries.append("\n".join([f"cell={path.stem}  {_description(path)}", *lines]))
         for key in options:  # the same in every cell that has it
@@ -61,11 +65,11 @@ def list_cells() -> str:
     return "\n\n".join([*entries, f"Options\n{legend}"])
 
 
-def list_tasks() -> str:
+def list_tasks(mine: Path | None = None) -> str:
     """Return every task: what it is and where from, and its options with their defaults and meaning."""
-    said = _explained("task")
+    said = _explained("task", mine)
     entries = []
-    for path, options in options_of_group("task"):
+    for path, options in options_of_group("task", mine):
         given = {key: f"task.{key}={_value(value)}" for key, value in options.items()}
         width = max(map(len, given.values()))
         lines = [f"    {text:{width}}  {said(path, key)}" for key, text in given.items()]
@@ -73,10 +77,10 @@ def list_tasks() -> str:
     return "\n\n".join(entries)
 
 
-def list_sweeps() -> str:
+def list_sweeps(mine: Path | None = None) -> str:
     """Return every sweep: what it is for, and what it sweeps, part by part."""
     entries = []
-    for path in _files("sweep"):
+    for path in _files("sweep", mine):
         lines = [f"+sweep={path.stem}  {_description(path)}"]
         for said in swept_by(path):
             lines += _wrapped(said)
@@ -96,7 +100,7 @@ def swept_by(path: Path) -> list[str]:
     return said + [f"scale={name}" for name in sweep.get("scales") or {}]
 
 
-def list_settings() -> str:
+def list_settings(mine: Path | None = None) -> str:
     """Return every setting of the schema: key, type, default, and what it is."""
     return tabulate(settings_rows(), HEADERS, "simple", disable_numparse=True, maxcolwidths=[None, None, None, 60])
 
@@ -155,7 +159,7 @@ def settings_rows() -> list[tuple[str, str, str, str]]:
 
 
 # What each flag of the command line prints.
-FLAGS: dict[str, Callable[[], str]] = {
+FLAGS: dict[str, Callable[[Path | None], str]] = {
     "--cells": list_cells,
     "--tasks": list_tasks,
     "--sweeps": list_sweeps,
@@ -163,7 +167,7 @@ FLAGS: dict[str, Callable[[], str]] = {
 }
 
 
-def options_of_group(group: str) -> list[tuple[Path, dict[str, Any]]]:
+def options_of_group(group: str, mine: Path | None = None) -> list[tuple[Path, dict[str, Any]]]:
     """Return each file of "cell" or "task" with its options as they are where nothing else is given."""
     from bench.spec.config import register_with_hydra
     from bench.spec.targets import UNSET
@@ -171,16 +175,18 @@ def options_of_group(group: str) -> list[tuple[Path, dict[str, Any]]]:
     register_with_hydra()
     found = []
     with initialize_config_module("conf", version_base="1.3"):
-        for path in _files(group):
-            options: Any = OmegaConf.to_container(compose("config", [f"{group}={path.stem}"])[group], resolve=True)
+        searched = [] if mine is None else [f"hydra.searchpath=['file://{mine.resolve()}']"]
+        for path in _files(group, mine):
+            composed = compose("config", [*searched, f"{group}={path.stem}"])
+            options: Any = OmegaConf.to_container(composed[group], resolve=True)
             own = {key: value for key, value in options.items() if key not in ("_target_", "name") and value != UNSET}
             found.append((path, own))
     return found
 
 
-def _explained(group: str) -> Callable[[Path, str], str]:
+def _explained(group: str, mine: Path | None = None) -> Callable[[Path, str], str]:
     """Return what says of an option of a file what it is: the file itself, or the first other that has it."""
-    comments = {path: _comments(path) for path in _files(group)}
+    comments = {path: _comments(path) for path in _files(group, mine)}
     others = [*comments.values(), _of_any_cell()] if group == "cell" else [*comments.values()]
 
     def explain(path: Path, key: str) -> str:
@@ -199,8 +205,9 @@ def _markdown(headers: list[str], rows: Sequence[tuple[str, ...]]) -> str:
     return tabulate(escaped, headers, "github", disable_numparse=True)
 
 
-def _files(group: str) -> list[Path]:
-    return sorted((ROOT / group).glob("*.yaml"))
+def _files(group: str, mine: Path | None = None) -> list[Path]:
+    folders = [ROOT] if mine is None else [ROOT, mine]
+    return sorted((path for folder in folders for path in (folder / group).glob("*.yaml")), key=lambda path: path.stem)
 
 
 def _wrapped(text: str) -> list[str]:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -61,9 +62,8 @@ def main() -> None:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(HELP.format(groups=describe_groups()))
         return
-    if sys.argv[1:2] and sys.argv[1] in FLAGS:
-        print(FLAGS[sys.argv[1]]())
-        return
+    if listed := [word for word in sys.argv[1:] if word in FLAGS]:
+        raise SystemExit(_list(listed[0], [word for word in sys.argv[1:] if word not in FLAGS]))
     if "--version" in sys.argv[1:]:
         print(f"recurrent-bench {__version__}")
         return
@@ -94,6 +94,20 @@ def _of_stored(command: tuple[str, str], given: list[str]) -> int:
         return _tell(error, explain_os(error), 1)
     except MemoryError as error:
         return _tell(error, "", 1)
+
+
+def _list(flag: str, given: list[str]) -> int:
+    """Print what a flag lists, and what the folder of `--config-dir` adds to it; returns the exit code."""
+    try:
+        mine = parse_arguments(given).config_dir
+        if mine is not None and not Path(mine).is_dir():
+            raise ConfigError(f"--config-dir {mine}: no such folder")
+        print(FLAGS[flag](None if mine is None else Path(mine)))
+    except ConfigError as error:
+        return _tell(error, str(error), 2)
+    except Exception as error:  # files of the user's own may hold anything
+        return _tell(error, explain(error), 2)
+    return 0
 
 
 def _run(given: list[str]) -> int:

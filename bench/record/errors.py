@@ -18,7 +18,8 @@ def nearest(name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> s
     elsewhere; else what is known."""
     known, name = sorted(known), ABBREVIATED.get(name, name)
     names = {dotted.rpartition(".")[2]: dotted for dotted in elsewhere} | {each: each for each in known}
-    matches = [name] if name in names else difflib.get_close_matches(name, names, n=2)
+    alike = [each for each in names if each.lower() == name.lower()]
+    matches = [name] if name in names else alike or difflib.get_close_matches(name, names, n=2)
     if matches:
         return f" Did you mean {' or '.join(repr(names[match]) for match in matches)}?"
     return f" There is: {', '.join(known)}." if known else " There is none; a + before the key adds one."

@@ -76,3 +76,12 @@ def test_listings_name_all_there_is_with_its_source():
 def test_the_reference_is_what_the_files_give():
     """`python -m bench.catalogue > conf/README.md` writes it anew."""
     assert (CONF / "README.md").read_text(encoding="utf-8") == catalogue.list_all()
+
+
+def test_a_folder_of_ones_own_adds_to_the_lists(tmp_path: Path):
+    (tmp_path / "cell").mkdir()
+    (tmp_path / "cell" / "leaky.yaml").write_text("# Mine\n_target_: my.Leaky\nname: leaky\nalpha: 0.1  # how leaky\n")
+    said = catalogue.list_cells(tmp_path)
+    assert "cell=leaky  Mine\n    cell.alpha=0.1" in said
+    assert re.search(r"cell\.alpha +how leaky", said)
+    assert "cell=lstm " in said
