@@ -12,8 +12,8 @@ from bench.execute.progress import counting, tell
 from bench.record.asked import read_asked, record_asked
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.frames import write_frames
+from bench.record.layout import check_layout, read_runs
 from bench.record.records import TRAINED
-from bench.record.store import check_layout, read_runs
 from bench.spec.checks import from_hydra
 from bench.spec.config import Execution, register_with_hydra
 from bench.train.process import command_line

@@ -23,8 +23,9 @@ from bench.record.asked import Undecided, fix_looks, record_asked
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import LeaseLost
 from bench.record.files import digest
+from bench.record.layout import check_layout
 from bench.record.rules import RULES_FILE, fix_claims
-from bench.record.store import RunFolder, check_layout
+from bench.record.store import RunFolder
 from bench.session import is_stopping, say_once
 from bench.spec.command import Command
 from bench.spec.config import RETRY, to_plain

@@ -11,9 +11,9 @@ from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, T
 from bench.record.errors import ConfigError, one_line
 from bench.record.files import Damaged
 from bench.record.frames import curves_frame, diagnostics_frame, for_users, read_parquet, results_frame
+from bench.record.layout import read_runs, unfinished_runs
 from bench.record.records import DECIDED, Looks
 from bench.record.rules import RULES_FILE
-from bench.record.store import read_runs, unfinished_runs
 from reports.claims import Claims, read_claims
 from reports.naming import with_names
 from reports.selection import split_trials, tuned

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bench.record.errors import one_line
 from bench.record.files import write_text_atomic
-from bench.record.store import report_folder
+from bench.record.layout import report_folder
 from reports.comparisons import compare_contenders, compare_sweeps
 from reports.figures.style import theme
 from reports.frontier import is_frontier

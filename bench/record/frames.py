@@ -19,9 +19,10 @@ from bench.record.encoding import flat
 from bench.record.errors import one_line, printable
 from bench.record.fairness import selected_settings
 from bench.record.files import Damaged, open_plain, write_atomic
+from bench.record.layout import read_runs
 from bench.record.parquet import read_table
 from bench.record.records import Evaluation, Looks
-from bench.record.store import StoredRun, read_runs
+from bench.record.store import StoredRun
 
 TABLE_BYTES = 8 << 30
 CATEGORIES = ("sweep", "cell", "task", "status", "problem", "contender", "metric", "quantity")

@@ -1,29 +1,6 @@
-"""The files of a sweep: where each is, how it is written, and how it is read back. STORE.md documents the format.
-
-<results_dir>/<sweep>/
-  runs/<run_id>/config.yaml     the resolved configuration, for people
-  runs/<run_id>/metrics.jsonl   a record an evaluation, appended
-  runs/<run_id>/diagnostics.jsonl  diagnostics made while training, appended, if any were asked for
-  runs/<run_id>/weights.pt      of the trained model
-  runs/<run_id>/result.json     the outcome, configuration and checksums; its presence means finished
-  runs/<run_id>/probe.json      what was measured from the weights
-  runs/<run_id>/checkpoint.pt   only while unfinished
-  results.parquet               a row a run        (made from runs/, see bench.record.frames)
-  curves.parquet                a row an evaluation and metric
-  diagnostics.parquet           a row a point of all diagnostics
-  timing.parquet                a row a measurement of the timing study
-  sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.record.asked)
-  plans/                        the specifications of a command's runs, from which its workers take them
-  rules.yaml                    what is put to the test, and its rules, as they were before the runs
-  leases/                       who works on what just now
-  set_aside/                    folders of runs that were damaged, or that were asked for again
-  report/                       README.md and figures
-  tuning/                       Optuna's studies
-  wandb/                        offline runs
-"""
+"""One run's folder: how its files are written, and how they are read back."""
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -35,7 +12,6 @@ import yaml
 from msgspec import Struct, structs
 
 from bench.record.encoding import check_config, flat, parse_yaml, read_lines, read_record
-from bench.record.errors import ConfigError
 from bench.record.fence import Appended, Fence, LeaseLost, left_by_writers
 from bench.record.files import (
     Damaged,
@@ -53,16 +29,12 @@ from bench.record.records import (
     Evaluation,
     Probes,
     Result,
-    Runs,
     StoredProbes,
     StoredReading,
     StoredResult,
 )
 
 JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
-TABLES = ("results.parquet", "curves.parquet", "diagnostics.parquet", "timing.parquet")
-FILES = (*TABLES, "sweep.json", "plan.json", "rules.yaml", "report/README.md")
-FOLDERS = ("runs", "plans", "leases", "set_aside", "report", "tuning")
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
 WEIGHTS, PROBES = "weights.pt", "probe.json"
 WEIGHTS_BYTES = 64 << 30
@@ -204,6 +176,18 @@ class RunFolder:
             return None
         return stored.result.status if stored else None
 
+    def read_begun(self) -> dict[str, Any] | None:
+        """Return the configuration of a run that was begun and has no result, None of any other."""
+        path = self.path / "config.yaml"
+        if (self.path / "result.json").exists():
+            return None
+        try:
+            config = parse_yaml(_read(path, CONFIG_BYTES), path)
+            check_config(config, path)
+        except Damaged:
+            return None  # it was just being begun, or is no run's folder
+        return config
+
     def read_progress(self) -> Evaluation | None:
         """Return the newest evaluation of an unfinished run, or None."""
         path = self.path / METRICS
@@ -342,75 +326,6 @@ class RunFolder:
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
         write_text_atomic(self.path / "config.yaml", text, self.write)
         return digest(text.encode())
-
-
-def check_layout(sweep: Path) -> None:
-    """Check, before anything is done, that all can be written in a sweep's folder that will have to be.
-
-    Raises:
-        ConfigError: something else is in the place of a file or a folder.
-    """
-    for name in FILES:
-        if (sweep / name).is_dir():
-            raise ConfigError(f"{sweep / name}: is a folder, and a file is to be written there; move it away")
-    for name in FOLDERS:
-        if os.path.lexists(sweep / name) and not (sweep / name).is_dir():
-            raise ConfigError(f"{sweep / name}: is no folder, and one has to be there; move it away")
-    report_folder(sweep)
-
-
-def report_folder(sweep: Path) -> Path:
-    """Return where a sweep's report is written.
-
-    Raises:
-        ConfigError: a link is there, through which some other folder's files would be overwritten.
-    """
-    path = sweep / "report"
-    if path.is_symlink():
-        raise ConfigError(
-            f"{path}: is a link, through which no report is written; remove it, or name another folder to "
-            f"python -m reports {sweep} --output"
-        )
-    return path
-
-
-def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
-    """Return all finished runs of a sweep's folder, sorted by run_id, and what is wrong with what is left out: whole
-    runs, or a run's probes."""
-    folder = sweep / "runs"
-    try:
-        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_symlink() or entry.is_dir())
-    except OSError as error:
-        if error.errno == errno.ENOENT and not folder.is_symlink():
-            return [], []
-        return [], [f"{folder}: cannot be read ({os.strerror(error.errno or 0)})"]
-    runs, wrong = [], []
-    for name in names:
-        try:
-            run = RunFolder(sweep, name).read()
-        except Damaged as error:
-            wrong.append(str(error))
-            continue
-        if run is not None:
-            runs.append(run)
-            wrong += [run.damage] if run.damage else []
-    return runs, wrong
-
-
-def unfinished_runs(sweep: Path) -> Runs:
-    """Return cell, task and seed of the runs that were begun and have no result, by run_id."""
-    found: Runs = {}
-    for folder in sweep.glob("runs/*/"):
-        path = folder / "config.yaml"
-        if (folder / "result.json").exists():
-            continue
-        try:
-            config = parse_yaml(_read(path, CONFIG_BYTES), path)
-            check_config(config, path)
-        except Damaged:
-            continue  # it was just being begun, or is no run's folder
-        found[folder.name] = config["cell"]["name"], config["task"]["name"], config["seed"]
-    return found
 
 
 def _read(path: Path, at_most: int) -> bytes:

@@ -20,7 +20,7 @@ from pathlib import Path
 from bench.execute.run import run
 from bench.record.errors import explain_os
 from bench.record.frames import write_frames
-from bench.record.store import read_runs
+from bench.record.layout import read_runs
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import StopAfter, stored
 

@@ -16,7 +16,8 @@ from bench.record.asked import read_asked, record_asked
 from bench.record.columns import CURVE_TYPES, RESULT_TYPES
 from bench.record.files import Damaged
 from bench.record.frames import curves_frame, read_parquet, write_frames, write_parquet
-from bench.record.store import RunFolder, read_runs
+from bench.record.layout import read_runs
+from bench.record.store import RunFolder
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import folder_of, stored
 

@@ -11,7 +11,8 @@ import pytest
 
 from bench.execute.run import run
 from bench.record.fence import Fence, LeaseLost
-from bench.record.store import RunFolder, read_runs
+from bench.record.layout import read_runs
+from bench.record.store import RunFolder
 from bench.spec.config import Settings
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import StopAfter, folder_of, stored

@@ -10,7 +10,7 @@ import torch
 from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.record.frames import results_frame
-from bench.record.store import read_runs
+from bench.record.layout import read_runs
 from bench.spec.checks import from_plain
 from bench.spec.config import Settings, to_plain
 from bench.spec.identity import as_stored, difference, from_stored, run_id

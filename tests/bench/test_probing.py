@@ -15,8 +15,9 @@ from bench.record.encoding import flat, read_as
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged, digest, read_sealed, to_json, write_sealed
 from bench.record.frames import diagnostics_frame, results_frame, write_frames
+from bench.record.layout import read_runs
 from bench.record.records import StoredProbes, StoredReading
-from bench.record.store import RunFolder, StoredRun, read_runs
+from bench.record.store import RunFolder, StoredRun
 from bench.session import session
 from bench.spec.config import Settings
 from bench.spec.identity import run_id

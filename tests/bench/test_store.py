@@ -24,8 +24,9 @@ from bench.record.encoding import fields_of, flat, read_lines
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged, read_bytes, read_sealed, write_sealed
 from bench.record.frames import read_parquet, write_frames
+from bench.record.layout import FILES, FOLDERS, check_layout, read_runs
 from bench.record.records import FORMAT, Evaluation, Result, StoredResult
-from bench.record.store import FILES, FOLDERS, RunFolder, check_layout, read_runs
+from bench.record.store import RunFolder
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
 from bench.train import process

@@ -10,8 +10,8 @@ from msgspec import structs
 
 from bench.execute.run import run as run_and_store
 from bench.record.frames import results_frame
+from bench.record.layout import read_runs
 from bench.record.records import Evaluation
-from bench.record.store import read_runs
 from bench.train.loop import Outcome, Trainer, train
 from bench.train.model import Model, make_model, make_task
 from bench.train.streams import make_streams
