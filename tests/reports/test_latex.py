@@ -8,6 +8,7 @@ from markdown_it import MarkdownIt
 
 from reports.latex import FOLDER, escape, tabular, write_latex
 from reports.report import write_report
+from tests.reports.conftest import write_run
 
 
 def test_a_table_has_the_rules_and_columns_of_the_report():
@@ -42,3 +43,56 @@ def test_every_table_and_figure_of_a_report_is_there(sweep: Path):
         assert (document.parent / f"{name}.tex").read_text().count("\\\\\n") > 1
     for name in figures:
         assert (document.parent / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+# What LaTeX would stop at: anything but escaped letters, commands that are known, balanced groups and mathematics.
+COMMANDS = {
+    "begin", "end", "toprule", "midrule", "bottomrule", "textbackslash", "textless", "textgreater", "textasciitilde",
+    "textasciicircum", "textsuperscript", "times", "geq", "leq", "propto", "infty", "cdot", "ldots", "dag",
+}  # fmt: skip
+
+
+def check_tabular(text: str) -> None:
+    """Hold a table to what LaTeX sets: each row with the columns of the head, groups closed, nothing left unescaped."""
+    assert set(re.findall(r"\\([A-Za-z]+)", text)) <= COMMANDS
+    bare = re.sub(r"\\[{}$&#%_\\]", "", text.replace(r"\\" + "\n", "\n"))
+    depth = 0
+    for letter in bare:
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        assert depth >= 0
+    assert depth == 0
+    assert bare.count("$") % 2 == 0
+    assert not re.search(r"[#%~^<>]|(?<!\\)_", bare)
+    first, *rows, last = text.strip().splitlines()
+    columns = re.fullmatch(r"\\begin{tabular}{([lr]+)}", first)
+    assert columns is not None
+    assert last == r"\end{tabular}"
+    for row in (row for row in rows if "rule" not in row):
+        assert row.endswith(r" \\")
+        assert len(re.findall(r"(?<!\\)&", row)) == len(columns[1]) - 1
+
+
+def test_whatever_names_hold_latex_sets_the_tables(sweep: Path):
+    hostile = r"a_b \input{x} 50% & #1 $x^2$ {~"
+    write_run(sweep, "lstm", "adding", 7, 300, cell_options={"kind": hostile})
+    write_run(sweep, "lstm", "adding", 8, None, status="failed", error=hostile)
+    document = write_latex(write_report([sweep]).path)
+    tables = list(document.parent.glob("table_*.tex"))
+    assert any(r"\#1" in table.read_text() for table in tables)
+    for table in tables:
+        check_tabular(table.read_text())
+
+
+@pytest.mark.parametrize(
+    "text", ["a_b", "50%", "{", r"\input{x}", "a & b"], ids=["underscore", "percent", "brace", "command", "column"]
+)
+def test_what_is_not_escaped_is_found(text: str):
+    with pytest.raises(AssertionError):
+        check_tabular("\n".join([r"\begin{tabular}{l}", text + r" \\", r"\end{tabular}"]))
+
+
+def test_fonts_of_figures_are_outlines_that_journals_take(sweep: Path):
+    document = write_latex(write_report([sweep], printed=FOLDER).path)
+    for figure in document.parent.glob("*.pdf"):
+        assert b"/Type3" not in figure.read_bytes(), figure.name
+        assert b"/TrueType" in figure.read_bytes() or b"/CIDFontType2" in figure.read_bytes(), figure.name
