@@ -35,7 +35,8 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench --cells                         each cell with its options and source; also --tasks, --sweeps
   python -m bench --settings                      every setting, its default, and what it is
   python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
-  python -m reports results/quick                 write the report again
+  python -m reports results/quick                 write the report again; --html: also a page to explore
+  python -m reports results/a results/b           two sweeps side by side
   python -m reports list                          the sweeps in results/; show RUN_ID: what is stored of a run
   python -m reports dashboard results/quick       its workspace and report in W&B
 
@@ -46,10 +47,10 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
                                                   a trained model for ONNX Runtime, checked; .pt2: for torch.export
 
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
-  python -m bench +sweep=quick retry=failed       again what failed, and nothing else
-  python -m bench +sweep=quick dry_run=true       what would be run, and what it costs at most
+  python -m bench +sweep=quick retry=failed       reruns failed runs only
+  python -m bench +sweep=quick dry_run=true       previews the runs and their maximum cost; runs nothing
 
-The same command again continues: finished runs are kept, unfinished ones go on where they were.
+The same command again continues: finished runs are kept, unfinished ones resume.
 {groups}
 Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run, 130 or 143 stopped by Ctrl-C or SIGTERM.
 Installed, it is also the command recurrent-bench; eval "$(recurrent-bench -sc install=bash)" has the shell complete it.
