@@ -90,7 +90,7 @@ APPENDIX_ON_CLAIMS: tuple[Section, ...] = (
     about.reproduce,
 )
 # Of a sweep that looks for the length that half of the runs solve: runs at different lengths are no repetitions.
-FIRST_ON_FRONTIER: tuple[Section, ...] = (about.title, answer.first_screen, about.scope, frontier.reach)
+FIRST_ON_FRONTIER: tuple[Section, ...] = (about.title, answer.first_screen, frontier.reach)
 APPENDIX_ON_FRONTIER: tuple[Section, ...] = (
     frontier.all_rates,
     about.failures,

@@ -35,11 +35,15 @@ def sentence(content: Content) -> str:
     told, said = told_apart(rows), []
     for problem, mine in _ranked(rows).items():
         first, apart = mine[0], apart_on(told, problem)
-        names = [row.contender for row in mine if frozenset((first.contender, row.contender)) not in apart]
+        others = [row.contender for row in mine[1:] if frozenset((first.contender, row.contender)) not in apart]
         assert first.best is not None
         length = _said(first.best.interval().estimate, first.best.lengths)
-        said.append(f"{' or '.join(names)} on {problem} (T={length})")
-    return f"Half of the runs still solve the longest sequences with {', '.join(said)}."
+        beside = (
+            f" ({' and '.join(filter(None, (', '.join(others[:-1]), others[-1])))} not told apart)" if others else ""
+        )
+        up_to = f"T{length}" if length[0] in "<>" else f"T={length}"
+        said.append(f"on {problem}, half of the runs of {first.contender} solve {up_to}{beside}")
+    return f"O{'; '.join(said)[1:]}."
 
 
 def reach(content: Content) -> str:

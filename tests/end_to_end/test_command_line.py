@@ -301,7 +301,7 @@ def test_each_seed_is_run_at_the_length_that_half_solve(bench: Command, tmp_path
     assert (table["horizon"] == table["task.length"]).all()
     assert not table.duplicated(["cell", "learning_rate", "seed"]).any()
     report = (folder / "report" / "README.md").read_text()
-    assert "Half of the runs still solve" in report
+    assert "**On adding, half of the runs of " in report
     assert (folder / "report" / "frontier_rates.png").exists()
     again = bench(tmp_path, *several)
     assert again.returncode == 0, again.stderr
