@@ -8,10 +8,16 @@ namespace native {
 
 namespace {
 
-constexpr int kL1Bytes = 32 * 1024;  // of L1, for the part of B in use
-
+constexpr int kL1Bytes = 32 * 1024;         // of L1, for the part of B in use
+constexpr ptrdiff_t kL2Bytes = 512 * 1024;  // of L2, for A or C
 void fetch(Range range) {
   for (size_t i = 0; i < range.bytes; i += 64) __builtin_prefetch(range.data + i, 0, 2);
+}
+
+// The first `columns` elements of rows.
+template <class T>
+void fetch_rows(const T* data, ptrdiff_t stride, int rows, int columns) {
+  for (int r = 0; r < rows; ++r) fetch({reinterpret_cast<const char*>(data + r * stride), columns * sizeof(T)});
 }
 
 template <class T, int rows, int vectors, bool by_depth>
@@ -76,6 +82,9 @@ void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead) {
   // The depth is cut so that the part of B in use stays in L1 while all rows pass by it.
   int cuts = 1;
   if (product.segments == 1 && row_blocks > 1) cuts = blocks(depth * vectors * kVectorBytes, kL1Bytes);
+  // Where A or C are too large for L2, the next tile's part is fetched while a tile is computed.
+  const bool far_a = !product.a.by_depth && ptrdiff_t(sizeof(T)) * rows * depth > kL2Bytes;
+  const bool far_c = product.accumulate && ptrdiff_t(sizeof(T)) * rows * product.c_stride > kL2Bytes;
   int done = 0;
   const int all = cuts * row_blocks;
   for (int cut = 0; cut < cuts; ++cut) {
@@ -87,6 +96,10 @@ void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead) {
       const int block_rows = rows / row_blocks + (block < rows % row_blocks);
       product.a.data = a + (product.a.by_depth ? from * product.a.stride + first : first * product.a.stride + from);
       product.c = c + first * product.c_stride;
+      const int next = first + block_rows;
+      if (far_a) fetch_rows(product.a.data + to - from, product.a.stride, block_rows, std::min(to - from, depth - to));
+      if (far_c && next < rows)
+        fetch_rows(c + next * product.c_stride, product.c_stride, std::min(block_rows, rows - next), vectors * kLanes<T>);
       fetch(ahead.first.part(done, done + 1, all));
       fetch(ahead.second.part(done, done + 1, all));
       ++done;
