@@ -41,6 +41,7 @@ SWEEPS = {
     GALLERY / "initialisation": {"differences", "step_time"},
     GALLERY / "missing": {"differences", "step_time"},
     GALLERY / "standard": {"cost_quality", "pairwise"},
+    GALLERY / "frontier": {"frontier", "frontier_rates"},
 }  # fmt: skip
 # What a colour looks like to who lacks one kind of cone, in linear RGB (Machado, Oliveira & Fernandes 2009).
 EYES = {
