@@ -160,9 +160,9 @@ def test_an_accuracy_may_be_at_a_longer_length(sweep):
 
 
 def test_what_was_printed_is_read_from_the_registry_not_from_older_rules(tmp_path):
-    """The rules of a gallery stand; what its paper printed has been read again since, and one finding withdrawn."""
+    """The rules of stored runs stand; what their paper printed has been read again since, and one finding withdrawn."""
     folder = tmp_path / "paper_gers2002"
-    shutil.copytree(GALLERY / "paper_gers2002", folder, ignore=shutil.ignore_patterns("*.md", "*.png", "*.svg"))
+    shutil.copytree(Path(__file__).parent / "data" / "paper_gers2002", folder)
     text = write_report([folder], tmp_path / "report").path.read_text()
     assert "withdrawn: on measuring spike delays peepholes took more time there" in text
     stored = load(folder)
