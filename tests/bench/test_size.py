@@ -15,7 +15,9 @@ def test_a_store_of_thousands_of_runs(tmp_path: Path):
     _, gib, said = measure("reports", str(sweep))
     assert gib < 2
     assert said.splitlines()[0] == str(sweep / "report" / "README.md")
-    assert f"{RUNS:,} runs: 4 cells on 1 task, {RUNS // len(CELLS)} seeds each." in Path(said.splitlines()[0]).read_text()
+    assert (
+        f"{RUNS:,} runs: 4 cells on 1 task, {RUNS // len(CELLS)} seeds each." in Path(said.splitlines()[0]).read_text()
+    )
     some = 40  # the plan of all would take longer than all the rest
     _, _, said = measure("bench", *AGAIN, f"seed=range(0,{some})", f"results_dir={tmp_path}")
     assert f"runs   {some * len(CELLS)}, of which {some * len(CELLS)} are finished" in said
