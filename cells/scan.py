@@ -116,10 +116,12 @@ class _SelectiveScan(torch.autograd.Function):
         return y, last
 
     @staticmethod
-    def backward(ctx: Any, *of_outputs: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *of_outputs: Tensor) -> tuple[Tensor | None, ...]:
         *arguments, states = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradient is differentiated again: by the parts that it is made of
-            return torch.autograd.grad(_selective(*arguments), arguments, of_outputs, create_graph=True)
+            wanted = [each for each, needed in zip(arguments, ctx.needs_input_grad, strict=True) if needed]
+            found = iter(torch.autograd.grad(_selective(*arguments), wanted, of_outputs, create_graph=True))
+            return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
         gradients: tuple[Tensor, ...] = torch.ops.recurrent_bench.selective_scan_backward(
             *_contiguous(*arguments, states, *of_outputs)
         )

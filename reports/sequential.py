@@ -15,7 +15,7 @@ from reports.verdicts import OPEN as UNDECIDED
 
 def undecided(stored: Stored, runs: Collection[str]) -> Undecided:
     """Return what some runs do not decide: primary comparisons that are neither established nor equivalent, or if the
-    sweep puts claims to the test, those that are not decided.
+    sweep puts claims to the test, those that are not decided; of a publication, each finding.
 
     Args:
         stored: a sweep.
@@ -41,6 +41,10 @@ def _of_claims(stored: Stored) -> Undecided:
     assert stored.claims is not None
     judged = judge(stored)
     claims = {claim.name: claim for claim in stored.claims.claims}
+    if stored.claims.publication:  # each test is a finding of its own
+        found = [each for of in judged.values() for each in of if each.verdict != NOT_RUN]
+        tests = [each for each in found if each.verdict == UNDECIDED]
+        return Undecided(frozenset(key for each in tests for key in each.finding.runs), len(tests), len(found))
     verdicts = {name: verdict_of(claims[name], [each.verdict for each in of]) for name, of in judged.items()}
     left = [name for name, verdict in verdicts.items() if verdict == UNDECIDED]
     tests = [each for name in left for each in judged[name] if each.verdict == UNDECIDED]

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from reports.comparisons import Comparisons
 from reports.figures.panels import MOST_CURVES
 from reports.figures.style import save, save_pdf
+from reports.frontier import Frontier, frontiers
 from reports.load import Stored
 from reports.rows import grouped
 from reports.summary import Summary
@@ -49,7 +51,12 @@ class Content:
     folder: Path
     printed: Path | None = None
 
-    @property
+    @cached_property
+    def frontiers(self) -> list[Frontier]:
+        """How far each contender reaches, of a sweep that `is_frontier`."""
+        return frontiers(self.stored)
+
+    @cached_property
     def repeated(self) -> bool:
         """Whether two sweeps ran the same: all that one of them did, the other did too."""
         if not self.between:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from reports import text
 from reports.figures import frontier as figures
-from reports.frontier import Frontier, apart_on, frontiers, told_apart
+from reports.frontier import Frontier, apart_on, told_apart
 from reports.rows import grouped
 from reports.sections.content import Content, paragraphs, plural, wording
 from reports.statistics import Interval, letters
@@ -14,7 +14,7 @@ from reports.statistics import Interval, letters
 
 def first_screen(content: Content) -> str:
     """Answer who reaches how far, in a sentence and a table."""
-    rows = frontiers(content.stored)
+    rows = content.frontiers
     told = told_apart(rows)
     apart = sum(len(apart_on(told, problem)) for problem in {row.problem for row in rows})
     said = f"**{text.escape(sentence(content))}** {apart} of {plural(len(told), 'pair')} of cells told apart."
@@ -29,7 +29,7 @@ def first_screen(content: Content) -> str:
 
 def sentence(content: Content) -> str:
     """Return the answer in a sentence: who reaches furthest on each problem, and how far."""
-    rows = [row for row in frontiers(content.stored) if row.best is not None]
+    rows = [row for row in content.frontiers if row.best is not None]
     if not rows:
         return "No cell has runs yet that tell how far it reaches."
     told, said = told_apart(rows), []
@@ -48,7 +48,7 @@ def sentence(content: Content) -> str:
 
 def reach(content: Content) -> str:
     """Show how far each contender reaches, and at which learning rates."""
-    rows = frontiers(content.stored)
+    rows = content.frontiers
     parts = []
     if any(row.best is not None for row in rows):
         parts.append(content.show(figures.at_best(rows), "frontier", "## How far each cell reaches", "frontier_figure"))
@@ -63,7 +63,7 @@ def reach(content: Content) -> str:
 def all_rates(content: Content) -> str:
     """Tabulate how far each contender reaches at each learning rate, and what its runs were."""
     found = []
-    for mine in _ranked(frontiers(content.stored)).values():
+    for mine in _ranked(content.frontiers).values():
         for row in mine:
             for rate, known in sorted(row.reaches.items()):
                 found.append(

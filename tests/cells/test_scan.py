@@ -108,6 +108,8 @@ def test_the_selective_scan_has_first_and_second_derivatives():
     arguments = selective(3, 2, torch.float64)
     assert torch.autograd.gradcheck(selective_scan, arguments)
     assert torch.autograd.gradgradcheck(selective_scan, arguments)
+    *others, start = arguments  # as a sequence begins: with zeros of which no gradient is wanted
+    assert torch.autograd.gradgradcheck(lambda *args: selective_scan(*args, torch.zeros_like(start))[0], others)
 
 
 def test_the_selective_scan_keeps_nothing_but_the_states(computed_by):
