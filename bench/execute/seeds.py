@@ -21,8 +21,8 @@ class Deciding:
         counts: after how many seeds to look, with so many primary comparisons or by which claims, whether runs are
             compared in pairs, and of at most so many seeds.
         undecided: what the given runs of a sweep do not decide.
-        halfway: estimates the length that half of the runs solve; takes the lengths that could be tried, and for each run
-            its length and whether it solved its task.
+        halfway: estimates the length that half of the runs solve; takes the lengths that could be tried, and for each
+            run its length and whether it solved its task.
     """
 
     counts: Callable[[int, str | None, bool, int], list[int]]
