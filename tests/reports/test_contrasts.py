@@ -5,17 +5,16 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from reports.comparisons import contrast_of, outcomes_of
-from reports.load import load
 from reports.statistics import ALPHA, Contrast, Times, permutation
 from reports.statistics.permutation import share_of_signs, share_of_splits
 from tests.reports.simulate import CASES, TREATMENTS, at_border, established, share_of_reports, simulated
 
 INFINITE = math.inf
-GALLERY = Path(__file__).parents[2] / "reports" / "gallery"
 
 
 def times(*values: float, grid: float = 50, limit: float = 2000) -> Times:
@@ -220,7 +219,7 @@ def test_groups_find_a_factor_of_two_that_pairs_would_not():
 
 def test_both_groups_may_have_unsolved_runs():
     """Which a bound on the ratio could not tell apart."""
-    runs = load(GALLERY / "claims_quick").results.query("contender.str.startswith('lstm, forget_bias 1')")
+    runs = pd.read_parquet(Path(__file__).parent / "data" / "both_unsolved.parquet")  # of a run of claims_quick
     names = [f"lstm, forget_bias 1, {strategy}" for strategy in ("interpolation", "deletion")]
     of, over = (outcomes_of(runs)["adding_missing, correlation 0", name] for name in names)
     assert (of.solved.sum(), over.solved.sum(), len(of.seeds)) == (6, 34, 38)

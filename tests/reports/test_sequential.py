@@ -16,7 +16,6 @@ from reports.statistics import ALPHA, Contrast, Looks, Times, looks_at
 from tests.reports.conftest import write_run
 from tests.reports.simulate import CASES, TREATMENTS, first_of, looked_at, simulated
 
-ROOT = Path(__file__).parents[2]
 LOOKS = [[0, 1, 2, 3], [4, 5, 6], [7, 8, 9, 10, 11]]
 
 
@@ -155,7 +154,7 @@ def test_looks_that_are_kept_stand(tmp_path):
 
 def test_each_finding_of_a_publication_is_decided_by_itself():
     """Though a claim of several is refuted as soon as one is."""
-    stored = load(ROOT / "reports" / "gallery" / "paper_greff2017")
+    stored = load(Path(__file__).parent / "data" / "paper_greff2017")
     runs = stored.results.set_index("run_id")
     wanted = runs.loc[list(undecided(stored, set(runs.index)).runs)]
     assert "no_forget_gate" in set(wanted["cell"][wanted["task"] == "adding"])
