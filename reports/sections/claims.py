@@ -57,11 +57,11 @@ def verdicts(content: Content) -> str:
 def _about(claims: Claims, judgements: dict[str, list[Judgement]]) -> str:
     estimated = sum(any(row.test.statistic not in COUNTED for row in rows) for rows in judgements.values())
     fixed = {
-        None: "When its rules were fixed is not known.",
-        0: "Its rules were fixed before the first run (`rules.yaml`, beside them).",
+        None: "It is not known when the rules were fixed.",
+        0: "The rules were fixed before the first run (`rules.yaml`).",
     }.get(
         claims.finished_before,
-        f"Its rules were fixed after {claims.finished_before} runs had finished, and so knowing some results.",
+        f"The rules were fixed after {claims.finished_before} runs had finished, with their results known.",
     )
     return wording("verdicts", about=text.escape(claims.about), estimated=estimated, fixed=fixed)
 
@@ -94,9 +94,9 @@ def _rule(claim: Claim) -> str:
     said = dict.fromkeys(
         f"{'ratio of ' if test.statistic in RATIOS else ''}{_what(test)} {_regions(test)}" for test in claim.tests
     )
-    needs = {"all": "all of its tests are", "any": "any of its tests is"}[claim.needs]
+    needs = {"all": "all of its tests are supported", "any": "any of its tests is supported"}[claim.needs]
     otherwise = {"all": "refuted if one is refuted", "any": "refuted if all are refuted"}[claim.needs]
-    return f"It is supported if {needs}, {otherwise}. Tests: {'; '.join(said)}."
+    return f"The claim is supported if {needs}, {otherwise}. Tests: {'; '.join(said)}."
 
 
 def _what(test: Test) -> str:
@@ -128,9 +128,9 @@ def _value(value: float, statistic: str) -> str:
 def _row(row: Judgement) -> dict[str, str]:
     finding, evidence, statistic = row.finding, row.finding.evidence, row.test.statistic
     return {
-        "on": finding.problem,
-        "of": finding.subject,
-        "what": _what(row.test),
+        "problem": finding.problem,
+        "cell": finding.subject,
+        "quantity": _what(row.test),
         "estimate": _estimate(evidence, statistic) if evidence else finding.why or text.NONE,
         "n": str(evidence.n) if evidence else text.NONE,
         "p": text.p_number(row.p) if finding.estimates else text.NONE,
@@ -205,7 +205,7 @@ def _command(content: Content, claim: Claim) -> str:
     if whole is None or not claim.part:
         return ""
     sweep = next(word for word in whole.split() if word.startswith("+sweep="))
-    return f"Its runs: `python -m bench {sweep} part={claim.part}`"
+    return f"Run it alone: `python -m bench {sweep} part={claim.part}`"
 
 
 def beside_publication(content: Content) -> str:

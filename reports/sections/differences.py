@@ -25,7 +25,7 @@ from reports.timings import step_times
 MOST_ROWS = 40  # of the table of comparisons, unless these are all of the problems shown; the file beside it has all
 MOST_ROWS_AT_ALL = 400
 MOST_IN_MATRIX = 30  # contenders on a problem
-COMMON = ("of", "test", "seeds")  # columns that are often the same in all rows
+COMMON = ("quantity", "test", "seeds")  # columns that are often the same in all rows
 UNHEARD_OF = 100  # times as much, beyond which a ratio is no longer told
 RAISED = str.maketrans("abcdefghijklmnoprstuvwxyz", "ᵃᵇᶜᵈᵉᶠᵍʰⁱʲᵏˡᵐⁿᵒᵖʳˢᵗᵘᵛʷˣʸᶻ")
 CHANGES = "greff2017"  # whose findings on changes to a cell are set beside ours
@@ -138,7 +138,7 @@ def _row(row: Comparison, tested: bool) -> dict[str, str]:
     ratio, loss = row.detectable, "test loss" if tested else "final loss"
     return {
         "cells": f"{row.second} / {row.first}",
-        "of": loss if row.quantity == "loss" else f"{row.quantity} to solve",
+        "quantity": loss if row.quantity == "loss" else f"{row.quantity} to solve",
         "ratio": text.times(row.ratio),
         "better": f"{1 - row.first_better:.0%}",
         "p": text.p_number(row.p),
@@ -148,7 +148,7 @@ def _row(row: Comparison, tested: bool) -> dict[str, str]:
         "seeds": str(row.seeds),
         **({"decided": text.count(row.decided)} if row.planned > 1 else {}),
         "needed": text.range_of(row.needed, row.needed_most),
-        "could find": text.NONE if ratio is None else f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×",
+        "detectable": text.NONE if ratio is None else f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×",
     }
 
 

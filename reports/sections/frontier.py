@@ -17,7 +17,7 @@ def first_screen(content: Content) -> str:
     rows = content.frontiers
     told = told_apart(rows)
     apart = sum(len(apart_on(told, problem)) for problem in {row.problem for row in rows})
-    said = f"**{text.escape(sentence(content))}** {apart} of {plural(len(told), 'pair')} of cells told apart."
+    said = f"**{text.escape(sentence(content))}** {apart} of {plural(len(told), 'pair')} of cells are told apart."
     table = text.table([row for mine in _ranked(rows).values() for row in _table(mine, told)]) if rows else ""
     explained = ""
     if rows:
@@ -129,7 +129,7 @@ def _windows(rows: list[Frontier]) -> str:
     rates = max((len(row.reaches) for row in rows), default=0)
     if rates < 2:
         return ""
-    return f"Learning rates, of {rates}, at which most runs solve T={rows[0].length}: {'; '.join(said)}."
+    return f"Number of learning rates, of {rates}, at which most runs solve T={rows[0].length}: {'; '.join(said)}."
 
 
 def _window(solving: dict[float, bool | None]) -> str:

@@ -82,7 +82,7 @@ def test_the_report(sweep, tmp_path):
     assert "to solve" not in text
     assert "unsolved" not in text
     assert "| test loss |" in re.sub(" +", " ", text.partition("## All comparisons")[2])
-    assert "The test part has 16 only:** one of them more or less moves a share such as accuracy by 6 %" in text
+    assert "The test part has only 16:** a single one moves a share such as accuracy by 6 %" in text
 
 
 def test_no_run_is_called_unsolved_where_nothing_can_be_solved(sweep):

@@ -49,7 +49,7 @@ def test_a_run_that_repeats_another_counts_once(tmp_path: Path):
     said = write_report([sweep]).path.read_text()
     assert "3 runs: 1 cell on 1 task, 3 seeds." in said
     assert "3/3 [44%, 100%]" in said
-    assert "6 runs left out: each repeats another one's" in said
+    assert "6 runs left out: each repeats the cell, task, training and seed of another run" in said
 
 
 def test_repeats_that_ended_elsewhere_are_not_mixed(tmp_path: Path):

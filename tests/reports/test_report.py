@@ -77,17 +77,17 @@ def test_an_unsolved_run_that_met_the_criterion_in_the_end_is_explained(tmp_path
         training = {"solved_evaluations": 3}
         write_run(tmp_path / "demo", "lstm", "adding", seed, None, settings=settings, training=training, **score)
     report = write_report([tmp_path / "demo"]).path.read_text()
-    said = "2 unsolved runs met the criterion at the last evaluation, but solved means 3 evaluations in a row: "
-    assert f"{said}2 of lstm on adding." in report
+    assert "2 unsolved runs met the criterion at the last evaluation, too late for the 3 evaluations in a row" in report
+    assert "that count as solved: 2 of lstm on adding." in report
 
 
 def test_what_all_comparisons_share_is_said_once(sweep: Path):
     """And what only some do, in their rows."""
     report = write_report([sweep]).path.read_text()
     header = next(line for line in report.splitlines() if line.startswith("| problem   | cells"))
-    assert not {"of", "seeds"} & {title.strip() for title in header.split("|")}
+    assert not {"quantity", "seeds"} & {title.strip() for title in header.split("|")}
     said = next(line for line in report.splitlines() if line.startswith("In all rows: "))
-    assert "*of* steps to solve" in said
+    assert "*quantity* steps to solve" in said
     assert "*seeds* 3" in said
     write_run(sweep, "lstm", "copy", 3, 700)
     write_run(sweep, "gru", "copy", 3, 350)
@@ -189,7 +189,7 @@ def test_missing_kernels_are_said(tmp_path: Path):
     folder = tmp_path / "bare"
     write_run(folder, "lstm", "adding", 0, 500, environment={"native_kernels": "none: no C++ compiler (c++)"})
     text = write_report([folder]).path.read_text()
-    assert "Native kernels could not be had (no C++ compiler (c++))" in text
+    assert "Native kernels were not available (no C++ compiler (c++))" in text
 
 
 def test_all_failed(tmp_path: Path):
