@@ -34,12 +34,12 @@ STATISTICS = {
     "sequences_to_solve": "training sequences to solve",
     "accuracy": "accuracy at the end",
     "final_loss": "final loss",
-    "gradient_decay": "factor by which the gradient decays a step",
-    "memory": "share of the cue that can be read off the state",
+    "gradient_decay": "factor by which the gradient changes per step",
+    "memory": "share of the cue that a linear readout recovers",
     "parameters": "parameters",
     "flops": "FLOPs of a training step",
     "step_time": "time of a training step",
-    "time_growth": "exponent with which time grows over the length",
+    "time_growth": "exponent of time over length",
 }
 RATIOS = {"steps_to_solve", "final_loss", "parameters", "flops", "step_time"}
 NEEDS = ("all", "any")

@@ -80,6 +80,9 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
     for place, (row, of_row) in enumerate(zip(rows, evidence, strict=True)):
         interval, colour = of_row.interval, COLOURS[row.verdict]
         bound = interval.bound if logarithmic else ""
+        if math.isnan(interval.told if bound else interval.estimate):
+            axes.text(0.01, place, "no estimate", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+            continue
         if not bound:
             axes.plot([interval.low, interval.high], [place, place], color=colour, lw=1.8)
         marker = {"≥": ">", "≤": "<"}.get(bound, MARKERS[row.verdict])

@@ -205,7 +205,7 @@ def _command(content: Content, claim: Claim) -> str:
     if whole is None or not claim.part:
         return ""
     sweep = next(word for word in whole.split() if word.startswith("+sweep="))
-    return f"Run it alone: `python -m bench {sweep} part={claim.part}`"
+    return f"Run this part alone: `python -m bench {sweep} part={claim.part}`"
 
 
 def beside_publication(content: Content) -> str:

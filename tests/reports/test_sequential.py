@@ -125,7 +125,7 @@ def test_a_decided_contender_is_left_alone(tmp_path):
     assert (left.open, left.total) == (1, 2)
     assert {run.split("-")[0] for run in left.runs} == {"lstm", "rnn"}
     report = write_report([folder]).path.read_text()
-    assert "at looks after 8, 12 seeds that were fixed before the first run" in report
+    assert "at looks after 8, 12 seeds. The looks were fixed before the first run" in report
     assert "Comparisons decided: 1 after 8 seeds; 1 open. The sweep took 24 runs instead of 36." in report
     table = compare(stored.results).set_index(["first", "second"])
     assert table.loc[("lstm", "gru"), "decided"] == 8
