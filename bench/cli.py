@@ -31,20 +31,20 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
   python -m bench +sweep=quick                    a sweep; its report is results/quick/report/README.md
   python -m bench +sweep=quick cell=gru seed=0    narrowed by any override
   python -m bench cell=gru task=adding            a single run
-  python -m bench +sweep=quick +launch=serial     another launcher
+  python -m bench +sweep=quick +launch=serial     with another launcher
   python -m bench --cells                         each cell with its options and source; also --tasks, --sweeps
-  python -m bench --settings                      every setting, its default, and what it is
+  python -m bench --settings                      every setting with its default and meaning
   python -m bench cell=gru --cfg job              print the configuration; every key in it can be overridden
   python -m reports results/quick                 write the report again; --html: also a page to explore
   python -m reports results/a results/b           two sweeps side by side
   python -m reports list                          the sweeps in results/; show RUN_ID: what is stored of a run
-  python -m reports dashboard results/quick       its workspace and report in W&B
+  python -m reports dashboard results/quick       create or update its workspace and report in W&B
 
   python -m bench probe results/quick lengthen=[2,4] diagnostics=standard
-                                                  measure trained models further, without training again
+                                                  evaluate and probe trained models, without training again
 
   python -m bench export results/quick/runs/RUN_ID model.onnx
-                                                  a trained model for ONNX Runtime, checked; .pt2: for torch.export
+                                                  export a trained model for ONNX Runtime and check it; .pt2: for torch.export
 
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       reruns failed runs only
@@ -53,7 +53,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
 The same command again continues: finished runs are kept, unfinished ones resume.
 {groups}
 Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run, 130 or 143 stopped by Ctrl-C or SIGTERM.
-Installed, it is also the command recurrent-bench; eval "$(recurrent-bench -sc install=bash)" has the shell complete it.
+The installed command is also called recurrent-bench; eval "$(recurrent-bench -sc install=bash)" adds completion to bash.
 Hydra's own flags: python -m bench --hydra-help
 """
 

@@ -11,7 +11,7 @@ python -m reports results/NAME [...] [--output DIR] [--html] [--latex]
        python -m reports list [RESULTS]                     the sweeps that are stored
        python -m reports show RUN_ID [--results RESULTS]    what is stored of a run, by its run_id or how that begins
        python -m reports dashboard results/NAME [--dry-run] [--project NAME] [--entity NAME]
-                                                            make or change its workspace and report in W&B"""
+                                                            create or update its workspace and report in W&B"""
 
 
 def main() -> None:
@@ -50,9 +50,9 @@ def _parser(*arguments: tuple[str, dict[str, object]]) -> Callable[[Sequence[str
 def _write(words: Sequence[str]) -> str:
     arguments = _parser(
         ("folders", {"nargs": "+", "type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
-        ("--output", {"type": Path, "metavar": "DIR", "help": "where to (default: report/ in the first folder)"}),
-        ("--html", {"action": "store_true", "help": "as a page too: one file to explore"}),
-        ("--latex", {"action": "store_true", "help": "for a paper too: tables as booktabs, figures as PDF, in latex/"}),
+        ("--output", {"type": Path, "metavar": "DIR", "help": "where to write it (default: report/ in the first folder)"}),
+        ("--html", {"action": "store_true", "help": "also write a page to explore, in one file"}),
+        ("--latex", {"action": "store_true", "help": "also write tables as booktabs and figures as PDF, in latex/, for a paper"}),
     )(words)
     from reports.latex import FOLDER, write_latex
     from reports.page import write_page
@@ -84,9 +84,9 @@ def _show(words: Sequence[str]) -> str:
 def _dashboard(words: Sequence[str]) -> str:
     arguments = _parser(
         ("folder", {"type": Path, "metavar": "results/NAME"}),
-        ("--dry-run", {"action": "store_true", "help": "say what would be created, without a network"}),
-        ("--project", {"help": "the runs' project (default: theirs)"}),
-        ("--entity", {"help": "whose project (default: theirs, or whose the key is)"}),
+        ("--dry-run", {"action": "store_true", "help": "print what would be created, without a network"}),
+        ("--project", {"help": "W&B project (default: the project of the runs)"}),
+        ("--entity", {"help": "W&B user or team (default: that of the runs, or the owner of the key)"}),
     )(words[1:])
     from bench.record.errors import ConfigError
     from reports.load import load
