@@ -44,7 +44,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
                                                   evaluate and probe trained models, without training again
 
   python -m bench export results/quick/runs/RUN_ID model.onnx
-                                                  export a trained model for ONNX Runtime and check it; .pt2: for torch.export
+                                                  export a trained model for ONNX Runtime; .pt2: for torch.export
 
   python -m bench +sweep=claims_quick part=gates  one part of a sweep that has several
   python -m bench +sweep=quick retry=failed       reruns failed runs only
@@ -53,7 +53,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
 The same command again continues: finished runs are kept, unfinished ones resume.
 {groups}
 Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run, 130 or 143 stopped by Ctrl-C or SIGTERM.
-The installed command is also called recurrent-bench; eval "$(recurrent-bench -sc install=bash)" adds completion to bash.
+Installed, it is also called recurrent-bench; eval "$(recurrent-bench -sc install=bash)" adds completion to bash.
 Hydra's own flags: python -m bench --hydra-help
 """
 

@@ -50,9 +50,9 @@ def _parser(*arguments: tuple[str, dict[str, object]]) -> Callable[[Sequence[str
 def _write(words: Sequence[str]) -> str:
     arguments = _parser(
         ("folders", {"nargs": "+", "type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
-        ("--output", {"type": Path, "metavar": "DIR", "help": "where to write it (default: report/ in the first folder)"}),
+        ("--output", {"type": Path, "metavar": "DIR", "help": "output folder (default: report/ in the first)"}),
         ("--html", {"action": "store_true", "help": "also write a page to explore, in one file"}),
-        ("--latex", {"action": "store_true", "help": "also write tables as booktabs and figures as PDF, in latex/, for a paper"}),
+        ("--latex", {"action": "store_true", "help": "also write tables and figures for a paper, in latex/"}),
     )(words)
     from reports.latex import FOLDER, write_latex
     from reports.page import write_page

@@ -273,7 +273,7 @@ def test_seeds_are_added_until_they_decide(bench: Command, tmp_path: Path):
     assert set(table["looks"]) == {"5,6"}
     assert table.loc[table["seed"] == 4, "look"].tolist() == [1, 1]
     report = (folder / "report" / "README.md").read_text()
-    assert "at looks after 5, 6 seeds that were fixed before the first run" in report
+    assert "at looks after 5, 6 seeds. The looks were fixed before the first run" in report
     again = bench(tmp_path, *several)
     assert again.returncode == 0, again.stderr
     assert "solved after" not in again.stdout + again.stderr
