@@ -1,5 +1,6 @@
 """Frames in, comparisons of contenders on a problem out."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -48,8 +49,10 @@ class Outcomes:
         early: evaluations before the first of them, as shares of `grid`; none if runs differ in them.
         loss: on the test part or at the end; NaN if there is none.
         look: which its seed is for, from 1; 0 for none.
-        looks: how many seeds of each look so far are all there: a look at some of them was not planned.
-        planned: how many looks there can be; 1 where there is only the end.
+        plan: after how many seeds its sweep looks at it; none without looks, or where sweeps of several plans are pooled.
+        looks: how many looks of the plan are complete: one at some of its seeds was not planned.
+        planned: at how many points its number of seeds could have been settled: the looks of its plan, or of several
+            plans all combinations; 1 where it was fixed.
     """
 
     cell: str
@@ -63,6 +66,7 @@ class Outcomes:
     early: tuple[float, ...]
     loss: np.ndarray
     look: np.ndarray
+    plan: tuple[int, ...]
     looks: int
     planned: int
 
@@ -72,8 +76,8 @@ class Outcomes:
         return expected_time(np.where(self.solved, self.needed, self.spent), self.solved)
 
     def by_look(self, k: int) -> np.ndarray:
-        """Return which runs are there by the k-th look."""
-        return (self.look > 0) & (self.look <= k)
+        """Return which runs are there by the k-th look; all of them where there is no plan."""
+        return (self.look > 0) & (self.look <= k) if self.plan else np.ones(len(self.seeds), bool)
 
     def times(self, at: np.ndarray) -> Times:
         """Return what the runs at some positions needed to solve the problem."""
@@ -92,7 +96,7 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
     the architecture, and of several at a seed the first."""
     compared = results.assign(final_loss=compared_loss(results))
     values = {name: compared[name].to_numpy(dtype=float, na_value=np.nan) for name in NUMBERS}
-    counts, look = _planned_looks(results)
+    plans, look = _planned_looks(results)
     places: dict[tuple[str, str], dict[float, int]] = {}
     ended: dict[tuple[str, str], dict[float, int]] = {}  # the look of each seed that is there, however its run ended
     columns = (results[name] for name in ("problem", "contender", "status"))
@@ -106,7 +110,9 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
         at = [at_seed[seed] for seed in sorted(at_seed)]
         seeds, solved, needed, spent, budget, grid, early, loss = (values[name][at] for name in NUMBERS)
         there = [k for k in ended[key].values() if k]
-        complete = sum(sum(k <= looks for k in there) == count for looks, count in enumerate(counts, start=1))
+        of_sweeps = {plans[i] for i in at}
+        plan = of_sweeps.pop() if len(of_sweeps) == 1 else ()
+        complete = sum(sum(k <= looks for k in there) == count for looks, count in enumerate(plan, start=1))
         outcomes[key] = Outcomes(
             str(cells[at[0]]),
             str(currencies[at[0]]),
@@ -119,8 +125,9 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
             _early_shares(early),
             loss,
             look[at],
+            plan,
             complete,
-            max(1, len(counts)),
+            math.prod(max(1, len(each)) for each in {plan, *of_sweeps}),
         )
     return outcomes
 
@@ -132,13 +139,14 @@ def _early_shares(steps: np.ndarray) -> tuple[float, ...]:
     return tuple(step / n for n in every for step in early_steps(n)) if len(every) == 1 else ()
 
 
-def _planned_looks(results: pd.DataFrame) -> tuple[list[int], np.ndarray]:
-    """Return after how many seeds runs are looked at, and the look that each run is for, 0 for none. Tables whose
-    sweeps do not agree have none: what is merged was not planned together."""
-    counts = set(results["looks"].fillna("")) if set(results) >= LOOKS else {""}
-    if len(counts) != 1 or counts == {""}:
-        return [], np.zeros(len(results), dtype=int)
-    return [int(count) for count in counts.pop().split(",")], results["look"].fillna(0).to_numpy(dtype=int)
+def _planned_looks(results: pd.DataFrame) -> tuple[list[tuple[int, ...]], np.ndarray]:
+    """Return of each run after how many seeds its sweep looks at them, nothing if it does not, and the look that it is
+    for, 0 for none."""
+    if not set(results) >= LOOKS:
+        return [()] * len(results), np.zeros(len(results), dtype=int)
+    texts = results["looks"].fillna("").tolist()
+    plans = {text: tuple(map(int, text.split(","))) if text else () for text in set(texts)}
+    return [plans[text] for text in texts], results["look"].fillna(0).to_numpy(dtype=int)
 
 
 @dataclass(frozen=True)
@@ -161,7 +169,7 @@ class Comparison:
         needed, needed_most: seeds to find a difference like this one four times of five, at least and at most; None if
             that is not known, or too many.
         detectable: the ratio that these seeds would find; None if that is not known.
-        looks, planned: how often the two were looked at so far, and could be.
+        looks, planned: how often the two were looked at so far, and could be: what p is corrected for.
         decided: seeds of each after which the verdict was what it is; None while it is open.
     """
 
@@ -351,25 +359,29 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
 
     Treatments of one cell are paired by seed, of seeds that both have. Different cells are not: pairs of one seed were
     measured to have no more in common than others, so that pairing them would cost power and gain nothing. Where seeds
-    are added, the two are compared at each look that both have.
+    were added by one plan, the two are compared at each look that both have. Where their plans differ, as those of two
+    sweeps may, they are compared once, corrected for all combinations of looks at which they could have come to be.
 
     Args:
         by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
     """
     paired = a.cell == b.cell
-    seeds = np.intersect1d(a.seeds, b.seeds) if paired else None
-    at_a, at_b = (np.ones(len(o.seeds), bool) if seeds is None else np.isin(o.seeds, seeds) for o in (a, b))
-    planned = a.planned if a.planned == b.planned else 1
+    together = bool(a.plan) and a.plan == b.plan
+    planned = a.planned if together else a.planned * b.planned
     quantity = a.currency if by != "loss" and (a.solved.any() or b.solved.any()) else "loss"
 
     def contrast(of_a: np.ndarray, of_b: np.ndarray) -> Contrast:
+        if paired:
+            seeds = np.intersect1d(a.seeds[of_a], b.seeds[of_b])
+            of_a, of_b = of_a & np.isin(a.seeds, seeds), of_b & np.isin(b.seeds, seeds)
         if quantity == "loss":
             return Contrast(a.losses(of_a), b.losses(of_b), paired, ALPHA / planned)
         return Contrast(a.times(of_a), b.times(of_b), paired, ALPHA / planned)
 
-    shown = contrast(at_a, at_b)
+    shown = contrast(np.ones(len(a.seeds), bool), np.ones(len(b.seeds), bool))
     if planned == 1:
         return Looks(shown, [shown]), quantity
 
-    tested = [contrast(at_a & a.by_look(k), at_b & b.by_look(k)) for k in range(1, min(a.looks, b.looks) + 1)]
+    looks = [(k, k) for k in range(1, min(a.looks, b.looks) + 1)] if together else [(a.looks, b.looks)]
+    tested = [contrast(a.by_look(of_a), b.by_look(of_b)) for of_a, of_b in looks]
     return Looks(shown, [each for each in tested if len(each.a) and len(each.b)], planned), quantity

@@ -296,7 +296,8 @@ def _at_each_look(
     """
     if outcomes.planned == 1:
         return evidence(np.ones(len(outcomes.seeds), bool), ALPHA), ""
-    looks = [evidence(outcomes.by_look(k), ALPHA / outcomes.planned) for k in range(1, outcomes.looks + 1)]
+    so_far = range(1, outcomes.looks + 1) if outcomes.plan else [0]
+    looks = [evidence(outcomes.by_look(k), ALPHA / outcomes.planned) for k in so_far]
     told = [each for each in looks if each is not None]
     return (at_looks(told, outcomes.planned), "") if told else (None, "before the first look")
 

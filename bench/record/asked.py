@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.record.encoding import R, flat, read_record
-from bench.record.errors import printable
+from bench.record.errors import ConfigError, explain_os, printable
 from bench.record.files import Damaged, write_sealed
 from bench.record.records import Commands, Looks, Planned, Question, Runs
 
 COMMANDS_FILE, PLAN_FILE, LOOKS_FILE = "sweep.json", "plan.json", "looks.json"
+UNKNOWN_LOOKS = "restore it, or delete it and give the sweep's command again, which fixes looks anew"
 COMMANDS_BYTES, PLAN_BYTES = 8 << 20, 256 << 20  # a million runs with names of full length
 
 
@@ -87,7 +88,7 @@ def read_asked(sweep: Path) -> Asked:
     """Return what was asked of a sweep; of a file that is not there or was damaged, nothing.
 
     Raises:
-        ConfigError: the folder belongs to a newer version.
+        ConfigError: the folder belongs to a newer version, or its looks were damaged.
     """
     about, plan = _read(sweep / COMMANDS_FILE, COMMANDS_BYTES, Commands), _read(sweep / PLAN_FILE, PLAN_BYTES, Planned)
     commands = [" ".join(printable(command).split()) for command in about.commands]
@@ -120,8 +121,21 @@ def fix_looks(sweep: Path, seeds: list[list[int]], lengths: list[int] | None = N
 
 
 def read_looks(sweep: Path) -> Looks | None:
-    """Return the looks that a sweep keeps; None if it keeps none, or they were damaged."""
-    return _read(sweep / LOOKS_FILE, PLAN_BYTES, Looks) if (sweep / LOOKS_FILE).exists() else None
+    """Return the looks that a sweep keeps; None if it keeps none.
+
+    Raises:
+        ConfigError: they cannot be read. Without them, p-values would not be corrected for looks.
+    """
+    try:
+        looks = read_record(Looks, sweep / LOOKS_FILE, PLAN_BYTES)
+    except FileNotFoundError:
+        return None
+    except (OSError, Damaged) as error:
+        said = explain_os(error) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{said}; {UNKNOWN_LOOKS}") from error
+    if not looks.seeds:
+        raise ConfigError(f"{sweep / LOOKS_FILE}: has no seeds; {UNKNOWN_LOOKS}")
+    return looks
 
 
 def _read(path: Path, limit: int, kind: type[R]) -> R:

@@ -78,8 +78,12 @@ def _about_tests(content: Content) -> str:
 def _about_looks(content: Content, primary: list[Comparison]) -> str:
     """Say how it came that there are as many seeds as there are."""
     looks, added, runs = content.stored.looks, content.stored.added, content.stored.results
-    if looks is None or primary[0].planned == 1:
-        return wording("seeds_added", before=added) if added else ""
+    planned = max((row.planned for row in content.comparisons.values()), default=1)
+    said_added = wording("seeds_added", before=added) if added else ""
+    if looks is None or planned == 1:
+        return said_added
+    if len(content.stored.sweeps) > 1:
+        return f"{wording('looks_of_several', planned=planned)} {said_added}".rstrip()
     subjects = len(runs[["problem", "contender"]].drop_duplicates())
     decided = Counter(row.decided for row in primary if row.decided is not None)
     return wording(
@@ -125,16 +129,17 @@ def _table(content: Content, shown: list[Comparison], cut: bool) -> str:
     """Tabulate comparisons; what is the same in all rows stands under the table once."""
     several = len({row.problem for row in shown}) > 1
     tested = {row.problem for row in content.summaries if row.tested}
-    rows = [({"problem": row.problem} if several else {}) | _row(row, row.problem in tested) for row in shown]
+    looks = any(row.planned > 1 for row in shown)
+    rows = [({"problem": row.problem} if several else {}) | _row(row, row.problem in tested, looks) for row in shown]
     common = {key: rows[0][key] for key in COMMON if len(rows) > 1 and len({row[key] for row in rows}) == 1}
     kept = [{key: value for key, value in row.items() if key not in common} for row in rows]
     said = f"In all rows: {', '.join(f'*{key}* {value}' for key, value in common.items())}. " if common else ""
     file = f"{'The rest is in' if cut else 'Also as'} [comparisons.csv](comparisons.csv)."
-    explained = wording("comparisons", file=file, looks=shown[0].planned > 1, tested=content.tested)
+    explained = wording("comparisons", file=file, looks=looks, tested=content.tested)
     return f"{text.table(kept)}\n\n{said}{explained}"
 
 
-def _row(row: Comparison, tested: bool) -> dict[str, str]:
+def _row(row: Comparison, tested: bool, looks: bool) -> dict[str, str]:
     ratio, loss = row.detectable, "test loss" if tested else "final loss"
     return {
         "cells": f"{row.second} / {row.first}",
@@ -146,7 +151,7 @@ def _row(row: Comparison, tested: bool) -> dict[str, str]:
         "verdict": f"{row.verdict}{figures.mark(row)}",
         "test": row.test,
         "seeds": str(row.seeds),
-        **({"decided": text.count(row.decided)} if row.planned > 1 else {}),
+        **({"decided": text.count(row.decided)} if looks else {}),
         "needed": text.range_of(row.needed, row.needed_most),
         "detectable": text.NONE if ratio is None else f"{ratio:.2g}×" if ratio < UNHEARD_OF else f">{UNHEARD_OF}×",
     }

@@ -65,7 +65,11 @@ def _results(content: Content, runs: pd.DataFrame, names: list[str]) -> str:
             row[f"{names[1]} / {names[0]}"] = text.NONE if found is None else ratio(found)
             row["evidence"] = text.NONE if found is None else evidence(found)
         rows.append(row)
-    return f"{text.table(rows)}\n\n{wording('side_by_side', first=names[0], second=names[-1], compared=len(compared))}"
+    said = wording(
+        "side_by_side", first=names[0], second=names[-1], compared=len(compared),
+        planned=max((row.planned for row in compared.values()), default=1),
+    )  # fmt: skip
+    return f"{text.table(rows)}\n\n{said}"
 
 
 def _outcome(row: Summary | None) -> str:

@@ -1,5 +1,6 @@
 """Seeds that are added until they decide: the looks, what is tested at them, and what is asked for next."""
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import pytest
 from scipy import stats
 
 from bench.record.asked import fix_looks, read_looks
+from bench.record.errors import ConfigError
 from reports import compare
 from reports.load import load
 from reports.report import write_report
 from reports.sequential import undecided
 from reports.statistics import ALPHA, Contrast, Looks, Times, looks_at
+from reports.statistics.contrasts import PRECISION
 from tests.reports.conftest import write_run
 from tests.reports.simulate import CASES, TREATMENTS, first_of, looked_at, simulated
 
@@ -132,6 +135,50 @@ def test_a_decided_contender_is_left_alone(tmp_path):
     assert pd.isna(table.loc[("rnn", "lstm"), "decided"])
 
 
+@pytest.fixture
+def two_plans(tmp_path):
+    """Two sweeps of the same cells and seeds: one with looks after 6 and 9 of them, one after 5, 7 and 9."""
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, plan, faster in zip(folders, ([6, 3], [5, 2, 2]), (0, 300), strict=True):
+        folder.mkdir()
+        seeds = iter(range(9))
+        fix_looks(folder, [list(islice(seeds, n)) for n in plan])
+        write_sweep(folder, {"lstm": alike(9, 500 - faster), "gru": alike(9, 450 - faster)})
+    return folders
+
+
+def test_sweeps_whose_looks_differ_are_corrected_for_all_combinations(two_plans):
+    table = compare(load(*two_plans).results).set_index(["first", "second"])
+    within = {("lstm, sweep a", "gru, sweep a"): (2, 2), ("lstm, sweep b", "gru, sweep b"): (3, 3)}
+    across = table.loc[("lstm, sweep a", "gru, sweep b")]
+    alone = Contrast(Times(np.array(alike(9, 150), float), 50), Times(np.array(alike(9), float), 50), False, ALPHA / 6)
+    assert {names: tuple(table.loc[names, ["looks", "planned"]]) for names in within} == within
+    assert (across["looks"], across["planned"]) == (1, 6)
+    assert across["p"] == pytest.approx(6 * alone.p)
+    assert across["ratio_high"] == pytest.approx(alone.interval.high, rel=PRECISION - 1)
+    report = write_report(two_plans).path.read_text()
+    assert "corrected for all combinations of looks that they could have ended at (6 at most)" in report
+    assert "Holm-corrected over the 2 rows, and corrected for the looks at which seeds were added" in report
+
+
+def test_looks_at_other_seeds_pair_those_that_both_have(tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for folder, start in zip(folders, (0, 3), strict=True):
+        folder.mkdir()
+        fix_looks(folder, [list(range(start, start + 6)), list(range(start + 6, start + 9))])
+        for seed in range(start, start + 9):
+            write_run(folder, "lstm", "adding", seed, 300 + start * 100 + 50 * (seed % 3))
+    row = compare(load(*folders).results).iloc[0]
+    assert (row["test"], row["seeds"], row["looks"], row["planned"]) == ("pairs", 6, 2, 2)
+
+
+def test_pooled_runs_of_several_plans_are_tested_once(two_plans):
+    runs = pd.concat([load(folder).results for folder in two_plans]).reset_index(drop=True)
+    runs.loc[9 * 2 :, "seed"] += 9
+    row = compare(runs).iloc[0]
+    assert (row["first_runs"], row["looks"], row["planned"]) == (18, 1, 36)
+
+
 def test_seeds_that_no_look_planned_are_shown_and_not_tested(tmp_path):
     folder = tmp_path / "s"
     folder.mkdir()
@@ -150,6 +197,17 @@ def test_looks_that_are_kept_stand(tmp_path):
     fix_looks(tmp_path, [[0], [1]])
     assert read_looks(tmp_path).seeds == LOOKS
     assert read_looks(tmp_path).counts == [4, 7, 12]
+
+
+@pytest.mark.parametrize("damage", [b"{}", b"", b'{"seeds": [[0]], "sha256": "0"}'])
+def test_damaged_looks_are_no_reason_to_test_without(tmp_path, damage):
+    """Of runs whose looks are not known, p-values cannot be corrected for them."""
+    write_sweep(tmp_path, {"lstm": alike(8), "gru": alike(8, 100)})
+    (tmp_path / "looks.json").write_bytes(damage)
+    with pytest.raises(ConfigError, match=r"looks\.json: .*; restore it"):
+        load(tmp_path)
+    with pytest.raises(ConfigError, match=r"looks\.json"):
+        read_looks(tmp_path)
 
 
 def test_each_finding_of_a_publication_is_decided_by_itself():
