@@ -49,7 +49,7 @@ class Outcomes:
         early: evaluations before the first of them, as shares of `grid`; none if runs differ in them.
         loss: on the test part or at the end; NaN if there is none.
         look: which its seed is for, from 1; 0 for none.
-        plan: after how many seeds its sweep looks at it; none without looks, or where sweeps of several plans are pooled.
+        plan: after how many seeds its sweep looks; none without looks, or where runs of several plans are pooled.
         looks: how many looks of the plan are complete: one at some of its seeds was not planned.
         planned: at how many points its number of seeds could have been settled: the looks of its plan, or of several
             plans all combinations; 1 where it was fixed.

@@ -70,7 +70,8 @@ def judge(stored: Stored) -> dict[str, list[Judgement]]:
     The p-value of a test is the smaller one of its two verdicts, each two-sided. A verdict that a claim reaches only if
     all of its tests do is an intersection-union test (Berger 1982): each test is made at the claim's level. One that
     any of its tests reaches is made at that level over their number. Over all claims of the file that estimate
-    something, run or not, the share of false verdicts is held to 5 % on average (Benjamini & Hochberg 1995).
+    something, run or not, the share of false verdicts is held to 5 % on average (Benjamini & Hochberg 1995). Of a
+    publication, each finding has a verdict of its own, and so counts as a claim of its own.
     """
     if stored.claims is None:
         return {}
@@ -80,14 +81,18 @@ def judge(stored: Stored) -> dict[str, list[Judgement]]:
         for claim in claims.claims
         for runs in [runs_of(stored, claim)]
     }
-    p_of_both = {claim.name: _corrected_in_claim(claim, found[claim.name]) for claim in claims.claims}
-    tested = [claim for claim in claims.claims if any(test.statistic not in COUNTED for test in claim.tests)]
-    factor = _factor([_p(claim, p_of_both[claim.name]) for claim in tested])
-    judged: dict[str, list[Judgement]] = {}
-    for claim in claims.claims:
-        by = factor if claim in tested else 1.0
-        both = zip(found[claim.name], p_of_both[claim.name], strict=True)
-        judged[claim.name] = [_judged(*of, *p, by) for of, p in both]
+    units = [
+        (claim, unit)
+        for claim in claims.claims
+        for unit in ([[each] for each in found[claim.name]] if claims.publication else [found[claim.name]])
+    ]
+    p_of_units = [_corrected_in_claim(claim, unit) for claim, unit in units]
+    tested = [any(test.statistic not in COUNTED for test, _ in unit) for _, unit in units]
+    factor = _factor([_p(unit[0], p) for unit, p, counts in zip(units, p_of_units, tested, strict=True) if counts])
+    judged: dict[str, list[Judgement]] = {claim.name: [] for claim in claims.claims}
+    for (claim, unit), p_of_both, counts in zip(units, p_of_units, tested, strict=True):
+        by = factor if counts else 1.0
+        judged[claim.name] += [_judged(*of, *p, by) for of, p in zip(unit, p_of_both, strict=True)]
     return judged
 
 
