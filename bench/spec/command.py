@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from bench.record.errors import ConfigError, nearest
 from bench.spec.checks import from_hydra, from_plain, plain_values
@@ -28,6 +28,7 @@ from bench.spec.explain import explain
 from bench.spec.ineffective import check_axes, check_horizon, check_that_all_matter
 
 MOST_RUNS = 1_000_000  # of a sweep
+OF_A_CHOICE = re.compile(r"\+{0,2}~?(cell|task)\.")  # what is set on the cell or the task
 
 
 def compose(arguments: Namespace) -> DictConfig:
@@ -53,11 +54,19 @@ def compose(arguments: Namespace) -> DictConfig:
             arguments.config_name or "config", overrides, mode, validate_sweep_overrides=is_final
         )
 
-    said = composed(RunMode.MULTIRUN, arguments.overrides, is_final=False).hydra.mode
+    # The cell and the task of a sweep are each run's own, and so is what is set on them: not every one has every key.
+    general = [override for override in arguments.overrides if not OF_A_CHOICE.match(override)]
+    said = composed(RunMode.MULTIRUN, general, is_final=False).hydra.mode
     if arguments.multirun and arguments.run:
         raise ConfigError("--run and --multirun: only one of them can be asked for")
     mode = said if said is not None and not arguments.multirun else RunMode[("RUN", "MULTIRUN")[arguments.multirun]]
-    return composed(mode, [*arguments.overrides, *([] if mode == said else [f"hydra.mode={mode.name}"])])
+    added = [] if mode == said else [f"hydra.mode={mode.name}"]
+    if mode != RunMode.MULTIRUN:
+        return composed(mode, [*arguments.overrides, *added])
+    master = composed(mode, [*general, *added])
+    with read_write(master), open_dict(master):
+        master.hydra.overrides.task = [each for each in arguments.overrides if each not in master.hydra.overrides.hydra]
+    return master
 
 
 class Command:

@@ -58,7 +58,10 @@ def explain(error: Exception) -> str:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
         known = [str(key) for key in cause.parent_node if key != "hydra" and not str(key).startswith("_")]
         elsewhere = [] if "." in str(cause.full_key) else _dotted(cause.parent_node)
-        return f"{cause.full_key}: no such key.{nearest(str(cause.key), known, elsewhere)}"
+        group, _, within = str(cause.full_key).partition(".")
+        owner = cause.parent_node._get_node("name") if within == cause.key and group in ("cell", "task") else None
+        wrong = "no such key" if owner is None else f"{owner} has no such option"
+        return f"{cause.full_key}: {wrong}.{nearest(str(cause.key), known, elsewhere)}"
     if isinstance(cause, OmegaConfBaseException):
         return _one_line(cause)
     if isinstance(error, ConfigKeyError) and is_dataclass(error.object_type):

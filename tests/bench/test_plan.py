@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 import conf
+from bench.arguments import parse_arguments
 from bench.execute.apart import Worker
 from bench.execute.plan import Plan, make_plan
 from bench.execute.run import run, store_failure
@@ -23,6 +24,7 @@ from bench.record.frames import settings_columns
 from bench.record.store import RunFolder
 from bench.spec.checks import from_hydra
 from bench.spec.command import Command
+from bench.spec.command import compose as compose_command
 from bench.spec.config import Execution, register_with_hydra, to_plain
 from bench.spec.identity import run_id
 from bench.train.model import make_model, make_task
@@ -90,6 +92,13 @@ def test_a_wrong_value_in_one_of_many_runs_is_found_before_any_begins(compose):
         plan_of(compose("cell=lstm,gru", "training.nothing=1,2"))
     with pytest.raises(ConfigError, match="nothing"):
         plan_of(compose("cell=lstm", "++training.nothing=1"))
+
+
+@pytest.mark.usefixtures("compose")  # which leaves Hydra as it was
+def test_what_is_set_on_each_of_several_tasks_need_not_be_set_on_the_default_one():
+    master = compose_command(parse_arguments(["-m", "task=copy,selective_copy", "task.span=4", "seed=0"]))
+    spans = {config.run.task["name"]: config.run.task["span"] for config in plan_of(master).configs.values()}
+    assert spans == {"copy": 4, "selective_copy": 4}
 
 
 def test_excluded_combinations_are_left_out(compose):

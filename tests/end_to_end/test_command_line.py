@@ -432,6 +432,8 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["+sweep=quik"], "sweep=quik: no such sweep. Did you mean 'quick'?"),
     (["+launch=slrum"], "launch=slrum: no such launch. Did you mean 'slurm'?"),
     (["cell.hiden_size=3"], "hidden_size"),
+    (["cell.alpah=3"], "cell.alpah: lstm has no such option."),
+    (["-m", "task=copy,adding", "task.span=4"], "task.span: adding has no such option."),
     (["+cell.depth=3"], "cell.depth: lstm has no such option."),
     (["trainin.batch_size=3"], "training"),
     (["lr=0.1"], "lr: no such key. Did you mean 'training.learning_rate'"),
