@@ -26,6 +26,8 @@ class Batch:
         def convert(tensor: Tensor) -> Tensor:
             return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
+        if convert(self.inputs) is self.inputs and convert(self.targets) is self.targets:
+            return self
         return replace(self, inputs=convert(self.inputs), targets=convert(self.targets))
 
     def on(self, device: torch.device) -> Self:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor
 
-from bench.spec.config import make_optimizer
+from bench.train.adam import FusedAdam
 from bench.train.process import is_out_of_memory
 from cells import native
 from tasks import Batch
@@ -32,7 +32,7 @@ class Steps:
     def __init__(self) -> None:
         self._most: int | None = None  # trainers whose gradients fit into memory at once
         self._members: list[Trainer] = []
-        self._optimizer: torch.optim.Optimizer | None = None  # that of all members, over the states of their own
+        self._adam: FusedAdam | None = None  # that takes the steps of the members' optimisers
 
     def take(self, trainers: Sequence["Trainer"]) -> list[StepResult]:
         """Train each on a fresh batch; one whose loss or gradient is not finite, or raises, takes no step. Each is
@@ -60,12 +60,8 @@ class Steps:
                 trainer.recent.append((value, norm))
             else:
                 wrong[trainer] = f"loss {value} and gradient norm {norm} at step {trainer.step}"
-        alike = len({trainer.rate for trainer in going}) == 1
-        for together in [going] if alike else [[trainer] for trainer in going]:
-            optimizer = self._optimizer_of(together)
-            for group in optimizer.param_groups:
-                group["lr"] = together[0].rate
-            optimizer.step()
+        if going:
+            self._update(going)
         share = (perf_counter() - start) / len(trainers)
         for trainer in trainers:
             trainer.seconds, trainer.sharing = trainer.seconds + share, len(trainers)
@@ -89,16 +85,18 @@ class Steps:
         half = len(ready) // 2  # not within the handler: what the exception refers to may be the memory that is missing
         return self._losses(ready[:half]) + self._losses(ready[half:])
 
-    def _optimizer_of(self, trainers: list["Trainer"]) -> torch.optim.Optimizer:
-        if len(trainers) == 1:
-            return trainers[0].optimizer
-        if self._optimizer is None or self._members != trainers:
-            parameters = [parameter for trainer in trainers for parameter in trainer.parameters]
-            self._members, self._optimizer = trainers, make_optimizer(trainers[0].training, parameters)
+    def _update(self, trainers: list["Trainer"]) -> None:
+        """Have the optimiser of each take its step: all at once if it is Adam and their learning rate is the same."""
+        for trainer in trainers:
+            trainer.optimizer.param_groups[0]["lr"] = trainer.rate
+        if self._members != trainers:
+            self._members, self._adam = trainers, None
+        if self._adam is None:
+            self._adam = FusedAdam.of([trainer.optimizer for trainer in trainers])
+        alike = len({trainer.rate for trainer in trainers}) == 1
+        if not (self._adam and alike and self._adam.step(trainers[0].rate)):
             for trainer in trainers:
-                for parameter in trainer.parameters:  # the same object: what one does to it, the other has done
-                    self._optimizer.state[parameter] = trainer.optimizer.state[parameter]
-        return self._optimizer
+                trainer.optimizer.step()
 
 
 def take_gradients(ready: Sequence[tuple["Trainer", Batch]]) -> list[Tensor]:
@@ -123,18 +121,19 @@ def take_gradients(ready: Sequence[tuple["Trainer", Batch]]) -> list[Tensor]:
 
 def clip(trainers: Sequence["Trainer"]) -> list[float]:
     """Clip each one's gradient by its own norm, as `torch.nn.utils.clip_grad_norm_` does; return the norms before."""
-    if not trainers:
-        return []
     gradients = [[each.grad for each in trainer.parameters if each.grad is not None] for trainer in trainers]
-    norms = iter(torch._foreach_norm([gradient for several in gradients for gradient in several]))
-    totals = torch.stack([torch.linalg.vector_norm(torch.stack([next(norms) for _ in each])) for each in gradients])
-    if (most := trainers[0].training.clip_norm) is not None:
+    if len({len(each) for each in gradients}) != 1:
+        return [norm for trainer in trainers for norm in clip([trainer])]
+    norms = torch._foreach_norm([gradient for several in gradients for gradient in several])
+    totals = torch.linalg.vector_norm(torch.stack(norms).view(len(trainers), -1), dim=1)
+    found, most = totals.tolist(), trainers[0].training.clip_norm
+    if most is not None and any(norm > 0.99 * most for norm in found):
         factors = (most / (totals + 1e-6)).clamp(max=1.0)
         pairs = zip(gradients, factors.unbind(), factors.tolist(), strict=True)
         clipped = [(gradient, factor) for several, factor, value in pairs if value != 1.0 for gradient in several]
         if clipped:
             torch._foreach_mul_([gradient for gradient, _ in clipped], [factor for _, factor in clipped])
-    return totals.tolist()
+    return found
 
 
 def advance(course: Course[Ended], result: StepResult) -> "Trainer":

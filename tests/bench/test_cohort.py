@@ -11,6 +11,7 @@ from bench.execute.cohort import MOST, run_cohort
 from bench.execute.run import run
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
+from bench.train.adam import FusedAdam
 from bench.train.loop import Trainer
 from bench.train.steps import Steps
 from cells import LSTM
@@ -59,7 +60,8 @@ def test_each_has_the_learning_rate_of_the_step_that_it_is_at():
             assert torch.equal(mine, theirs)
 
 
-OPTIONS = [{"clip_norm": None}, {"clip_norm": 1e-3}, {"optimizer": "SGD"}, {"warmup": 3, "decay": "linear"}]
+ADAMW = {"optimizer": "AdamW", "optimizer_options": {"amsgrad": True, "weight_decay": 0.1, "betas": [0.8, 0.99]}}
+OPTIONS = [{"clip_norm": None}, {"clip_norm": 1e-3}, {"optimizer": "SGD"}, {"warmup": 3, "decay": "linear"}, ADAMW]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -76,6 +78,36 @@ def test_a_kernel_for_many_does_what_autograd_does_for_one(options: dict[str, An
     for one, other in zip(several, single, strict=True):
         for mine, theirs in zip(left_by(one), left_by(other), strict=True):
             assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("options", [{}, {"warmup": 3}, ADAMW], ids=str)
+def test_adam_over_lists_that_are_kept_does_what_torchs_does(monkeypatch, options: dict[str, Any]):
+    kept, own = ([trainer_of(make_config(seed=seed, training=options)) for seed in (0, 1)] for _ in range(2))
+    steps = Steps()
+    for _ in range(5):
+        assert steps.take(kept) == [None, None]
+    monkeypatch.setattr(FusedAdam, "of", lambda _: None)
+    for trainer in own:
+        steps = Steps()
+        for _ in range(5):
+            assert steps.take([trainer]) == [None]
+    for one, other in zip(kept, own, strict=True):
+        assert one.optimizer.param_groups[0]["lr"] == other.optimizer.param_groups[0]["lr"]
+        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_parameters_that_miss_a_gradient_are_left_as_torch_leaves_them():
+    """Adam's lists are kept, and a frozen part of a model is not moved by its moments."""
+    frozen, own = (trainer_of(make_config()) for _ in range(2))
+    for trainer in (frozen, own):
+        assert Steps().take([trainer]) == [None]
+    adam = FusedAdam.of([frozen.optimizer])
+    assert adam is not None
+    frozen.parameters[0].grad = None
+    assert not adam.step(0.1)
+    for mine, theirs in zip(left_by(frozen), left_by(own), strict=True):
+        assert torch.equal(mine, theirs)
 
 
 def check_alike(folder: Path, configs: list[Settings], **changes: Any) -> list[str]:
