@@ -32,7 +32,7 @@ def parse_arguments(given: Sequence[str]) -> Namespace:
     except ArgumentError as error:
         raise ConfigError(f"{error.argument_name}: {error.message}") from error
     if unknown:
-        raise ConfigError(f"{unknown[0]}: no such flag; `python -m bench --help` lists what there is")
+        raise ConfigError(f"{unknown[0]}: no such flag; `python -m bench --help` lists them")
     if parsed.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun: there is nothing to rerun here; the same command continues a sweep")
     for override in parsed.overrides:
@@ -55,7 +55,7 @@ def _check_override(override: str) -> None:
     if not key.strip("@:"):
         raise ConfigError(f"{override}: has no key; an override looks like key=value")
     if re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
-        raise ConfigError(f"{key}: results tell the command that led to them; set secrets in the environment")
+        raise ConfigError(f"{key}: results store the command; set secrets in the environment")
     if re.match(r"hydra([./@:]|$)", key) and not re.match(HYDRA_SETTINGS, key):
         raise ConfigError(
             f"{key}: of Hydra's own settings, just hydra.launcher.…, hydra.sweeper.params and hydra.mode can be set"
@@ -72,9 +72,7 @@ def _check_override(override: str) -> None:
         if value.startswith("["):
             raise ConfigError(f"{key}={value}: a run has one; several make a sweep, as -m {key}={value.strip('[]')}")
         if re.fullmatch(r"null|true|false|[-+]?[\d.]+(e[-+]?\d+)?", value, flags=re.IGNORECASE):
-            raise ConfigError(
-                f"{key}={value}: must be the name of a {key}; `python -m bench --help` lists what there is"
-            )
+            raise ConfigError(f"{key}={value}: must be the name of a {key}; `python -m bench --help` lists them")
 
 
 def _adding(override: str, mappings: set[str]) -> str:

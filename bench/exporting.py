@@ -56,7 +56,7 @@ def export_run(arguments: list[str]) -> int:
     if getattr(model.cell, "takes_lengths", False) and hasattr(batch, "lengths"):
         raise ConfigError(f"{spec}: reads sequences of different lengths from their ends, which cannot be exported")
     if not path.parent.is_dir():
-        raise ConfigError(f"{path}: there is no folder {path.parent}")
+        raise ConfigError(f"{path}: the folder {path.parent} does not exist")
     write, read = WRITERS[path.suffix]
     try:
         with _quiet():

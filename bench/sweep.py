@@ -253,14 +253,14 @@ def _later_look(plan: Plan) -> str:
 
 
 def _left_by_all(plan: Plan, keys: Collection[str]) -> set[str]:
-    """Wait for runs that another command is at, and return those that have no result and that nobody is at."""
+    """Wait for runs held by another command, and return those that have no result and that nobody is at."""
     leases = {key: Lease(plan.sweep, key) for key in keys}
     said = False
     while leases := {key: lease for key, lease in leases.items() if not plan.is_done(key)}:
         if any(lease.is_free() for lease in leases.values()):
             return set(leases)
         if not said:
-            tell(f"waiting for {len(leases)} runs that another command is at")
+            tell(f"waiting for {len(leases)} runs held by another command")
             said = True
         time.sleep(POLL_SECONDS)
     return set()

@@ -89,7 +89,7 @@ class Stack(nn.Module):
         self.output_size = width
         self.last_norm = nn.LayerNorm(width) if norm else nn.Identity()
         if recurrent_dropout and not all(hasattr(cell, "weight_hh") for cell in self.cells):
-            raise ValueError("recurrent_dropout masks weight_hh, which this cell has not")
+            raise ValueError("recurrent_dropout masks weight_hh, which this cell lacks")
 
     @property
     def can_step(self) -> bool | None:

@@ -72,9 +72,9 @@ def build(content: Content, entity: str, project: str) -> Dashboard:
     """
     results = content.stored.results
     if results.empty:
-        raise LoadError("a dashboard is of runs, and these are times only")
+        raise LoadError("a dashboard shows runs, and this sweep has times only")
     if len(content.stored.sweeps) > 1:
-        raise LoadError("a dashboard is of one sweep; W&B compares several by its own filters")
+        raise LoadError("a dashboard shows one sweep; W&B compares several by its own filters")
     (sweep,) = content.stored.sweeps
     try:
         return Dashboard(_workspace(content, sweep, entity, project), _report(content, sweep, entity, project))
@@ -344,7 +344,7 @@ def save(content: Content, folder: Path, entity: str, project: str) -> list[str]
         addresses["report"] = report.save().url
     except Exception as error:
         hint = "; are the sweep's runs there (`wandb sync`)?" if isinstance(error, ValueError) else ""
-        raise ConfigError(f"W&B does not take the dashboard ({one_line(error)}){hint}") from error
+        raise ConfigError(f"W&B rejects the dashboard ({one_line(error)}){hint}") from error
     finally:  # what was created is not created again
         if addresses != before:
             write_text_atomic(folder / SAVED, json.dumps(addresses, indent=2) + "\n")

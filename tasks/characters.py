@@ -180,5 +180,5 @@ def _read(path: str) -> np.ndarray:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no UTF-8 text (byte {error.start})") from error
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)

@@ -125,7 +125,7 @@ def _pieces(path: str, name: str) -> list[np.ndarray]:
     for number, each in enumerate(arrays[name].ravel()):
         piece = np.asarray(each)
         if piece.ndim != 2 or piece.dtype.kind not in "fiub" or len(piece) < 2 or not np.isin(piece, (0, 1)).all():
-            raise ValueError(f"{path}: {name}[{number}] is no piece of two frames or more, each of zeros and ones")
+            raise ValueError(f"{path}: {name}[{number}] is not a piece of two frames or more, each of zeros and ones")
         found.append(piece.astype(np.float32))
     if not found:
         raise ValueError(f"{path}: {name} has no pieces")
@@ -139,4 +139,4 @@ def _arrays(path: str) -> dict[str, np.ndarray]:
     try:
         return loadmat(path)
     except Exception as error:  # whatever scipy makes of garbage
-        raise ValueError(f"{path}: is no .mat file ({str(error).partition(chr(10))[0]})") from error
+        raise ValueError(f"{path}: is not a .mat file ({str(error).partition(chr(10))[0]})") from error

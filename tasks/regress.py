@@ -86,7 +86,7 @@ def _numbers(targets: np.ndarray, names: list[str], path: str, column: str) -> n
         found = np.array([[_number(value) for value in row] for row in targets])
     if not np.isfinite(found).all():
         i, k = np.argwhere(~np.isfinite(found))[0]
-        raise ValueError(f"{path}: {names[i]}, column {column}: {str(targets[i, k])[:40]!r} is no number")
+        raise ValueError(f"{path}: {names[i]}, column {column}: {str(targets[i, k])[:40]!r} is not a number")
     return found
 
 

@@ -173,7 +173,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                     raise ValueError(f"{path}: the array {name} cannot be read ({error})") from error
             return arrays
     except (OSError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path}: is no .npz file ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: is not a .npz file ({str(error).splitlines()[0]})") from error
 
 
 def _of_archive(path: Path) -> Sequences:
@@ -182,7 +182,7 @@ def _of_archive(path: Path) -> Sequences:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no UTF-8 text (byte {error.start})") from error
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start})") from error
     begun, stamped = False, False
     values, targets, names = list[np.ndarray](), list[str](), list[str]()
     for number, line in enumerate(map(str.strip, lines), start=1):
@@ -230,7 +230,7 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read ({error})") from error
     if content[:4] != bytes([0, 0, UBYTE, dimensions]) or len(content) < 4 * (dimensions + 1):
-        raise ValueError(f"{path}: is no IDX file of bytes in {dimensions} dimension{'s' if dimensions > 1 else ''}")
+        raise ValueError(f"{path}: is not an IDX file of bytes, {dimensions} dimension{'s' if dimensions > 1 else ''}")
     shape = tuple(np.frombuffer(content, dtype=">u4", count=dimensions, offset=4).tolist())
     values = np.frombuffer(content, dtype=np.uint8, offset=4 * (dimensions + 1))
     if len(values) != math.prod(shape) or not len(values):
@@ -241,5 +241,5 @@ def _read_idx(path: Path, dimensions: int) -> np.ndarray:
 def _parsed(path: Path, row: int, dimension: int, texts: list[str]) -> np.ndarray:
     for text in texts:
         if not is_number(text) and text.strip().lower() not in MISSING:
-            raise ValueError(f"{path}: row {row}, dimension {dimension}: {short(text)} is no number")
+            raise ValueError(f"{path}: row {row}, dimension {dimension}: {short(text)} is not a number")
     return np.array([float(text) if is_number(text) else np.nan for text in texts])

@@ -69,7 +69,7 @@ class Table:
                 values = texts.astype(np.float64)
             except ValueError:
                 row = next(i for i, text in enumerate(texts) if not is_number(text))
-                what = f"{short(values[row])} is no number"
+                what = f"{short(values[row])} is not a number"
                 if _moment(str(values[row])) is not None:
                     what += f" but a date: set task.time={name} if it orders the rows"
                 self.refuse(row, name, f"{what}{advice}")
@@ -118,7 +118,7 @@ def read_table(path: str) -> Table:
             return _read_csv(found)
         case ".parquet":
             return _read_parquet(found)
-    raise ValueError(f"{path}: is no table; give a .csv or .parquet file")
+    raise ValueError(f"{path}: is not a table; give a .csv or .parquet file")
 
 
 def _read_csv(path: Path) -> Table:
@@ -141,7 +141,7 @@ def _read_csv(path: Path) -> Table:
                     )
                 body.append(row)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is no UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except csv.Error as error:
         raise ValueError(f"{path}: row {len(body) + 2}: {error}") from error
     if not body:
@@ -200,7 +200,7 @@ def input_columns(table: Table, others: Sequence[str | None], inputs: Sequence[s
     for name in inputs:
         table.column(name, "inputs")
         if name in others:
-            raise ValueError(f"{table.path}: the column {name} is no input: it names the target, or orders the rows")
+            raise ValueError(f"{table.path}: the column {name} cannot be an input: it is the target or orders the rows")
     return list(inputs)
 
 
@@ -243,7 +243,7 @@ def in_time(table: Table, time: str | None) -> np.ndarray:
     moments = [_moment(text) for text in texts]
     for row, moment in enumerate(moments):
         if moment is None:
-            table.refuse(row, time, f"{short(texts[row])} is no date, and {short(texts[0])} in the first row is")
+            table.refuse(row, time, f"{short(texts[row])} is not a date, and {short(texts[0])} in the first row is")
     return np.argsort(np.array(moments, dtype=np.float64), kind="stable")
 
 

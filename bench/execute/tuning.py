@@ -59,10 +59,7 @@ def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Setti
     for job in jobs:
         subjects.setdefault(tuple(override for override in job if not override.startswith("seed=")), []).append(job)
         if config_of(job).run.seed in tuning.selection_seeds:
-            raise ConfigError(
-                f"tuning.selection_seeds: seed {config_of(job).run.seed} is reported too; settings must be selected on "
-                f"others"
-            )
+            raise ConfigError(f"tuning.selection_seeds: seed {config_of(job).run.seed} is reported too; tune on others")
     grid = _grid(tuning.search)
     found: list[Job] = []
     is_last, trials_each = True, len(grid) if grid is not None else tuning.trials
@@ -118,13 +115,13 @@ def _grid(search: dict[str, Any]) -> list[Job] | None:
         if is_range and not (
             _is_number(values["low"]) and _is_number(values["high"]) and values["low"] < values["high"]
         ):
-            raise ConfigError(f"tuning.search.{key}: low={values['low']} and high={values['high']} are no range")
+            raise ConfigError(f"tuning.search.{key}: low={values['low']} and high={values['high']} are not a range")
         if is_range and values.get("log") and values["low"] <= 0:
             raise ConfigError(f"tuning.search.{key}: low must be above 0 with log")
         if not is_range and not (isinstance(values, list) and values):
             raise ConfigError(f"tuning.search.{key}: must be a list of values or {{low: …, high: …, log: true}}")
         if not re.fullmatch(r"(training|cell)\.\w+", key):
-            raise ConfigError(f"tuning.search.{key}: of settings, those of training and cell can be selected")
+            raise ConfigError(f"tuning.search.{key}: only settings of training and cell can be selected")
     if any(isinstance(values, dict) for values in search.values()):
         return None
     return [

@@ -52,7 +52,7 @@ def _plain(value: object) -> str | int | float:
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind(value)
-    raise TypeError(f"{type(value).__name__} is nothing that can be stored")
+    raise TypeError(f"{type(value).__name__} cannot be stored")
 
 
 def read_as(kind: type[R], fields: Mapping[str, Any], where: Path) -> R:
@@ -134,11 +134,11 @@ def parse_yaml(text: bytes, path: Path) -> Any:
     """Return what a YAML file of the store holds.
 
     Raises:
-        Damaged: it is no YAML, or more than that.
+        Damaged: it is not YAML, or more than that.
     """
     try:
         found = yaml.load(text, Loader=_PlainLoader)
         json.dumps(found, ensure_ascii=False, default=str, skipkeys=True).encode()  # half a surrogate pair is no text
         return found
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Damaged(f"{path}: is no YAML ({str(error).splitlines()[0][:100]})") from error
+        raise Damaged(f"{path}: is not YAML ({str(error).splitlines()[0][:100]})") from error

@@ -92,13 +92,13 @@ def open_plain(path: Path, limit: int) -> BinaryIO:
     Raises:
         FileNotFoundError: nothing there.
         OSError: it cannot be read.
-        Damaged: it is no plain file, or larger than `limit` bytes.
+        Damaged: it is not a plain file, or larger than `limit` bytes.
     """
     try:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-            raise Damaged(f"{path}: is no plain file") from error
+            raise Damaged(f"{path}: is not a plain file") from error
         raise
     found = os.fstat(file.fileno())
     if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
@@ -106,7 +106,7 @@ def open_plain(path: Path, limit: int) -> BinaryIO:
     file.close()
     if stat.S_ISREG(found.st_mode):
         raise Damaged(f"{path}: has {found.st_size:,} bytes, more than any such file")
-    raise Damaged(f"{path}: is no plain file")
+    raise Damaged(f"{path}: is not a plain file")
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -143,7 +143,7 @@ def parse_json(text: bytes, where: Path) -> dict[str, Any]:
         value = json.loads(text, parse_constant=refuse)
         json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except (ValueError, RecursionError) as error:
-        raise Damaged(f"{where}: is no JSON ({str(error).splitlines()[0][:100]})") from error
+        raise Damaged(f"{where}: is not JSON ({str(error).splitlines()[0][:100]})") from error
     if not isinstance(value, dict):
         raise Damaged(f"{where}: holds no JSON object")
     return value

@@ -130,7 +130,7 @@ def read_parquet(path: Path, types: dict[str, Column]) -> pd.DataFrame:
     if typed is None:
         raise Damaged(f"{path}: lacks the columns {', '.join(missing)}")
     if wrong is not None:
-        raise Damaged(f"{path}: holds what no such table does, in column {printable(wrong)}")
+        raise Damaged(f"{path}: holds unexpected values in column {printable(wrong)}")
     return typed
 
 

@@ -47,7 +47,7 @@ def check_layout(sweep: Path) -> None:
             raise ConfigError(f"{sweep / name}: is a folder, and a file is to be written there; move it away")
     for name in FOLDERS:
         if os.path.lexists(sweep / name) and not (sweep / name).is_dir():
-            raise ConfigError(f"{sweep / name}: is no folder, and one has to be there; move it away")
+            raise ConfigError(f"{sweep / name}: is not a folder, and one has to be there; move it away")
     report_folder(sweep)
 
 

@@ -34,12 +34,12 @@ def read_table(file: BinaryIO, size: int, path: Path) -> pa.Table:
         Exception: whatever Arrow makes of garbage.
     """
     if not _codecs(file, size) <= CODECS:
-        raise Damaged(f"{path}: is compressed as no such table")
+        raise Damaged(f"{path}: has an unexpected compression")
     file.seek(0)
     about = pq.ParquetFile(file).metadata
     columns = [about.schema.column(number) for number in range(about.num_columns)]
     if not all(column.physical_type in TYPES and not column.max_repetition_level for column in columns):
-        raise Damaged(f"{path}: holds values of kinds that no such table does")
+        raise Damaged(f"{path}: holds values of unexpected types")
     # What is decoded, whatever the file says that it is in all.
     rows = sum(max(about.row_group(number).num_rows, 0) for number in range(about.num_row_groups))
     if rows * len(columns) > SOME_CELLS + CELLS_PER_BYTE * size:

@@ -235,7 +235,7 @@ class RunFolder:
         try:
             self._write_config(config)
         except IsADirectoryError as error:
-            raise Damaged(f"{self.path / 'config.yaml'}: is no plain file") from error
+            raise Damaged(f"{self.path / 'config.yaml'}: is not a plain file") from error
         for name in (*APPENDED, WEIGHTS, PROBES):  # those of an end that was not reached
             if name not in texts:
                 self._fence.remove(self.path / name)

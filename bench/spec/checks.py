@@ -146,9 +146,9 @@ def _check_bounds(values: Any, annotation: Any, key: str = "") -> None:
 
 def _check_relations(config: Any) -> None:
     if config.tuning.search and not config.tuning.selection_seeds:
-        raise ConfigError("tuning.search: settings are selected on seeds of their own; set tuning.selection_seeds=[…]")
+        raise ConfigError("tuning.search: hyperparameters are tuned on held-out seeds; set tuning.selection_seeds=[…]")
     if config.training.decay != "none" and config.training.max_seconds is not None:
-        raise ConfigError(f"training.decay={config.training.decay}: of a budget in seconds nobody knows the last step")
+        raise ConfigError(f"training.decay={config.training.decay}: a budget in seconds has no known last step")
     cores = os.cpu_count() or 1
     if config.threads > cores:
         raise ConfigError(f"threads={config.threads}: this machine has {cores} cores")

@@ -43,7 +43,7 @@ def compose(arguments: Namespace) -> DictConfig:
     if arguments.config_dir is not None:
         folder = os.path.abspath(arguments.config_dir)
         if not os.path.isdir(folder):
-            raise ConfigError(f"--config-dir: '{folder}' is no folder")
+            raise ConfigError(f"--config-dir: '{folder}' is not a folder")
         register_settings(Path(folder))
         search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     GlobalHydra.instance().clear()
@@ -58,7 +58,7 @@ def compose(arguments: Namespace) -> DictConfig:
     general = [override for override in arguments.overrides if not OF_A_CHOICE.match(override)]
     said = composed(RunMode.MULTIRUN, general, is_final=False).hydra.mode
     if arguments.multirun and arguments.run:
-        raise ConfigError("--run and --multirun: only one of them can be asked for")
+        raise ConfigError("--run and --multirun: give only one of them")
     mode = said if said is not None and not arguments.multirun else RunMode[("RUN", "MULTIRUN")[arguments.multirun]]
     added = [] if mode == said else [f"hydra.mode={mode.name}"]
     if mode != RunMode.MULTIRUN:
@@ -137,7 +137,7 @@ class Command:
         told = {"hydra.sweep.dir": hydra.sweep.dir, "hydra.run.dir": hydra.run.dir}
         for key, value in told.items():
             if Path(str(value)) != sweep:
-                raise ConfigError(f"{key}={value}: where results go is said by results_dir and name")
+                raise ConfigError(f"{key}={value}: results_dir and name decide where results go")
         if hydra.sweep.subdir != "runs" or hydra.output_subdir is not None or hydra.job.chdir:
             raise ConfigError("hydra.sweep.subdir, hydra.output_subdir and hydra.job.chdir cannot be set here")
 

@@ -284,7 +284,7 @@ def register_settings(folder: Path) -> None:
             for task, node in table.items():
                 ConfigStore.instance().store(task, node, f"setting/{path.stem}", "_global_", "setting")
         except (yaml.YAMLError, OSError, AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(f"{path}: is no table of tasks with their settings ({one_line(error)})") from error
+            raise ConfigError(f"{path}: is not a table of tasks with their settings ({one_line(error)})") from error
 
 
 def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer:

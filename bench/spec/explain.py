@@ -18,7 +18,7 @@ SAID = {
     r"Multiple values for (sweep)\. ": "{0}: is given twice; a command runs one sweep",
     r"Multiple values for (\S+)\. ": "{0}: is given twice",
     r"To append to your default list use (\S+)": "{0}: is added, with a plus; write {1}",
-    r"Could not override '([^']+)'": "{0}: no such key or group; `python -m bench --help` lists what there is",
+    r"Could not override '([^']+)'": "{0}: no such key or group; `python -m bench --help` lists them",
 }
 
 # What OmegaConf says of a value, and what is said of its key instead.

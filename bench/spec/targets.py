@@ -119,7 +119,7 @@ def _check_keys(name: str, value: Any) -> None:
     if isinstance(value, dict):
         for key, child in value.items():
             if not isinstance(key, str):
-                raise ConfigError(f"{name}: the key {key} is no text; begin it with a letter, or quote it in a file")
+                raise ConfigError(f"{name}: the key {key} is not text; begin it with a letter, or quote it in a file")
             _check_keys(f"{name}.{key}", child)
     elif isinstance(value, list):
         for number, child in enumerate(value):

@@ -235,4 +235,4 @@ def _settings(origin: Settings, sweep: Path) -> dict[str, Any]:
 
 
 def _warn(error: Exception) -> None:
-    say_once("tracking-off", f"tracking is off where it fails, results are stored all the same ({one_line(error)})")
+    say_once("tracking-off", f"tracking failed and is off; results are stored all the same ({one_line(error)})")

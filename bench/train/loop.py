@@ -210,7 +210,7 @@ def course(
         return evaluation
 
     def lost(evaluation: Evaluation) -> Outcome | None:
-        """Return the end of a run whose held-out loss is no number any more."""
+        """Return the end of a run whose held-out loss is not a number any more."""
         if evaluation.loss is not None and math.isfinite(evaluation.loss):
             return None
         return outcome("diverged", f"held-out loss {evaluation.loss} at step {trainer.step}")

@@ -103,7 +103,7 @@ def load_model(run: str | Path | Mapping[str, Any]) -> Model:
     path = Path(run)
     folder = RunFolder(path.absolute().parents[1], path.absolute().name) if len(path.absolute().parents) > 1 else None
     if folder is None or folder.path != path.absolute():
-        raise ConfigError(f"{path}: is no run's folder, as results/NAME/runs/RUN_ID is")
+        raise ConfigError(f"{path}: is not a run's folder, such as results/NAME/runs/RUN_ID")
     try:
         stored = folder.read()
         if stored is None:

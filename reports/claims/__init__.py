@@ -260,7 +260,7 @@ def _rule(written: dict[str, Any]) -> tuple[tuple[float, float], tuple[float, fl
     if "within" in given:
         low, high = map(float, written["within"])
         if not low < high:
-            raise ValueError(f"within [{low}, {high}]: is no range")
+            raise ValueError(f"within [{low}, {high}]: is not a range")
         return (low, high), None
     infinite = float("inf")
     ends = sorted(float(written[key]) for key in given)  # what lies between supports as little as it refutes

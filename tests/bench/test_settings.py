@@ -63,6 +63,6 @@ def test_a_folder_of_ones_own_has_tables_too(tmp_path: Path):
 def test_a_table_that_is_none_is_a_line(tmp_path: Path, content: str):
     (tmp_path / "setting").mkdir()
     (tmp_path / "setting" / "own.yaml").write_text(content)
-    with pytest.raises(ConfigError, match=r"own.yaml: is no table of tasks with their settings") as caught:
+    with pytest.raises(ConfigError, match=r"own.yaml: is not a table of tasks with their settings") as caught:
         command("--config-dir", str(tmp_path))
     assert "\n" not in str(caught.value)

@@ -257,7 +257,7 @@ def test_what_is_in_the_place_of_another_is_told_before_anything_is_done(tmp_pat
 
 def test_a_disk_that_is_not_there_is_told(tmp_path: Path):
     (tmp_path / "runs").symlink_to(tmp_path / "disk")
-    with pytest.raises(ConfigError, match="/runs: is no folder"):
+    with pytest.raises(ConfigError, match="/runs: is not a folder"):
         check_layout(tmp_path)
     assert read_runs(tmp_path) == ([], [f"{tmp_path}/runs: cannot be read (No such file or directory)"])
 

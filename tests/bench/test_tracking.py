@@ -92,7 +92,7 @@ def test_a_failing_wandb_fails_no_run(tmp_path: Path, monkeypatch, capsys, metho
     result = run(make_config(tmp_path, tracking={"mode": "offline"}))
     assert result["status"] == "unsolved"
     said = capsys.readouterr().err
-    assert said.count("tracking is off") == 1
+    assert said.count("tracking failed") == 1
     assert "ConnectionError: no" in said
     if method != "init":
         monkeypatch.undo()

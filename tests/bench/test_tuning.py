@@ -133,7 +133,7 @@ def test_optuna_asks_in_rounds_and_goes_on_where_it_was(tmp_path):
     [
         ({"training.learning_rate": 0.1}, "must be a list"),
         ({"training.learning_rate": []}, "must be a list"),
-        ({"training.learning_rate": {"low": 1, "high": 0.1}}, "are no range"),
+        ({"training.learning_rate": {"low": 1, "high": 0.1}}, "are not a range"),
         ({"training.learning_rate": {"low": 0, "high": 0.1, "log": True}}, "above 0"),
         ({"seed": [1, 2]}, "training and cell"),
     ],

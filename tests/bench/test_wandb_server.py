@@ -82,7 +82,7 @@ def test_a_run_online_and_the_report_of_its_sweep(tmp_path: Path, server: Server
     table = json.loads(server.files[f"artifact{number}", "headline.table.json"])
     assert table["columns"] == list(headline)
     assert table["data"] == headline.to_numpy().tolist()
-    assert "tracking is off" not in capfd.readouterr().err
+    assert "tracking failed" not in capfd.readouterr().err
 
 
 def test_an_offline_run_is_synced_as_it_would_have_been_online(tmp_path: Path, server: Server):

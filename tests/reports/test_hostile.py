@@ -182,7 +182,7 @@ def test_links_are_not_followed(tmp_path: Path, sweep: Path):
     report = write_report([sweep]).path.read_text()
     assert "secret" not in report
     assert "16 runs" in report
-    assert f"- runs/{folder.name}/result.json: is no plain file" in report
+    assert f"- runs/{folder.name}/result.json: is not a plain file" in report
 
 
 @pytest.mark.parametrize(

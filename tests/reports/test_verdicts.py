@@ -368,7 +368,7 @@ def test_shipped_claims_can_be_read(name):
         (("needs: any", "needs: most"), "must be all or any"),
         (("where: {task: adding}, within", "were: {task: adding}, within"), "were: no such key"),
         (("claims:", "claim:"), "has no mapping `claims`"),
-        (("within: [0.8, 1.25]", "within: [2, 1]"), "is no range"),
+        (("within: [0.8, 1.25]", "within: [2, 1]"), "is not a range"),
     ],
 )
 def test_wrong_rules_are_said_in_a_line(change, said):

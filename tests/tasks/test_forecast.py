@@ -153,7 +153,7 @@ def test_regress(tmp_path):
 
 def test_targets_that_are_no_numbers(tmp_path):
     path = write(tmp_path / "my.csv", [[1, 2], [3, "many"], *[[5, 6]] * 20], ["t0", "target"])
-    with pytest.raises(ValueError, match=r"my\.csv: row 3, column target: 'many' is no number"):
+    with pytest.raises(ValueError, match=r"my\.csv: row 3, column target: 'many' is not a number"):
         Regress(path)
 
 
@@ -217,7 +217,7 @@ def test_characters_that_training_does_not_know(tmp_path):
 
 def test_texts_that_do_not_do(tmp_path):
     (tmp_path / "bytes.txt").write_bytes(b"abc\xff")
-    with pytest.raises(ValueError, match=r"bytes\.txt: is no UTF-8 text \(byte 3\)"):
+    with pytest.raises(ValueError, match=r"bytes\.txt: is not UTF-8 text \(byte 3\)"):
         Characters(str(tmp_path / "bytes.txt"))
     with pytest.raises(ValueError, match=r"leave no validation window of 100"):
         Characters(text_of(tmp_path, "short " * 30))

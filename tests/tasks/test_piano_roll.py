@@ -63,12 +63,12 @@ def test_frequencies_by_hand(music):
 def test_files_that_are_no_music(tmp_path, music):
     _, made = music
     (tmp_path / "none.mat").write_bytes(b"none" * 50)
-    with pytest.raises(ValueError, match=r"none\.mat: is no \.mat file"):
+    with pytest.raises(ValueError, match=r"none\.mat: is not a \.mat file"):
         PianoRoll(str(tmp_path / "none.mat"))
     savemat(tmp_path / "less.mat", {"traindata": made["traindata"]})
     with pytest.raises(ValueError, match=r"less\.mat: has no array validdata"):
         PianoRoll(str(tmp_path / "less.mat"))
     made["testdata"][0, 1] = np.full((3, 5), 2)
     savemat(tmp_path / "other.mat", made)
-    with pytest.raises(ValueError, match=r"other\.mat: testdata\[1\] is no piece"):
+    with pytest.raises(ValueError, match=r"other\.mat: testdata\[1\] is not a piece"):
         PianoRoll(str(tmp_path / "other.mat"))

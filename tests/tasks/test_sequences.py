@@ -49,7 +49,7 @@ def test_decimal_commas_between_semicolons(file):
     np.testing.assert_array_equal([values[0, 0] for values in found.values], [1.5, -0.25])
     with pytest.raises(ValueError, match="row 3, column a: has a decimal point, and other rows decimal commas"):
         read(file, "a;target\n1,5;x\n2.5;y\n")
-    with pytest.raises(ValueError, match="row 2, column a: '1,5' is no number"):
+    with pytest.raises(ValueError, match="row 2, column a: '1,5' is not a number"):
         read(file, "a\ttarget\n1,5\tx\n")  # which may be thousands
 
 
@@ -75,9 +75,9 @@ def test_rows_are_put_in_the_order_of_their_dates_and_not_of_their_letters(file,
 @pytest.mark.parametrize(
     ("times", "said"),
     [
-        (("01/02/2024", "03/02/2024"), "row 2, column when: '01/02/2024' is no number, nor a date as 2024-01-31"),
-        (("2024-01-31", "soon"), "row 3, column when: 'soon' is no date, and '2024-01-31' in the first row is"),
-        (("2024-01-31", "5"), "row 3, column when: '5' is no date"),
+        (("01/02/2024", "03/02/2024"), "row 2, column when: '01/02/2024' is not a number, nor a date as 2024-01-31"),
+        (("2024-01-31", "soon"), "row 3, column when: 'soon' is not a date, and '2024-01-31' in the first row is"),
+        (("2024-01-31", "5"), "row 3, column when: '5' is not a date"),
     ],
 )
 def test_an_order_that_nobody_can_tell_is_refused(file, times, said):
@@ -87,7 +87,7 @@ def test_an_order_that_nobody_can_tell_is_refused(file, times, said):
 
 
 def test_a_date_among_the_inputs_comes_with_advice(file):
-    with pytest.raises(ValueError, match=r"'2024-01-31' is no number but a date: set task\.time=when if"):
+    with pytest.raises(ValueError, match=r"'2024-01-31' is not a number but a date: set task\.time=when if"):
         read(file, "sequence,when,a,target\ns,2024-01-31,1,x\n")
 
 
@@ -153,7 +153,7 @@ def test_nothing_is_unpickled(tmp_path):
         ("a,,target\n1,2,x\n", {}, "row 1: column 2 has no name"),
         ("a,target\n", {}, "has no rows"),
         ("a,target\n1,x\n1,2,x\n", {}, "row 3 has 3 values"),
-        ("a,target\n1,x\noh,y\n", {}, "row 3, column a: 'oh' is no number"),
+        ("a,target\n1,x\noh,y\n", {}, "row 3, column a: 'oh' is not a number"),
         ("a,target\n1,x\ninf,y\n", {}, "row 3, column a: is not finite"),
         ("a,target\n1,x\n2,\n", {}, "row 3, column target: has no value"),
         ("a,target\n,x\n2,y\n", {}, "row 2 has no values"),
@@ -161,7 +161,7 @@ def test_nothing_is_unpickled(tmp_path):
         ("a,targets\n1,x\n", {}, "has no column target; set task.target. Did you mean targets?"),
         (LONG, {"sequence": "series"}, "has no column series; set task.sequence"),
         (LONG, {"inputs": ["c"]}, "has no column c; set task.inputs"),
-        (LONG, {"inputs": ["target"]}, "the column target is no input"),
+        (LONG, {"inputs": ["target"]}, "the column target cannot be an input"),
         (LONG, {"time": "when"}, "has no column when; set task.time"),
         (LONG.replace("0.5,7,x", "0.5,7,z"), {}, "row 4, column target: 'z', and sequence s1 began with 'x'"),
         ('a,target\n"1,x\n', {}, "row 2: "),
@@ -204,7 +204,7 @@ def test_files_that_are_not_there_or_of_no_kind(tmp_path):
     with pytest.raises(ValueError, match="no such file"):
         read(tmp_path / "none.csv")
     (tmp_path / "my.xlsx").write_text("a")
-    with pytest.raises(ValueError, match=r"is no table; give a \.csv or \.parquet file"):
+    with pytest.raises(ValueError, match=r"is not a table; give a \.csv or \.parquet file"):
         read(tmp_path / "my.xlsx")
 
 
@@ -239,7 +239,7 @@ def test_images_in_the_format_of_mnist(tmp_path, ending):
     with pytest.raises(ValueError, match="has 6 labels, and there are 5 images"):
         read_sequences(path, None, "target", None, None, None)
     labels.write_bytes(gzip.compress(b"none") if ending else b"none")
-    with pytest.raises(ValueError, match=r"is no IDX file of bytes in 1 dimension$"):
+    with pytest.raises(ValueError, match=r"is not an IDX file of bytes, 1 dimension$"):
         read_sequences(path, None, "target", None, None, None)
     labels.unlink()
     with pytest.raises(ValueError, match=r"train-labels-idx1-ubyte.*: no such file"):
