@@ -6,7 +6,7 @@ import pandas as pd
 from reports.naming import varying
 from reports.selection import scores
 
-MOST = 100  # runs: the time that fANOVA takes grows with their square, and with the number of seeds
+MOST = 100  # runs: the time that fANOVA takes grows with their square
 
 
 def importances(runs: pd.DataFrame) -> dict[str, float]:
@@ -29,9 +29,11 @@ def importances(runs: pd.DataFrame) -> dict[str, float]:
     columns: dict[str, list[float | str]] = {}
     for name in [*settings, "seed"]:
         values = pd.to_numeric(runs[name], errors="coerce")
-        if values.notna().all() and name != "seed":
+        if values.notna().all():  # the seed's too: fANOVA takes minutes over the subsets of two dozen categories
             low, high = float(values.min()), float(values.max())
-            distributions[name] = optuna.distributions.FloatDistribution(low, high, log=low > 0 and high / low >= 4)
+            distributions[name] = optuna.distributions.FloatDistribution(
+                low, high, log=name != "seed" and 0 < 4 * low <= high
+            )
             columns[name] = [float(value) for value in values]
         else:
             texts = runs[name].astype("string")
