@@ -71,10 +71,10 @@ class Fence:
             shutil.rmtree(self._own, ignore_errors=True)
         self._own = None
 
-    def write(self, path: Path, fill: Fill) -> None:
+    def write(self, path: Path, fill: Fill, durable: bool = True) -> None:
         """Do as `write_atomic`."""
         with self.guarding(path):
-            write_atomic(path, fill, self.own)
+            write_atomic(path, fill, self.own, durable)
 
     def remove(self, path: Path) -> None:
         """Remove what is at `path`, a file or a whole folder, if anything is. No link is followed."""
@@ -89,7 +89,7 @@ class Fence:
         files: list[Appended] = []
         with self.guarding(path):
             try:
-                write_atomic(path, lambda temporary: files.append(Appended(temporary, content)), self.own)
+                write_atomic(path, lambda each: files.append(Appended(each, content)), self.own, durable=bool(content))
             finally:
                 self._open += files
         return files[0]

@@ -22,13 +22,14 @@ Fill = Callable[[Path], object]  # writes the content of a file that is to appea
 Write = Callable[[Path, Fill], None]  # has a file appear: `write_atomic`, or one that is fenced
 
 
-def write_atomic(path: Path, fill: Fill, staging: Path | None = None) -> None:
+def write_atomic(path: Path, fill: Fill, staging: Path | None = None, durable: bool = True) -> None:
     """Let `fill` write a temporary file, force it to disk, and rename it into place.
 
     Args:
         path: the file to appear or to be replaced; its folder exists.
         fill: called with the temporary file's path.
         staging: the folder of the temporary file, on the same file system; by default that of `path`.
+        durable: whether to wait for the disk; without, a power failure may leave anything at `path`.
 
     Raises:
         OSError: as writing does; `path` is then as it was.
@@ -39,13 +40,15 @@ def write_atomic(path: Path, fill: Fill, staging: Path | None = None) -> None:
         temporary = Path(name)
         try:
             fill(temporary)
-            force_to_disk(temporary)
+            if durable:
+                force_to_disk(temporary)
             temporary.chmod(0o644)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        force_to_disk(path.parent)
+        if durable:
+            force_to_disk(path.parent)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,6 +39,7 @@ JSON_BYTES, CONFIG_BYTES, METRICS_BYTES = 8 << 20, 1 << 20, 1 << 30
 METRICS, READINGS = APPENDED = "metrics.jsonl", "diagnostics.jsonl"
 WEIGHTS, PROBES = "weights.pt", "probe.json"
 WEIGHTS_BYTES = 64 << 30
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml's is five times as fast
 Own = TypeVar("Own", StoredResult, StoredProbes)
 
 
@@ -278,7 +280,7 @@ class RunFolder:
         if weights is not None:
             self.write(self.path / WEIGHTS, lambda temporary: temporary.write_bytes(weights))
             files[WEIGHTS] = digest(weights)
-        files["config.yaml"] = self._write_config(config)
+        files["config.yaml"] = self._write_config(config, durable=True)
         stored = StoredResult(**structs.asdict(result) | {"format": FORMAT, "config": config, "files": files})
         write_sealed(self.path / "result.json", flat(stored), self.write)
         with contextlib.suppress(OSError, LeaseLost):  # the run is finished; `tidy` removes it then
@@ -321,10 +323,11 @@ class RunFolder:
         names = [path.name.rpartition(".")[2] for path in (self._sweep / "set_aside").glob(f"{self.path.name}.*")]
         return [int(name) for name in names if name.isdecimal()]
 
-    def _write_config(self, config: dict[str, Any]) -> str:
-        """Write the configuration for people to read; returns its checksum."""
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        write_text_atomic(self.path / "config.yaml", text, self.write)
+    def _write_config(self, config: dict[str, Any], durable: bool = False) -> str:
+        """Write the configuration for people to read; returns its checksum. A run that a power failure ends writes it
+        again, and waits for the disk when it is finished."""
+        text = yaml.dump(config, Dumper=DUMPER, sort_keys=False, allow_unicode=True)
+        write_text_atomic(self.path / "config.yaml", text, partial(self.write, durable=durable))
         return digest(text.encode())
 
 
