@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from scipy import stats
 
-MOST_EXACT = 64  # scores of two groups; the distribution of more takes more than some milliseconds
+MOST_EXACT = 128  # scores of two groups; the distribution of more takes more than a twentieth of a second
 MOST_EXACT_SIGNS = 256
 RANDOM = 9_999  # splits or signs beyond
 
@@ -16,7 +16,7 @@ def share_of_splits(scores: np.ndarray, size: int, least: int) -> float:
     a permutation test of two groups.
 
     The number of choices of k scores with sum s is that without the next score, plus that of k − 1 scores with sum
-    s less this score (Pagano & Tritchler 1983). More than 64 scores are split at random instead, 9,999 times.
+    s less this score (Pagano & Tritchler 1983). More than 128 scores are split at random instead, 9,999 times.
 
     Args:
         scores: (n) whole numbers.
@@ -28,22 +28,27 @@ def share_of_splits(scores: np.ndarray, size: int, least: int) -> float:
         return _share_of_random(drawn, least, size * float(scores.mean()), deviation)
     if 2 * size > len(scores):  # as many choices of those left over
         scores, size, least = -scores, len(scores) - size, least - int(scores.sum())
-    lowest = int(scores.min(initial=0))
-    return _share(tuple(np.sort(scores - lowest).tolist()), size, max(least - size * lowest, 0))
+    if not size:
+        return float(least <= 0)
+    lowest, highest = int(scores.min()), int(scores.max())
+    above, below = size * highest - least, least - 1 - size * lowest  # the shorter tail is counted
+    if above <= below:
+        return _share(tuple(np.sort(highest - scores).tolist()), size, above)
+    return 1 - _share(tuple(np.sort(scores - lowest).tolist()), size, below)
 
 
 @lru_cache(100_000)
-def _share(steps: tuple[int, ...], size: int, least: int) -> float:
-    """Return what `share_of_splits` does, of ascending scores from 0 on."""
-    top = sum(steps[len(steps) - size :])
-    if least > top:
+def _share(steps: tuple[int, ...], size: int, most: int) -> float:
+    """Return the share of all choices of `size` of ascending steps from 0 on that sum up to no more than `most`."""
+    if most < 0:
         return 0.0
-    row = top + 1
-    ways = np.zeros((size + 1) * row)  # of choosing k scores with sum s, at k·row + s
-    ways[0] = 1.0
-    for step in steps:
-        ways[row + step :] += ways[: -row - step].copy()
-    return float(ways[size * row + least :].sum()) / math.comb(len(steps), size)
+    unit = math.gcd(*steps) or 1
+    ways = np.zeros((size + 1, most // unit + 1))  # of choosing k steps with sum s
+    ways[0, 0] = 1.0
+    for i, step in enumerate(each // unit for each in steps if each <= most):
+        until = min(i + 1, size)
+        ways[1 : until + 1, step:] += ways[:until, : ways.shape[1] - step].copy()
+    return float(ways[size].sum()) / math.comb(len(steps), size)
 
 
 def share_of_signs(scores: np.ndarray, least: int) -> float:

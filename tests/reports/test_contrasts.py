@@ -40,11 +40,14 @@ class TestPermutation:
             least = int(generator.integers(min(sums), max(sums) + 2))
             assert share_of_signs(scores, least) == pytest.approx(np.mean(np.array(sums) >= least), abs=1e-12)
 
-    def test_thirty_against_thirty_is_exact(self):
-        """Without ties it is the distribution of Mann and Whitney."""
-        values = np.random.default_rng(1).permutation(60).astype(float)
-        theirs = stats.mannwhitneyu(values[:30], values[30:], alternative="greater", method="exact").pvalue
-        assert Contrast(Times(values[:30] + 1), Times(values[30:] + 1)).p_above(1.0) == pytest.approx(theirs, rel=1e-9)
+    @pytest.mark.parametrize("n", [30, 64])
+    def test_so_many_against_as_many_are_exact(self, n):
+        """Without ties it is the distribution of Mann and Whitney, also where a corrected p-value is made of it."""
+        values = np.random.default_rng(1).normal(size=2 * n)
+        for later in (0, 0.6, 1):
+            a, b = np.exp(values[:n] + later), np.exp(values[n:])
+            theirs = stats.mannwhitneyu(a, b, alternative="greater", method="exact").pvalue
+            assert Contrast(Times(a), Times(b)).p_above(1.0) == pytest.approx(theirs, rel=1e-9)
 
     def test_beyond_that_random_splits_come_near_it(self, monkeypatch):
         scores = np.random.default_rng(2).integers(-9, 10, size=40)
