@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,12 @@ ESTABLISHED, EQUIVALENT, OPEN, UNTESTABLE = "established", "equivalent", "open",
 FINAL = {ESTABLISHED, EQUIVALENT}
 NUMBERS = ("seed", "solved", "needed", "spent", "budget", "grid", "early", "final_loss")
 LOOKS = {"looks", "look"}  # which tables of earlier versions lack
-COLUMNS = {"problem", "contender", "cell", "status", "currency", "reference", *NUMBERS, *LOOKS}
+REQUIRED = {"problem", "contender", "cell", "status", "currency", *NUMBERS}
+COLUMNS = {*REQUIRED, "reference", *LOOKS}
+TYPES: dict[object, Any] = {
+    int | None: "Int64",
+    float | None: "float64",
+}  # of a table's columns; others are Python's own
 
 
 @dataclass(frozen=True)
@@ -238,10 +244,16 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a comparison, with the fields of `Comparison` as columns, as comparisons.csv has them; of an estimate with
-        an interval three: `ratio`, `ratio_low`, `ratio_high`.
+        an interval three: `ratio`, `ratio_low`, `ratio_high`. `verdict` is "established", "equivalent", "open" or "not
+        testable". Types of columns do not depend on the runs; `needed`, `needed_most` and `decided` are `Int64`.
+
+    Raises:
+        ValueError: columns are missing.
     """
     if results.empty:
         return as_table({})
+    if missing := REQUIRED - set(results):
+        raise ValueError(f"results lack the column {min(missing)}; take the first table of reports.load(folder)")
     read = {*COLUMNS, "test_loss", *wanted_reference(results)}
     kept = [column for column in results if column in read or column.startswith("reference.")]
     plain = results[kept].astype({name: "string" for name in kept if results[name].dtype == "category"})
@@ -250,14 +262,14 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
 
 def as_table(comparisons: Comparisons) -> pd.DataFrame:
     """Return comparisons as a table, a row each."""
-    columns: dict[str, list[object]] = {}
+    columns: dict[str, pd.Series] = {}
     for field in fields(Comparison):
         values = [getattr(comparison, field.name) for comparison in comparisons.values()]
-        columns[field.name] = values
         if field.type is Interval:
-            columns[field.name] = [value.estimate for value in values]
-            columns[f"{field.name}_low"] = [value.low for value in values]
-            columns[f"{field.name}_high"] = [value.high for value in values]
+            for end, name in (("estimate", ""), ("low", "_low"), ("high", "_high")):
+                columns[f"{field.name}{name}"] = pd.Series([getattr(each, end) for each in values], dtype=float)
+        else:
+            columns[field.name] = pd.Series(values, dtype=TYPES.get(field.type, field.type))
     return pd.DataFrame(columns)
 
 

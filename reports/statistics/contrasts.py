@@ -53,9 +53,12 @@ class Times:
         """The evaluation before each value."""
         if not self.grid:
             return self.values
-        before = np.array([0.0, *self.early])[np.searchsorted(self.early, self.values / self.grid - ROUNDING)]
-        steps = np.ceil(self.values / self.grid - ROUNDING) - 1
-        return self.grid * np.where(steps == 0, before, steps)
+        shares = self.values / self.grid - ROUNDING
+        steps = np.ceil(shares) - 1
+        if not self.early:
+            return np.asarray(self.grid * steps)
+        before = np.array([0.0, *self.early])[np.searchsorted(self.early, shares)]
+        return np.asarray(self.grid * np.where(steps == 0, before, steps))
 
     def scaled(self, factor: float) -> "Times":
         return Times(factor * self.values, factor * self.grid, factor * self.limit, self.early)
@@ -63,12 +66,14 @@ class Times:
     def evaluations_before(self, times: np.ndarray) -> np.ndarray:
         """Return how many evaluations, of a grid, were before each of some times."""
         shares = times / self.grid - ROUNDING
-        return np.searchsorted(self.early, shares) + np.ceil(shares) - 1
+        regular = np.ceil(shares) - 1
+        return np.searchsorted(self.early, shares) + regular if self.early else regular
 
     def evaluations_until(self, times: np.ndarray) -> np.ndarray:
         """Return how many there were by each of some times."""
         shares = times / self.grid + ROUNDING
-        return np.searchsorted(self.early, shares, side="right") + np.floor(shares)
+        regular = np.floor(shares)
+        return np.searchsorted(self.early, shares, side="right") + regular if self.early else regular
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import betaln
 
 from bench.record.schedule import early_steps
-from reports.statistics import ALPHA, Contrast, Looks, Times, in_sequence, looks_at
+from reports.statistics import ALPHA, Contrast, Looks, Times, expected_time, in_sequence, looks_at
 
 EVERY = 50  # steps between regular evaluations
 
@@ -178,6 +178,29 @@ def compare_designs(times: int) -> None:
             )
 
 
+def unequal_spreads(times: int, n: tuple[int, int], spreads: tuple[float, float]) -> float:
+    """Return the share of contrasts of equal medians and unequal spreads in which groups differ at `ALPHA`."""
+    generator, found = np.random.default_rng(0), 0
+    for _ in range(times):
+        a, b = (simulated(Case(500, spread), many, [1], generator)[0] for many, spread in zip(n, spreads, strict=True))
+        found += Contrast(a, b).p <= ALPHA
+    return found / times
+
+
+def covers_expected_time(times: int, case: Case, n: int) -> float:
+    """Return how often the interval of the expected running time holds that of 100,000 runs."""
+    generator = np.random.default_rng(0)
+
+    def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
+        values = simulated(case, n, [1], generator)[0].values
+        return np.minimum(values, case.budget), np.isfinite(values)
+
+    spent, solved = drawn(100_000)
+    truth = spent.sum() / solved.sum()
+    intervals = [expected_time(*drawn(n)) for _ in range(times)]
+    return sum(each.low <= truth <= each.high for each in intervals) / times
+
+
 def main() -> None:
     """Print the tables for the number of simulated reports given."""
     times = int(sys.argv[1])
@@ -204,6 +227,12 @@ def main() -> None:
             found += established(contenders, paired)[0]
         kind = "pairs" if paired else "groups"
         print(f"{kind}: {found / times:.1%} find the one of five cells that takes twice as long")
+    for n in ((10, 10), (7, 24)):
+        found_at = [f"{spreads} {unequal_spreads(times, n, spreads):.1%}" for spreads in ((0.5, 0.2), (0.8, 0.1))]
+        print(f"{n[0]} against {n[1]} runs, equal medians, differ with spreads {', '.join(found_at)}")
+    for name, case in CASES.items():
+        covered = [f"{covers_expected_time(times, case, n):.1%}" for n in (5, 10, 20)]
+        print(f"{name}: the expected running time's interval of 5, 10, 20 runs holds it in {', '.join(covered)}")
     compare_designs(times // 5)
 
 

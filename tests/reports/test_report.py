@@ -364,6 +364,28 @@ def test_tables_for_pandas_have_the_same_types_whatever_is_in_them(tmp_path: Pat
         assert not [name for name in stored if stored[name].astype(str).str.startswith("{").any()]
 
 
+def test_comparisons_have_the_same_types_whatever_is_in_them(tmp_path: Path):
+    for seed in range(8):
+        for cell, needed in (("lstm", 500 + 50 * (seed % 3)), ("gru", 100 + 50 * (seed % 3)), ("rnn", None)):
+            write_run(tmp_path, cell, "adding", seed, needed)
+    runs, *_ = load(tmp_path)
+    whole = compare(runs)
+    assert set(whole["verdict"]) == {"established"}
+    odd = {
+        "none": runs.iloc[:0],
+        "one contender": runs[runs["cell"] == "lstm"],
+        "one seed": runs[runs["seed"] == 0],
+        "all failed": runs.assign(status="failed"),
+    }
+    for name, part in odd.items():
+        found = compare(part)
+        assert found.dtypes.to_dict() == whole.dtypes.to_dict(), name
+        assert found[found["primary"]].empty == (name != "one seed")
+    assert whole["decided"].dtype == "Int64"
+    with pytest.raises(ValueError, match=r"^results lack the column budget; take the first table of reports.load"):
+        compare(runs.drop(columns=["budget", "spent"]))
+
+
 def test_reports_need_nothing_that_trains():
     code = "import sys, reports.report; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
