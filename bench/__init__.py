@@ -17,16 +17,15 @@ def run(*overrides: str) -> dict[str, Any]:
 
         result = bench.run("cell=gru", "task=adding", "task.length=50", "seed=3")
 
-    It is trained in a process of its own and stored in results_dir as the command would; what is finished there is not
-    run again.
+    The run trains in a separate process and is stored in results_dir, as with the command. A run that is finished
+    there is returned without training it again.
 
     Returns:
         What `result.json` holds (see bench/STORE.md), `lengthened` (the evaluations at longer lengths), and `folder`.
 
     Raises:
         ConfigError: a configuration that cannot be run; the message is one line.
-        RuntimeError: it did not come to an outcome, since it was stopped, another process is at it, or it cannot be
-            stored.
+        RuntimeError: the run has no outcome, because it was stopped, another process holds it, or it cannot be stored.
     """
     from bench.single import run_single  # torch and Hydra are imported when a run is asked for
 

@@ -235,17 +235,18 @@ Comparisons = dict[tuple[str, str, str], Comparison]  # by problem, first and se
 def compare(results: pd.DataFrame) -> pd.DataFrame:
     """Compare every two contenders on each problem, or each with its reference.
 
-    What is compared is what they needed to solve the task, in the currency of the budget; where no run of either
-    solved it, the loss: on the test part, if the task has one, else the final held-out one. Contenders of different
+    The quantity is what runs needed to solve the task, in the currency of the budget. Where no run of either solved
+    it, it is the loss: on the test part if the task has one, else the final held-out loss. Contenders of different
     cells are compared as groups of runs, those of one cell in pairs of the same seed.
 
     Args:
-        results: a row a run, of `reports.load.load`.
+        results: a row per run, as `load` returns them.
 
     Returns:
-        A row a comparison, with the fields of `Comparison` as columns, as comparisons.csv has them; of an estimate with
-        an interval three: `ratio`, `ratio_low`, `ratio_high`. `verdict` is "established", "equivalent", "open" or "not
-        testable". Types of columns do not depend on the runs; `needed`, `needed_most` and `decided` are `Int64`.
+        A row per comparison, with the columns of comparisons.csv, the fields of `Comparison`. An estimate with an
+        interval has three columns: `ratio`, `ratio_low`, `ratio_high`. `verdict` is "established", "equivalent",
+        "open" or "not testable". Column types do not depend on the runs; `needed`, `needed_most` and `decided` are
+        `Int64`.
 
     Raises:
         ValueError: columns are missing.

@@ -29,22 +29,22 @@ class Stored:
     """The stored tables of one or several sweeps.
 
     Attributes:
-        results: a row a run that is reported, with more columns. `problem` names task and conditions, `contender`
-            the cell; each tells just what varies, e.g. "copy, delay 20" and "gru, hidden_size 128". Those of
-            `reports.spending` say what the run could spend and did.
-        trials: a row a run by which settings were selected, with those columns and those of `reports.selection`;
-            empty if none were.
-        curves: a row an evaluation and metric of a reported run, with `problem` and `contender`.
-        timing: a row a measurement; empty if nothing was timed.
-        readings: a row a point of what probes of reported runs read, with `problem` and `contender`.
-        commands: that were given, in order.
-        wrong: what is damaged, and so left out.
-        claims: what the sweep puts to the test, of the first one that does.
+        results: a row per reported run. Besides the stored columns, `problem` names task and conditions and
+            `contender` the cell, each with the settings that vary, e.g. "copy, delay 20" and "gru, hidden_size
+            128"; the columns of `reports.spending` give the run's budget and what it spent.
+        trials: a row per run that selected settings, with those columns and the ones of `reports.selection`;
+            empty without tuning.
+        curves: a row per evaluation and metric of a reported run, with `problem` and `contender`.
+        timing: a row per measurement; empty if nothing was timed.
+        readings: a row per point that a diagnostic of a reported run measured, with `problem` and `contender`.
+        commands: the commands that made the sweeps, in order.
+        wrong: a line per damaged file, which is left out.
+        claims: the claims of the first sweep that tests any.
         missing: cell, task and seed of runs that were planned or begun and have no outcome.
-        repeats: how many runs were left out since they repeat another one, e.g. with other diagnostics.
-        looks: at which seeds were added or not, of the first sweep that has any.
-        added: how many seeds there were each time when seeds were added after a report had been written.
-        asked: names of the sweeps, in the order in which they were asked for.
+        repeats: how many runs were left out because they repeat another one, e.g. with other diagnostics.
+        looks: the planned looks of the first sweep that has any.
+        added: the number of seeds before each addition of seeds that followed a report.
+        asked: names of the sweeps, in the order of the arguments.
     """
 
     results: pd.DataFrame
@@ -73,8 +73,11 @@ class Stored:
 
 
 def load(*folders: Path | str) -> Stored:
-    """Read sweeps' folders. The runs themselves are read where they are there, and results.parquet and
-    curves.parquet where only those are.
+    """Return the tables of stored sweeps: `runs, curves, timing = load("results/quick")`.
+
+    Args:
+        folders: one or several sweeps' folders. Runs are read from `runs/`; where it is missing, from results.parquet
+            and curves.parquet.
 
     Raises:
         LoadError: a folder without results.

@@ -47,7 +47,7 @@ class Text(Part):
 
 
 class Characters(OwnData):
-    """Name the next character at each step of a text.
+    """Predict the next character at each step of a text.
 
     Training windows begin anywhere in the training part. Those of the other parts follow each other and ask for each
     character once, but for the first `context` and what the last whole window leaves. Without files of their own,

@@ -65,7 +65,7 @@ class _Source:
 
 
 class Forecast(Numbers):
-    """Tell the next values of a series from a window of it, at the window's last step.
+    """Predict the next values of a series from a window of it, at the window's last step.
 
     The file is a .csv or .parquet table with a row a time step. The first rows train, later ones validate, the last
     ones test; of several series each is cut so. What a training window shows and what it asks for are rows of the

@@ -17,7 +17,7 @@ AFTER_ONE = "frequencies after each key's last state"
 
 
 class PianoRoll(OwnData):
-    """Tell at each frame of a piece of music which of the keys sound in the next (Boulanger-Lewandowski et al. 2012;
+    """Predict at each frame of a piece of music the keys that sound in the next (Boulanger-Lewandowski et al. 2012;
     JSB chorales and Nottingham as Bai et al. 2018 have them).
 
     The file is a .mat file with cell arrays `traindata`, `validdata` and `testdata`, the published parts, whose

@@ -9,7 +9,7 @@ from tasks.task import Batch, Task
 
 
 class RandomTargets(Task):
-    """Learn by heart random targets for a few random sequences: the worked example of an article on LSTMs, whose
+    """Memorise random targets for a few random sequences: the worked example of an article on LSTMs, whose
     network, LSTM(50) under a dense output, is trained for 100 epochs on inputs and targets of shape (10, 10, 1) with
     Adam, mean squared error and batches of 32.
 

@@ -42,8 +42,8 @@ class Numbers(OwnData):
 
 
 class Regress(Numbers, WholeSequences):
-    """Tell a number, or several, of each sequence of a file, at its last step. The best constant answer is the training
-    part's mean.
+    """Predict a number, or several, for each sequence of a file, at its last step. The best constant answer is the
+    training part's mean.
 
     Args: see `tasks.own_data.WholeSequences`; `target` is a column of numbers, or an array (N) or (N, O).
 
