@@ -124,7 +124,7 @@ def planning() -> None:
 
 
 def schedule() -> None:
-    """Train four LSTMs in two ways: a process a core with one thread, or one after another with all cores."""
+    """Train four LSTMs in two ways: a process per core with one thread, or one after another with all cores."""
     cores = os.cpu_count() or 1
     ways = {"parallel": ["+launch=parallel", "threads=1"], "serial": ["+launch=serial", f"threads={cores}"]}
     common = ["task=adding", "task.length=200", "cell=lstm", "cell.hidden_size=128", "seed=0,1,2,3", "timing=none"]

@@ -134,7 +134,7 @@ def list_all() -> str:
 
 
 def settings_rows() -> list[tuple[str, str, str, str]]:
-    """Return a row a setting: key, type, default, explanation, in the order of the files that explain them.
+    """Return a row per setting: key, type, default, explanation, in the order of the files that explain them.
 
     Raises:
         KeyError: a setting that no file explains.

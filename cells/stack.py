@@ -30,7 +30,7 @@ class Stack(nn.Module):
         bidirectional: whether each layer has a second cell, which reads from the end, its outputs beside the first's.
         dropout: share of zeros, in [0, 1): of the outputs of each layer but the last, or of what a residual layer adds.
         recurrent_dropout: share of the state's units that no product sees throughout a batch: variational dropout (Gal
-            & Ghahramani 2016), with a mask a batch and layer, on the columns of weight_hh.
+            & Ghahramani 2016), with a mask per batch and layer, on the columns of weight_hh.
         residual: whether layers add to their inputs.
         norm: whether layers but the first, residual ones all, see normalised inputs (Ba et al. 2016), and the readout
             too.

@@ -13,7 +13,7 @@ def importances(runs: pd.DataFrame) -> dict[str, float]:
     """Return the share of the variance of scores that each varied setting explains (Hutter et al. 2014).
 
     Args:
-        runs: a row a run of one cell on one task, with what `reports.spending` adds. Of more than `MOST` runs that
+        runs: a row per run of one cell on one task, with what `reports.spending` adds. Of more than `MOST` runs that
             many are used, evenly spaced.
 
     Returns:

@@ -184,7 +184,7 @@ def step_time_ratios(results: pd.DataFrame, timings: list[TimedCase]) -> dict[tu
     """Return the step-time ratio to the reference cell for each problem and contender that was timed.
 
     Args:
-        results: a row a run, with `problem` and `contender`.
+        results: a row per run, with `problem` and `contender`.
     """
     return {name: case.ratio for name, case in _timed(results, timings).items() if case.ratio is not None}
 

@@ -324,7 +324,7 @@ def _findings_on_times(timing: pd.DataFrame, claims: Claims, test: Test) -> list
 
 
 def times_of(timing: pd.DataFrame, claims: Claims, test: Test) -> pd.DataFrame:
-    """Return the times whose growth is tested, a row a round and length: `time_steps`, `value` in ms, what is taken off
+    """Return the times whose growth is tested, a row per round and length: `time_steps`, `value` in ms, what is
     taken off."""
     of, less = _selected(_steps(timing), claims, test)
     on = ["sweep", "group", "round", "time_steps"]

@@ -67,7 +67,7 @@ class _Source:
 class Forecast(Numbers):
     """Predict the next values of a series from a window of it, at the window's last step.
 
-    The file is a .csv or .parquet table with a row a time step. The first rows train, later ones validate, the last
+    The file is a .csv or .parquet table with a row per time step. The first rows train, later ones validate, the last
     ones test; of several series each is cut so. What a training window shows and what it asks for are rows of the
     training part alone; a window of another part asks for rows of that part alone, and shows what was before them.
     Features are standardised by training rows. Missing values are filled from the past alone. Windows that ask for a

@@ -44,7 +44,7 @@ def read_sequences(
 ) -> Sequences:
     """Return the sequences of a file, with the target of each.
 
-    .csv and .parquet have a row a time step if they have a column that tells sequences apart, and else a row a
+    .csv and .parquet have a row per time step if they have a column that tells sequences apart, and else a row per
     sequence, whose columns are the steps of one feature. .npz has arrays `inputs` (N, T) or (N, T, F), `targets` (N) or
     (N, K), if sequences differ in length `lengths` (N), and any named by `group`. Images of the IDX format, named as
     MNIST's files are, have a pixel a step. Where a row is a sequence, and in

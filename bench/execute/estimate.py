@@ -142,7 +142,7 @@ def _disk_mib(plan: Plan, worker: Worker) -> float:
 
 
 def _table(rows: list[tuple[Settings, int, float, float]]) -> str:
-    """Return a line a cell and task: cases that differ otherwise go together, with the range of their steps."""
+    """Return a line per cell and task: cases that differ otherwise go together, with the range of their steps."""
     found: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
     for config, runs, step, seconds in rows:
         found[config.run.task["name"], config.run.cell["name"]].append((runs, 1000 * step, seconds))

@@ -25,7 +25,7 @@ from bench.record.records import (
     Who,
 )
 
-# What pandas calls the columns that fields of these types become; of a list, a row an element.
+# What pandas calls the columns that fields of these types become; of a list, a row per element.
 DTYPES: dict[type, str] = dict.fromkeys((kinds.StrType, kinds.LiteralType, kinds.DictType), "string")
 DTYPES |= {kinds.IntType: "Int64", kinds.FloatType: "Float64", kinds.BoolType: "boolean"}
 

@@ -32,7 +32,7 @@ _AXES = tuple(columns(Evaluation))  # all else of an evaluation becomes a row of
 
 
 def results_frame(runs: list[StoredRun], asked: Asked | None = None) -> pd.DataFrame:
-    """Return a row a run: `RESULT_TYPES`, then every cell, task and training setting, the classes of cell and task,
+    """Return a row per run: `RESULT_TYPES`, then every cell, task and training setting, the classes of cell and task,
     then final scores.
 
     Args:
@@ -50,7 +50,7 @@ def results_frame(runs: list[StoredRun], asked: Asked | None = None) -> pd.DataF
 
 
 def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
-    """Return a row an evaluation and metric: training loss, held-out loss, gradient norm, scores."""
+    """Return a row per evaluation and metric: training loss, held-out loss, gradient norm, scores."""
     found: dict[str, list[Any]] = {name: [] for name in (*_AXES, "metric", "value")}
     lengths = []
     for run in runs:
@@ -70,7 +70,7 @@ def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
 
 
 def diagnostics_frame(runs: list[StoredRun]) -> pd.DataFrame:
-    """Return a row a point of all diagnostics."""
+    """Return a row per point of all diagnostics."""
     parts = [
         pd.DataFrame({**_who(run), **flat(reading), "y": reading.y or None}) for run in runs for reading in run.readings
     ]

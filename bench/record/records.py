@@ -65,7 +65,7 @@ class Evaluation(Struct, frozen=True):
     train_loss: Annotated[Number | None, said("mean loss of batches since the last evaluation", column=False)] = None
     grad_norm: Annotated[Number | None, said("mean norm of their whole gradients before clipping", column=False)] = None
     loss: Annotated[Number | None, said("loss on the held-out sequences", column=False)] = None
-    score: Annotated[Scores, said("scores on the held-out sequences, a field a score", prefix="score.")] = {}
+    score: Annotated[Scores, said("scores on the held-out sequences, a field per score", prefix="score.")] = {}
     solved: Annotated[bool, said("whether the task counts these scores as solved", column=False)] = False
 
 
@@ -84,7 +84,7 @@ class Reading(Struct, frozen=True):
 
 
 class StoredReading(Reading, kw_only=True, frozen=True):
-    """A line of diagnostics.jsonl, and a row a point of diagnostics.parquet."""
+    """A line of diagnostics.jsonl, and a row per point of diagnostics.parquet."""
 
     step: Annotated[Count, said("optimiser steps taken", before="kind")]
     moment: Annotated[Moment, said("before, in or after training", before="kind")]
@@ -187,7 +187,7 @@ class Result(Struct, kw_only=True, frozen=True):
     ] = None
     environment: Annotated[Environment | None, said(HARDWARE, tracked=False)] = None
     traceback: Annotated[str | None, said("traceback of the error", column=False, tracked=False)] = None
-    final_score: Annotated[Scores, said("held-out scores at the end, a field a score", prefix="final_score.")] = {}
+    final_score: Annotated[Scores, said("held-out scores at the end, a field per score", prefix="final_score.")] = {}
     lengthened: Annotated[list[Lengthened] | None, said("the same at longer distances", tracked=False)] = None
 
     def __post_init__(self) -> None:

@@ -137,7 +137,7 @@ def run_settings(config: Settings) -> dict[str, Any]:
 
 
 def _curves(readings: list[StoredReading]) -> list[dict[str, float]]:
-    """Return a row a distance of each kind that is a curve: its axis, and what each part had there."""
+    """Return a row per distance of each kind that is a curve: its axis, and what each part had there."""
     rows: dict[tuple[str, float], dict[str, float]] = {}
     for reading in readings:
         kind, moment = reading.kind, MOMENTS.get(reading.moment)

@@ -53,7 +53,7 @@ def lengthened(results: pd.DataFrame, column: str) -> Figure:
     task as lines, with their range, over the factor.
 
     Args:
-        results: a row a run.
+        results: a row per run.
         column: the score's name, as in "at_2x.accuracy".
     """
     factors = factors_of(results, column)

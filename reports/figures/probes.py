@@ -53,7 +53,7 @@ def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: st
 
 
 def gate_histograms(readings: pd.DataFrame) -> Figure:
-    """Draw how often each gate has which value, a panel a contender and problem: dotted before, solid after
+    """Draw how often each gate has which value, a panel per contender and problem: dotted before, solid after
     training."""
     names = _panel_names(readings)
     figure, panels = panels_of(_in_order(names, readings), height=0.95 * PANEL, columns=2)
@@ -112,8 +112,8 @@ def maps(readings: pd.DataFrame, xlabel: str, ylabel: str, *, label: str) -> Fig
 
 
 def eigenvalues(readings: pd.DataFrame) -> Figure:
-    """Draw eigenvalues in the complex plane with the unit circle, a panel a contender and problem: grey crosses before,
-    dots after training, all seeds."""
+    """Draw eigenvalues in the complex plane with the unit circle, a panel per contender and problem: grey crosses
+    before, dots after training, all seeds."""
     names = _panel_names(readings)
     figure, panels = panels_of(_in_order(names, readings), height=0.48 * WIDTH, columns=2)
     styles = contender_looks(readings)
@@ -137,7 +137,7 @@ def eigenvalues(readings: pd.DataFrame) -> Figure:
 
 
 def step_sizes(readings: pd.DataFrame, results: pd.DataFrame) -> Figure:
-    """Draw update-to-weight ratios of all parameters together over training, a panel a problem: medians over seeds."""
+    """Draw update-to-weight ratios of all parameters together over training, a panel per problem: medians of seeds."""
     figure, panels = panels_of(order(readings["problem"]))
     styles = contender_looks(results)
     for problem, axes in panels.items():

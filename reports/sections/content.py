@@ -32,7 +32,7 @@ class Content:
     """What sections are written from.
 
     Attributes:
-        stored: the tables; `stored.results` has a row a run.
+        stored: the tables; `stored.results` has a row per run.
         summaries: a row per problem and contender, in the order of tables and legends.
         comparisons: of contenders; empty for claims, whose tests are their own.
         between: of two sweeps, comparisons of each contender with itself, by the names that each sweep alone has.
