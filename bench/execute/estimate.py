@@ -63,10 +63,10 @@ def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
         f"  disk   about {_disk_mib(plan, worker):,.0f} MiB",
     ]
     if plan.to_come:
-        lines[0] += f"; {plan.to_come} runs that follow are not counted"
+        lines[0] += f"; without {plan.to_come} runs that may follow"
     if rows:
         lines += ["", _table(rows)]
-    return "\n".join([*lines, *failed, "", "Nothing was run or stored; without dry_run=true it will be."])
+    return "\n".join([*lines, *failed, "", "Nothing was run or stored. Omit dry_run=true to start the runs."])
 
 
 def describe_probes(plan: Plan, worker: Worker) -> list[str]:

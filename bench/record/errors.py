@@ -22,7 +22,7 @@ def nearest(name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> s
     matches = [name] if name in names else alike or difflib.get_close_matches(name, names, n=2)
     if matches:
         return f" Did you mean {' or '.join(repr(names[match]) for match in matches)}?"
-    return f" There is: {', '.join(known)}." if known else " There is none; a + before the key adds one."
+    return f" Choose from: {', '.join(known)}." if known else " There is none; a + before the key adds one."
 
 
 def one_line(error: BaseException) -> str:
