@@ -13,6 +13,7 @@ from reports.figures import claims as figures
 from reports.figures import probes as figures_of_probes
 from reports.figures import training as figures_of_training
 from reports.sections.content import Content, names_a_file, paragraphs, wording
+from reports.sections.differences import about_seeds
 from reports.statistics import Evidence, Region
 from reports.verdicts import (
     COUNTED,
@@ -51,7 +52,7 @@ def verdicts(content: Content) -> str:
                 "said by": claim.source,
             }
         )
-    return paragraphs("## Verdicts", text.table(rows), _about(claims, content.judgements))
+    return paragraphs("## Verdicts", text.table(rows), _about(claims, content.judgements), about_seeds(content))
 
 
 def _about(claims: Claims, judgements: dict[str, list[Judgement]]) -> str:

@@ -72,24 +72,27 @@ def _about_tests(content: Content) -> str:
         "about_tests", tests={row.test for row in compared}, primary=len(primary), others=len(compared) - len(primary),
         reference="the reference" if reference is None else text.escape(reference), alpha=f"{ALPHA:.0%}",
     )  # fmt: skip
-    return f"{said} {_about_looks(content, primary)}".rstrip()
+    return f"{said} {about_seeds(content)}".rstrip()
 
 
-def _about_looks(content: Content, primary: list[Comparison]) -> str:
-    """Say how it came that there are as many seeds as there are."""
+def about_seeds(content: Content) -> str:
+    """Say why there are as many seeds as there are: added at looks, added after a report, or neither."""
     looks, added, runs = content.stored.looks, content.stored.added, content.stored.results
-    planned = max((row.planned for row in content.comparisons.values()), default=1)
     said_added = wording("seeds_added", before=added) if added else ""
-    if looks is None or planned == 1:
+    if looks is None:
         return said_added
     if len(content.stored.sweeps) > 1:
+        planned = max((row.planned for row in content.comparisons.values()), default=1)
         return f"{wording('looks_of_several', planned=planned)} {said_added}".rstrip()
-    subjects = len(runs[["problem", "contender"]].drop_duplicates())
+    claims = content.stored.claims
+    primary = [row for row in content.comparisons.values() if row.primary and claims is None]
     decided = Counter(row.decided for row in primary if row.decided is not None)
+    subjects = len(runs[["problem", "contender"]].drop_duplicates())
     return wording(
-        "looks", counts=looks.counts, finished=looks.finished,
+        "looks", of="primary comparisons" if claims is None else "findings" if claims.publication else "claims",
+        counts=looks.counts, finished=looks.finished,
         decided=[f"{many} after {seeds}" for seeds, many in sorted(decided.items())],
-        open=len(primary) - decided.total(), primary=len(primary), runs=len(runs), all=subjects * looks.counts[-1],
+        open=len(primary) - decided.total(), runs=len(runs), all=subjects * looks.counts[-1],
         unplanned=int(runs["look"].isna().sum()),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from bench.record.asked import fix_looks
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
 from bench.record.rules import RULES_FILE, fix_claims, read_rules
@@ -315,6 +316,19 @@ def test_the_report_says_what_was_found_and_how_to_run_it(sweep, tmp_path):
         assert (tmp_path / "report" / name).stat().st_size > 0
     again = write_report([sweep], tmp_path / "again").path.read_text()
     assert again == text
+
+
+def test_the_report_says_why_there_are_so_many_seeds(sweep):
+    """Seeds that were added since a claim was open make its p-values too small, unless looks were planned."""
+    asked = json.loads((sweep / "sweep.json").read_text())
+    (sweep / "sweep.json").write_text(json.dumps(asked | {"added": [5]}))
+    assert (
+        "**Seeds were added after a report on 5 of them had been written.**" in write_report([sweep]).path.read_text()
+    )
+    fix_looks(sweep, [list(range(6)), list(range(6, 9))])
+    report = write_report([sweep]).path.read_text()
+    assert "While claims were open, seeds were added at looks after 6, 9 seeds." in report
+    assert "7 have seeds that no look planned" in report
 
 
 def test_rules_stand_once_runs_are_finished(tmp_path):
