@@ -11,13 +11,15 @@ from torch import Tensor
 class FusedAdam:
     """The next steps of optimisers that differ in their parameters alone, whose states it advances."""
 
-    def __init__(self, options: dict[str, Any], parameters: list[Tensor], states: list[dict[str, Tensor]]) -> None:
-        """Take a group's options, its parameters and the state of each."""
+    def __init__(
+        self, options: dict[str, Any], decoupled: bool, parameters: list[Tensor], states: list[dict[str, Tensor]]
+    ) -> None:
+        """Take a group's options, whether its weight decay is decoupled, its parameters and the state of each."""
         self._parameters, self._counts = parameters, [state["step"] for state in states]
         self._ones = [torch.ones_like(self._counts[0])] * len(states)
         moments = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
         self._moments = [[state[name] for state in states if name in state] for name in moments]
-        self._kernel: Any = torch._fused_adamw_ if options["decoupled_weight_decay"] else torch._fused_adam_
+        self._kernel: Any = torch._fused_adamw_ if decoupled else torch._fused_adam_
         self._options = {name: options[name] for name in ("weight_decay", "eps", "amsgrad", "maximize")}
         self._options["beta1"], self._options["beta2"] = options["betas"]
 
@@ -31,9 +33,12 @@ class FusedAdam:
         alike = len({(parameter.dtype, parameter.device) for _, parameter in pairs}) == 1
         if not alike or not all(parameter in state for state, parameter in pairs):
             return None
-        states = [state[parameter] for state, parameter in pairs]
-        return cls(optimizers[0].param_groups[0], [parameter for _, parameter in pairs], states)
+        options, is_adamw = optimizers[0].param_groups[0], type(optimizers[0]) is torch.optim.AdamW
+        decoupled = options.get("decoupled_weight_decay", is_adamw)  # an option since torch 2.7
+        parameters = [parameter for _, parameter in pairs]
+        return cls(options, decoupled, parameters, [state[parameter] for state, parameter in pairs])
 
+    @torch.no_grad()
     def step(self, rate: float) -> bool:
         """Take a step at a learning rate, with the gradients that the parameters have now; returns False, and takes
         none, if one of them has no gradient."""
