@@ -42,8 +42,6 @@ class Classify(WholeSequences):
             order = torch.randperm(self.length, generator=torch.Generator().manual_seed(0))
         found = [np.unique(targets.astype(str)) for targets in read.targets]
         self.classes = sorted(set().union(*(each.tolist() for each in found)), key=_as_number)
-        if read.targets[TRAINING].ndim != 1:
-            raise ValueError(f"{file}: targets have the shape {read.targets[TRAINING].shape}; one class each is needed")
         if len(found[TRAINING]) < 2:
             raise ValueError(f"{file}: the training part has the class {found[TRAINING][0]} only; two are needed")
         index = {name: k for k, name in enumerate(self.classes)}

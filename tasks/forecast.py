@@ -166,14 +166,15 @@ def _prepare(source: _Source) -> tuple[list[Windows], Tensor, Facts, Tensor]:
     for name in wanted:
         table.column(name, "target")
     values, targets = numeric(table, features), numeric(table, wanted)
-    series = (
-        [rows for _, rows in runs_of(table, source.sequence, source.time)]
-        if source.sequence
-        else [in_time(table, source.time)]
-    )
+    if source.sequence:
+        series = [rows for _, rows in runs_of(table, source.sequence, source.time)]
+    else:
+        series = [in_time(table, source.time)]
+        _check_times(table, source.time, series[0])
     starts = np.cumsum([0, *(len(rows) for rows in series)])
     order = np.concatenate(series)
     values, targets = values[order], targets[order]
+    missing = np.isnan(values).mean()
     part = np.concatenate([_parts(len(rows), source.validation, source.test) for rows in series])
     mean, spread = standardisation(values[part == TRAINING])
     target_mean, scale = standardisation(targets[part == TRAINING])
@@ -183,16 +184,18 @@ def _prepare(source: _Source) -> tuple[list[Windows], Tensor, Facts, Tensor]:
     spans = list(itertools.pairwise(starts))
     shown = np.concatenate([_filled(values[a:b], source.strategy) for a, b in spans])
     known = np.concatenate([_filled(targets[a:b], "forward_fill") for a, b in spans])
-    last: list[list[int]] = [[], [], []]
-    complete = ~np.isnan(targets).any(axis=1)
+    last: list[list[np.ndarray]] = [[], [], []]
+    gaps = np.cumsum([0, *np.isnan(targets).any(axis=1)])  # before each row
     for a, b in spans:
-        for row in range(a + source.length - 1, b - source.horizon):
-            asked = slice(row + 1, row + source.horizon + 1)
-            number = part[row + 1]
-            if complete[asked].all() and (part[asked] == number).all():
-                last[number].append(row)  # parts are in order: what comes before a training row is one, too
+        rows = np.arange(a + source.length - 1, b - source.horizon)
+        first, end = rows + 1, rows + source.horizon
+        # Parts are in order: what comes before a training row is one, too.
+        asked = rows[(gaps[end + 1] == gaps[first]) & (part[first] == part[end])]
+        for number in (TRAINING, VALIDATION, TEST):
+            last[number].append(asked[part[asked + 1] == number])
+    found = [np.concatenate(each) for each in last]
     for number, name in enumerate(NAMES):
-        if not last[number]:
+        if not len(found[number]):
             raise ValueError(
                 f"{table.path}: {len(table)} rows leave no {name} window of {source.length} steps and {source.horizon} "
                 f"to tell; set task.length lower"
@@ -200,10 +203,10 @@ def _prepare(source: _Source) -> tuple[list[Windows], Tensor, Facts, Tensor]:
     inputs, outputs = (torch.from_numpy(each.astype(np.float32)) for each in (shown, np.nan_to_num(targets)))
     facts: Facts = {
         "unit": "windows", "features": len(features), "shortest": source.length, "longest": source.length,
-        "missing": float(_missing(table, features)), "series": len(series),
+        "missing": float(missing), "series": len(series),
         "training rows": int((part == TRAINING).sum()), "test rows": int((part == TEST).sum()),
     }  # fmt: skip
-    windows = [Windows(inputs, outputs, torch.tensor(its), source.length, source.horizon) for its in last]
+    windows = [Windows(inputs, outputs, torch.from_numpy(its), source.length, source.horizon) for its in found]
     return windows, torch.from_numpy(scale), facts, torch.from_numpy(known.astype(np.float32))
 
 
@@ -219,5 +222,14 @@ def _filled(values: np.ndarray, strategy: str) -> np.ndarray:
     return np.concatenate([filled, gone], axis=1) if strategy == "mask" else filled
 
 
-def _missing(table: Table, features: list[str]) -> float:
-    return float(np.mean([table.missing(name).mean() for name in features]))
+def _check_times(table: Table, time: str | None, order: np.ndarray) -> None:
+    """Refuse several series that nothing tells apart: rows whose times are mostly those of others."""
+    if time is None:
+        return
+    texts = table.texts(time)[order]
+    times = 1 + int((texts[1:] != texts[:-1]).sum())
+    if times <= len(texts) / 2:
+        raise ValueError(
+            f"{table.path}: {len(texts)} rows have {times} times only; set task.sequence to the column that tells "
+            "several series apart"
+        )

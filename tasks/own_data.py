@@ -316,6 +316,8 @@ def prepare(source: Source, by_class: bool) -> Prepared:
     first = read(path)
     shares = 0.0 if validation_path else source.validation, 0.0 if test_path else source.test
     assert first.targets is not None
+    if by_class and first.targets.ndim != 1:
+        raise ValueError(f"{path}: targets have the shape {first.targets.shape}; one class each is needed")
     part = split(len(first.values), *shares, source.split_seed, first.targets if by_class else None, first.groups)
     parts = [_some(first, np.flatnonzero(part == number)) for number in (TRAINING, VALIDATION, TEST)]
     for number, other in ((VALIDATION, validation_path), (TEST, test_path)):
@@ -325,7 +327,8 @@ def prepare(source: Source, by_class: bool) -> Prepared:
                 raise ValueError(f"{other}: has other features than {path}: {', '.join(parts[number].features)[:200]}")
     for number, name in enumerate(NAMES):
         if not parts[number].values:
-            raise ValueError(f"{path}: {len(first.values)} sequences leave none for {name}; more are needed")
+            of = "" if first.groups is None else f" of {len(np.unique(first.groups))} groups"
+            raise ValueError(f"{path}: {len(first.values)} sequences{of} leave none for {name}; more are needed")
     repeated = _repeated(parts)
     missing = np.concatenate([np.isnan(each).ravel() for its in parts for each in its.values]).mean()
     mean, spread = standardisation(np.concatenate(parts[TRAINING].values))

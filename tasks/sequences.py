@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.files import IMAGES, MOST_BYTES, checked_file, files_of
-from tasks.tables import MISSING, Table, input_columns, is_number, listed, numeric, read_table, runs_of, short
+from tasks.tables import LARGEST, MISSING, Table, input_columns, is_number, listed, numeric, read_table, runs_of, short
 
 INPUTS, TARGETS = ("inputs", "X", "x"), ("targets", "y")  # names of an .npz file's arrays
 UBYTE = 0x08  # an IDX file's code for unsigned bytes
@@ -127,13 +127,20 @@ def _of_arrays(path: Path, group: str | None) -> Sequences:
     inputs, targets = (_array(path, arrays, names) for names in (INPUTS, TARGETS))
     if inputs.ndim not in (2, 3) or inputs.dtype.kind not in "fiub":
         raise ValueError(f"{path}: inputs are {inputs.dtype} {inputs.shape}; numbers (N, T) or (N, T, F) are needed")
+    if not inputs.size:
+        raise ValueError(f"{path}: inputs {inputs.shape} are empty")
     inputs = inputs.astype(np.float64).reshape(*inputs.shape[:2], -1)
     count, steps = inputs.shape[:2]
-    if np.isinf(inputs).any():
-        where = np.argwhere(np.isinf(inputs))[0]
-        raise ValueError(f"{path}: inputs[{', '.join(map(str, where))}] is not finite")
+    if (beyond := np.abs(inputs) > LARGEST).any():
+        where = ", ".join(map(str, np.argwhere(beyond)[0]))
+        raise ValueError(f"{path}: inputs[{where}] is not finite, or beyond single precision")
     if len(targets) != count or targets.ndim not in (1, 2):
         raise ValueError(f"{path}: targets have the shape {targets.shape}, and there are {count} sequences")
+    if targets.ndim == 2 and targets.shape[1] == 1:
+        targets = targets[:, 0]
+    if targets.dtype.kind == "f" and np.isnan(targets).any():
+        where = ", ".join(map(str, np.argwhere(np.isnan(targets))[0]))
+        raise ValueError(f"{path}: targets[{where}] has no value")
     lengths = arrays.get("lengths")
     if lengths is not None and (
         lengths.shape != (count,) or lengths.dtype.kind not in "iu" or not ((lengths >= 1) & (lengths <= steps)).all()
@@ -191,6 +198,8 @@ def _of_archive(path: Path) -> Sequences:
         if not begun:
             key, *said = line.lower().split()
             stamped |= key == "@timestamps" and said[:1] == ["true"]
+            if key in ("@classlabel", "@targetlabel") and said[:1] == ["false"]:
+                raise ValueError(f"{path}: row {number}: has no target of its sequences ({line})")
             begun = key == "@data"
             continue
         if stamped:

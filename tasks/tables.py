@@ -1,6 +1,7 @@
 """Tables of .csv and .parquet. Whatever a file holds that cannot be used is told in one line with file, row and
 column."""
 
+import contextlib
 import csv
 import difflib
 import re
@@ -14,7 +15,9 @@ import numpy as np
 
 from tasks.files import MOST_BYTES, checked_file
 
-MISSING = ("", "?", "na", "n/a", "nan", "null", "none")  # texts that stand for a missing value, in any case
+# Texts that stand for a missing value, in any case.
+MISSING = ("", "?", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "nat", "null", "none")
+LARGEST = float(np.finfo(np.float32).max)  # of a number: networks compute in single precision
 SHOWN = 40  # letters of a value in a message
 
 
@@ -59,8 +62,12 @@ class Table:
             ValueError: a value is no finite number.
         """
         values = self.columns[name]
+        with contextlib.suppress(ValueError):  # as most columns are
+            values = values.astype(np.float64)
         if values.dtype.kind not in "fiub":
             texts = np.where(self.missing(name), "nan", values.astype(str))
+            for truth, number in (("true", "1"), ("false", "0")):  # as .parquet has them
+                texts = np.where(np.char.lower(texts) == truth, number, texts)
             if self.decimal == "," and (has_comma := np.char.find(texts, ",") >= 0).any():
                 if (has_point := np.char.find(texts, ".") >= 0).any():
                     self.refuse(int(has_point.argmax()), name, "has a decimal point, and other rows decimal commas")
@@ -74,8 +81,9 @@ class Table:
                     what += f" but a date: set task.time={name} if it orders the rows"
                 self.refuse(row, name, f"{what}{advice}")
         values = values.astype(np.float64)
-        if np.isinf(values).any():
-            self.refuse(int(np.isinf(values).argmax()), name, "is not finite")
+        if (beyond := np.abs(values) > LARGEST).any():
+            row = int(beyond.argmax())
+            self.refuse(row, name, f"{values[row]} is not finite, or beyond single precision")
         return values
 
     def missing(self, name: str) -> np.ndarray:
@@ -127,7 +135,7 @@ def _read_csv(path: Path) -> Table:
             first = file.readline()
             delimiter = max(",;\t", key=first.count)
             file.seek(0)
-            rows = csv.reader(file, delimiter=delimiter, strict=True)
+            rows = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             header = [name.strip() for name in next(rows, [])]
             _check_header(path, header)
             body: list[list[str]] = []
@@ -155,7 +163,9 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise ValueError(f"{path}: is empty")
     for number, name in enumerate(header, start=1):
         if not name:
-            raise ValueError(f"{path}: row 1: column {number} has no name")
+            raise ValueError(
+                f"{path}: row 1: column {number} has no name; give it one, or leave it out (pandas: index=False)"
+            )
         if header.count(name) > 1:
             raise ValueError(f"{path}: row 1: two columns are named {name}")
     if all(map(is_number, header)):
@@ -241,15 +251,20 @@ def in_time(table: Table, time: str | None) -> np.ndarray:
     if _moment(texts[0]) is None:
         return np.argsort(table.numbers(time, ", nor a date as 2024-01-31 or 2024-01-31 12:00"), kind="stable")
     moments = [_moment(text) for text in texts]
+    zoned = moments[0] is not None and moments[0].tzinfo is not None
     for row, moment in enumerate(moments):
         if moment is None:
             table.refuse(row, time, f"{short(texts[row])} is not a date, and {short(texts[0])} in the first row is")
-    return np.argsort(np.array(moments, dtype=np.float64), kind="stable")
+        if (moment.tzinfo is not None) != zoned:
+            which = "has a time zone and the first row has none" if moment.tzinfo else "has no time zone as others have"
+            table.refuse(row, time, f"{short(texts[row])} {which}")
+    seconds = [moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() for moment in moments if moment is not None]
+    return np.argsort(np.array(seconds, dtype=np.float64), kind="stable")
 
 
-def _moment(text: str) -> float | None:
-    """Return the seconds since 1970 of a date, with or without a time of day: as ISO 8601 has it, of a month alone its
-    first day, or day first with points, 31.01.2024. None for all else: of 01/02/2024 nobody knows the month."""
+def _moment(text: str) -> datetime | None:
+    """Return a date, with or without a time of day: as ISO 8601 has it, of a month alone its first day, or day first
+    with points, 31.01.2024. None for all else: of 01/02/2024 nobody knows the month."""
     if day_first := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)", text):
         day, month, year, rest = day_first.groups()
         text = f"{year}-{int(month):02}-{int(day):02}{rest}"
@@ -258,10 +273,9 @@ def _moment(text: str) -> float | None:
     elif is_number(text):  # 20240131 and 2024 sort as they are
         return None
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment.timestamp() if moment.tzinfo else moment.replace(tzinfo=UTC).timestamp()
 
 
 def is_number(text: Any) -> bool:

@@ -89,6 +89,21 @@ def test_strategies_that_look_ahead_are_refused(series, strategy):
         Forecast(series, strategy=strategy)
 
 
+def test_series_that_nothing_tells_apart_are_refused(tmp_path):
+    for shop_rows in (2, 3):
+        file = tmp_path / f"{shop_rows}.csv"
+        rows = [
+            f"2024-{1 + day // 28:02}-{1 + day % 28:02},{shop},{day}\n"
+            for day in range(60)
+            for shop in range(shop_rows)
+        ]
+        file.write_text("when,shop,sales\n" + "".join(rows))
+        said = f"{60 * shop_rows} rows have 60 times only; set task.sequence"
+        with pytest.raises(ValueError, match=said):
+            Forecast(str(file), time="when", length=4)
+        assert Forecast(str(file), time="when", sequence="shop", length=4).facts()["series"] == shop_rows
+
+
 def test_windows_that_ask_for_a_missing_value_are_left_out(tmp_path):
     rows = [[i, ""] if i == 40 else [i, i] for i in range(ROWS)]
     task = Forecast(write(tmp_path / "my.csv", rows), length=7, target="b", inputs="a")

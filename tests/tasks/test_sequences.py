@@ -78,6 +78,11 @@ def test_rows_are_put_in_the_order_of_their_dates_and_not_of_their_letters(file,
         (("01/02/2024", "03/02/2024"), "row 2, column when: '01/02/2024' is not a number, nor a date as 2024-01-31"),
         (("2024-01-31", "soon"), "row 3, column when: 'soon' is not a date, and '2024-01-31' in the first row is"),
         (("2024-01-31", "5"), "row 3, column when: '5' is not a date"),
+        (("2024-01-31T12:00", "2024-01-31T12:00Z"), "row 3, column when: '2024-01-31T12:00Z' has a time zone and the"),
+        (
+            ("2024-01-31T12:00Z", "2024-01-31T12:00"),
+            "row 3, column when: '2024-01-31T12:00' has no time zone as others",
+        ),
     ],
 )
 def test_an_order_that_nobody_can_tell_is_refused(file, times, said):
@@ -107,6 +112,18 @@ def test_whole_numbers_beside_missing_ones_name_as_they_are_written(tmp_path):
     assert read(tmp_path / "my.parquet").targets.tolist() == ["3", "10"]
 
 
+def test_spaces_behind_commas_are_no_part_of_quoted_values(file):
+    found = read(file, '"a", "b", "target"\n1, 2, "yes"\n3, 4, "no"\n')
+    np.testing.assert_array_equal(found.values[1][:, 0], [3, 4])
+    assert found.targets.tolist() == ["yes", "no"]
+
+
+def test_truth_values_and_missing_ones_as_pandas_writes_them(file):
+    found = read(file, "a,b,c,d,target\nTrue,<NA>,#N/A,1,x\nFalse,NaT,2,true,y\n")
+    np.testing.assert_array_equal(found.values[0][:, 0], [1, np.nan, np.nan, 1])
+    np.testing.assert_array_equal(found.values[1][:, 0], [0, np.nan, 2, 1])
+
+
 def test_arrays(tmp_path):
     inputs = np.arange(12.0).reshape(2, 3, 2)
     inputs[1, 2] = np.nan
@@ -116,6 +133,8 @@ def test_arrays(tmp_path):
     assert found.groups.tolist() == ["4", "4"]
     np.savez(tmp_path / "my.npz", X=inputs, y=[0, 1], lengths=[1, 3])
     assert [len(each) for each in read(tmp_path / "my.npz").values] == [1, 3]
+    np.savez(tmp_path / "my.npz", X=inputs, y=[[0], [1]])
+    assert read(tmp_path / "my.npz").targets.tolist() == [0, 1]
 
 
 def test_the_archive_s_own_format(tmp_path):
@@ -124,6 +143,11 @@ def test_the_archive_s_own_format(tmp_path):
     np.testing.assert_array_equal(found.values[0], [[1, 4], [2, 5], [np.nan, 6]])
     np.testing.assert_array_equal(found.values[1], [[1, 2]])
     assert found.targets.tolist() == ["up", "down"]
+
+
+def test_an_archive_s_file_without_targets_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"my\.ts: row 1: has no target of its sequences \(@classLabel false\)"):
+        read(tmp_path / "my.ts", "@classLabel false\n@data\n1,2:4,5\n1,2:1,2\n")
 
 
 class Harmful:
@@ -150,11 +174,12 @@ def test_nothing_is_unpickled(tmp_path):
         ("", {}, "is empty"),
         ("1,2,3\n4,5,6\n", {}, "row 1 has numbers; it must name the columns"),
         ("a,a,target\n1,2,x\n", {}, "row 1: two columns are named a"),
-        ("a,,target\n1,2,x\n", {}, "row 1: column 2 has no name"),
+        ("a,,target\n1,2,x\n", {}, "row 1: column 2 has no name; give it one, or leave it out (pandas: index=False)"),
         ("a,target\n", {}, "has no rows"),
         ("a,target\n1,x\n1,2,x\n", {}, "row 3 has 3 values"),
         ("a,target\n1,x\noh,y\n", {}, "row 3, column a: 'oh' is not a number"),
-        ("a,target\n1,x\ninf,y\n", {}, "row 3, column a: is not finite"),
+        ("a,target\n1,x\ninf,y\n", {}, "row 3, column a: inf is not finite"),
+        ("a,target\n1,x\n-1e300,y\n", {}, "row 3, column a: -1e+300 is not finite, or beyond single precision"),
         ("a,target\n1,x\n2,\n", {}, "row 3, column target: has no value"),
         ("a,target\n,x\n2,y\n", {}, "row 2 has no values"),
         ("a,label\n1,x\n", {}, "has no column target; set task.target. It has a, label."),
@@ -183,6 +208,9 @@ def test_what_is_wrong_is_told_in_a_line(file, text, options, said):
         ({"inputs": np.zeros((2, 3)), "targets": [0, 1], "lengths": [0, 3]}, "lengths must be 2 whole numbers"),
         ({"inputs": np.full((2, 3), np.inf), "targets": [0, 1]}, "inputs[0, 0, 0] is not finite"),
         ({"inputs": np.full((2, 3), np.nan), "targets": [0, 1]}, "inputs[0] has no values"),
+        ({"inputs": np.full((2, 3), 1e39), "targets": [0, 1]}, "inputs[0, 0, 0] is not finite, or beyond single"),
+        ({"inputs": np.zeros((0, 3)), "targets": []}, "inputs (0, 3) are empty"),
+        ({"inputs": np.zeros((2, 3)), "targets": [0, np.nan]}, "targets[1] has no value"),
     ],
 )
 def test_what_is_wrong_with_arrays(tmp_path, arrays, said):
