@@ -164,37 +164,82 @@ def _sources() -> bytes:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))).digest()
 
 
-_found: weakref.WeakKeyDictionary[Compilable, native.Kernel | str] = weakref.WeakKeyDictionary()
+_PLAIN = bool | int | float | str | None
+_traced_with: weakref.WeakKeyDictionary[Compilable, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def _is_fixed(kind: type) -> bool:
+    """Tell whether steps of a class depend on nothing but tensors once it is made: this package's do."""
+    return kind.__module__.partition(".")[0] == "cells"
+
+
+def _mode(cell: Compilable) -> bool:
+    """Tell whether a cell trains, as far as that matters: a step may drop units then."""
+    return cell.training or _is_fixed(type(cell))
+
+
+def _changed(cell: Compilable) -> str | None:
+    """Return, in a line, which attribute of a cell is no longer what it was when its step was traced: a kernel has its
+    value."""
+    if _is_fixed(type(cell)):
+        return None
+    now = {
+        name: value for name, value in vars(cell).items()
+        if isinstance(value, _PLAIN) and name not in ("training", "backend") and not name.startswith("_")
+    }  # fmt: skip
+    before = _traced_with.setdefault(cell, now)
+    for name, value in now.items():
+        was = before.get(name, getattr(type(cell), name, value))
+        if was is not value and was != value:
+            return (
+                f"{cell.title} has no kernel: its step was traced when {name} was {was!r}, and it is {value!r}; what "
+                "changes should be a buffer, a tensor of one number"
+            )
+    return None
+
+
+_found: weakref.WeakKeyDictionary[Compilable, dict[bool, native.Kernel | str]] = weakref.WeakKeyDictionary()
+
+
+def _kernel_or_reason(cell: Compilable) -> native.Kernel | str:
+    if (changed := _changed(cell)) is not None:
+        return changed
+    if _mode(cell) not in _found.get(cell, {}):
+        prepare([cell])
+    return _found[cell][_mode(cell)]
 
 
 def kernel_of(cell: Compilable) -> native.Kernel | None:
     """Return a cell's kernel, built if need be; None if it has none here: `reason` says why."""
-    if cell not in _found:
-        prepare([cell])
-    found = _found[cell]
+    found = _kernel_or_reason(cell)
     return None if isinstance(found, str) else found
 
 
 def reason(cell: Compilable) -> str | None:
     """Return why a cell has no kernel, in a line; None if it has one."""
-    kernel_of(cell)
-    found = _found[cell]
+    found = _kernel_or_reason(cell)
     return found if isinstance(found, str) else None
 
 
 def prepare(cells: Iterable[Compilable]) -> None:
     """Build the kernels that cells need and do not have, side by side."""
     traced: dict[Compilable, Equations] = {}
+
+    def know(cell: Compilable, found: native.Kernel | str) -> None:
+        _found.setdefault(cell, {})[_mode(cell)] = found
+
     every = itertools.chain.from_iterable((cell, *cell.companions()) for cell in cells)
     for cell in every:
+        _changed(cell)  # which remembers what it is traced with
         try:
             traced[cell] = equations(cell)
         except Untraceable as error:
-            _found[cell] = f"{cell.title} has no native kernel: {error}"
+            know(cell, f"{cell.title} has no native kernel: {error}")
     if not traced:
         return
     if not (engine := native.library()).loaded:
-        _found.update(dict.fromkeys(traced, engine.reason or "no engine"))
+        for cell in traced:
+            know(cell, engine.reason or "no engine")
         return
     first = {found.kernel.name: (cell, found) for cell, found in traced.items()}
     outcomes: dict[str, str | None] = {}
@@ -205,7 +250,7 @@ def prepare(cells: Iterable[Compilable]) -> None:
             outcomes = dict(zip(first, pool.map(_loaded, first.values()), strict=True))
     for cell, found in traced.items():
         outcome = outcomes[found.kernel.name]
-        _found[cell] = found.kernel if outcome is None else outcome
+        know(cell, found.kernel if outcome is None else outcome)
 
 
 _one_at_a_time = threading.Lock()  # torch traces in one thread only
@@ -245,7 +290,8 @@ def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
     return f"{found.title} has no native kernel: {refusal}" if refusal else None
 
 
-_for_gpu: weakref.WeakKeyDictionary[Compilable, tuple[native.Kernel, native.Call] | str] = weakref.WeakKeyDictionary()
+_ForGpu = dict[bool, tuple[native.Kernel, native.Call] | str]
+_for_gpu: weakref.WeakKeyDictionary[Compilable, _ForGpu] = weakref.WeakKeyDictionary()
 
 
 def run(cell: Compilable, backend: str, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -254,7 +300,7 @@ def run(cell: Compilable, backend: str, inputs: Tensor, state: Sequence[Tensor])
         kernel = kernel_of(cell)
         assert kernel is not None
         return native.run(kernel, cell, inputs, state)
-    found = _for_gpu[cell]
+    found = _for_gpu[cell][_mode(cell)]
     assert not isinstance(found, str)
     return native.run(found[0], cell, inputs, state, found[1])
 
@@ -262,9 +308,12 @@ def run(cell: Compilable, backend: str, inputs: Tensor, state: Sequence[Tensor])
 def triton_reason(cell: Compilable) -> str | None:
     """Return why a cell has no kernels for GPUs, in a line; None if it has them. They are made, and checked, if need
     be, for which Triton must run here (`triton_runs`)."""
-    if cell not in _for_gpu:
-        _for_gpu[cell] = _made_for_gpu(cell)
-    found = _for_gpu[cell]
+    if (changed := _changed(cell)) is not None:
+        return changed
+    made = _for_gpu.setdefault(cell, {})
+    if _mode(cell) not in made:
+        made[_mode(cell)] = _made_for_gpu(cell)
+    found = made[_mode(cell)]
     return f"{cell.title} has no GPU kernel: {found}" if isinstance(found, str) else None
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cells import native
 from cells.compiler.program import Parts, point_wise
 from cells.compiler.trace import Step
+from cells.native.build import one_line
 
 # T, B, I, H: vectors filled in part, single steps, single rows, batches that threads divide.
 SIZES = ((1, 1, 1, 1), (6, 3, 4, 5), (2, 1, 3, 19), (3, 9, 2, 33))
@@ -24,6 +25,13 @@ def differs(kernel: native.Kernel, parts: Parts, cell: Any) -> str | None:
     Returns:
         What differs, in a line; None if nothing does.
     """
+    try:
+        return _differs(kernel, parts, cell)
+    except Exception as error:  # the step is the user's
+        return f"comparing it with its step fails: {one_line(error)}"
+
+
+def _differs(kernel: native.Kernel, parts: Parts, cell: Any) -> str | None:
     with torch.random.fork_rng(devices=()), torch.enable_grad():
         torch.default_generator.manual_seed(0)  # and not those of GPUs
         for time, batch, inputs, hidden in SIZES:
@@ -117,7 +125,10 @@ def _compare_traced(kernel: native.Kernel, parts: Parts, sizes: tuple[int, ...],
                 elif node.op == "state":
                     values[node] = state[node.args[0]]
                 else:
-                    values[node] = point_wise(node, values)
+                    value = point_wise(node, values)
+                    # Of truth values torch makes numbers of its default dtype.
+                    has_numbers = isinstance(value, Tensor) and value.is_floating_point()
+                    values[node] = value.to(dtype) if has_numbers else value
             state = [_row(values[node], x_t, hidden) for node in parts.after]
             outputs.append(_row(values[parts.output], x_t, hidden))
         return torch.stack(outputs), state

@@ -74,7 +74,10 @@ class Expressions:
         return self._known[key]
 
     def make(self, op: str, *args: Expression) -> Expression:
-        """Return op(args), simplified: numbers computed, ones and zeros left out, signs outside of products."""
+        """Return op(args), simplified: numbers computed, ones and zeros left out, signs outside of products. Truth
+        values are 1 and 0 where numbers are computed with."""
+        if op not in TRUTHS and op != "not":
+            args = tuple(arg if op == "where" and not i else self.number(arg) for i, arg in enumerate(args))
         values = [arg.args[0] if arg.op == "constant" else None for arg in args]
         if op in ARITHMETIC and None not in values and not (op == "div" and values[1] == 0):
             function = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv}[op]
@@ -82,6 +85,10 @@ class Expressions:
         rule = getattr(self, f"_{op}", None)
         found = rule(args, values) if rule else None
         return self._once(op, *args) if found is None else found
+
+    def number(self, value: Expression) -> Expression:
+        """Return a value as a number."""
+        return self.make("where", value, self.constant(1), self.constant(0)) if value.mask else value
 
     def _neg(self, args: Any, values: Any) -> Expression | None:
         if values[0] is not None:
@@ -200,5 +207,6 @@ _RULES: dict[str, _Rule] = {
     ),
     **{f"{prefix}_{name}": lambda made, a, b, op=name: made.make(op, a, b) for prefix in ("logical", "bitwise")
        for name in TRUTHS},
+    **{f"{prefix}_xor": lambda made, a, b: made.make("ne", a, b) for prefix in ("logical", "bitwise")},
     **{f"{prefix}_not": lambda made, a: made.make("not", a) for prefix in ("logical", "bitwise")},
 }  # fmt: skip

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from cells.compiler.expressions import Expression, Expressions, Untranslatable, all_of
 from cells.compiler.trace import Block, Node, Static, Traced, Untraceable, aten
+from cells.native.build import one_line
 
 STORED = 0.1  # the price of reading what is stored anyway; that of storing and reading a value is 1
 RECOMPUTED = {"sigmoid": 0.3, "tanh": 0.3, "exp": 0.3}  # of computing again; of lane by lane functions 2
@@ -177,6 +178,8 @@ def derive(parts: Parts) -> Program:
         values, gradients = _differentiated(parts, [*results, *named], tangents, expressions)
     except Untranslatable as error:
         raise Untraceable(str(error)) from None
+    except Exception as error:  # torch has no derivative of an operation
+        raise Untraceable(f"it has no derivative: {one_line(error)}") from error
     value_of = dict(zip([*results, *named], values, strict=True))
     names = {value_of[node]: str(node.name) for node in named}
     return _Layout(parts, expressions, gradients, value_of).program(names)
@@ -260,6 +263,7 @@ def _differentiated(
         elif node.op == "output":
             values, grads = expression(node.args[0])
     values = [value if isinstance(value, Expression) else expressions.constant(value) for value in values]
+    values = [*map(expressions.number, values[: len(tangents)]), *values[len(tangents) :]]
     return values, dict(zip(leaves.values(), grads, strict=True))
 
 

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
 BATCH = 3  # of the step that is traced
+OF_PARAMETERS = "the dtype of the parameters"
 Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]  # x(t), states(t−1) → output, states(t)
 
 
@@ -34,15 +35,20 @@ class Static:
     kwargs: dict[str, Any] = field(default_factory=dict)
     part: int | None = None  # of several results
     shape: tuple[int, ...] = ()
+    dtype: torch.dtype | None = None  # None: that of the parameters, whatever it is
 
     def evaluate(self, module: nn.Module, known: dict["Static", Any]) -> Tensor:
         """Compute it from a module's parameters as they are now."""
         if self not in known:
             if self.name is not None:
                 return functools.reduce(getattr, self.name.split("."), module)  # type: ignore[arg-type, return-value]
-            args, kwargs = _mapped(
-                (self.args, self.kwargs), lambda arg: arg.evaluate(module, known) if isinstance(arg, Static) else arg
-            )
+
+            def now(arg: Any) -> Any:
+                if arg is OF_PARAMETERS:
+                    return next(module.parameters()).dtype
+                return arg.evaluate(module, known) if isinstance(arg, Static) else arg
+
+            args, kwargs = _mapped((self.args, self.kwargs), now)
             result = self.func(*args, **kwargs)
             known[self] = result if self.part is None else result[self.part]
         return known[self]
@@ -133,7 +139,7 @@ def trace(step: Step, module: nn.Module, input_size: int, hidden: int, widths: S
     like = next(module.parameters()).detach()
     x = like.new_zeros(BATCH, input_size)
     states = [like.new_zeros(BATCH, width * hidden) for width in widths]
-    recorder = _Recorder(hidden)
+    recorder = _Recorder(hidden, like.dtype)
     before: list[Node] = []
     for state, width in zip(states, widths, strict=True):
         row = [Node("state", (len(before) + i,)) for i in range(width)]
@@ -141,7 +147,8 @@ def trace(step: Step, module: nn.Module, input_size: int, hidden: int, widths: S
         recorder.know(state, _Row(row))
     recorder.know(x, _X())
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        recorder.know(tensor, Static(name, shape=tuple(tensor.shape)))
+        dtype = None if tensor.dtype == like.dtype else tensor.dtype
+        recorder.know(tensor, Static(name, shape=tuple(tensor.shape), dtype=dtype))
     try:
         with torch.no_grad(), torch.autocast(like.device.type, enabled=False), recorder, _shown(module, recorder):
             output, after = step(x, states)
@@ -182,9 +189,9 @@ def _shown(module: nn.Module, recorder: "_Recorder") -> Iterator[None]:
 class _Recorder(TorchDispatchMode):
     """Records what is dispatched, and stops at what is no product and not point-wise."""
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, dtype: torch.dtype) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.dtype = hidden, dtype
         self.values: dict[int, Any] = {}
         self.alive: list[Tensor] = []  # so that no two tensors have one identity
         self.refused: Untraceable | None = None
@@ -223,6 +230,8 @@ class _Recorder(TorchDispatchMode):
         if func._schema.is_mutable:
             raise Untraceable(f"{func} writes in place")
         result = func(*args, **kwargs)
+        if not values and any(isinstance(arg, Tensor) for arg in _flat((args, kwargs))):
+            return result  # a number made in the step: `value` reads it
         several = isinstance(result, list | tuple)
         tensors = list(result) if several else [result]
         opaque = next((value for value in values if isinstance(value, _Opaque)), None)
@@ -230,10 +239,17 @@ class _Recorder(TorchDispatchMode):
         if opaque is not None:
             made: list[Any] = [opaque] * len(tensors)
         elif all(isinstance(value, Static) for value in values):
+            if known_kwargs.get("dtype") == self.dtype:
+                known_kwargs = {**known_kwargs, "dtype": OF_PARAMETERS}
+            of_parameters = [value for value in values if isinstance(value, Static) and value.dtype is None]
+            follows = bool(of_parameters) or known_kwargs.get("dtype") is OF_PARAMETERS
             made = [
-                Static(None, func, known_args, known_kwargs, i if several else None, tuple(tensor.shape))
+                Static(
+                    None, func, known_args, known_kwargs, i if several else None, tuple(tensor.shape),
+                    None if follows and tensor.dtype == self.dtype else tensor.dtype,
+                )
                 for i, tensor in enumerate(tensors)
-            ]
+            ]  # fmt: skip
         elif rule is None:
             made = [_Opaque(f"{func} is no product with parameters and not point-wise")] * len(tensors)
         else:
@@ -279,6 +295,10 @@ class _Recorder(TorchDispatchMode):
 
     def vectors(self, static: Static, count: int) -> list[Node]:
         """Return parameters (k·H), or a single one, as vectors of units."""
+        if static.dtype is not None:
+            found = self.vectors(_converted(static), count)
+            truths = static.dtype == torch.bool
+            return [Node(aten.ne.Scalar, (node, 0.0), mask=True) for node in found] if truths else found
         size = static.shape[-1] if static.shape else 1
         if any(length != 1 for length in static.shape[:-1]):
             raise Untraceable(f"parameters {static.shape} meet rows of {count}·H point-wise")
@@ -297,6 +317,10 @@ class _Recorder(TorchDispatchMode):
 
 def _applied(func: Any, static: Static, *args: Any, shape: tuple[int, ...]) -> Static:
     return Static(None, func, (static, *args), shape=shape)
+
+
+def _converted(static: Static) -> Static:
+    return Static(None, aten._to_copy.default, (static,), {"dtype": OF_PARAMETERS}, shape=static.shape)
 
 
 def _block(static: Static, hidden: int) -> Block:
@@ -336,7 +360,7 @@ def _matmul(recorder: _Recorder, func: Any, result: Any, left: Any, right: Any) 
     hidden = recorder.hidden
     if right.shape[1] % hidden:
         raise Untraceable(f"a product is {right.shape[1]} wide, which is no multiple of the {hidden} units")
-    weight = _transposed(right)
+    weight = _transposed(right if right.dtype is None else _converted(right))
     if isinstance(left, _X):
         return [_Row(_products(None, weight, hidden))]
     pieces = left.pieces
@@ -415,9 +439,11 @@ def _same(recorder: _Recorder, func: Any, result: Any, row: Any, *args: Any, **k
         raise Untraceable(f"{func} gives rows the shape {tuple(result.shape)}")
     if func.overloadpacket is aten.detach:
         return [_Row([_node(func, piece) for piece in row.pieces])]
-    if func.overloadpacket is aten._to_copy and kwargs.get("dtype") not in (None, recorder.alive[0].dtype):
+    if func.overloadpacket is not aten._to_copy:
+        return [row]
+    if kwargs.get("dtype") not in (None, recorder.dtype):
         raise Untraceable(f"a conversion to {kwargs['dtype']}")
-    return [_Row([_node(aten.where.Scalar, piece, 1.0, 0.0) if piece.mask else piece for piece in row.pieces])]
+    return [_Row([_number(piece) for piece in row.pieces])]
 
 
 def _constant(recorder: _Recorder, func: Any, result: Any, like: Any, *args: Any, **kwargs: Any) -> list[Any]:
@@ -432,6 +458,8 @@ def _point_wise(recorder: _Recorder, func: Any, result: Any, *args: Any, **kwarg
     count = max((len(arg.pieces) for arg in args if isinstance(arg, _Row)), default=1)
     kwargs = {key: value for key, value in kwargs.items() if key not in ("dtype", "layout", "device", "pin_memory")}
     columns = [recorder.pieces(arg, count) for arg in args]
+    if result.dtype == torch.bool:  # sums and products of truth values are such
+        func = {aten.add: aten.logical_or.default, aten.mul: aten.logical_and.default}.get(func.overloadpacket, func)
     return [_Row([_node(func, *piece, **kwargs) for piece in zip(*columns, strict=True)])]
 
 
@@ -443,13 +471,18 @@ def _node(func: Any, *args: Any, **kwargs: Any) -> Node:
         return Node("constant", (float(func(*tensors, **kwargs)),))
     if (func is aten.mul.Tensor and 1.0 in plain) or (func is aten.add.Tensor and 0.0 in plain and not kwargs):
         (kept,) = (arg for arg in plain if isinstance(arg, Node))
-        return kept
+        return _number(kept)
     return Node(func, tuple(plain), kwargs, mask=func.overloadpacket in _TRUTHS)
+
+
+def _number(node: Node) -> Node:
+    """Return a node of numbers: 1 and 0 where it holds truth values."""
+    return _node(aten.where.Scalar, node, 1.0, 0.0) if node.mask else node
 
 
 _TRUTHS = {
     aten.gt, aten.lt, aten.ge, aten.le, aten.eq, aten.ne, aten.logical_and, aten.logical_or, aten.logical_not,
-    aten.bitwise_and, aten.bitwise_or, aten.bitwise_not,
+    aten.bitwise_and, aten.bitwise_or, aten.bitwise_not, aten.logical_xor, aten.bitwise_xor,
 }  # fmt: skip
 _RULES: dict[Any, Callable[..., list[Any]]] = {
     aten.mm: _matmul,

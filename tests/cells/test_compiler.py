@@ -149,8 +149,39 @@ class Kinks(Cell):
         return h, h
 
 
+class TruthValues(Cell):
+    """Truth values that numbers are computed with, and an output that is one."""
+
+    gates = 2
+
+    def recur(self, gates_x, state):
+        a, b = (gates_x + state @ self.weight_hh.T).chunk(2, dim=-1)
+        up, down = (a > 0).to(a.dtype), b < 0
+        h = up * a.tanh() + (1 - up) * b + (up + down + ((a > b) ^ down)) * 0.1 * state
+        return up, torch.where((a > 0) * down + (a > 1), h, -h)
+
+
+class OtherDtypes(Cell):
+    """Buffers of truth values and whole numbers, and numbers made in the step."""
+
+    gates = 1
+
+    def build_parameters(self, parameter):
+        self.register_buffer("even", torch.arange(self.hidden_size) % 2 == 0)
+        self.register_buffer("order", torch.arange(self.hidden_size) % 3)
+        self.register_buffer("below", torch.ones(self.hidden_size, self.hidden_size).tril() > 0)
+
+    def recur(self, gates_x, state):
+        scale = torch.arange(self.hidden_size) / self.hidden_size
+        weight = torch.where(self.below, self.weight_hh, 0.0)
+        z = (gates_x * torch.tensor(0.5) + state @ weight.T - self.order * scale).tanh() * torch.ones(())
+        h = torch.where(self.even, z, 0.5 * state) + ~self.even * 0.1 * z
+        return h, h
+
+
 UNSEEN = [
     ThreeStates, TwoStages, ThreeStages, PointWiseState, SharedWeight, ScaledArgument, Constants, Skewed, Joined, Kinks,
+    TruthValues, OtherDtypes,
 ]  # fmt: skip
 
 
@@ -301,6 +332,8 @@ class Refused(Cell):
         # The compiler sees one batch size; its check sees others.
         (lambda z, h: z.tanh() / len(h), "not used, because the output differs from its step"),
         (lambda z, h: z.tanh() + stopped(h), "not used, because a gradient differs from its step"),
+        (lambda z, _: torch.heaviside(z, z.abs()), "it has no derivative"),
+        (lambda z, _: (z > 0) * 1.0, "comparing it with its step fails"),
     ],
 )
 def test_what_cannot_be_compiled_runs_as_the_loop_and_says_why(function, why):
@@ -320,3 +353,44 @@ def test_cells_with_the_same_equations_share_a_kernel():
 
     one, other = compiler.kernel_of(TwoStages(3, 5)), compiler.kernel_of(Renamed(2, 64, dtype=torch.float64))
     assert one.name == other.name
+
+
+class Dropped(Cell):
+    """A plain network that drops units while it trains."""
+
+    gates = 1
+
+    def recur(self, gates_x, state):
+        h = F.dropout((gates_x + state @ self.weight_hh.T).tanh(), 0.5, self.training)
+        return h, h
+
+
+def test_a_step_that_drops_units_in_training_is_not_the_one_of_evaluation():
+    cell = Dropped(3, 5)
+    x = torch.randn(20, 4, 3)
+    assert cell.eval().active_backend == "native"
+    assert (cell(x)[0] != 0).all()
+    assert cell.train().active_backend == "loop"
+    assert 0.3 < (cell(x)[0] == 0).double().mean() < 0.7
+    assert cell.eval().active_backend == "native"
+
+
+class Annealed(Cell):
+    """A plain network with a temperature that is an attribute."""
+
+    gates = 1
+    temperature = 1.0
+
+    def recur(self, gates_x, state):
+        h = ((gates_x + state @ self.weight_hh.T) / self.temperature).tanh()
+        return h, h
+
+
+def test_an_attribute_that_changed_is_not_as_the_kernel_has_it():
+    cell = Annealed(3, 5)
+    assert cell.active_backend == "native"
+    cell.temperature = 0.1
+    assert cell.active_backend == "loop"
+    assert "temperature was 1.0, and it is 0.1" in compiler.reason(cell)
+    cell.temperature = 1.0
+    assert cell.active_backend == "native"
