@@ -1,19 +1,19 @@
-"""What is said, and what would confirm or refute it, as data: a YAML file each.
+"""Claims, and the rules that support or refute them, as data in YAML files.
 
 A file has `claims`, by name, each with
 
-- `claim`, `source`: what is said, and by whom
-- `part`: of the sweep, whose runs decide it
-- `needs`: all or any of its tests
+- `claim`, `source`: the statement, and who made it
+- `part`: the part of the sweep whose runs decide it
+- `needs`: whether it needs all or any of its tests
 - `tests`: each with a `statistic` (see `reports.verdicts`), of what (`of`, and with ratios `over`; with differences of
   times `less`), on what (`where`), and its rule: `above` and `refuted_below`, `below` and `refuted_above`, or `within`.
   What lies between the two numbers of a rule is a third zone, in which the number neither supports nor refutes.
 
 `of`, `over` and `where` give values of columns of results.parquet (timing.parquet for times). Several values of a
-column in `of` are a test each; in `where`, they are the problems, a test each. What all other
-columns have, `otherwise` says.
+column in `of` are a test each; in `where`, they are the problems, a test each. `otherwise` gives the values of all
+other columns.
 
-The file of a publication says where it is to be had, too, what it printed and by which protocol, see
+The file of a publication also gives its address, its printed results and its protocol, see
 `reports.claims.publications`; a verdict says whether runs here agree."""
 
 from dataclasses import dataclass, field
