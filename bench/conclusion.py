@@ -1,5 +1,6 @@
 """What follows the runs of a sweep: its cells are timed, its tables and its report written, its failures told."""
 
+import shlex
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,10 +8,9 @@ from pathlib import Path
 from bench.execute.leases import Lease, alone, leased
 from bench.execute.plan import Plan
 from bench.execute.progress import describe, tell
-from bench.execute.study import time_cells
+from bench.record.asked import COMMANDS_FILE
 from bench.record.errors import printable
 from bench.record.files import Damaged
-from bench.record.frames import write_frames
 from bench.record.records import FAILED
 from bench.record.store import RunFolder
 from bench.track.wandb import track_report
@@ -30,6 +30,8 @@ def conclude(plan: Plan, trained: bool) -> int:
     Returns:
         The exit code: 1 if any planned run failed or has no result, else 0.
     """
+    from bench.execute.study import time_cells  # pandas: half a second
+    from bench.record.frames import write_frames
     from reports.load import LoadError
 
     report = None
@@ -55,6 +57,41 @@ def conclude(plan: Plan, trained: bool) -> int:
             tell(report.answer)
         print(printable(str(report.path)))
     return int(failures > 0 or report is None)
+
+
+def conclude_single(plan: Plan) -> int:
+    """Gather the tables, and say how a single run ended and where it is stored. It has nothing beside it to be compared
+    with: `python -m reports` writes a report where one is wanted.
+
+    Returns:
+        The exit code: 1 if the run failed or has no result, else 0.
+    """
+    (key,) = plan.configs
+    folder = RunFolder(plan.sweep, key)
+    with concluding(plan.sweep):
+        if not _has_tables(plan.sweep, folder):
+            from bench.record.frames import write_frames  # pandas: half a second
+
+            for reason in write_frames(plan.sweep):
+                tell(f"left out: {reason}")
+    failures = _tell_failures(plan)
+    if not failures and (result := folder.read_result()) is not None:
+        loss = [f"loss {result.final_loss:.3g}"] if result.final_loss is not None else []
+        loss += [f"baseline {result.baseline_loss:.3g}"] if loss and result.baseline_loss is not None else []
+        tell("; ".join([describe(result), *([", ".join(loss)] if loss else [])]))
+        tell(f"a report, if wanted: python -m reports {shlex.quote(str(plan.sweep))}")
+    print(printable(str(folder.path)))
+    return int(failures > 0)
+
+
+def _has_tables(sweep: Path, folder: RunFolder) -> bool:
+    """Tell whether a sweep's tables were written after this run, and after the last new command."""
+    try:
+        written = min((sweep / name).stat().st_mtime_ns for name in ("results.parquet", "curves.parquet"))
+        sources = [*folder.path.iterdir(), folder.path, folder.path.parent, sweep / COMMANDS_FILE]
+        return all(path.stat().st_mtime_ns < written for path in sources)
+    except FileNotFoundError:
+        return False
 
 
 def concluding(sweep: Path) -> AbstractContextManager[None]:

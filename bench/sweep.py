@@ -9,7 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from bench.conclusion import ASKING, conclude
+from bench.conclusion import ASKING, conclude, conclude_single
 from bench.execute.apart import Worker
 from bench.execute.estimate import describe_probes, estimate
 from bench.execute.kernels import prepare_kernels
@@ -90,7 +90,8 @@ class Sweep:
                 trained = trained or bool(self.plan.pending)
                 unstored = self._round()
                 if unstored or not self.plan.to_come:  # what could not be stored decides nothing
-                    return conclude(self.plan, trained)
+                    is_single = not self._command.is_sweep and len(self.plan.configs) == 1
+                    return conclude_single(self.plan) if is_single else conclude(self.plan, trained)
             self.plan = self._planned()
 
     def _round(self) -> Collection[str]:

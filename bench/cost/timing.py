@@ -20,8 +20,7 @@ import torch
 import torch.nn.functional as F
 
 from bench.cost.flops import count_flops
-from bench.record.encoding import flat
-from bench.record.frames import settings_columns
+from bench.record.encoding import flat, settings_columns
 from bench.record.records import Timing
 from bench.spec.config import Settings, make_optimizer
 from bench.train.model import Model, backend_of, make_model, make_task, why_no_steps

@@ -14,6 +14,7 @@ from bench.record.records import Commands, Looks, Planned, Question, Runs
 
 COMMANDS_FILE, PLAN_FILE, LOOKS_FILE = "sweep.json", "plan.json", "looks.json"
 UNKNOWN_LOOKS = "restore it, or delete it and give the sweep's command again, which fixes looks anew"
+SEEN = ("results.parquet", "report/README.md")  # what a command leaves when it has told its outcome
 COMMANDS_BYTES, PLAN_BYTES = 8 << 20, 256 << 20  # a million runs with names of full length
 
 
@@ -27,7 +28,7 @@ class Asked:
             said it for all its runs alike, as those of older versions: then each run's configuration says it.
         runs: cell, task and seed of every run that any command planned, by run_id.
         looks: at which further runs are planned, with `seeds=auto` or `seeds=frontier`; None without either.
-        added: how many seeds there were each time when seeds were added after a report had been written.
+        added: how many seeds there were each time when seeds were added after tables or a report had been written.
     """
 
     commands: list[str] = field(default_factory=list)
@@ -73,7 +74,7 @@ def record_asked(
     commands = before.commands if command in before.commands else [*before.commands, command]
     added = (
         [*before.added, *_seeds_before(before.runs, runs or {})]
-        if (sweep / "report" / "README.md").exists()
+        if any((sweep / name).exists() for name in SEEN)
         else before.added
     )
     if (commands, report, added) != (before.commands, before.report, before.added):

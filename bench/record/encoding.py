@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,6 +53,16 @@ def _plain(value: object) -> str | int | float:
         if isinstance(value, kind):
             return kind(value)
     raise TypeError(f"{type(value).__name__} cannot be stored")
+
+
+def settings_columns(config: dict[str, Any], groups: Iterable[str] = ("cell", "task", "training")) -> dict[str, Any]:
+    """Return a configuration's settings as columns `group.key`; a list or mapping becomes its text."""
+    return {
+        f"{group}.{key}": value if value is None or isinstance(value, int | float | str) else str(value)
+        for group in groups
+        for key, value in config[group].items()
+        if key not in ("name", "_target_")
+    }
 
 
 def read_as(kind: type[R], fields: Mapping[str, Any], where: Path) -> R:

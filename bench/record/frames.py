@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pandas.api.types import is_bool_dtype, is_float_dtype, is_integer_dtype, is
 
 from bench.record.asked import Asked, read_asked
 from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, Column, columns, wrong_column
-from bench.record.encoding import flat
+from bench.record.encoding import flat, settings_columns
 from bench.record.errors import one_line, printable
 from bench.record.fairness import selected_settings
 from bench.record.files import Damaged, open_plain, write_atomic
@@ -193,16 +193,6 @@ def _result_row(run: StoredRun, report: dict[str, Any]) -> dict[str, Any]:
             for at in result.lengthened or ()
             for name, value in (("loss", at.loss), *at.score.items(), ("solved", at.solved))
         },
-    }
-
-
-def settings_columns(config: dict[str, Any], groups: Iterable[str] = ("cell", "task", "training")) -> dict[str, Any]:
-    """Return a configuration's settings as columns `group.key`; a list or mapping becomes its text."""
-    return {
-        f"{group}.{key}": value if value is None or isinstance(value, int | float | str) else str(value)
-        for group in groups
-        for key, value in config[group].items()
-        if key not in ("name", "_target_")
     }
 
 

@@ -19,8 +19,8 @@ from bench.arguments import parse_arguments
 from bench.execute.apart import Worker
 from bench.execute.plan import Plan, make_plan
 from bench.execute.run import run, store_failure
+from bench.record.encoding import settings_columns
 from bench.record.errors import ConfigError
-from bench.record.frames import settings_columns
 from bench.record.store import RunFolder
 from bench.spec.checks import from_hydra
 from bench.spec.command import Command

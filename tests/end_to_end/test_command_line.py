@@ -190,9 +190,23 @@ def test_a_single_run(bench: Command, tmp_path: Path):
     optimizer = ["training.optimizer=SGD", "training.optimizer_options={momentum: 0.5}"]
     done = bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY, *optimizer)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1].endswith("scratch/report/README.md")
-    (row,) = pd.read_parquet(tmp_path / "scratch" / "results.parquet").to_dict("records")
+    (folder,) = (tmp_path / "scratch" / "runs").iterdir()
+    assert done.stdout.splitlines()[-1] == str(folder)
+    outcome, advice = done.stderr.splitlines()[-2:]
+    assert re.fullmatch(rf"{folder.name}: unsolved after 4 steps, [\d.]+ s; loss [\d.]+, baseline [\d.]+", outcome)
+    assert advice == f"a report, if wanted: python -m reports {tmp_path / 'scratch'}"
+    assert not (tmp_path / "scratch" / "report").exists()
+    table = tmp_path / "scratch" / "results.parquet"
+    (row,) = pd.read_parquet(table).to_dict("records")
     assert (row["cell"], row["status"], row["steps"]) == ("gru", "unsolved", 4)
+    written = table.stat().st_mtime_ns
+    again = bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY, *optimizer)
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, str(folder))
+    assert again.stderr.splitlines() == [outcome, advice]
+    assert table.stat().st_mtime_ns == written  # nothing has changed
+    table.unlink()
+    assert bench(tmp_path, "cell=gru", "task=adding", "task.length=5", *TINY, *optimizer).returncode == 0
+    assert len(pd.read_parquet(table)) == 1
 
 
 @pytest.fixture
@@ -383,7 +397,7 @@ def test_names_tell_a_terminal_nothing(bench: Command, tmp_path: Path):
         said = done.stdout + done.stderr
         assert "a [31m b c" in said
         assert not {"\x1b", "\x07"} & set(said)
-    assert (tmp_path / odd / "scratch" / "report" / "README.md").exists()
+    assert (tmp_path / odd / "scratch" / "results.parquet").exists()
 
 
 def test_a_cell_that_ends_its_process_fails_its_runs_only(tmp_path: Path, own_cells: Path):
