@@ -100,7 +100,7 @@ def _check_seeds(sweep: Path, looks: list[list[int]], reported: Mapping[str, Set
     if others := {config.run.seed for config in reported.values()} - known:
         raise ConfigError(
             f"seeds=auto: {sweep}/looks.json fixed its seeds ({min(known)} to {max(known)}) before the first run; "
-            f"{min(others)} is none of them. Use another name=…, or add seeds=all to run it beside the looks"
+            f"{min(others)} is not one of them. Use another name=…, or add seeds=all to run it beside the looks"
         )
 
 

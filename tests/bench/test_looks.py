@@ -104,11 +104,12 @@ def test_kept_looks_stand(tmp_path):
     fix_looks(tmp_path, [[0, 1], [2, 3]])
     assert take(tmp_path, set(), {}, seeds=range(4)).looks == [[0, 1], [2, 3]]
     assert take(tmp_path, set(), {}, cells="lstm", seeds=[1, 3]).runs == {"lstm-1"}
-    with pytest.raises(ConfigError, match=r"looks.json fixed its seeds \(0 to 3\) before the first run; 4 is none"):
+    with pytest.raises(ConfigError, match=r"looks.json fixed its seeds \(0 to 3\) before the first run; 4 is not one"):
         take(tmp_path, set(), {})
 
 
-def test_seeds_added_after_a_report_are_noted(tmp_path):
+@pytest.mark.parametrize("seen", ["report/README.md", "results.parquet"])  # of a single run: the outcome, no report
+def test_seeds_added_after_an_outcome_was_seen_are_noted(tmp_path, seen):
     from bench.record.asked import read_asked, record_asked
 
     def runs(n):
@@ -118,7 +119,7 @@ def test_seeds_added_after_a_report_are_noted(tmp_path):
     record_asked(tmp_path, "b", None, runs(5))  # nobody has seen anything
     assert read_asked(tmp_path).added == []
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "README.md").touch()
+    (tmp_path / seen).touch()
     record_asked(tmp_path, "b", None, runs(5))
     assert read_asked(tmp_path).added == []
     record_asked(tmp_path, "c", None, runs(8))
