@@ -201,8 +201,8 @@ def loader() -> ConfigLoaderImpl:
 
 
 def _is_plain(override: Override) -> bool:
-    """Tell whether an override sets a single value that refers to nothing."""
-    if override.is_delete() or override.is_sweep_override() or override.package is not None:
+    """Tell whether an override sets a single value that refers to nothing; (+) to add one is Hydra's to judge."""
+    if override.is_add() or override.is_delete() or override.is_sweep_override() or override.package is not None:
         return False
     value = override.value()
     return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "$" not in value)

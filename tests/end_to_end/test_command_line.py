@@ -294,7 +294,7 @@ def test_seeds_are_added_until_they_decide(bench: Command, tmp_path: Path):
     assert (folder / "report" / "README.md").read_text() == report
     wrong = bench(tmp_path, *several, "seed=range(7)")
     assert wrong.returncode == 2
-    assert "looks.json fixed its seeds (0 to 5) before the first run; 6 is none of them" in wrong.stderr
+    assert "looks.json fixed its seeds (0 to 5) before the first run; 6 is not one of them" in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
 
 
@@ -446,6 +446,7 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["+sweep=quik"], "sweep=quik: no such sweep. Did you mean 'quick'?"),
     (["+launch=slrum"], "launch=slrum: no such launch. Did you mean 'slurm'?"),
     (["cell.hiden_size=3"], "hidden_size"),
+    (["-m", "seed=0,1", "+cell.name=mine"], "An item is already at 'cell.name'"),
     (["cell.alpah=3"], "cell.alpah: lstm has no such option."),
     (["-m", "task=copy,adding", "task.span=4"], "task.span: adding has no such option."),
     (["+cell.depth=3"], "cell.depth: lstm has no such option."),

@@ -162,7 +162,7 @@ def test_a_report_shows_what_was_found(tmp_path):
     for heading, figure in (
         ("## Gradient flow", "gradient_flow"),
         ("## Gates", "gate_histograms"),
-        ("steps at which the input made a difference", "gate_maps"),
+        ("a step whose input mattered to many units", "gate_maps"),
         ("## Memory in the state", "memory"),
         ("## Attention", "attention"),
         ("## Recurrent Jacobian", "jacobian"),
