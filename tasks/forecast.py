@@ -231,5 +231,5 @@ def _check_times(table: Table, time: str | None, order: np.ndarray) -> None:
     if times <= len(texts) / 2:
         raise ValueError(
             f"{table.path}: {len(texts)} rows have {times} times only; set task.sequence to the column that tells "
-            "several series apart"
+            "several series apart, or task.time=null if the rows are one series in order"
         )

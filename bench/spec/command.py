@@ -201,7 +201,7 @@ def loader() -> ConfigLoaderImpl:
 
 
 def _is_plain(override: Override) -> bool:
-    """Tell whether an override sets a single value that refers to nothing; (+) to add one is Hydra's to judge."""
+    """Tell whether an override sets a single value that refers to nothing; Hydra judges additions (+key)."""
     if override.is_add() or override.is_delete() or override.is_sweep_override() or override.package is not None:
         return False
     value = override.value()

@@ -179,7 +179,7 @@ def _mode(cell: Compilable) -> bool:
 
 
 def _changed(cell: Compilable) -> str | None:
-    """Return, in a line, which attribute of a cell is no longer what it was when its step was traced: a kernel has its
+    """Name, in a line, an attribute of a cell that has changed since its step was traced: the kernel keeps the old
     value."""
     if _is_fixed(type(cell)):
         return None
