@@ -43,7 +43,7 @@ class Stored:
         missing: cell, task and seed of runs that were planned or begun and have no outcome.
         repeats: how many runs were left out because they repeat another one, e.g. with other diagnostics.
         looks: the planned looks of the first sweep that has any.
-        added: the number of seeds before each addition of seeds that followed a report.
+        added: the number of seeds before each addition of seeds that followed outcomes.
         asked: names of the sweeps, in the order of the arguments.
     """
 

@@ -28,7 +28,7 @@ class Asked:
             said it for all its runs alike, as those of older versions: then each run's configuration says it.
         runs: cell, task and seed of every run that any command planned, by run_id.
         looks: at which further runs are planned, with `seeds=auto` or `seeds=frontier`; None without either.
-        added: how many seeds there were each time when seeds were added after tables or a report had been written.
+        added: how many seeds there were each time when seeds were added after outcomes had been shown.
     """
 
     commands: list[str] = field(default_factory=list)

@@ -308,7 +308,7 @@ class Commands(Struct):
     commands: Annotated[list[str], said("the commands that were given, oldest first")] = []
     report: Annotated[Question | None, said("what a report compares and selects; null: what each run says")] = None
     added: Annotated[
-        list[Count], said("how many seeds there were each time when seeds were added after a report had been written")
+        list[Count], said("how many seeds there were each time when seeds were added after outcomes had been shown")
     ] = []
     format: Format = FORMAT
 

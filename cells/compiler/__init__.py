@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -253,6 +253,27 @@ def prepare(cells: Iterable[Compilable]) -> None:
         know(cell, found.kernel if outcome is None else outcome)
 
 
+class Incomparable(Exception):
+    """A comparison of a kernel with its step failed. Its reason, such as full memory, may pass: it is no verdict."""
+
+
+def _refusal(compare: Callable[[], str | None]) -> str:
+    """Compare a kernel with its step.
+
+    Returns:
+        Why the kernel is not used, in a line; nothing if it is.
+
+    Raises:
+        Incomparable: the comparison fails.
+    """
+    unused = "the kernel is not used, because"
+    try:
+        wrong = compare()
+    except Exception as error:  # the step is the user's
+        raise Incomparable(f"{unused} comparing it with its step fails: {build.one_line(error)}") from error
+    return "" if wrong is None else f"{unused} {wrong}"
+
+
 _one_at_a_time = threading.Lock()  # torch traces in one thread only
 
 
@@ -268,22 +289,24 @@ def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
     def make(verdict: Path) -> None:
         source, path = found.folder / "kernel.cpp", found.folder / "kernel.so"
         try:
-            with _one_at_a_time:
-                source.write_text(found.source())
+            if not path.exists():  # else it was built, but not compared
+                with _one_at_a_time:
+                    source.write_text(found.source())
+                build.compile_kernel(source, path)
         except Untraceable as error:
             _write(verdict, str(error))
             return
-        build.compile_kernel(source, path)
         with _one_at_a_time:
             ctypes.CDLL(str(path))
-            wrong = differs(found.kernel, found.parts, cell)
-        _write(verdict, "" if wrong is None else f"the kernel is not used, because {wrong}")
+            _write(verdict, _refusal(lambda: differs(found.kernel, found.parts, cell)))
 
     try:
         build.build_once(verdict, make, f"a native kernel for {found.title}, once")
         refusal = verdict.read_text()
         if not refusal:
             ctypes.CDLL(str(found.folder / "kernel.so"))
+    except Incomparable as error:
+        refusal = str(error)
     except (OSError, RuntimeError) as error:
         build.warn(refusal := build.one_line(error))
         return refusal
@@ -331,21 +354,10 @@ def _made_for_gpu(cell: Compilable) -> tuple[native.Kernel, native.Call] | str:
         called = functools.partial(fused.call, load_triton(path))
         verdict = path.with_name(f"gpu_{_checked_with(next(cell.parameters()).device)}")  # empty, or why it is not used
         if not verdict.exists():
-            _write(verdict, _refusal(found.kernel, cell, called))
+            _write(verdict, _refusal(lambda: differs_on_gpu(found.kernel, cell, called)))
         return verdict.read_text() or (found.kernel, called)
-    except (OSError, Untraceable) as error:
+    except (OSError, Untraceable, Incomparable) as error:
         return build.one_line(error)
-
-
-def _refusal(kernel: native.Kernel, cell: Compilable, called: native.Call) -> str:
-    """Return why a kernel is not used on a cell's device, in a line; nothing if it is."""
-    from triton.errors import TritonError
-
-    try:
-        wrong = differs_on_gpu(kernel, cell, called)
-    except TritonError as error:
-        wrong = f"Triton refuses it: {build.one_line(error)}"
-    return "" if wrong is None else f"the kernel is not used, because {wrong}"
 
 
 @functools.cache

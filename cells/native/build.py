@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ FLAGS = [
     "-fopenmp",
     "-Wno-ignored-attributes",
 ]
+REMEMBERED = 3600  # seconds that a failed build is not tried again: its reason may pass, such as a full disk
 
 
 class NativeUnavailable(RuntimeWarning):
@@ -112,8 +114,12 @@ def build_once(path: Path, build: Callable[[Path], None], what: str) -> None:
         if path.exists():
             return
         failed = path.parent / "failed"
-        if failed.exists() and failed.read_text().startswith(compiler):
-            raise RuntimeError(f"an earlier build failed, see {failed} (delete it to try again)")
+        if (
+            failed.exists()
+            and failed.read_text().startswith(compiler)
+            and time.time() - failed.stat().st_mtime < REMEMBERED
+        ):
+            raise RuntimeError(f"an earlier build failed, see {failed} (delete it to try again now)")
         print(f"building {what} …", file=sys.stderr, flush=True)
         try:
             build(path)

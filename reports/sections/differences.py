@@ -76,7 +76,7 @@ def _about_tests(content: Content) -> str:
 
 
 def about_seeds(content: Content) -> str:
-    """Say why there are as many seeds as there are: added at looks, added after a report, or neither."""
+    """Say why there are as many seeds as there are: added at looks, added after outcomes were shown, or neither."""
     looks, added, runs = content.stored.looks, content.stored.added, content.stored.results
     said_added = wording("seeds_added", before=added) if added else ""
     if looks is None:

@@ -347,6 +347,21 @@ def test_what_cannot_be_compiled_runs_as_the_loop_and_says_why(function, why):
     assert cell(torch.randn(4, 2, 3))[0].shape == (4, 2, 5)
 
 
+@pytest.mark.parametrize("failure", [MemoryError("no memory"), torch.OutOfMemoryError("no memory")])
+def test_a_comparison_that_failed_for_a_passing_reason_is_made_again(failure, monkeypatch):
+    def rescaled(z, _):
+        return (1.0625 * z).tanh()
+
+    def fail(*_):
+        raise failure
+
+    (compiler.equations(Refused(3, 5, function=rescaled)).folder / "verdict").unlink(missing_ok=True)
+    with monkeypatch.context() as full:
+        full.setattr(compiler, "differs", fail)
+        assert "comparing it with its step fails: no memory" in compiler.reason(Refused(3, 5, function=rescaled))
+    assert compiler.reason(Refused(3, 5, function=rescaled)) is None
+
+
 def test_cells_with_the_same_equations_share_a_kernel():
     class Renamed(TwoStages):
         pass

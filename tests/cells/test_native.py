@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, Cell, PeepholeLSTM, native
+from cells.native import build
 from tests.cells.conftest import random_state, unroll
 from tests.cells.test_backends import assert_equals_step
 
@@ -405,6 +407,22 @@ def test_a_build_that_fails_is_not_tried_again(tmp_path):
     again = python(USE, **environment)
     fallback(again, "an earlier build failed")
     assert "building" not in again.stderr
+
+
+def test_a_build_that_failed_is_tried_again_later(tmp_path):
+    """Its reason may have passed: a full disk, a compiler that was killed."""
+
+    def fail(_):
+        raise RuntimeError("no space left")
+
+    path = tmp_path / "kernel.so"
+    with pytest.raises(RuntimeError, match="the build failed"):
+        build.build_once(path, fail, "a kernel")
+    with pytest.raises(RuntimeError, match="an earlier build failed"):
+        build.build_once(path, Path.touch, "a kernel")
+    os.utime(tmp_path / "failed", (0, 0))
+    build.build_once(path, Path.touch, "a kernel")
+    assert {file.name for file in tmp_path.iterdir()} == {"kernel.so", "lock"}
 
 
 INSTRUCTIONS = {"x86-64": "128-bit vectors", "x86-64-v3": "AVX2"}

@@ -322,9 +322,8 @@ def test_the_report_says_why_there_are_so_many_seeds(sweep):
     """Seeds that were added since a claim was open make its p-values too small, unless looks were planned."""
     asked = json.loads((sweep / "sweep.json").read_text())
     (sweep / "sweep.json").write_text(json.dumps(asked | {"added": [5]}))
-    assert (
-        "**Seeds were added after a report on 5 of them had been written.**" in write_report([sweep]).path.read_text()
-    )
+    report = write_report([sweep]).path.read_text()
+    assert "**Seeds were added after the outcomes of 5 of them had been shown.**" in report
     fix_looks(sweep, [list(range(6)), list(range(6, 9))])
     report = write_report([sweep]).path.read_text()
     assert "While claims were open, seeds were added at looks after 6, 9 seeds." in report
