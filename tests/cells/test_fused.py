@@ -23,7 +23,7 @@ only_compiled = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles
 
 
 @only_compiled
-@pytest.mark.parametrize("tests", ["PeepholeLSTM-triton", "GRU-triton", "interpreted"])
+@pytest.mark.parametrize("tests", ["PeepholeLSTM-triton", "interpreted"])
 def test_the_kernels_compute_the_equations(tests: str):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", tests, "tests/cells"],
