@@ -8,8 +8,9 @@ namespace native {
 
 namespace {
 
-constexpr int kL1Bytes = 32 * 1024;         // of L1, for the part of B in use
-constexpr ptrdiff_t kL2Bytes = 512 * 1024;  // of L2, for A or C
+constexpr int kPartBytes = 128 * 1024;  // of L2, for the part of B in use
+constexpr int kRowsAhead = 48;          // rows of B, fetched while one is used
+
 void fetch(Range range) {
   for (size_t i = 0; i < range.bytes; i += 64) __builtin_prefetch(range.data + i, 0, 2);
 }
@@ -20,7 +21,7 @@ void fetch_rows(const T* data, ptrdiff_t stride, int rows, int columns) {
   for (int r = 0; r < rows; ++r) fetch({reinterpret_cast<const char*>(data + r * stride), columns * sizeof(T)});
 }
 
-template <class T, int rows, int vectors, bool by_depth>
+template <class T, int rows, int vectors, bool by_depth, bool fetching>
 void tile(const Product<T>& p) {
   constexpr int W = kLanes<T>;
   Vec<T> sums[rows][vectors];
@@ -35,7 +36,10 @@ void tile(const Product<T>& p) {
     for (int k = 0, depth = p.depth; k < depth; ++k, b += b_stride) {
       Vec<T> line[vectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) line[v] = load(b + v * W);
+      for (int v = 0; v < vectors; ++v) {
+        line[v] = load(b + v * W);
+        if (fetching) __builtin_prefetch(b + v * W + kRowsAhead * b_stride);
+      }
 #pragma GCC unroll 8
       for (int r = 0; r < rows; ++r) {
         const T value = by_depth ? a[k * a_stride + r] : a[r * a_stride + k];
@@ -53,38 +57,38 @@ void tile(const Product<T>& p) {
 template <class T>
 using Tile = void (*)(const Product<T>&);
 
-template <class T, int vectors, bool by_depth, int... rows>
+template <class T, int vectors, bool by_depth, bool fetching, int... rows>
 constexpr std::array<Tile<T>, kMaxRows> tiles_of(std::integer_sequence<int, rows...>) {
   // More rows than a tile may have are never asked for.
-  return {tile<T, std::min(rows + 1, tile_rows(vectors)), vectors, by_depth>...};
+  return {tile<T, std::min(rows + 1, tile_rows(vectors)), vectors, by_depth, fetching>...};
 }
 
-template <class T, bool by_depth, int... vectors>
-constexpr auto tile_table(std::integer_sequence<int, vectors...>) {
-  return std::array<std::array<Tile<T>, kMaxRows>, kTileVectors>{
-      tiles_of<T, vectors + 1, by_depth>(std::make_integer_sequence<int, kMaxRows>())...};
-}
-
-// By whether A is stored by depth, by vectors, by rows.
+// By vectors, by rows.
 template <class T>
-const std::array<std::array<Tile<T>, kMaxRows>, kTileVectors> kTiles[2] = {
-    tile_table<T, false>(std::make_integer_sequence<int, kTileVectors>()),
-    tile_table<T, true>(std::make_integer_sequence<int, kTileVectors>())};
+using Tiles = std::array<std::array<Tile<T>, kMaxRows>, kTileVectors>;
+
+template <class T, bool by_depth, bool fetching, int... vectors>
+constexpr Tiles<T> tile_table(std::integer_sequence<int, vectors...>) {
+  return {tiles_of<T, vectors + 1, by_depth, fetching>(std::make_integer_sequence<int, kMaxRows>())...};
+}
+template <class T, bool by_depth, bool fetching>
+const Tiles<T> kTiles = tile_table<T, by_depth, fetching>(std::make_integer_sequence<int, kTileVectors>());
 
 }  // namespace
 
 template <class T>
 void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead) {
-  const auto& tiles = kTiles<T>[product.a.by_depth][vectors - 1];
   const int row_blocks = blocks(rows, tile_rows(vectors)), depth = product.depth;
+  const auto& tiles = (product.a.by_depth ? kTiles<T, true, false> : kTiles<T, false, false>)[vectors - 1];
+  const auto& first_tiles = product.b.far && row_blocks > 1 ? kTiles<T, false, true>[vectors - 1] : tiles;
   const T *a = product.a.data, *b = product.b.data;
   T* c = product.c;
-  // The depth is cut so that the part of B in use stays in L1 while all rows pass by it.
+  // The depth is cut so that the part of B in use stays in L2 while all rows pass by it; the first of them fetch it.
   int cuts = 1;
-  if (product.segments == 1 && row_blocks > 1) cuts = blocks(depth * vectors * kVectorBytes, kL1Bytes);
+  if (product.segments == 1 && row_blocks > 1) cuts = blocks(depth * vectors * kVectorBytes, kPartBytes);
   // Where A or C are too large for L2, the next tile's part is fetched while a tile is computed.
-  const bool far_a = !product.a.by_depth && ptrdiff_t(sizeof(T)) * rows * depth > kL2Bytes;
-  const bool far_c = product.accumulate && ptrdiff_t(sizeof(T)) * rows * product.c_stride > kL2Bytes;
+  const bool far_a = !product.a.by_depth && sizeof(T) * rows * depth > kL2Bytes;
+  const bool far_c = product.accumulate && sizeof(T) * rows * product.c_stride > kL2Bytes;
   int done = 0;
   const int all = cuts * row_blocks;
   for (int cut = 0; cut < cuts; ++cut) {
@@ -103,7 +107,7 @@ void multiply_tile(Product<T> product, int rows, int vectors, Ahead ahead) {
       fetch(ahead.first.part(done, done + 1, all));
       fetch(ahead.second.part(done, done + 1, all));
       ++done;
-      tiles[block_rows - 1](product);
+      (block == 0 ? first_tiles : tiles)[block_rows - 1](product);
       first += block_rows;
     }
   }

@@ -1,7 +1,7 @@
 // Small matrix products that stay in the caches: C (+)= A · B, one thread, B cut into panels.
 //
 // A product is made of tiles of a few rows by a few vectors, whose sums live in registers while the
-// depth runs by. Tiles of one panel of B follow each other over all rows, so that the panel stays in L1.
+// depth runs by. Tiles of one panel of B follow each other over all rows, so that the panel stays in L1 or L2.
 #pragma once
 
 #include <algorithm>
@@ -15,6 +15,7 @@ namespace native {
 constexpr int kTileVectors = kRegisters == 32 ? 4 : 2;  // the widest tile of C
 constexpr int kTileSums = kRegisters == 32 ? 24 : 12;
 constexpr int kMaxRows = 8;
+constexpr size_t kL2Bytes = 512 * 1024;  // of L2, for what is used again
 constexpr int tile_rows(int vectors) { return std::min(kMaxRows, kTileSums / vectors); }
 
 // Where block `index` of `count` begins when `size` things are divided as evenly as can be.
@@ -36,6 +37,7 @@ template <class T>
 struct Right {
   const T* data;
   ptrdiff_t stride, segment_stride;
+  bool far = false;  // beyond L2: worth fetching ahead, where A is not stored by depth
 };
 
 // Memory that will be needed soon after a product, fetched into L2 while the product keeps the core busy.
@@ -131,10 +133,11 @@ struct Packed {
   // C (rows × the panel's vectors·W) = A · the panel.
   void multiply_panel(int panel, Left<T> a, int rows, T* c, ptrdiff_t c_stride, Ahead ahead = {}) const {
     const int vectors = panels.width(panel) * gates;
+    const bool far = size(depth, panels.units, gates) * sizeof(T) > kL2Bytes;
     over_tiles(panel, [&](int begin, int count, T* tile) {
       const int end = begin + count;
       const Ahead part{ahead.first.part(begin, end, vectors), ahead.second.part(begin, end, vectors)};
-      const Right<T> b{tile, ptrdiff_t(count) * W, 0};
+      const Right<T> b{tile, ptrdiff_t(count) * W, 0, far};
       multiply_tile<T>({a, b, 1, depth, c + begin * W, c_stride, false}, rows, count, part);
     });
   }
