@@ -14,7 +14,9 @@ template <class Cell, class T>
 class BackwardPass {
   static constexpr int W = kLanes<T>, X = Cell::inputs, O = Cell::operands.size(), D = Cell::gradients;
   static constexpr int P = Cell::vectors, J = Cell::states.size(), C = Cell::back_carried;
-  static constexpr int kDepth = 128;  // rows that a product for the weights' gradient should have at least
+  // Rows that a product for the weights' gradient should have at least; more where its sum, read and written by each of
+  // them, is beyond the caches of a core.
+  static constexpr int kDepth = 128, kFarDepth = 512;
   using Record = Records<Cell, T>;
 
  public:
@@ -96,7 +98,8 @@ class BackwardPass {
     constexpr int line = 64 / sizeof(T);
     s.stride = (blocks(D * q.hidden, line) | 1) * line;
     s.slot = size_t(rows) * s.stride;
-    s.slots = std::clamp(kDepth / rows, 1, q.time);
+    const bool far = sizeof(T) * D * q.hidden * q.hidden > 8 * kL2Bytes;
+    s.slots = std::clamp((far ? kFarDepth : kDepth) / rows, 1, q.time);
     s.d = zeros<T>((s.slots + 1) * s.slot);
     s.carried = Buffer<T>(size * C);
     for (int j = 0; j < J; ++j) s.direct.push_back(zeros<T>(Cell::states[j].direct_phase >= 0 ? size : 0));

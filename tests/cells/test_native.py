@@ -128,6 +128,15 @@ def test_threads_that_share_a_batch_equal_the_equations(kind, batch, hidden, dty
     assert_equals_step(cell, x, random_state(cell, batch))
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_weights_beyond_the_caches_equal_the_equations(threads):
+    """Such weights are fetched ahead, and their gradients are summed over more time steps at once."""
+    torch.set_num_threads(threads)
+    cell = make(LSTM, {}, 7, 1030)
+    x = torch.randn(40, 20, 7, requires_grad=True)
+    assert_equals_step(cell, x, random_state(cell, 20))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_thread_counts_may_change_between_forward_and_backward(kind):
     cell = make(*kind, 3, 20, torch.float64)
