@@ -185,12 +185,16 @@ def options_of_group(group: str, mine: Path | None = None) -> list[tuple[Path, d
 
 
 def _explained(group: str, mine: Path | None = None) -> Callable[[Path, str], str]:
-    """Return what says of an option of a file what it is: the file itself, or the first other that has it."""
+    """Return what says of an option of a file what it is: the file itself, one that it builds on, or the first other
+    that has it."""
     comments = {path: _comments(path) for path in _files(group, mine)}
     others = [*comments.values(), _of_any_cell()] if group == "cell" else [*comments.values()]
+    named = {path.stem: found for path, found in comments.items()}
 
     def explain(path: Path, key: str) -> str:
-        return next((found[key] for found in [comments[path], *others] if found.get(key)), "")
+        file: Any = OmegaConf.load(path)
+        bases = [named.get(base, {}) for base in file.get("defaults", []) if isinstance(base, str)]
+        return next((found[key] for found in [comments[path], *bases, *others] if found.get(key)), "")
 
     return explain
 

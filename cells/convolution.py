@@ -66,7 +66,9 @@ class TCN(Layer):
         F(x) = drop(relu(conv(drop(relu(conv(x))))))
         block(x) = relu(F(x) + x), where x is mapped by a 1×1 convolution if its width is another
 
-    The dilation is 2^k in block k = 0, 1, …: an output sees 1 + 2·(kernel − 1)·(2^blocks − 1) steps.
+    The dilation is 2^k in block k = 0, 1, …: an output sees 1 + 2·(kernel − 1)·(2^blocks − 1) steps. Weights start as
+    torch's. The authors' code (github.com/locuslab/TCN) draws them from N(0, 0.01²), which has an effect on the 1×1
+    convolution only: weight normalisation computes the others anew.
 
     Args:
         kernel: steps that a filter sees.

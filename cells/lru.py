@@ -19,7 +19,8 @@ class LRU(Layer):
         y_t = Re(C s_t) + D x_t
 
     It is linear in its inputs: on its own it solves linear problems only. The paper's network alternates it with
-    nonlinear layers, which `cells.Stack` adds (residual, norm, feedforward).
+    nonlinear layers, which `cells.Stack` adds (residual, norm, feedforward). D is a matrix, so that I may differ from
+    H; in the paper it is diagonal.
 
     Args:
         state_size: N, complex numbers in the state; None for H.

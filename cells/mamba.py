@@ -21,7 +21,8 @@ class Mamba(Layer):
         y_t = s_t C_t + D ⊙ u_t
         output W_out (y_t ⊙ silu(g_t))
 
-    A starts at −1 … −N in each channel, Δ between 0.001 and 0.1, log-uniformly.
+    A starts at −1 … −N in each channel, Δ between 0.001 and 0.1, log-uniformly. All of it is as in the authors' code
+    (github.com/state-spaces/mamba), whose blocks normalise by RMSNorm and start W_out smaller by √(number of blocks).
 
     Args:
         state_size: N, of each channel.

@@ -47,7 +47,8 @@ class MinGRU(ScannedCell):
         h̃_t = g(W_h x_t + b_h),  g(x) = x + 0.5 if x ≥ 0, else σ(x)
         h_t = (1 − z_t) ⊙ h_{t−1} + z_t ⊙ h̃_t
 
-    The paper computes it from logarithms, for which it needs g; the scan here needs none, and computes the same.
+    The paper computes it from logarithms, for which it needs g; the scan here needs none, and computes the same. The
+    usual port (github.com/lucidrains/minGRU-pytorch) has no biases: `bias=False`.
 
     Args: see `Cell`.
 

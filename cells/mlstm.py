@@ -26,6 +26,10 @@ class MLSTM(Layer):
     All steps are computed at once, as attention is, from the products q_tᵀ k_s and the gates between s and t (appendix
     A.3). Forget biases start between 3 and 6, one a head, as the authors' do.
 
+    This is the bare cell. The authors' layer (github.com/NX-AI/xlstm) computes q and k from a causal convolution, gates
+    from q, k and v with weights that start at 0, and a norm of each head's h; it is twice as wide as its inputs, and
+    adds 10⁻⁶ to the denominator.
+
     Args:
         heads: at least 1. D is H/heads, rounded up.
         Others: see `Layer`.
@@ -71,7 +75,8 @@ class MLSTM(Layer):
         shares = weights * (q @ k.transpose(-1, -2))
         read = shares @ v + carried.unsqueeze(-1) * (q @ c.transpose(-1, -2))
         size = (shares.sum(dim=-1) + carried * (q @ n.unsqueeze(-1)).squeeze(-1)).abs()
-        h = read / torch.maximum(size, (-largest).exp()).unsqueeze(-1)
+        small = (-(-largest).relu()).exp()  # of both sides of the fraction, as exp(−m) may be too large for a number
+        h = read * small.unsqueeze(-1) / torch.maximum(size * small, (-largest.relu()).exp()).unsqueeze(-1)
         outputs = self.leave(self.output_gate(inputs).sigmoid() * h.permute(2, 0, 1, 3).flatten(2))
         last = weights[:, :, -1].unsqueeze(-1) * k  # what each step leaves in the memory
         c = carried[..., -1:, None] * c + v.transpose(-1, -2) @ last

@@ -5,6 +5,8 @@ from torch import Tensor
 
 from cells.lstm import LSTM, LSTMState
 
+EMPTY = -1e30  # the logarithm of a memory without contents, of which exp makes 0
+
 
 class SLSTM(LSTM):
     """sLSTM: an LSTM with an exponential input gate, a normaliser n and a stabiliser m (Beck et al. 2024, eqs. 8 to 17,
@@ -17,7 +19,11 @@ class SLSTM(LSTM):
         n_t = f' ⊙ n_{t−1} + i'
         h_t = σ(õ) ⊙ c_t / n_t
 
-    c and n carry the factor exp(−m), which h is without: the stabiliser changes nothing but keeps exp in range.
+    c and n carry the factor exp(−m), which h is without: the stabiliser changes nothing but keeps exp in range. Where n
+    is 0, before the first step, m_t = ĩ, as in the authors' code: so n ≥ 1 from then on, and nothing divides by zero.
+
+    This is the bare cell. The authors' layer (github.com/NX-AI/xlstm) has heads with a matrix U each, a causal
+    convolution before i and f, and a norm of each head's h, and starts from U = 0 and forget biases from 5 to −7.
 
     Args: see `LSTM`.
 
@@ -31,8 +37,9 @@ class SLSTM(LSTM):
         h, c, n, m = state
         i, f, z, o = (gates_x + h @ self.weight_hh.T).chunk(4, dim=-1)
         log_f = -((-f).relu() + (-f.abs()).exp().log1p())  # log σ(f), which overflows nowhere
-        m_before, m = m, torch.maximum(log_f + m, i)
-        i, f = (i - m).exp(), (log_f + m_before - m).exp()
+        kept = torch.where(n == 0, EMPTY, log_f + m)
+        m = torch.maximum(kept, i)
+        i, f = (i - m).exp(), (kept - m).exp()
         c = f * c + i * z.tanh()
         n = f * n + i
         o = o.sigmoid()

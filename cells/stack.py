@@ -20,7 +20,8 @@ class Stack(nn.Module):
         x ← x + cell(norm(x))
         x ← x + W₂ gelu(W₁ norm(x)), with `feedforward`
 
-    so that with attention as the cell this is a Transformer, and with the LRU that paper's network.
+    so that with attention as the cell this is a Transformer. Other papers arrange their blocks in other ways: a block
+    of the LRU has a single residual connection, around LRU, gelu and a gated linear layer.
 
     Args:
         make: makes a cell, given how many features its inputs have.

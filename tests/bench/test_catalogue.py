@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+import cells
 from bench import catalogue
 from bench.record.errors import ConfigError
 from bench.spec.config import register_with_hydra
@@ -71,6 +72,16 @@ def test_listings_name_all_there_is_with_its_source():
     }
     assert "part=gates: cell=peephole_lstm,no_input_gate" in sweeps
     assert max(map(len, catalogue.list_settings().splitlines())) < 130
+
+
+def test_the_backends_that_are_listed_are_those_of_the_class():
+    for name, options in re.findall(r"^### `cell=(\w+)`$(.*?)(?=^##)", catalogue.list_all(), flags=re.M | re.S):
+        listed = re.search(r"`cell.backend` .*\| (auto.*\w)", options)
+        if listed:
+            file: Any = OmegaConf.load(CONF / f"cell/{name}.yaml")
+            base = file if "_target_" in file else OmegaConf.load(CONF / f"cell/{file.defaults[0]}.yaml")
+            kind = getattr(cells, base["_target_"].removeprefix("cells."))
+            assert set(listed[1].split(r" \| ")) == {"auto", *kind.available_backends()}, name
 
 
 def test_the_reference_is_what_the_files_give():
