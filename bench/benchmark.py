@@ -7,7 +7,6 @@
 - planning: milliseconds that it takes to plan a run
 - schedule: a run on each core, over one run at a time with all cores
 - cohorts: training steps of runs taken one run after another, over the same steps of runs side by side
-- quick: the quick sweep over the same runs as plain scripts, one after another
 - gpu: a training step of each cell's generated kernels over one of cuDNN's, or of the loop; on a GPU only
 """
 
@@ -26,7 +25,6 @@ from typing import Any
 
 import torch
 
-from bench import plain
 from bench.arguments import parse_arguments
 from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
@@ -168,31 +166,6 @@ def cohorts() -> None:
         print(f"{problem}, {kind.__name__}, {runs} runs: {_describe(_paired(alone, together))}", flush=True)
 
 
-def quick() -> None:
-    """Train all cells and tasks of the quick sweep with one seed, 1,000 steps each, by either way."""
-    steps, runs = 1000, list(product(plain.CELLS, plain.TASKS))
-    with tempfile.TemporaryDirectory() as results:
-        ours = perf_counter()
-        _bench(
-            "+sweep=quick",
-            "seed=0",
-            "timing=none",
-            *(f"training.max_steps={steps}", "training.solved_evaluations=1000000", f"results_dir={results}"),
-        )
-        ours = perf_counter() - ours
-        makespan = _makespan(Path(results) / "quick")
-    training, whole = 0.0, perf_counter()
-    for cell, task in runs:
-        arguments = [sys.executable, "-m", "bench.plain", cell, task, "0", str(steps)]
-        training += float(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout)
-    whole = perf_counter() - whole
-    print(f"{len(runs)} runs of {steps} steps, {os.cpu_count()} cores")
-    print(
-        f"  training:       plain {training:.1f} s, harness {makespan:.1f} s: {training / makespan:.1f} times as fast"
-    )
-    print(f"  whole commands: plain {whole:.1f} s, harness {ours:.1f} s: {whole / ours:.1f} times as fast")
-
-
 def gpu() -> None:
     """Time, in turn, forward and backward passes of cells by their generated kernels and by what else there is: cuDNN,
     or the loop, which is timed at the first size only."""
@@ -262,7 +235,7 @@ def _describe(ratios: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    known = {each.__name__: each for each in (overhead, checkpoints, startup, planning, schedule, cohorts, quick, gpu)}
+    known = {each.__name__: each for each in (overhead, checkpoints, startup, planning, schedule, cohorts, gpu)}
     for name in sys.argv[1:] or known:
         if name not in known:
             print(f"error: no benchmark {name}; choose from {', '.join(known)}", file=sys.stderr)

@@ -16,20 +16,9 @@ MOST_POINTS = 120  # of a curve
 DIGITS = 3
 DASHES = {"-": "", "--": "7 3", "-.": "7 3 2 3", ":": "2 3"}
 OUTCOME = (
-    *(
-        "error",
-        "steps_to_solve",
-        "steps",
-        "test_loss",
-        "best_step",
-        "final_loss",
-        "baseline_loss",
-        "seconds",
-        "step_ms",
-        "parameters",
-    ),
-    *("parameters", "backend", "device"),
-)
+    "error", "steps_to_solve", "steps", "test_loss", "best_step", "final_loss", "baseline_loss", "seconds", "step_ms",
+    "parameters", "backend", "device",
+)  # fmt: skip
 
 
 def page_data(stored: Stored | None) -> str:

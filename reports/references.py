@@ -64,7 +64,7 @@ def wanted_reference(results: pd.DataFrame) -> dict[str, object]:
         named = {column.removeprefix("reference."): results[column] for column in results if _is_of_reference(column)}
         values = {key: list(of.dropna().unique()) for key, of in named.items()}
         return {key: these[0] for key, these in values.items()} if all(len(v) == 1 for v in values.values()) else {}
-    texts = set(results["reference"].dropna()) - {"", "{}"} if "reference" in results else set()
+    texts = set(results["reference"].dropna()) - {"", "{}"}
     conditions = json.loads(texts.pop()) if len(texts) == 1 else {}
     return conditions if isinstance(conditions, dict) else {}
 

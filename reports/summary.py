@@ -1,6 +1,7 @@
 """What a contender's runs on a problem come to: the table of runs in, a typed row per problem and contender out."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
@@ -85,6 +86,12 @@ def compared_loss(runs: pd.DataFrame) -> "pd.Series[float]":
     held-out one; missing where a run diverged."""
     final = runs["final_loss"].astype("Float64")
     return runs["test_loss"].astype("Float64").fillna(final) if "test_loss" in runs else final
+
+
+def ranked(rows: Iterable[Summary]) -> list[Summary]:
+    """Return contenders on a problem from best to worst: by the share solved, then by the median needed, then by the
+    loss."""
+    return sorted(rows, key=lambda row: (-row.share_solved, row.median_needed, row.mean_loss))
 
 
 def summarize_results(results: pd.DataFrame) -> list[Summary]:

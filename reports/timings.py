@@ -10,9 +10,9 @@ from reports.statistics import Interval, median_interval, ratio_interval
 from reports.summary import REFERENCE_CELL
 
 DESCRIBED = (
-    *("cell", "form", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size"),
+    "cell", "form", "task", "backend", "device", "dtype", "threads", "time_steps", "batch_size", "hidden_size",
     "gemm_size",
-)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

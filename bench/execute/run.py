@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from secrets import token_hex
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.cost.flops import count_flops
 from bench.execute.leases import Lease
@@ -29,6 +29,7 @@ from bench.train.steps import Course, finish
 from bench.train.streams import make_streams
 from bench.train.weights import pack, state_of
 
+T = TypeVar("T")
 # No outcomes: somebody else has the run; it can be resumed; it is to be resumed alone.
 LEASED, INTERRUPTED, CROWDED = "leased", "interrupted", "crowded"
 
@@ -59,7 +60,6 @@ def course_of(
         ConfigError: a finished run cannot give the probes that are asked for; see `lacks_probes`.
         OSError: the results folder cannot be written.
     """
-
     held = _Run(config, stopping, company)
     if not held.lease.acquire():
         return held.without_outcome(LEASED)
@@ -313,19 +313,18 @@ class _Run:
         found = diagnose(self.config.run, trainer.task, trainer.model, optimizer, asked.sequences, asked.kinds, say)
         readings = stored_readings(found, trainer.step, "training")
         self.readings += readings
-        self._check_lease()
-        try:
-            self.folder.append_readings(readings)
-        except OSError as error:
-            raise StoreError(error) from error
+        self._append(self.folder.append_readings, readings)
 
     def _take_evaluation(self, evaluation: Evaluation) -> None:
+        self._append(self.folder.append, evaluation)
+        self.tracker.log(evaluation)
+
+    def _append(self, append: Callable[[T], None], records: T) -> None:
         self._check_lease()
         try:
-            self.folder.append(evaluation)
+            append(records)
         except OSError as error:
             raise StoreError(error) from error
-        self.tracker.log(evaluation)
 
     def _after_step(self, trainer: Trainer) -> bool:
         """Save where the run stands if it is time; returns whether to go on."""

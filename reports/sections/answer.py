@@ -4,19 +4,20 @@ import math
 import re
 import shlex
 from collections import Counter
+from collections.abc import Callable
 
 import pandas as pd
 
 from bench.record.records import DECIDED
 from reports import text
 from reports.claims import as_printed
-from reports.comparisons import ESTABLISHED, OPEN, Comparison, between
+from reports.comparisons import ESTABLISHED, OPEN, Comparison, Comparisons, between
 from reports.frontier import is_frontier
 from reports.references import primary_reference, references_of
 from reports.rows import grouped
 from reports.sections import frontier
 from reports.sections.content import Content, paragraphs, plural, problems_shown, wording
-from reports.summary import REFERENCE_CELL, Summary
+from reports.summary import REFERENCE_CELL, Summary, ranked
 from reports.verdicts import REFUTED, SUPPORTED, verdict_of
 
 MOST_NAMED = 3  # contenders or problems in the sentence; more are counted
@@ -105,24 +106,15 @@ def _leaders(content: Content, rows: list[Summary], established: bool) -> tuple[
     return tuple(names)
 
 
-def ranked(rows: list[Summary]) -> list[Summary]:
-    """Return contenders on a problem from best to worst: by the share solved, then by the median needed, then by the
-    loss."""
-    return sorted(rows, key=lambda row: (-row.share_solved, row.median_needed, row.mean_loss))
-
-
 def _on_changes(content: Content) -> str:
     """Say which contenders differ from their references, and in which direction, those that differ most first."""
     names = list(dict.fromkeys(references_of(content.stored.results).values()))
     against = names[0] if len(names) == 1 else "each one’s reference"
-    apart = sorted((row for row in content.comparisons.values() if row.differs), key=_distance, reverse=True)
-    better = [row.second for row in apart if row.first_better < 0.5]
-    worse = [row.second for row in apart if row.first_better >= 0.5]
-    both = [name for name in dict.fromkeys(better) if name in worse]
+    better, worse = _directions(content.comparisons, lambda row: row.second)
     groups = {
-        "better": [name for name in dict.fromkeys(better) if name not in both],
-        "worse": [name for name in dict.fromkeys(worse) if name not in both],
-        "better or worse, by problem": both,
+        "better": [name for name in better if name not in worse],
+        "worse": [name for name in worse if name not in better],
+        "better or worse, by problem": [name for name in better if name in worse],
     }
     said = [f"{_all_of(its)} {how}" for how, its in groups.items() if its]
     if not said:
@@ -133,24 +125,23 @@ def _on_changes(content: Content) -> str:
 def _on_sweeps(content: Content) -> str:
     """Say in which direction what two sweeps both ran changed from the first to the second."""
     first, second = content.stored.sweeps
-    apart = sorted((row for row in content.between.values() if row.differs), key=_distance, reverse=True)
-    groups = {
-        how: [
-            f"{row.second.removesuffix(f', {second}')} on {row.problem}"
-            for row in apart
-            if (row.first_better < 0.5) == less
-        ]
-        for how, less in (("better", True), ("worse", False))
-    }
-    said = [f"{_all_of(its)} {how}" for how, its in groups.items() if its]
+    directions = _directions(content.between, lambda row: f"{row.second.removesuffix(f', {second}')} on {row.problem}")
+    said = [f"{_all_of(its)} {how}" for how, its in zip(("better", "worse"), directions, strict=True) if its]
     if not said:
         return f"No cell is established to differ between {first} and {second}."
     return f"Established in {second} against {first}: {'; '.join(said)}."
 
 
-def _distance(comparison: Comparison) -> float:
-    """Return how far a ratio lies from one, on a logarithmic scale; 0 if nothing is known of it."""
-    return abs(math.log(comparison.ratio.told)) if comparison.ratio.told > 0 else 0.0
+def _directions(compared: Comparisons, name: Callable[[Comparison], str]) -> tuple[list[str], list[str]]:
+    """Return the names of what is established to be better, and worse, than what it is compared with; those first whose
+    ratio lies furthest from one."""
+
+    def distance(row: Comparison) -> float:
+        return abs(math.log(row.ratio.told)) if row.ratio.told > 0 else 0.0
+
+    apart = sorted((row for row in compared.values() if row.differs), key=distance, reverse=True)
+    better = dict.fromkeys(name(row) for row in apart if row.first_better < 0.5)
+    return list(better), list(dict.fromkeys(name(row) for row in apart if row.first_better >= 0.5))
 
 
 def _on_one(rows: list[Summary]) -> str:

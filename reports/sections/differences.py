@@ -19,7 +19,7 @@ from reports.references import primary_reference, references_of
 from reports.rows import grouped
 from reports.sections.content import Content, paragraphs, problems_shown, wording
 from reports.statistics import ALPHA, interquartile_mean, letters, probability_of_improvement
-from reports.summary import REFERENCE_CELL, Summary
+from reports.summary import REFERENCE_CELL, Summary, ranked
 from reports.timings import step_times
 
 MOST_ROWS = 40  # of the table of comparisons, unless these are all of the problems shown; the file beside it has all
@@ -273,10 +273,7 @@ def _matched(rows: list[Summary]) -> dict[str, list[Summary]]:
 
 def _ranked(content: Content, matched: list[Summary]) -> str:
     """List contenders from best to worst, each with its letters."""
-    ran = [row for row in matched if row.runs]
-    names = [
-        row.contender for row in sorted(ran, key=lambda row: (-row.share_solved, row.median_needed, row.mean_loss))
-    ]
+    names = [row.contender for row in ranked(matched) if row.runs]
     here = [row for row in content.comparisons.values() if row.problem == matched[0].problem and row.differs]
     apart = [frozenset((row.first, row.second)) for row in here if {row.first, row.second} <= set(names)]
     given = letters(names, apart) if len(names) <= MOST_IN_MATRIX else dict.fromkeys(names, "")

@@ -1,4 +1,4 @@
-"""The mathematics of reports: pure functions on arrays. scipy and statsmodels do what they can."""
+"""The mathematics of reports: pure functions on arrays. scipy does what it can."""
 
 from reports.statistics.aggregate import interquartile_mean, performance_profile, probability_of_improvement
 from reports.statistics.contrasts import ALPHA, MARGIN, Contrast, Times

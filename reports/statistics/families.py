@@ -16,9 +16,7 @@ MOST_SEEDS = 10_000  # that are named as needed
 
 
 def holm(p: ArrayLike) -> np.ndarray:
-    """Return p-values corrected so that any false rejection at `ALPHA` is as rare as `ALPHA` (Holm 1979).
-
-    That of statsmodels collects garbage at every call, which takes longer than all else in a report's comparisons."""
+    """Return p-values corrected so that any false rejection at `ALPHA` is as rare as `ALPHA` (Holm 1979)."""
     values = np.asarray(p, dtype=float)
     order = np.argsort(values, kind="stable")
     corrected = np.empty(len(values))

@@ -1,15 +1,17 @@
 """constraints.txt: versions that go together, whichever build of torch is installed."""
 
 import importlib.metadata
+import tomllib
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+ROOT = Path(__file__).parents[2]
 PROJECT = "recurrent-bench"
 PINS = {
     canonicalize_name(line.split("==")[0]): line.strip().split("==")[1]
-    for line in (Path(__file__).parents[2] / "constraints.txt").read_text().splitlines()
+    for line in (ROOT / "constraints.txt").read_text().splitlines()
 }
 INSTALLED = {canonicalize_name(found.name) for found in importlib.metadata.distributions()}
 OF_TORCH = (
@@ -21,8 +23,12 @@ OF_TORCH = (
 
 def needs(name: str) -> list[Requirement]:
     """What an installed package needs here; the project's own needs with all its extras."""
+    if name == PROJECT:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+        groups = [project["dependencies"], *project["optional-dependencies"].values()]
+        return [Requirement(text) for group in groups for text in group]
     found = [Requirement(text) for text in importlib.metadata.requires(name) or []]
-    return [need for need in found if name == PROJECT or need.marker is None or need.marker.evaluate({"extra": ""})]
+    return [need for need in found if need.marker is None or need.marker.evaluate({"extra": ""})]
 
 
 def test_pinned_versions_satisfy_each_other():

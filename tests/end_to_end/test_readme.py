@@ -14,12 +14,10 @@ from hydra import initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 
-from bench import plain
 from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
 from bench.spec.command import Command
 from bench.spec.config import register_with_hydra
-from bench.train.model import make_task
 from tests.end_to_end.forks import Forks
 
 ROOT = Path(__file__).parents[2]
@@ -82,19 +80,6 @@ def test_sweeps_are_as_large_as_they_say(plan_of):
     assert plan.to_come == subjects * 10
     assert {config.run.task.get("delay", config.run.task.get("length")) for config in configs} == {25, 50, 100}
     assert len(plan_of("python -m bench +sweep=quick").configs) == 5 * 2 * 24  # cells, tasks, seeds at most
-
-
-def test_the_plain_scripts_do_what_the_quick_sweep_does(plan_of):
-    """`bench.plain`, which the harness is compared with, has the sweep's settings."""
-    for config in plan_of("python -m bench +sweep=quick seed=0").configs.values():
-        task, learning_rate = plain.TASKS[config.run.task["name"]]
-        assert vars(make_task(config.run)) == vars(task)
-        assert config.run.training.learning_rate == learning_rate
-        assert config.run.training.batch_size == plain.BATCH
-        assert config.run.cell["hidden_size"] == plain.HIDDEN
-        assert config.run.training.evaluate_every == plain.EVALUATE_EVERY
-        assert config.run.training.evaluation_size == plain.EVALUATION_SIZE
-        assert plain.train(config.run.cell["name"], config.run.task["name"], 0, 1) > 0
 
 
 def test_numbers_are_those_of_the_example_reports():

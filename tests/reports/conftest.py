@@ -116,12 +116,6 @@ def write_timing(sweep: Path) -> None:
     frame.convert_dtypes().to_parquet(sweep / "timing.parquet")
 
 
-@pytest.fixture(autouse=True)
-def no_collection(monkeypatch):
-    """statsmodels collects garbage at every correction: a tenth of a second, thousands of times."""
-    monkeypatch.setattr("gc.collect", lambda *_: 0)
-
-
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """Three cells on two tasks, three seeds: the RNN never solves, the others do around their steps."""
