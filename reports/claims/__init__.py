@@ -26,7 +26,7 @@ import yaml
 
 from bench.record.errors import ConfigError, nearest
 from bench.record.rules import read_rules
-from reports.claims.publications import CONFIRMED, Printed, Publication, printed_of, publication_of
+from reports.claims.publications import CONFIRMED, OF_NUMBER, Printed, Publication, printed_of, publication_of
 
 STATISTICS = {
     "share_solved": "share of runs solved",
@@ -43,20 +43,7 @@ STATISTICS = {
 }
 RATIOS = {"steps_to_solve", "final_loss", "parameters", "flops", "step_time"}
 NEEDS = ("all", "any")
-KEYS = {
-    "claim",
-    "source",
-    "part",
-    "needs",
-    "tests",
-    "printed",
-    "confirmed",
-    "quantity",
-    "number",
-    "spread",
-    "unit",
-    "setting",
-}
+KEYS = {"claim", "source", "part", "needs", "tests", "printed", "confirmed", *OF_NUMBER}
 RULES = ({"above", "refuted_below"}, {"below", "refuted_above"}, {"within"})
 
 

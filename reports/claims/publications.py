@@ -22,6 +22,7 @@ CONFIRMED = {
     "second_hand": "second hand",
     "memory": "unconfirmed",
 }
+OF_NUMBER = ("quantity", "number", "spread", "unit", "setting")  # keys of a claim that say what number was printed
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -104,9 +105,7 @@ def printed_of(written: dict[str, Any]) -> Printed:
     Raises:
         ValueError: a value that the schema does not have.
     """
-    given: dict[str, Any] = {
-        key: written[key] for key in ("quantity", "number", "spread", "unit", "setting") if key in written
-    }
+    given: dict[str, Any] = {key: written[key] for key in OF_NUMBER if key in written}
     confirmed = written.get("confirmed", "text")
     if isinstance(confirmed, bool):  # in files of before
         confirmed = "text" if confirmed else "memory"

@@ -24,12 +24,12 @@ from reports.naming import KNOWN, cells_in_order
 # The known cells' after Okabe & Ito (2008), all dark enough to be read on white (contrast of 3 and more) and told apart
 # by the colour-blind; where printed without colours, dashes and markers do it.
 _COLOURS = [
-    *("#0173b2", "#cc8000", "#029e73", "#c44601", "#bd6fb0", "#5a3212", "#e83e8c", "#404040", "#6d7a00", "#27348b"),
-]
+    "#0173b2", "#cc8000", "#029e73", "#c44601", "#bd6fb0", "#5a3212", "#e83e8c", "#404040", "#6d7a00", "#27348b",
+]  # fmt: skip
 _DASHES = [
-    *("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (6, 2, 2, 2)), (0, (8, 2))),
+    "-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (3, 1)), (0, (1, 1)), (0, (6, 2, 2, 2)), (0, (8, 2)),
     (0, (2, 3)),
-]
+]  # fmt: skip
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
 WIDTH = 6.4  # inches, of every figure: on a telephone, 390 pixels wide, its letters of 8 points are 7 pixels high
 PANEL = 2.3  # inches, the height of a panel

@@ -67,21 +67,9 @@ def test_the_gpu_computes_what_the_cpu_computes(kind: Any, backend: str):
     torch.testing.assert_close(cell.to("cuda")(inputs.to("cuda"))[0].cpu(), expected, rtol=1e-9, atol=1e-9)
 
 
-LAYERS = [
-    "ATR",
-    "BR",
-    "CFN",
-    "FastGRNN",
-    "IndRNN",
-    "JANET",
-    "LEM",
-    "LiGRU",
-    "MCLSTM",
-    "NAS",
-    "RAN",
-    "UnICORNN",
-    "coRNN",
-]
+LAYERS = (
+    "ATR", "BR", "CFN", "FastGRNN", "IndRNN", "JANET", "LEM", "LiGRU", "MCLSTM", "NAS", "RAN", "UnICORNN", "coRNN",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

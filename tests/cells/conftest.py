@@ -1,5 +1,7 @@
 """Inputs and cells that the tests of this folder share."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
@@ -15,8 +17,11 @@ def variant(request: pytest.FixtureRequest) -> tuple[type[Cell], str]:
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
+def _seeded_and_threads_as_before() -> Iterator[None]:
     torch.manual_seed(0)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 def random_state(cell: Cell, batch: int) -> object:

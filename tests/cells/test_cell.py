@@ -67,26 +67,16 @@ def test_initialisation_depends_on_the_seed_alone(kind):
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_what_cannot_be_is_refused(kind):
-    with pytest.raises(ValueError, match="hidden_size"):
-        kind(3, 0)
-    with pytest.raises(ValueError, match="input_size"):
-        kind(0, 3)
-    with pytest.raises(ValueError, match="backend"):
-        kind(3, 3, "cudnn")
+    wrong = {"hidden_size": (3, 0), "input_size": (0, 3), "backend": (3, 3, "cudnn")}
+    for said, arguments in wrong.items():
+        with pytest.raises(ValueError, match=said):
+            kind(*arguments)
     with pytest.raises(ValueError, match="initialization"):
         kind(3, 3, initialization="zeros")
     cell = kind(3, 4)
-    with pytest.raises(ValueError, match="inputs"):
-        cell(torch.randn(5, 2, 2))
-    with pytest.raises(ValueError, match="inputs"):
-        cell(torch.randn(5, 3))
-    with pytest.raises(ValueError, match="inputs"):
-        cell(torch.randn(0, 2, 3))
-    with pytest.raises(ValueError, match="inputs"):
-        cell(torch.randn(5, 0, 3))
-    wrong = torch.zeros(3, 4)
-    with pytest.raises(ValueError, match="state"):
-        cell(torch.randn(5, 2, 3), (wrong, wrong) if len(kind.states) > 1 else wrong)
+    for shape in ((5, 2, 2), (5, 3), (0, 2, 3), (5, 0, 3)):
+        with pytest.raises(ValueError, match="inputs"):
+            cell(torch.randn(shape))
 
 
 def wrong_states(cell, good):

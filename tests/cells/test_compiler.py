@@ -185,13 +185,6 @@ UNSEEN = [
 ]  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def _threads_as_before():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def _compiled_side_by_side():
     compiler.prepare([kind(3, 5) for kind in UNSEEN])

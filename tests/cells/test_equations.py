@@ -39,18 +39,16 @@ def test_to_torch_computes_the_same(kind, layer_kind, options):
 
 
 def test_load_torch_refuses_what_differs():
-    with pytest.raises(ValueError, match="differ"):
-        LSTM(3, 5).load_torch(nn.LSTM(3, 6))
-    with pytest.raises(ValueError, match="differ"):
-        LSTM(3, 5).load_torch(nn.LSTM(3, 5, num_layers=2))
-    with pytest.raises(ValueError, match="differ"):
-        LSTM(3, 5).load_torch(nn.LSTM(3, 5, proj_size=2))
-    with pytest.raises(ValueError, match="LSTM"):
-        LSTM(3, 5).load_torch(nn.GRU(3, 5))
-    with pytest.raises(ValueError, match="no torch"):
-        PeepholeLSTM(3, 5).load_torch(nn.LSTM(3, 5))
-    with pytest.raises(ValueError, match="nonlinearity"):
-        RNN(3, 5).load_torch(nn.RNN(3, 5, nonlinearity="relu"))
+    for cell, layer, says in (
+        (LSTM(3, 5), nn.LSTM(3, 6), "differ"),
+        (LSTM(3, 5), nn.LSTM(3, 5, num_layers=2), "differ"),
+        (LSTM(3, 5), nn.LSTM(3, 5, proj_size=2), "differ"),
+        (LSTM(3, 5), nn.GRU(3, 5), "LSTM"),
+        (PeepholeLSTM(3, 5), nn.LSTM(3, 5), "no torch"),
+        (RNN(3, 5), nn.RNN(3, 5, nonlinearity="relu"), "nonlinearity"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            cell.load_torch(layer)
 
 
 def onnx_lstm(cell: PeepholeLSTM, inputs: np.ndarray, h: np.ndarray, c: np.ndarray) -> list[np.ndarray]:

@@ -29,13 +29,6 @@ ABLATED = [
 DTYPES = [torch.float32, torch.float64]
 
 
-@pytest.fixture(autouse=True)
-def _threads_as_before():
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
 def make(kind: type[Cell], options: dict, inputs: int, hidden: int, dtype=torch.float32, backend="native") -> Cell:
     return kind(inputs, hidden, backend, dtype=dtype, **options)
 

@@ -178,18 +178,10 @@ def test_tables_of_before_are_read(tmp_path: Path):
     old = tmp_path / "old"
     old.mkdir()
     added = [
-        "selection",
-        "tuned",
-        "flops_step",
-        "problem",
-        "contender",
-        "currency",
-        "budget",
-        "needed",
-        "spent",
-        "grid",
-    ]
-    frame.drop(columns=[*added, "flops_to_solve"]).to_parquet(old / "results.parquet")
+        "selection", "tuned", "flops_step", "problem", "contender", "currency", "budget", "needed", "spent", "grid",
+        "flops_to_solve",
+    ]  # fmt: skip
+    frame.drop(columns=added).to_parquet(old / "results.parquet")
     assert load(old).results["steps_to_solve"].tolist() == frame["steps_to_solve"].tolist()
     assert re.search(r"\| gru +\| +2/2 ", write_report([old]).path.read_text())
 
