@@ -1,6 +1,7 @@
 """Gradient flow: how much of the last answer's gradient arrives how far back."""
 
 import math
+import statistics
 
 import torch
 from torch import Tensor
@@ -53,8 +54,7 @@ def decay_rate(norms: list[float]) -> float | None:
     points = [(k, math.log(norm)) for k, norm in enumerate(norms) if math.isfinite(norm) and norm > LEAST]
     if len(points) < 3:
         return None
-    mean_k, mean_log = (sum(column) / len(points) for column in zip(*points, strict=True))
-    slope = sum((k - mean_k) * (log - mean_log) for k, log in points) / sum((k - mean_k) ** 2 for k, _ in points)
+    slope, _ = statistics.linear_regression(*zip(*points, strict=True))
     return math.exp(min(slope, 700.0))
 
 

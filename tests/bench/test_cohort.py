@@ -26,6 +26,12 @@ def left_by(trainer: Trainer) -> list[torch.Tensor]:
     return [*trainer.model.state_dict().values(), *of_optimizer, random["training"], random["torch"]]
 
 
+def assert_left_alike(trainers: list[Trainer], others: list[Trainer]) -> None:
+    for one, other in zip(trainers, others, strict=True):
+        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
+            assert torch.equal(mine, theirs)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", CELLS)
 def test_steps_side_by_side_are_those_taken_alone(cell: str, dtype: str):
@@ -41,8 +47,7 @@ def test_steps_side_by_side_are_those_taken_alone(cell: str, dtype: str):
     for one, other in zip(together, alone, strict=True):
         assert one.kernel is not None
         assert (one.step, one.recent) == (other.step, other.recent)
-        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
-            assert torch.equal(mine, theirs)
+    assert_left_alike(together, alone)
 
 
 def test_each_has_the_learning_rate_of_the_step_that_it_is_at():
@@ -55,9 +60,7 @@ def test_each_has_the_learning_rate_of_the_step_that_it_is_at():
         assert steps.take([several[member] for member in members]) == [None] * len(members)
         for member in members:
             assert Steps().take([single[member]]) == [None]
-    for one, other in zip(several, single, strict=True):
-        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
-            assert torch.equal(mine, theirs)
+    assert_left_alike(several, single)
 
 
 ADAMW = {"optimizer": "AdamW", "optimizer_options": {"amsgrad": True, "weight_decay": 0.1, "betas": [0.8, 0.99]}}
@@ -75,9 +78,7 @@ def test_a_kernel_for_many_does_what_autograd_does_for_one(options: dict[str, An
         assert steps.take(several) == [None, None]
         for trainer in single:
             assert Steps().take([trainer]) == [None]
-    for one, other in zip(several, single, strict=True):
-        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
-            assert torch.equal(mine, theirs)
+    assert_left_alike(several, single)
 
 
 @pytest.mark.parametrize("options", [{}, {"warmup": 3}, ADAMW], ids=str)
@@ -93,8 +94,7 @@ def test_adam_over_lists_that_are_kept_does_what_torchs_does(monkeypatch, option
             assert steps.take([trainer]) == [None]
     for one, other in zip(kept, own, strict=True):
         assert one.optimizer.param_groups[0]["lr"] == other.optimizer.param_groups[0]["lr"]
-        for mine, theirs in zip(left_by(one), left_by(other), strict=True):
-            assert torch.equal(mine, theirs)
+    assert_left_alike(kept, own)
 
 
 def test_parameters_that_miss_a_gradient_are_left_as_torch_leaves_them():
@@ -106,8 +106,7 @@ def test_parameters_that_miss_a_gradient_are_left_as_torch_leaves_them():
     assert adam is not None
     frozen.parameters[0].grad = None
     assert not adam.step(0.1)
-    for mine, theirs in zip(left_by(frozen), left_by(own), strict=True):
-        assert torch.equal(mine, theirs)
+    assert_left_alike([frozen], [own])
 
 
 def check_alike(folder: Path, configs: list[Settings], **changes: Any) -> list[str]:
