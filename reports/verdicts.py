@@ -31,7 +31,7 @@ class Finding:
         subject: what the test is of, e.g. "gru / lstm".
         evidence: None if there is none, and `why` there is not.
         runs: the run_ids of what it is made of; none of times.
-        within: the budget, of what was solved or not, e.g. "1,500 steps".
+        within: the budget, e.g. "1,500 steps", of what was solved or not, and of scores of runs that did not solve.
     """
 
     problem: str
@@ -136,16 +136,15 @@ def _judged(test: Test, finding: Finding, supports: float, refutes: float, facto
 
 def verdict_of(claim: Claim, verdicts: Collection[str]) -> str:
     """Return a claim's verdict from those of its tests: with `needs: all`, supported if all of them are and refuted if
-    one is; with `any`, supported if one is and refuted if all are. It is not run if none of them is, and not testable
-    if none of those that are is."""
-    if set(verdicts) <= {NOT_RUN}:
-        return NOT_RUN
-    if set(verdicts) <= {NOT_RUN, UNTESTABLE}:
-        return UNTESTABLE
+    one is; with `any`, supported if one is and refuted if all are. Otherwise it is not testable if none of those that
+    were run is, and not run if only those that were not could decide it."""
     one, every = (REFUTED, SUPPORTED) if claim.needs == "all" else (SUPPORTED, REFUTED)
     if one in verdicts:
         return one
-    return every if set(verdicts) == {every} else OPEN
+    left = set(verdicts) - {every}
+    if not left:
+        return every
+    return left.pop() if len(left) == 1 else UNTESTABLE if left == {NOT_RUN, UNTESTABLE} else OPEN
 
 
 def runs_of(stored: Stored, claim: Claim) -> pd.DataFrame:
@@ -193,7 +192,8 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
         else:
             evidence, why = _evidence(stored, test, runs, others)
         names = " / ".join(str(part["contender"].iloc[0]) for part in parts)
-        within = f"{runs['budget'].max():,.0f} {runs['currency'].iloc[0]}" if test.statistic == "share_solved" else ""
+        budgeted = test.statistic == "share_solved" or (test.statistic == "accuracy" and not runs["solved"].all())
+        within = f"{runs['budget'].max():,.0f} {runs['currency'].iloc[0]}" if budgeted else ""
         findings.append(Finding(str(problem), names, evidence, why, tuple(pd.concat(parts)["run_id"]), within))
     return findings
 

@@ -18,7 +18,7 @@ from reports.rows import grouped
 from reports.sections import frontier
 from reports.sections.content import Content, paragraphs, plural, problems_shown, wording
 from reports.summary import REFERENCE_CELL, Summary, ranked
-from reports.verdicts import REFUTED, SUPPORTED, verdict_of
+from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, verdict_of
 
 MOST_NAMED = 3  # contenders or problems in the sentence; more are counted
 MOST_ROWS = 30  # of the first table; the appendix has all
@@ -167,9 +167,13 @@ def _on_claims(content: Content) -> str:
     judged = content.judgements
     if not claims.publication:
         counts = Counter(verdict_of(claim, [row.verdict for row in judged[claim.name]]) for claim in claims.claims)
-        said = f"Of {plural(counts.total(), 'claim')}, {counts[SUPPORTED]} are supported and {counts[REFUTED]} refuted"
-        other = counts.total() - counts[SUPPORTED] - counts[REFUTED]
-        return f"{said}; {other} remain undecided." if other else f"{said}."
+        total = counts.total()
+        yes, no, missing = counts[SUPPORTED], counts[REFUTED], counts[NOT_RUN]
+        said = f"Of {plural(total, 'claim')}, {yes} {_is(yes)} supported and {no} {_is(no)} refuted"
+        left = total - yes - no - missing
+        rest = [f"{left} remain{_s(left)} undecided"] if left else []
+        rest += [f"{missing} lack{_s(missing)} runs"] if missing else []
+        return f"{said}; {_all_of(rest)}." if rest else f"{said}."
     about = as_printed(claims).publication
     assert about is not None
     counts = Counter(
@@ -181,7 +185,7 @@ def _on_claims(content: Content) -> str:
     agree, disagree = counts[SUPPORTED], counts[REFUTED]
     other = counts.total() - agree - disagree
     parts = [f"{agree or 'none'} agree{_s(agree or 1)}", f"{disagree or 'none'} disagree{_s(disagree or 1)}"]
-    parts += [f"{other} cannot be told"] if other else []
+    parts += [f"{other} remain{_s(other)} undecided"] if other else []
     return f"Of {plural(counts.total(), 'comparison')} with {about.name}, {_all_of(parts)}."
 
 

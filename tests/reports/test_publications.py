@@ -160,6 +160,15 @@ def test_an_accuracy_may_be_at_a_longer_length(sweep):
     assert row.verdict == "supported"
 
 
+@pytest.mark.parametrize(("solved", "within"), [(True, ""), (False, "300 steps")])
+def test_a_score_of_runs_that_did_not_solve_rests_on_their_budget(sweep, solved, within):
+    stored = load(sweep)
+    values = {"at_12x.accuracy": 0.5, "solved": solved, "budget": 300.0, "currency": "steps"}
+    claims = parse_claims(ACCURACY, "here")
+    (row,) = judge(replace(stored, claims=claims, results=stored.results.assign(**values)))["longer"]
+    assert row.finding.within == within
+
+
 def test_what_was_printed_is_read_from_the_registry_not_from_older_rules(tmp_path):
     """The rules of stored runs stand; what their paper printed has been read again since, and one finding withdrawn."""
     folder = tmp_path / "paper_gers2002"

@@ -291,14 +291,15 @@ def test_the_growth_of_what_is_added_is_that_without_the_rest(sweep, tmp_path):
         ("any", ["refuted", "supported"], "supported"),
         ("any", ["refuted", "refuted"], "refuted"),
         ("any", ["refuted", "not decidable"], "not decidable"),
-        ("all", ["supported", "not run"], "not decidable"),
-        ("any", ["refuted", "not run"], "not decidable"),
+        ("all", ["supported", "not run"], "not run"),
+        ("all", ["refuted", "not run"], "refuted"),
+        ("any", ["refuted", "not run"], "not run"),
         ("any", ["not decidable", "not run"], "not decidable"),
+        ("all", ["supported", "not run", "not decidable"], "not decidable"),
         ("all", ["not run", "not run"], "not run"),
         ("any", ["not run"], "not run"),
         ("any", ["not run", "not testable by this rule"], "not testable by this rule"),
         ("any", ["not decidable", "not testable by this rule"], "not decidable"),
-        ("all", [], "not run"),
     ],
 )
 def test_a_claim_takes_all_of_its_tests_or_any(needs, verdicts, expected):
