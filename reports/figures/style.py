@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Text
@@ -104,17 +105,9 @@ def theme() -> Iterator[None]:
 FONT = "DejaVu Sans"  # matplotlib brings it along, and these
 PRINTED = ["STIXGeneral", FONT]
 THEME = {
-    # As seaborn's style "ticks" has them.
-    **dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), ".15"),
-    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 1.25),
-    **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 1.0),
-    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 6),
-    **dict.fromkeys(("xtick.minor.size", "ytick.minor.size"), 4),
-    "axes.axisbelow": True,
-    "lines.solid_capstyle": "round",
-    "patch.edgecolor": "w",
-    "patch.force_edgecolor": True,
-    # And the project's own.
+    # Dictionaries of settings; seaborn's own way to apply them would change the caller's too.
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("notebook"),
     "axes.grid": True,
     "axes.labelsize": 9,
     "axes.spines.right": False,

@@ -49,6 +49,7 @@ pd.options.compute.use_bottleneck = pd.options.compute.use_numexpr = False
 before = dict(matplotlib.rcParams) | {"backend": None}, np.get_printoptions()
 from reports.report import write_report
 write_report([Path(sys.argv[1])], Path(sys.argv[2]))
+# seaborn imports pyplot, which settles on a backend that there is; no figure here needs one.
 assert (dict(matplotlib.rcParams) | {"backend": None}, np.get_printoptions()) == before
 """
 
