@@ -106,7 +106,10 @@ def _write_onnx(model: Model, inputs: Tensor, path: Path) -> None:
 
 
 def _read_onnx(path: Path, inputs: Tensor) -> Tensor:
-    session = _runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4  # or it prints what it raises, too
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     (outputs,) = session.run(None, {"inputs": inputs.numpy()})
     return torch.from_numpy(np.asarray(outputs))
 

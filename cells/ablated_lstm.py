@@ -146,7 +146,8 @@ class GateRecurrentLSTM(PeepholeLSTM):
 
     def split_state(self, state: LSTMState) -> list[Tensor]:
         h, c = state
-        last = state.gates if isinstance(state, GateState) else h.new_zeros(len(h), 3 * self.hidden_size)
+        # By len(h), exporters would take the batch for a constant.
+        last = state.gates if isinstance(state, GateState) else h.new_zeros(h.shape[0], 3 * self.hidden_size)
         return [h, c, last]
 
     def join_state(self, parts: list[Tensor]) -> LSTMState:

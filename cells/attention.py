@@ -1,9 +1,13 @@
 """Causal self-attention."""
 
+from contextlib import nullcontext
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cells import native
 from cells.arguments import check_sizes
 from cells.layer import Layer
 
@@ -47,7 +51,9 @@ class Attention(Layer):
         if known:  # is_causal would align the first query with the first key, not the last
             mask = torch.ones(steps, known + steps, dtype=torch.bool, device=inputs.device).tril(known)
         q, k, v = (each.transpose(1, 2) for each in (self.rotate(queries, known), keys, values))
-        found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        # torch's kernels have no forward-mode derivative. Autocast they allow, so no other dtype is given here.
+        with sdpa_kernel(SDPBackend.MATH) if native.is_transformed(inputs, inputs) else nullcontext():
+            found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self.leave(found.permute(2, 0, 1, 3).flatten(2)), (keys, values)
 
     def rotate(self, features: Tensor, first: int) -> Tensor:
@@ -58,4 +64,4 @@ class Attention(Layer):
         angles = torch.outer(times, self.base**-exponents).unsqueeze(1)  # (T, 1, D/2)
         cos, sin = angles.cos(), angles.sin()
         even, odd = features[..., 0::2], features[..., 1::2]
-        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(features.dtype)

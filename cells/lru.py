@@ -66,11 +66,13 @@ class LRU(Layer):
         return inputs.new_zeros(inputs.shape[1], len(self.nu), 2)
 
     def run(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        decay = torch.polar((-self.nu.exp()).exp(), self.theta.exp())
+        wide = torch.promote_types(self.nu.dtype, torch.float32)  # torch has no complex numbers of fewer digits
+        decay = torch.polar((-self.nu.to(wide).exp()).exp(), self.theta.to(wide).exp())
         # A complex number is two real ones side by side, so that each product is one of real matrices.
         enter = torch.stack([self.b_real, self.b_imag], dim=1) * self.gamma.exp().view(-1, 1, 1)  # (N, 2, I)
         leave = torch.stack([self.c_real, -self.c_imag], dim=-1)  # (H, N, 2)
         driven = F.linear(inputs, enter.flatten(0, 1)).unflatten(-1, (-1, 2))
-        states = scan(decay.expand(len(inputs), 1, -1), torch.view_as_complex(driven), torch.view_as_complex(state))
-        states = torch.view_as_real(states)
-        return F.linear(states.flatten(-2), leave.flatten(1)) + F.linear(inputs, self.d), states[-1]
+        driven, state = (torch.view_as_complex(each.to(wide)) for each in (driven, state))
+        states = torch.view_as_real(scan(decay.expand(len(inputs), 1, -1), driven, state))
+        read = states.flatten(-2).to(leave.dtype)
+        return F.linear(read, leave.flatten(1)) + F.linear(inputs, self.d), states[-1]

@@ -17,6 +17,7 @@ CELLS = {
     "lstm": ("cell=lstm",),
     "deep": ("cell=gru", "cell.layers=2", "cell.bidirectional=true"),
     "min_gru": ("cell=min_gru",),
+    "gates": ("cell=full_gate_recurrence",),
     "transformer": ("cell=transformer",),
     "tcn": ("cell=tcn",),
     "mlstm": ("cell=mlstm",),
@@ -38,7 +39,7 @@ def trained(tmp_path_factory):
     return train
 
 
-@pytest.mark.parametrize("name", ["lstm", "deep", "lru", "transformer"])
+@pytest.mark.parametrize("name", ["lstm", "deep", "gates", "lru", "transformer"])
 def test_torchs_program_is_the_model_at_any_batch(trained, name, tmp_path: Path, capfd):
     path = tmp_path / "model.pt2"
     assert export_run([trained(name), str(path)]) == 0

@@ -81,6 +81,21 @@ class TestLayers:
 
         assert torch.autograd.gradcheck(run, (inputs, *parameters))
 
+    def test_forward_mode_derivatives_are_finite_differences(self, layer):
+        inputs, direction, step = sequences(5), sequences(5), 1e-6
+        _, found = torch.func.jvp(lambda x: layer(x)[0], (inputs,), (direction,))
+        up, down = (layer(inputs + sign * step * direction)[0] for sign in (1, -1))
+        torch.testing.assert_close(found, (up - down) / (2 * step), rtol=1e-6, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+    def test_parameters_of_fewer_digits_make_such_outputs(self, layer, dtype):
+        inputs = sequences()
+        expected = layer(inputs)[0]
+        outputs, state = layer.to(dtype)(inputs.to(dtype))
+        assert outputs.dtype == dtype
+        torch.testing.assert_close(outputs.double(), expected, rtol=0.1, atol=0.05)
+        assert layer(inputs.to(dtype), state)[0].isfinite().all()
+
     def test_inputs_of_another_shape_are_refused(self, layer):
         with pytest.raises(ValueError, match="time first"):
             layer(torch.zeros(T, B, IN + 1))
