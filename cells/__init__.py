@@ -6,6 +6,7 @@ from cells.attention_lstm import AttentionLSTM
 from cells.cell import Cell
 from cells.convolution import TCN, GatedConvolution
 from cells.gru import GRU
+from cells.janet import JANET
 from cells.lem import LEM
 from cells.lru import LRU
 from cells.lstm import LSTM
@@ -20,6 +21,7 @@ from cells.torchrecurrent import TorchRecurrent
 
 __all__ = [
     "GRU",
+    "JANET",
     "LEM",
     "LRU",
     "LSTM",

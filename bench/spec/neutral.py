@@ -67,6 +67,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "cells.MinGRU": _CELL,
     "cells.MinLSTM": _CELL,
     "cells.SLSTM": _GATED,
+    "cells.JANET": _GATED,
     "cells.LEM": {**_CELL, "dt": 1.0},
     "cells.MLSTM": {"heads": 4},
     "cells.LRU": {"state_size": None, "r_min": 0.0, "r_max": 1.0, "max_phase": math.tau},

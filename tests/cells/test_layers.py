@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from cells import LEM, LRU, MLSTM, SLSTM, TCN, Attention, GatedConvolution, Mamba, MinGRU, MinLSTM, compiler
+from cells import JANET, LEM, LRU, MLSTM, SLSTM, TCN, Attention, GatedConvolution, Mamba, MinGRU, MinLSTM, compiler
 from cells.layer import Layer
 
 IN, H, T, B = 3, 4, 9, 2
@@ -28,7 +28,7 @@ LAYERS = [
     (GatedConvolution, {}),
     (GatedConvolution, {"kernel": 1, "depth": 2}),
 ]
-CELLS = [MinGRU, MinLSTM, SLSTM, LEM]
+CELLS = [MinGRU, MinLSTM, SLSTM, LEM, JANET]
 
 
 def sequences(steps: int = T) -> torch.Tensor:
@@ -271,6 +271,26 @@ def test_lem_is_the_printed_equations(backend, dt):
     outputs, state = cell(inputs)
     np.testing.assert_allclose(outputs.detach(), expected, rtol=1e-9)
     np.testing.assert_allclose(state[1].detach(), z, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["native", "loop"])
+def test_janet_is_the_printed_equations(backend):
+    cell = JANET(IN, H, backend, dtype=torch.float64)
+    inputs, p = sequences(), values(cell)
+    h, expected = np.zeros((B, H)), []
+    for x in inputs.numpy():
+        s, g = np.split(x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"], 2, axis=-1)
+        h = sigmoid(s) * h + (1 - sigmoid(s - 1)) * np.tanh(g)
+        expected.append(h)
+    np.testing.assert_allclose(cell(inputs)[0].detach(), expected, rtol=1e-9)
+
+
+def test_the_forget_gate_of_janet_starts_as_told():
+    assert (JANET(IN, H).bias[:H] == 1).all()
+    biases = JANET(IN, 500, forget_bias="chrono", longest_memory=100).bias
+    assert 0 <= biases[:500].min() < 0.2
+    assert 4.5 < biases[:500].max() <= math.log(99)
+    assert biases[500:].abs().max() < 0.1
 
 
 @pytest.mark.parametrize("dt", [0, -1.0, math.inf, math.nan, True, "1"])
