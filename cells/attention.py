@@ -19,7 +19,8 @@ class Attention(Layer):
         q_t, k_t: the features 2j and 2j + 1 rotated by the angle t·base^(−2j/D)
         y_t = W_o [Σ_{s ≤ t} softmax_s(q_tᵀ k_s / √D) v_s, of all heads]
 
-    A Transformer is a `cells.Stack` of it with residual connections, norm and feedforward.
+    A Transformer is a `cells.Stack` of it with residual connections, norm and feedforward. Torch's kernels have no
+    second derivative; within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` it has one.
 
     Args:
         heads: at least 1. D is H/heads, rounded up to an even number.
