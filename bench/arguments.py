@@ -32,7 +32,7 @@ def parse_arguments(given: Sequence[str]) -> Namespace:
     except ArgumentError as error:
         raise ConfigError(f"{error.argument_name}: {error.message}") from error
     if unknown:
-        raise ConfigError(f"{unknown[0]}: no such flag; `python -m bench --help` lists them")
+        raise ConfigError(f"{unknown[0]}: no such flag; {_written(unknown[0].lstrip('-').partition('=')[0])}")
     if parsed.experimental_rerun is not None:
         raise ConfigError("--experimental-rerun: there is nothing to rerun here; the same command continues a sweep")
     for override in parsed.overrides:
@@ -40,6 +40,16 @@ def parse_arguments(given: Sequence[str]) -> Namespace:
     mappings = set(mapping_keys())
     parsed.overrides = [_adding(override, mappings) for override in parsed.overrides]
     return parsed
+
+
+def _written(flag: str) -> str:
+    """Return what to write in place of a flag that there is not, which may be a setting."""
+    from bench.spec.config import FIELDS  # imports torch
+
+    name = flag.replace("-", "_")
+    if name in ("sweep", "launch"):
+        return f"write +{name}=…"
+    return f"write {name}=…" if name in FIELDS else "`python -m bench --help` lists them"
 
 
 def _rank(argument: str) -> int:
@@ -53,7 +63,7 @@ def _rank(argument: str) -> int:
 def _check_override(override: str) -> None:
     key, _, value = override.lstrip("+~").partition("=")
     if not key.strip("@:"):
-        raise ConfigError(f"{override}: has no key; an override looks like key=value")
+        raise ConfigError(f"{override}: has no key; an override looks like key=value, without spaces")
     if re.search(r"(api_?key|password|secret|access_?token)$", key, flags=re.IGNORECASE):
         raise ConfigError(f"{key}: results store the command; set secrets in the environment")
     if re.match(r"hydra([./@:]|$)", key) and not re.match(HYDRA_SETTINGS, key):

@@ -11,7 +11,7 @@ import sys
 import threading
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.errors import HydraException
@@ -57,11 +57,35 @@ Installed, it is also called recurrent-bench; eval "$(recurrent-bench -sc instal
 Hydra's own flags: python -m bench --hydra-help
 """
 
+PROBE_HELP = """\
+python -m bench probe results/NAME lengthen=[2,4] diagnostics=standard
+
+Evaluate and probe the trained models of a stored sweep, without training again; then write its tables and report.
+
+  lengthen=[2,4]                      evaluate at twice and four times the length trained at
+  diagnostics=standard                all diagnostics: gradients, gates, memory, attention, Jacobian, updates
+  diagnostics.kinds=[gates,memory]    some of them
+  diagnostics.sequences=64            sequences that each is measured on
+
+Exit codes: 0 all runs have what is asked for, 1 some lack it, 2 the command cannot be run.
+"""
+EXPORT_HELP = """\
+python -m bench export results/NAME/runs/RUN_ID model.onnx
+
+Write a trained model to a file, and compare it with the model on held-out sequences.
+
+  model.onnx    for ONNX Runtime; needs pip install 'recurrent-bench[onnx]'
+  model.pt2     a program of torch.export
+
+Exit codes: 0 written, 1 not written because its outputs differ, 2 the command cannot be run.
+"""
+
 
 def main() -> None:
     """Run the command line in `sys.argv`."""
+    command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(HELP.format(groups=describe_groups()))
+        print(command.help if command else HELP.format(groups=describe_groups()))
         return
     if listed := [word for word in sys.argv[1:] if word in FLAGS]:
         raise SystemExit(_list(listed[0], [word for word in sys.argv[1:] if word not in FLAGS]))
@@ -73,21 +97,30 @@ def main() -> None:
     with session():
         stopping = Stopping()
         try:
-            command = COMMANDS.get(sys.argv[1]) if len(sys.argv) > 1 else None
             raise SystemExit(_of_stored(command, sys.argv[2:]) if command else _run(sys.argv[1:]))
         except KeyboardInterrupt:
             stopping.leave()
 
 
-# What works on stored runs: the module, and its function of the arguments, which returns the exit code.
-COMMANDS = {"probe": ("bench.probing", "probe_sweep"), "export": ("bench.exporting", "export_run")}
+class StoredCommand(NamedTuple):
+    """A command that works on stored runs: the module, its function of the arguments, which returns the exit code, and
+    what `--help` says."""
+
+    module: str
+    function: str
+    help: str
 
 
-def _of_stored(command: tuple[str, str], given: list[str]) -> int:
+COMMANDS = {
+    "probe": StoredCommand("bench.probing", "probe_sweep", PROBE_HELP),
+    "export": StoredCommand("bench.exporting", "export_run", EXPORT_HELP),
+}
+
+
+def _of_stored(command: StoredCommand, given: list[str]) -> int:
     """Do what one of `COMMANDS` does; returns the exit code."""
-    module, function = command
     try:
-        code: int = getattr(importlib.import_module(module), function)(given)
+        code: int = getattr(importlib.import_module(command.module), command.function)(given)
         return code
     except (ConfigError, HydraException) as error:
         return _tell(error, explain(error), 2)

@@ -8,7 +8,7 @@ import argparse
 import ast
 import sys
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 import cells
 from cells import compiler, native
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 2 for arguments that make no cell, 1 if a cell has no kernel.
     """
-    parser = argparse.ArgumentParser(prog="python -m cells", description="Compile cells to kernels for the CPU.")
+    parser = _Parser(prog="python -m cells", description="Compile cells to kernels for the CPU.")
     compile_ = parser.add_subparsers(required=True).add_parser("compile", help="one cell, or all of this package")
     compile_.add_argument("cell", nargs="?", help="a class of this package, a layer of torchrecurrent, module.Class")
     compile_.add_argument("options", nargs="*", metavar="option=value", help="of the cell; sizes are 4 and 8")
@@ -44,6 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     print(f"{found.folder}: compiled, and equal to the equations")
     return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; `{self.prog} --help` shows what is possible", file=sys.stderr)
+        raise SystemExit(2)
 
 
 def _compile_all() -> int:

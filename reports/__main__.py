@@ -4,14 +4,24 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NoReturn
 
-USAGE = """\
-python -m reports results/NAME [...] [--output DIR] [--html] [--latex]
-                                                            write the report of one or several stored sweeps
-       python -m reports list [RESULTS]                     the sweeps that are stored
-       python -m reports show RUN_ID [--results RESULTS]    what is stored of a run, by its run_id or how that begins
-       python -m reports dashboard results/NAME [--dry-run] [--project NAME] [--entity NAME]
-                                                            create or update its workspace and report in W&B"""
+# What each command is called with, and what it does; the first one has no name.
+COMMANDS = {
+    "": (
+        "results/NAME [...] [--output DIR] [--html] [--latex]",
+        "Write the report of one or several stored sweeps. Other commands: list, show, dashboard, each with --help.",
+    ),
+    "list": ("list [RESULTS]", "List the stored sweeps of a folder."),
+    "show": (
+        "show RUN_ID [--results RESULTS]",
+        "Show what is stored of a run: outcome, evaluations, settings and the command that repeats it.",
+    ),
+    "dashboard": (
+        "dashboard results/NAME [--dry-run] [--project NAME] [--entity NAME]",
+        "Create or update a sweep's workspace and report in W&B.",
+    ),
+}
 
 
 def main() -> None:
@@ -40,20 +50,33 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-def _parser(*arguments: tuple[str, dict[str, object]]) -> Callable[[Sequence[str]], argparse.Namespace]:
-    parser = argparse.ArgumentParser(prog="python -m reports", usage=USAGE)
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        from bench.record.errors import ConfigError
+
+        raise ConfigError(f"{message}; `{self.prog} --help` shows what is possible")
+
+
+def _parser(command: str, *arguments: tuple[str, dict[str, Any]]) -> Callable[[Sequence[str]], argparse.Namespace]:
+    usage, description = COMMANDS[command]
+    program = f"python -m reports {command}".strip()
+    parser = _Parser(prog=program, usage=f"python -m reports {usage}", description=description)
     for name, options in arguments:
-        parser.add_argument(name, **options)  # type: ignore[arg-type]
+        parser.add_argument(name, **options)
     return parser.parse_args
 
 
 def _write(words: Sequence[str]) -> str:
     arguments = _parser(
+        "",
         ("folders", {"nargs": "+", "type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
         ("--output", {"type": Path, "metavar": "DIR", "help": "output folder (default: report/ in the first)"}),
         ("--html", {"action": "store_true", "help": "also write a page to explore, in one file"}),
         ("--latex", {"action": "store_true", "help": "also write tables and figures for a paper, in latex/"}),
     )(words)
+    for folder in arguments.folders:
+        if not folder.is_dir():
+            raise _missing(folder)
     from reports.latex import FOLDER, write_latex
     from reports.page import write_page
     from reports.report import write_report
@@ -65,8 +88,26 @@ def _write(words: Sequence[str]) -> str:
     return "\n".join(map(str, paths))
 
 
+def _missing(folder: Path) -> Exception:
+    """Return the error of a sweep's folder that is not there, with the sweep or command of a name like it."""
+    from difflib import get_close_matches
+
+    from reports.load import LoadError
+
+    near = {path.name: str(path) for parent in (Path("results"), folder.parent) for path in parent.glob("*/")}
+    commands = {name: f"python -m reports {name}" for name in COMMANDS if name and len(folder.parts) == 1}
+    alike = get_close_matches(folder.name, {**near, **commands}, n=1)
+    return LoadError(f"{folder}: no such folder{f'; did you mean {(near | commands)[alike[0]]}?' if alike else ''}")
+
+
 def _list(words: Sequence[str]) -> str:
-    arguments = _parser(("results", {"nargs": "?", "type": Path, "default": Path("results")}))(words[1:])
+    arguments = _parser(
+        "list",
+        (
+            "results",
+            {"nargs": "?", "type": Path, "default": Path("results"), "help": "folder of sweeps (default: results)"},
+        ),
+    )(words[1:])
     from reports.listing import list_sweeps
 
     return list_sweeps(arguments.results)
@@ -74,8 +115,10 @@ def _list(words: Sequence[str]) -> str:
 
 def _show(words: Sequence[str]) -> str:
     arguments = _parser(
-        ("run_id", {"metavar": "RUN_ID"}), ("--results", {"type": Path, "default": Path("results")})
-    )(words[1:])  # fmt: skip
+        "show",
+        ("run_id", {"metavar": "RUN_ID", "help": "a run's id, or how it begins"}),
+        ("--results", {"type": Path, "default": Path("results"), "help": "folder of sweeps (default: results)"}),
+    )(words[1:])
     from reports.listing import show_run
 
     return show_run(arguments.results, arguments.run_id)
@@ -83,7 +126,8 @@ def _show(words: Sequence[str]) -> str:
 
 def _dashboard(words: Sequence[str]) -> str:
     arguments = _parser(
-        ("folder", {"type": Path, "metavar": "results/NAME"}),
+        "dashboard",
+        ("folder", {"type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
         ("--dry-run", {"action": "store_true", "help": "print what would be created, without a network"}),
         ("--project", {"help": "W&B project (default: the project of the runs)"}),
         ("--entity", {"help": "W&B user or team (default: that of the runs, or the owner of the key)"}),

@@ -1,5 +1,6 @@
 """What Hydra and OmegaConf complain of, as one line: what, where, what to do."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
@@ -32,6 +33,15 @@ MEANT: dict[str, Callable[[str, re.Match[str]], str]] = {
     r"is not a ListConfig, list or tuple": lambda key, _: f"{key}: is a list; write {key}=[…]",
     r"Cannot merge DictConfig with ListConfig": lambda key, _: f"{key}: is a list; write '{key}=[{{…}}]'",
 }
+# Words that stand for a command, and how that is written.
+COMMANDS = {
+    "probe": "python -m bench probe results/NAME lengthen=[2,4]",
+    "export": "python -m bench export results/NAME/runs/RUN_ID model.onnx",
+    "report": "python -m reports results/NAME",
+    "list": "python -m reports list",
+    "show": "python -m reports show RUN_ID",
+    "dashboard": "python -m reports dashboard results/NAME",
+}
 HINTS = {
     "task=mnist": " task=digits has images of 8 by 8; MNIST's own files are read by task=classify (tasks/DATA.md).",
 }
@@ -54,6 +64,8 @@ def explain(error: Exception) -> str:
         reason, override = error.message.splitlines()[0], error.override.lstrip("+~")
         if meant := _written(override):
             return f"{override}: cannot be read; write {meant}"
+        if alike := difflib.get_close_matches(override, COMMANDS, n=1, cutoff=0.75):
+            return f"{override}: no such command; write {COMMANDS[alike[0]]}"
         return f"{override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"
     if isinstance(cause, ConfigAttributeError | ConfigKeyError) and isinstance(cause.parent_node, DictConfig):
         known = [str(key) for key in cause.parent_node if key != "hydra" and not str(key).startswith("_")]

@@ -415,6 +415,21 @@ def test_a_cell_that_ends_its_process_fails_its_runs_only(tmp_path: Path, own_ce
     assert "exit code 0" in results.loc["deadly", "error"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["bench", "probe", "--help"], "python -m bench probe results/NAME"),
+        (["bench", "export", "-h"], "python -m bench export results/NAME/runs/RUN_ID model.onnx"),
+        (["reports", "show", "--help"], "usage: python -m reports show RUN_ID"),
+        (["cells", "compile", "--help"], "usage: python -m cells compile"),
+    ],
+)
+def test_each_command_has_its_own_help(arguments: list[str], says: str):
+    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith(says)
+    assert len(done.stdout.splitlines()) < 20
+
+
 def test_help_lists_what_there_is():
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
@@ -475,6 +490,11 @@ MISTAKES: list[tuple[Sequence[str], str]] = [
     (["~training.max_steps"], "~training.max_steps: every run has one"),
     (["--config-dir", "nowhere", "--cells"], "--config-dir nowhere: no such folder"),
     (["--cells", "--nope"], "--nope: no such flag"),
+    (["--sweep=quick"], "--sweep=quick: no such flag; write +sweep=…"),
+    (["--seed", "3"], "--seed: no such flag; write seed=…"),
+    (["cell", "=", "gru"], "without spaces"),
+    (["prob", "results/quick"], "prob: no such command; write python -m bench probe results/NAME"),
+    (["report", "results/quick"], "report: no such command; write python -m reports results/NAME"),
     (["cell=gru,lstm"], "cell=gru,lstm: several values make a sweep; add -m"),
     (["~cell"], "~cell: every run has one"),
     (["cell="], "cell"),

@@ -85,7 +85,14 @@ def test_a_run_of_any_outcome_is_shown_and_listed(tmp_path: Path, status: str, m
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [(["list", "nowhere"], "no such folder"), (["list", "."], "has no sweep"), (["show", "x"], "no such run")],
+    [
+        (["list", "nowhere"], "no such folder"),
+        (["list", "."], "has no sweep"),
+        (["show", "x"], "no such run"),
+        (["show"], "required: RUN_ID"),
+        (["lst"], "did you mean python -m reports list?"),
+        (["results", "--pdf"], "unrecognized arguments: --pdf"),
+    ],
 )
 def test_mistakes_are_a_line(tmp_path: Path, words: list[str], says: str):
     done = subprocess.run(
