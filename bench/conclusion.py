@@ -13,7 +13,7 @@ from bench.record.errors import printable
 from bench.record.files import Damaged
 from bench.record.records import FAILED
 from bench.record.store import RunFolder
-from bench.track.wandb import track_report
+from bench.track.tracker import track_report
 
 POLL_SECONDS = 1.0
 MOST_TOLD = 10  # failed runs that are named; the report has all

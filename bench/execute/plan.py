@@ -19,6 +19,7 @@ from bench.record.store import RunFolder
 from bench.spec.command import Command
 from bench.spec.config import RETRY, RunSpec, Settings
 from bench.spec.identity import difference, run_ids
+from bench.track.tracker import check_installed
 from bench.train.model import count_parameters, make_model, make_task
 from bench.train.process import memory_bytes
 
@@ -99,6 +100,7 @@ def make_plan(
     jobs, to_come, keep = _with_selection(command, worker)
     requested = [command.config(job) for job in watch(jobs)]
     command.check_that_all_matter(requested)
+    check_installed(requested[0].execution.tracking)
     check_matches(requested, worker)
     every = [matched(config, worker) for config in requested]
     buildable: set[tuple[str, int]] = set()

@@ -20,7 +20,7 @@ from bench.record.records import FORMAT, TRAINED, Evaluation, Result, StoredRead
 from bench.record.store import METRICS, RunFolder, StoredRun
 from bench.spec.config import Settings
 from bench.spec.identity import as_stored, run_id
-from bench.track.wandb import open_tracker
+from bench.track.tracker import open_tracker
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
 from bench.train.loop import Outcome, Trainer, course
 from bench.train.model import Model, backend_of, count_parameters, make_model, make_task

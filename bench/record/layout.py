@@ -19,7 +19,7 @@
   set_aside/                    folders of runs that were damaged, or that were asked for again
   report/                       README.md and figures
   tuning/                       Optuna's studies
-  wandb/                        offline runs
+  wandb/                        offline runs; tensorboard/, mlflow/: those of another tracker
 """
 
 import errno

@@ -155,8 +155,9 @@ class Diagnostics:
 
 @dataclass(frozen=True)
 class Tracking:
-    """Weights & Biases. `conf/tracking/wandb.yaml` explains each key."""
+    """Where runs are shown while they train. `conf/tracking/wandb.yaml` explains each key."""
 
+    tool: Annotated[str, _one_of("wandb", "tensorboard", "mlflow")] = "wandb"
     mode: Annotated[str, _one_of("offline", "online", "disabled")] = "offline"
     project: str = PROJECT
     entity: str | None = None

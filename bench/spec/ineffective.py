@@ -43,6 +43,16 @@ RULES = (
         "nothing is tracked (tracking.mode)",
     ),
     _Rule(
+        r"tracking\.(mode|entity)",
+        lambda config: config.execution.tracking.tool == "wandb" or config.execution.tracking.mode == "disabled",
+        "only W&B has it (tracking.tool)",
+    ),
+    _Rule(
+        r"tracking\.(project|tags)",
+        lambda config: config.execution.tracking.tool != "tensorboard",
+        "TensorBoard has neither projects nor tags",
+    ),
+    _Rule(
         r"training\.max_steps",
         lambda config: config.sweep.match != "time",
         "with match=time the budget is training.max_seconds",

@@ -1,25 +1,20 @@
-"""Weights & Biases, the one place that touches it. Whatever fails in it is said once and fails nothing else."""
+"""Weights & Biases, the one place that touches it."""
 
-import functools
 import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.record.encoding import fields_of, flat
 from bench.record.errors import one_line
 from bench.record.records import FAILED, Evaluation, Result, StoredReading
 from bench.record.tracked import CURVES, MOMENTS, step_time_name
 from bench.session import happened, say_once
 from bench.spec.config import Settings
+from bench.track.tracker import run_settings, summary_of, values_of
 
 UNREACHABLE = "wandb-unreachable"
-# What evaluations hold and what W&B calls it; a slash makes a section of its panels.
-NAMES = {"train_loss": "train/loss", "grad_norm": "train/grad_norm"}
 # What W&B would take from the environment for every run of a process, where each is to have its own.
 IDENTITY = (
     "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_SWEEP_ID",
@@ -28,82 +23,41 @@ IDENTITY = (
 INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer may hold up a run
 
 
-def _harmless(method: Callable[..., None]) -> Callable[..., None]:
-    """Make a tracker's method that fails say so once, and silence the tracker from then on."""
+class _Run:
+    """See `bench.track.tracker.TrackedRun`."""
 
-    @functools.wraps(method)
-    def guarded(self: "Tracker", *arguments: Any) -> None:
-        if self.run is None:
-            return
-        try:
-            method(self, *arguments)
-        except Exception as error:
-            self.run = None
-            _warn(error)
+    def __init__(self, wandb_run: Any) -> None:
+        self._run = wandb_run
 
-    return guarded
-
-
-class Tracker:
-    """Sends a run's evaluations and outcome to its W&B run, if it has one."""
-
-    def __init__(self, wandb_run: Any = None) -> None:
-        self.run = wandb_run
-
-    @_harmless
     def log(self, evaluation: Evaluation) -> None:
-        """Send one evaluation; its step is the axis."""
-        values = {_name(key): value for key, value in flat(evaluation).items() if value is not None}
-        self.run.log(values | {"solved": int(evaluation.solved)}, step=evaluation.step)
+        self._run.log(values_of(evaluation), step=evaluation.step)
 
-    @_harmless
     def finish(self, result: Result, readings: list[StoredReading]) -> None:
-        """Send the outcome and all diagnostics; nothing follows."""
         for row in _curves(readings):
-            self.run.log(row)
-        left_out = {name for name, (_, _, about) in fields_of(Result).items() if not about.get("tracked", True)}
-        summary = {_name(key): value for key, value in flat(result).items() if key not in left_out}
-        self.run.summary.update(summary | {"solved": int(result.solved)} | _scalars(readings))
-        self.run.finish(exit_code=1 if result.status in FAILED else 0)
+            self._run.log(row)
+        self._run.summary.update(summary_of(result) | _scalars(readings))  # an unknown value would import pandas
+        self._run.finish(exit_code=1 if result.status in FAILED else 0)
 
-    @_harmless
     def pause(self) -> None:
-        """Say that nothing follows for now: the run was stopped, to be resumed."""
-        self.run.finish(exit_code=1)
+        self._run.finish(exit_code=1)
 
 
-def open_tracker(config: Settings, run_id: str, attempt: str, sweep: Path, evaluations: list[Evaluation]) -> Tracker:
-    """Start tracking a run: grouped by sweep, job type "run" (or "selection", of a seed by which settings are
-    selected), named by its run_id.
+def open_run(config: Settings, run_id: str, attempt: str, sweep: Path) -> _Run:
+    """Start a W&B run: grouped by sweep, job type "run" (or "selection", of a seed by which settings are selected).
 
-    Args:
-        config: `tracking.mode` decides whether, and whether over the network.
-        run_id: the run's name.
-        attempt: names this beginning of the run; resumed, it is the same W&B run.
-        sweep: its folder; W&B writes below its `wandb/`.
-        evaluations: those of before the run was resumed. Offline, where a run that stopped cannot be
-            continued, they are told again in place of what was; online W&B leaves out those that it has.
+    Offline, a run that stopped cannot be continued, and is told anew; online, W&B leaves out what it has.
     """
-    if config.execution.tracking.mode == "disabled":
-        return Tracker()
     tags = [config.run.cell["name"], config.run.task["name"], *config.execution.tracking.tags]
     selecting = config.run.seed in config.sweep.tuning.selection_seeds
     known = run_id.rpartition("-")[2]
-    try:
-        for unfinished in (sweep / "wandb").glob(f"offline-run-*-{known}-*"):
-            shutil.rmtree(unfinished)
-        wandb_run = _start(
-            config, sweep, job_type="selection" if selecting else "run", name=run_id, id=f"{known}-{attempt}",
-            resume="allow", tags=tags, config=run_settings(config),
-        )  # fmt: skip
-        _define_metrics(wandb_run)
-    except Exception as error:
-        _warn(error)
-        return Tracker()
-    tracker = Tracker(wandb_run)
-    for evaluation in evaluations:
-        tracker.log(evaluation)
-    return tracker
+    for unfinished in (sweep / "wandb").glob(f"offline-run-*-{known}-*"):
+        shutil.rmtree(unfinished)
+    wandb_run = _start(
+        config, sweep, job_type="selection" if selecting else "run", name=run_id, id=f"{known}-{attempt}",
+        resume="allow", tags=tags, config=run_settings(config),
+    )  # fmt: skip
+    _define_metrics(wandb_run)
+    return _Run(wandb_run)
 
 
 def _define_metrics(run: Any) -> None:
@@ -116,24 +70,6 @@ def _define_metrics(run: Any) -> None:
     for kind, axis in CURVES.items():
         run.define_metric(axis, hidden=True, summary="none")
         run.define_metric(f"{kind}/*", step_metric=axis, summary="none")
-
-
-def _name(key: str) -> str:
-    """Return W&B's name of a value: it takes dots for nesting, and makes sections of slashes."""
-    return NAMES.get(key, key.replace(".", "/", 1))
-
-
-def run_settings(config: Settings) -> dict[str, Any]:
-    """Return what W&B shows as a run's configuration: what the run is, and nothing that is as ever."""
-    groups = {
-        name: {key: value for key, value in settings.items() if key != "_target_" and value is not None}
-        for name, settings in (
-            ("cell", config.run.cell),
-            ("task", config.run.task),
-            ("training", asdict(config.run.training)),
-        )
-    }
-    return {"seed": config.run.seed, "device": config.execution.device, "dtype": config.run.dtype, **groups}
 
 
 def _curves(readings: list[StoredReading]) -> list[dict[str, float]]:
@@ -158,33 +94,20 @@ def _scalars(readings: list[StoredReading]) -> dict[str, float]:
     }
 
 
-def track_report(config: Settings, sweep: Path, headline: Any, step_times: dict[tuple[str, str], float]) -> None:
-    """Store a sweep's report in a run of its own, job type "sweep": the headline table, the figures as
-    media, the times that were measured side by side, and the whole report folder as an artifact.
+def store_report(config: Settings, sweep: Path, headline: Any, step_times: dict[tuple[str, str], float]) -> None:
+    """Store a report in a run of job type "sweep": the headline table, the figures as media, the times that were
+    measured side by side, and the whole folder as an artifact."""
+    import wandb
 
-    Args:
-        config: any configuration of the sweep.
-        sweep: its folder, with `report/` in it.
-        headline: the headline table, a DataFrame.
-        step_times: milliseconds of a training step by problem and contender.
-    """
-    if config.execution.tracking.mode == "disabled":
-        return
-    try:
-        import wandb
-
-        run = _start(
-            config, sweep, job_type="sweep", name=f"{config.sweep.name}-report", tags=config.execution.tracking.tags
-        )
-        figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((sweep / "report").glob("*.png"))}
-        tables = {"headline": wandb.Table(dataframe=headline.astype(str))} if len(headline) else {}
-        run.log({**tables, **figures, **{step_time_name(*key): value for key, value in step_times.items()}})
-        artifact = wandb.Artifact(f"{config.sweep.name}-report", type="report")
-        artifact.add_dir(str(sweep / "report"))
-        run.log_artifact(artifact)
-        run.finish()
-    except Exception as error:
-        _warn(error)
+    name, tags = f"{config.sweep.name}-report", config.execution.tracking.tags
+    run = _start(config, sweep, job_type="sweep", name=name, tags=tags)
+    figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((sweep / "report").glob("*.png"))}
+    tables = {"headline": wandb.Table(dataframe=headline.astype(str))} if len(headline) else {}
+    run.log({**tables, **figures, **{step_time_name(*key): value for key, value in step_times.items()}})
+    artifact = wandb.Artifact(name, type="report")
+    artifact.add_dir(str(sweep / "report"))
+    run.log_artifact(artifact)
+    run.finish()
 
 
 def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
@@ -232,7 +155,3 @@ def _settings(origin: Settings, sweep: Path) -> dict[str, Any]:
             finish_timeout_raises=True,
         ),
     }
-
-
-def _warn(error: Exception) -> None:
-    say_once("tracking-off", f"tracking failed and is off; results are stored all the same ({one_line(error)})")

@@ -13,7 +13,7 @@ import wandb
 from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.session import session
-from bench.track.wandb import track_report
+from bench.track.tracker import track_report
 from reports import dashboard
 from reports.load import load
 from reports.report import summarize

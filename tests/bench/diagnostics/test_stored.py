@@ -13,7 +13,7 @@ from bench.record.frames import diagnostics_frame, write_frames
 from bench.record.records import StoredReading
 from bench.spec.config import Diagnostics
 from bench.spec.identity import run_id
-from bench.track.wandb import Tracker
+from bench.track.tracker import Tracker
 from bench.train.checkpoint import read_checkpoint, write_checkpoint
 from reports.report import write_report
 from tests.bench.conftest import make_config
