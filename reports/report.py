@@ -30,6 +30,7 @@ from reports.sections import (
     tuning,
 )
 from reports.sections.content import Content, paragraphs
+from reports.sections.sentence import sentence
 from reports.summary import summarize_results
 from reports.timings import TimedCase, step_times, summarize_timing
 from reports.verdicts import judge
@@ -149,7 +150,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None, printed: s
     path = folder / "README.md"
     write_text_atomic(path, paragraphs(*written, *(["# Appendix", *appendix] if appendix else [])) + "\n")
     times = step_times(content.stored.results, content.timings)
-    return Report(path, answer.sentence(content), content.stored, pd.DataFrame(results.headline_rows(content)), times)
+    return Report(path, sentence(content), content.stored, pd.DataFrame(results.headline_rows(content)), times)
 
 
 def _sections(stored: Stored) -> tuple[tuple[Section, ...], tuple[Section, ...]]:

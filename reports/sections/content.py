@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_PROBLEMS = 6  # in a figure
+MOST_NAMED = 3  # contenders or problems in a sentence; more are counted
 
 TEXTS = Environment(loader=PackageLoader("reports", "sections"), undefined=StrictUndefined).get_template("texts.jinja")
 
@@ -117,6 +118,14 @@ def problems_shown(content: Content) -> list[str]:
 def names_a_file(name: str) -> bool:
     """Tell whether what came with the data can be part of a figure's file name."""
     return re.fullmatch(r"\w{1,60}", name, re.ASCII) is not None
+
+
+def all_of(names: list[str], last: str = "and") -> str:
+    """Return e.g. "gru, lstm and rnn"; of more than a few the first, and how many more."""
+    names = [f"“{name}”" if "," in name else name for name in names]
+    if len(names) > MOST_NAMED:
+        return f"{', '.join(names[: MOST_NAMED - 1])} {last} {len(names) - MOST_NAMED + 1} more"
+    return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def plural(number: int, noun: str) -> str:
