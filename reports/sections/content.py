@@ -131,3 +131,7 @@ def all_of(names: list[str], last: str = "and") -> str:
 def plural(number: int, noun: str) -> str:
     """Return a number with its noun, e.g. "1 seed" or "3 seeds"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def is_or_are(number: int) -> str:
+    return "is" if number == 1 else "are"
