@@ -134,4 +134,5 @@ def plural(number: int, noun: str) -> str:
 
 
 def is_or_are(number: int) -> str:
+    """Return the verb of so many."""
     return "is" if number == 1 else "are"
