@@ -47,7 +47,7 @@ def verdicts(content: Content) -> str:
         rows.append(
             {
                 "claim": claim.claim,
-                "verdict": verdict_of(claim, verdicts),
+                "verdict": _whole_verdict(claim, content.judgements[claim.name]),
                 "tests supported, refuted, open, not run": ", ".join(counts),
                 "said by": claim.source,
             }
@@ -77,7 +77,7 @@ def each(content: Content) -> str:
 
 def _section(content: Content, claim: Claim) -> str:
     judgements = content.judgements[claim.name]
-    verdict = verdict_of(claim, [row.verdict for row in judgements]).capitalize()
+    verdict = _whole_verdict(claim, judgements).capitalize()
     parts = [
         f"### {text.escape(claim.claim)}",
         f"**{verdict}.** Said by {text.escape(claim.source)}. {_rule(claim)}",
@@ -148,6 +148,17 @@ def _verdict(row: Judgement) -> str:
     wants_few = high < 1 and low <= 0
     few = wants_few == (row.verdict == SUPPORTED)
     return f"{row.verdict} within {row.finding.within}" if few else row.verdict
+
+
+def _whole_verdict(claim: Claim, judgements: list[Judgement]) -> str:
+    """Return a claim's verdict, with the budget where it would be another one without those tests' that have it."""
+    verdict = verdict_of(claim, [row.verdict for row in judgements])
+    budgeted = [_verdict(row) != row.verdict for row in judgements]
+    without = verdict_of(claim, [OPEN if b else row.verdict for b, row in zip(budgeted, judgements, strict=True)])
+    if verdict not in (SUPPORTED, REFUTED) or without == verdict:
+        return verdict
+    within = {row.finding.within for b, row in zip(budgeted, judgements, strict=True) if b and row.verdict == verdict}
+    return f"{verdict} within {' and '.join(sorted(within))}"
 
 
 def _estimate(evidence: Evidence, statistic: str) -> str:
