@@ -39,7 +39,8 @@ def _certainty(content: Content) -> str:
         return ""
     counts = Counter(row.verdict for row in primary)
     shown = counts[ESTABLISHED]
-    said = [f"{shown} of {plural(len(primary), 'comparison')} establish{_es(shown)} a difference"]
+    singular = len(primary) == 1 or shown == 1
+    said = [f"{shown} of {plural(len(primary), 'comparison')} establish{'es' if singular else ''} a difference"]
     said += [
         f"{number} {is_or_are(number)} {verdict}"
         for verdict, number in sorted(counts.items())
@@ -52,10 +53,6 @@ def _certainty(content: Content) -> str:
     if not shown and seeds < fewest and primary[0].planned == 1:
         few = f" {plural(seeds, 'seed').capitalize()} cannot establish any: it takes {fewest} at least."
     return f"{against}{', '.join(said)}.{few}"
-
-
-def _es(number: int) -> str:
-    return "es" if number == 1 else ""
 
 
 def _table(content: Content) -> str:
