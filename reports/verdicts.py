@@ -13,6 +13,7 @@ from reports.comparisons import Outcomes, contrast_of, outcomes_of
 from reports.conditions import select
 from reports.load import Stored
 from reports.naming import with_names
+from reports.selection import tuned
 from reports.statistics import ALPHA, Evidence, at_looks, growth, known, median, p_of_verdicts, ratio, share
 
 SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decidable", "not run"
@@ -152,7 +153,7 @@ def runs_of(stored: Stored, claim: Claim) -> pd.DataFrame:
     assert stored.claims is not None
     parts = [_selected(stored.results, stored.claims, test) for test in claim.tests if test.statistic not in TIMES]
     runs = pd.concat([part for pair in parts for part in pair]) if parts else stored.results.iloc[:0]
-    return _named(runs[~runs.index.duplicated()].sort_index())
+    return _named(stored, runs[~runs.index.duplicated()].sort_index())
 
 
 def _selected(frame: pd.DataFrame, claims: Claims, test: Test) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -164,8 +165,12 @@ def _selected(frame: pd.DataFrame, claims: Claims, test: Test) -> tuple[pd.DataF
     return of, select(frame, {**test.where, **other}, claims.otherwise) if other else of.iloc[:0]
 
 
-def _named(runs: pd.DataFrame) -> pd.DataFrame:
-    return with_names(runs) if len(runs) else runs
+def _named(stored: Stored, runs: pd.DataFrame) -> pd.DataFrame:
+    """Name runs by what varies among them, but for settings that were selected for each."""
+    if runs.empty:
+        return runs
+    names = with_names(runs.drop(columns=[*tuned(runs)] if len(stored.trials) else []))
+    return runs.assign(problem=names["problem"], contender=names["contender"])
 
 
 def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.DataFrame) -> list[Finding]:
@@ -174,7 +179,7 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
         return _findings_on_times(stored.timing, claims, test)
     of, over = _selected(stored.results, claims, test)
     of, over = (_that_say_something(part) for part in (of, over))
-    named = _named(pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
+    named = _named(stored, pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
     if len(named):  # contenders as the claim's other tests have them, who differ in more than this one's
         named = named.assign(contender=runs_of_claim["contender"].reindex(named.index))
     of, over = (named.loc[part.index] for part in (of, over))

@@ -84,6 +84,22 @@ def sweep(tmp_path: Path) -> Path:
     return folder
 
 
+def test_settings_selected_for_each_cell_do_not_set_what_is_compared_apart(tmp_path):
+    folder, best = tmp_path / "tuned", {"gru": 0.01, "lstm": 0.003}
+    for cell, rate in best.items():
+        for seed in range(SEEDS):
+            write_run(
+                folder, cell, "adding", seed, GRU[seed] * (2 if cell == "gru" else 1), training={"learning_rate": rate}
+            )
+        for tried in best.values():
+            write_run(folder, cell, "adding", 1000, 300 if tried == rate else None, training={"learning_rate": tried})
+    selection = {"selection_seeds": [1000], "search": ["training.learning_rate"], "reference": {}}
+    (folder / "sweep.json").write_text(json.dumps({"commands": ["python -m bench +sweep=tuned"], "report": selection}))
+    assert fix_claims(folder, RULES, 0)
+    (row,) = judge(load(folder))["slow"]
+    assert (row.finding.problem, row.finding.subject, row.verdict) == ("adding", "gru / lstm", "supported")
+
+
 def splits_tried(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
     """Return the shares of all splits in which ranks of the first group sum to at least, and at most, theirs."""
     ranks = stats.rankdata(np.concatenate([a, b]))
