@@ -16,6 +16,8 @@ from reports.spending import BY_BUDGET, has_other_budget
 METHODS = ("task.strategy",)
 # Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
 OF_TASK = ("cell.hidden_size", "cell.longest_memory")
+# Settings of a stack that name nothing where they follow from its number of layers.
+OF_LAYERS = ("cell.residual", "cell.norm", "cell.feedforward")
 KNOWN = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")  # cells, in the order in which tables list them
 MOST_LETTERS = 100  # of a value within a name
 # Columns of what a run's training depends on.
@@ -98,19 +100,29 @@ def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
             if column in runs and (runs[column].dropna().astype("string").str.lower() != str(cell).lower()).any()
         ]
         varied = [column for column in varying(runs, ["cell.", *METHODS]) if column not in selected(runs)]
-        varied = [column for column in varied if not _follows_from_task(runs, column)]
+        varied = [column for column in varied if not _follows_from_layers(runs, column)]
+        others = [column for column in varied if column not in OF_TASK]
+        varied = [column for column in varied if not _follows_from_task(runs, column, others)]
         columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
         names.loc[runs.index] = _describe(runs, str(cell), columns)
     return names
 
 
-def _follows_from_task(runs: pd.DataFrame, column: str) -> bool:
-    """Tell whether a setting of a cell has one value at each task, and so tells nothing apart there."""
+def _follows_from_task(runs: pd.DataFrame, column: str, others: list[str]) -> bool:
+    """Tell whether a setting of a cell has one value at each task and with each of others, and so tells nothing apart
+    there."""
     if column not in OF_TASK:
         return False
     settings = [column for column in runs if column.startswith("task.")]
-    values = runs.groupby(["sweep", "task", *settings], dropna=False)[column].nunique()
+    values = runs.groupby(["sweep", "task", *settings, *others], dropna=False)[column].nunique()
     return bool((values <= 1).all())
+
+
+def _follows_from_layers(runs: pd.DataFrame, column: str) -> bool:
+    """Tell whether a setting of a stack has one value at each number of layers."""
+    if column not in OF_LAYERS or "cell.layers" not in runs:
+        return False
+    return bool((runs.groupby("cell.layers", dropna=False)[column].nunique(dropna=False) <= 1).all())
 
 
 def _short(value: str) -> str:

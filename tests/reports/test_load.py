@@ -73,6 +73,17 @@ def test_classes_of_one_name_are_contenders_of_their_own(tmp_path: Path):
     assert stored.repeats == 0
 
 
+def test_what_follows_from_task_and_layers_names_no_contender(tmp_path: Path):
+    sweep, sizes = tmp_path / "demo", {("adding", 1): 74, ("copy", 1): 73, ("adding", 2): 28, ("copy", 2): 30}
+    for (task, layers), size in sizes.items():
+        stack = {"layers": layers, "residual": layers > 1, "norm": layers > 1, "feedforward": 2 * (layers > 1)}
+        write_run(sweep, "gru", task, 0, 700, hidden_size=size, cell_options=stack)
+    assert set(load(sweep).results["contender"]) == {"gru, layers 1", "gru, layers 2"}
+    write_run(sweep, "gru", "adding", 0, 700, hidden_size=29, cell_options=stack)
+    names = set(load(sweep).results["contender"])
+    assert {"gru, hidden_size 28, layers 2", "gru, hidden_size 29, layers 2"} <= names
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_seed_counts_twice_whatever_differs(data: st.DataObject):
@@ -80,6 +91,7 @@ def test_no_seed_counts_twice_whatever_differs(data: st.DataObject):
     choices = {
         "sweep": ["a", "b"], "cell": ["lstm", "gru"], "task": ["adding", "copy"], "seed": [0, 1],
         "device": ["cpu", "cuda:0"], "cell.hidden_size": [8, 16], "cell.note": ["1000", "1e3", None],
+        "cell.layers": [1, 2], "cell.norm": [False, True],
         "cell._target_": ["cells.LSTM", "mine.LSTM"], "task.length": [5, 9], "task.strategy": ["mask", "zero"],
         "training.learning_rate": [0.1, 0.2, 0.20000001], "training.max_steps": [10, 20],
         "training.max_flops": [None, 1e6], "flops_step": [1e3], "tuned": ["", "training.learning_rate"],
