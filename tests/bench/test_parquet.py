@@ -98,6 +98,7 @@ def test_memory_that_runs_out_is_told_in_a_line(tmp_path: Path, monkeypatch, cap
     monkeypatch.setattr("reports.report.load", fail)
     monkeypatch.setattr("bench.sweep.Sweep.run", fail)
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "results" / "quick").mkdir(parents=True)
     monkeypatch.setattr(sys, "argv", ["reports", "results/quick"])
     with pytest.raises(SystemExit) as ended:
         write_reports()

@@ -138,7 +138,7 @@ def test_a_dry_run_says_what_weights_take_and_what_is_probed(forks: Forks, sweep
     wide = ("cell=lstm,gru,rnn", "lengthen=[2]", "dry_run=true")
     done = forks.run(sweep.parents[1], *SWEEP[:2], *SWEEP[3:], *wide)
     assert done.returncode == 0, done.stderr
-    assert "  keep   weights of 1 runs" in done.stdout
+    assert "  keep   weights of 1 run," in done.stdout
     assert "  probe  2 finished runs" in done.stdout
     rows = [line for line in done.stdout.splitlines() if line.startswith("adding")]
     assert [row.split()[1:3] for row in rows] == [["rnn", "1"]]

@@ -84,6 +84,19 @@ def test_what_follows_from_task_and_layers_names_no_contender(tmp_path: Path):
     assert {"gru, hidden_size 28, layers 2", "gru, hidden_size 29, layers 2"} <= names
 
 
+@pytest.mark.parametrize("went_on", [0.01, 0.003])
+def test_of_equally_good_settings_those_that_the_sweep_went_on_with_are_selected(tmp_path: Path, went_on: float):
+    sweep = tmp_path / "demo"
+    for rate in (0.01, 0.003):
+        write_run(sweep, "gru", "adding", 1000, 300, training={"learning_rate": rate})
+    write_run(sweep, "gru", "adding", 0, 700, training={"learning_rate": went_on})
+    asked = {"reference": {}, "selection_seeds": [1000], "search": ["training.learning_rate"]}
+    record_asked(sweep, "python -m bench +sweep=demo", asked)
+    stored = load(sweep)
+    assert list(stored.results["training.learning_rate"]) == [went_on]
+    assert list(stored.trials.loc[stored.trials["chosen"], "training.learning_rate"]) == [went_on]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_seed_counts_twice_whatever_differs(data: st.DataObject):
