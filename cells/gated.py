@@ -33,7 +33,7 @@ class GatedCell(Cell):
         hidden_size: int,
         backend: str = "auto",
         *,
-        forget_bias: float | str | None = None,
+        forget_bias: float | str | None = 1.0,
         longest_memory: int | None = None,
         **options: Any,
     ) -> None:

@@ -1,6 +1,7 @@
 """Gated recurrent unit."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ class GRU(GatedCell):
         n = tanh(W_n x_t + b_n + r ⊙ (U_n h_{t−1} + b_hn))
         h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
 
-    Args: see `GatedCell`, whose `forget_bias` is that of z here, and `Cell`.
+    Args: see `GatedCell`, whose `forget_bias` is that of z here and None by default, and `Cell`.
 
     Parameters: weight_ih (3H, I), weight_hh (3H, H), bias (3H), rows in the order r, z, n; and
     bias_hn (H), the bias inside the reset gate's product. State: h (B, H).
@@ -25,6 +26,17 @@ class GRU(GatedCell):
 
     gates = 3
     torch_class = nn.GRU
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        backend: str = "auto",
+        *,
+        forget_bias: float | str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(input_size, hidden_size, backend, forget_bias=forget_bias, **options)
 
     def build_parameters(self, parameter: Callable[..., nn.Parameter]) -> None:
         self.bias_hn = parameter(self.hidden_size) if self.bias is not None else None

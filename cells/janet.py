@@ -1,7 +1,5 @@
 """LSTM with a forget gate only."""
 
-from typing import Any
-
 from torch import Tensor
 
 from cells.gated import GatedCell
@@ -27,17 +25,6 @@ class JANET(GatedCell):
     """
 
     gates = 2
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        backend: str = "auto",
-        *,
-        forget_bias: float | str | None = 1.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(input_size, hidden_size, backend, forget_bias=forget_bias, **options)
 
     def start_biases(self, bias: Tensor, forget: Tensor, remember: Tensor | None) -> None:
         of_s, _ = bias.split(self.hidden_size)

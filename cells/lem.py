@@ -30,7 +30,7 @@ class LEM(Cell):
     (B, H).
 
     Raises:
-        ValueError: as `Cell`, or a Δt that is no positive number.
+        ValueError: see `Cell`; or Δt is not a positive, finite number.
     """
 
     gates = 4

@@ -1,7 +1,7 @@
 """Long short-term memory."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,17 +32,6 @@ class LSTM(GatedCell):
     gates = 4
     states: ClassVar[tuple[str, ...]] = ("h", "c")
     torch_class: ClassVar[Callable[..., nn.RNNBase] | None] = nn.LSTM
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        backend: str = "auto",
-        *,
-        forget_bias: float | str | None = 1.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(input_size, hidden_size, backend, forget_bias=forget_bias, **options)
 
     def start_biases(self, bias: Tensor, forget: Tensor, remember: Tensor | None) -> None:
         of_i, of_f, *_ = bias.split(self.hidden_size)

@@ -25,7 +25,7 @@ def split_trials(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     For each problem and contender the settings with the lowest mean `bench.record.fairness.selection_score` over
     selection seeds are taken; of others only selection runs are kept. Settings tried on fewer selection seeds than
-    others are not taken; of equally good ones, those that the sweep went on with are.
+    others are not taken. Where several tie, those that the sweep trained on other seeds are.
 
     Returns:
         The reported runs, and the trials: runs on selection seeds, and new columns `score` and `chosen`.
@@ -36,17 +36,17 @@ def split_trials(results: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     settings = sorted(tuned(results))
     labels = results[settings].astype("string").fillna("–").agg(", ".join, axis=1)
     trials = results[selecting].assign(settings=labels[selecting], score=scores(results[selecting]))
-    subjects = list(zip(results["problem"], results["contender"], strict=True))
-    went_on = Counter((*subjects[i], labels.iloc[i]) for i in range(len(results)) if not selecting.iloc[i])
+    subjects = list(zip(results["problem"], results["contender"], labels, strict=True))
+    reported = Counter(subject for subject, tried in zip(subjects, selecting, strict=True) if not tried)
     chosen: dict[tuple[str, str], str] = {}
     for (problem, contender), runs in trials.groupby(["problem", "contender"], sort=False):
         tried = runs.groupby("settings", sort=False)["score"].agg(["mean", "count"])
         mean = tried[tried["count"] == tried["count"].max()]["mean"]
         best = [str(label) for label in mean.index[mean <= mean.min() * (1 + 1e-9)]]
-        chosen[problem, contender] = max(best, key=lambda label: went_on[problem, contender, label])
+        chosen[problem, contender] = max(best, key=lambda label: reported[problem, contender, label])
     # A cell without selection runs has nothing to select: all of it is reported.
     of_choice = pd.Series(
-        [chosen.get(subject, label) == label for subject, label in zip(subjects, labels, strict=True)], results.index
+        [chosen.get((problem, contender), label) == label for problem, contender, label in subjects], results.index
     )
     return results[of_choice & ~selecting], trials.assign(chosen=of_choice[selecting])
 

@@ -137,15 +137,17 @@ def _judged(test: Test, finding: Finding, supports: float, refutes: float, facto
 
 def verdict_of(claim: Claim, verdicts: Collection[str]) -> str:
     """Return a claim's verdict from those of its tests: with `needs: all`, supported if all of them are and refuted if
-    one is; with `any`, supported if one is and refuted if all are. Otherwise it is not testable if none of those that
-    were run is, and not run if only those that were not could decide it."""
+    one is; with `any`, supported if one is and refuted if all are. Otherwise it is not run if only tests that were not
+    run keep it from that, or if it has no tests; not testable, if only tests that are not, or these too; else open."""
     one, every = (REFUTED, SUPPORTED) if claim.needs == "all" else (SUPPORTED, REFUTED)
     if one in verdicts:
         return one
     left = set(verdicts) - {every}
+    if not verdicts or left == {NOT_RUN}:
+        return NOT_RUN
     if not left:
         return every
-    return left.pop() if len(left) == 1 else UNTESTABLE if left == {NOT_RUN, UNTESTABLE} else OPEN
+    return UNTESTABLE if left <= {NOT_RUN, UNTESTABLE} else OPEN
 
 
 def runs_of(stored: Stored, claim: Claim) -> pd.DataFrame:

@@ -72,8 +72,9 @@ def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
 def describe_probes(plan: Plan, worker: Worker) -> list[str]:
     """Return in words what weights the runs of a plan will leave, and how many finished runs are probed from theirs."""
     runs, size = weights_kept(plan, worker)
-    lines = [f"  keep   weights of {runs} run{'s' * (runs > 1)}, about {size / 2**20:,.1f} MiB in all"] if runs else []
-    lines += [f"  probe  {len(plan.lacking)} finished runs, from their weights"] if plan.lacking else []
+    lacking = len(plan.lacking)
+    lines = [f"  keep   weights of {runs} run{'s' * (runs != 1)}, about {size / 2**20:,.1f} MiB in all"] if runs else []
+    lines += [f"  probe  {lacking} finished run{'s' * (lacking != 1)}, from stored weights"] if lacking else []
     return lines
 
 

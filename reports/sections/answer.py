@@ -27,7 +27,8 @@ def first_screen(content: Content) -> str:
     """Answer in a sentence, with what is established and what is not, in a table, and say what to run next."""
     if is_frontier(content.stored):
         return paragraphs(frontier.first_screen(content), _notes(content), _next(content))
-    said = f"**{text.escape(sentence(content))}**" if sentence(content) else ""
+    answer = sentence(content)
+    said = f"**{text.escape(answer)}**" if answer else ""
     return paragraphs(f"{said} {_certainty(content)}".strip(), _table(content), _notes(content), _next(content))
 
 

@@ -134,5 +134,5 @@ def plural(number: int, noun: str) -> str:
 
 
 def is_or_are(number: int) -> str:
-    """Return the verb of so many."""
+    """Return the form of "be" that goes with a number of things."""
     return "is" if number == 1 else "are"

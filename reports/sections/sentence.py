@@ -72,8 +72,8 @@ def _on_leaders(content: Content, here: dict[str, list[Summary]]) -> str:
 
 
 def _leaders(content: Content, rows: list[Summary], established: bool) -> tuple[str, ...]:
-    """Return the best contender on a problem and all from which it is not established to differ, of those with solved
-    runs; where nothing at all is established, those that did equally well."""
+    """Return the best contender on a problem, and those with solved runs from which no test sets it apart. Where
+    nothing is established, these are the ones with the same share solved and the same median."""
     best, *others = ranked(rows)
     tested = best.tested
     if not best.solved and not tested:
@@ -90,7 +90,7 @@ def _leaders(content: Content, rows: list[Summary], established: bool) -> tuple[
 
 
 def _on_changes(content: Content) -> str:
-    """Say which contenders differ from their references, and in which direction, those that differ most first."""
+    """Say which contenders are better and which worse than their references, the largest differences first."""
     names = list(dict.fromkeys(references_of(content.stored.results).values()))
     against = names[0] if len(names) == 1 else "each one’s reference"
     better, worse = _directions(content.comparisons, lambda row: row.second)

@@ -442,7 +442,7 @@ def test_narrower_instruction_sets_give_the_same(target, tmp_path):
         "from cells import native\n"
         f"assert native.library().loaded and native.instructions() == {INSTRUCTIONS[target]!r}\n"
         "chosen = 'tests/cells/test_native.py'\n"
-        "names = 'attention_equals or share_a_batch or functions or single_steps'\n"
+        "names = 'any_shape or attention_equals or share_a_batch or functions or single_steps'\n"
         "sys.exit(pytest.main([chosen, '-q', '-p', 'no:cacheprovider', '-p', 'no:xdist', '-k', names]))\n",
         TORCH_EXTENSIONS_DIR=str(tmp_path),
     )

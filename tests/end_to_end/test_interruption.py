@@ -159,8 +159,6 @@ def test_what_ends_its_process_is_an_outcome_and_its_neighbours_live(tmp_path: P
     report = (tmp_path / "r" / "own" / "report" / "README.md").read_text()
     assert "its process was ended by SIGKILL" in report
     assert "retry=failed" in said
-    if launch == "parallel":
-        return
     # Asked for again: what failed, and nothing else.
     (tmp_path / "dying").write_text("x" * 99)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("r/own/runs/*lstm*/*")}

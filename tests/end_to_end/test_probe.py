@@ -61,7 +61,7 @@ def test_the_sweeps_own_command_probes_what_is_finished(forks: Forks, sweep: Pat
     before = results(sweep)
     done = forks.run(sweep.parents[1], *SWEEP, "lengthen=[2,3]", "diagnostics=standard")
     assert done.returncode == 0, done.stderr
-    assert "  runs   2, of which 2 are finished\n  probe  2 finished runs, from their weights\n" in done.stdout
+    assert "  runs   2, of which 2 are finished\n  probe  2 finished runs, from stored weights\n" in done.stdout
     assert results(sweep) == before
     assert pd.read_parquet(sweep / "results.parquet")["at_3x.loss"].notna().all()
 

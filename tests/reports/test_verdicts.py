@@ -312,6 +312,8 @@ def test_the_growth_of_what_is_added_is_that_without_the_rest(sweep, tmp_path):
         ("any", ["refuted", "not run"], "not run"),
         ("any", ["not decidable", "not run"], "not decidable"),
         ("all", ["supported", "not run", "not decidable"], "not decidable"),
+        ("all", ["supported", "not testable by this rule"], "not testable by this rule"),
+        ("all", [], "not run"),
         ("all", ["not run", "not run"], "not run"),
         ("any", ["not run"], "not run"),
         ("any", ["not run", "not testable by this rule"], "not testable by this rule"),
