@@ -1,7 +1,5 @@
 """The adding problem: add two marked numbers in a long list."""
 
-from typing import Self
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -36,13 +34,11 @@ class Adding(Task):
     input_size = 2
     offline = True
     output_size = 1
+    distance = "length"
 
     def __init__(self, length: int = 100, *, solved_mse: float = 0.01) -> None:
         self.length, self.solved_mse = whole("length", length, 2), positive("solved_mse", solved_mse)
         self.baseline_loss = 1 / 6 - 1 / (12 * (length - length // 2))
-
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.length * factor, solved_mse=self.solved_mse)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device, half = generator.device, self.length // 2

@@ -1,7 +1,6 @@
 """The adding problem with missing values, under the common ways to go on without them."""
 
 import math
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -58,10 +57,6 @@ class AddingMissing(Adding):
         self.strategy = known_strategy(strategy)
         self.input_size = 3 if strategy == "mask" else 2
         self.baseline_loss = missing_baseline(self.length, missing, strategy, correlation)
-
-    def lengthened(self, factor: int) -> Self:
-        options = (self.missing, self.strategy, self.correlation)
-        return type(self)(self.length * factor, *options, solved_mse=self.solved_mse)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         whole = super().sample(batch_size, generator)

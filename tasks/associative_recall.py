@@ -49,8 +49,7 @@ class AssociativeRecall(Classification):
 
     def lengthened(self, factor: int) -> Self:
         """Return the same problem with a pause that makes the whole `factor` times as long."""
-        delay = self.delay + (factor - 1) * self.length
-        return type(self)(self.pairs, self.keys, self.values, delay, solved_accuracy=self.solved_accuracy)
+        return type(self)(**self.options() | {"delay": self.delay + (factor - 1) * self.length})
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device, shape = generator.device, (self.pairs, batch_size)

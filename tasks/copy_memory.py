@@ -1,7 +1,6 @@
 """Copy memory: repeat a list of symbols after a long pause."""
 
 import math
-from typing import Self
 
 import torch
 
@@ -36,6 +35,7 @@ class CopyMemory(Classification):
     """
 
     offline = True
+    distance = "delay"
 
     def __init__(self, symbols: int = 8, span: int = 10, delay: int = 100, *, solved_accuracy: float = 0.99) -> None:
         self.symbols, self.delay = whole("symbols", symbols, 2), whole("delay", delay, 1)
@@ -49,9 +49,6 @@ class CopyMemory(Classification):
     @property
     def longest_memory(self) -> int:
         return self.delay * 3 // 2  # of the published runs with chrono initialisation (Tallec & Ollivier 2018)
-
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.symbols, self.span, self.delay * factor, solved_accuracy=self.solved_accuracy)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device, blank, delimiter = generator.device, self.symbols, self.symbols + 1

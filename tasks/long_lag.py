@@ -1,7 +1,6 @@
 """Long time lags without noise: remember the first symbol until the last, or until a trigger."""
 
 import math
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -79,6 +78,7 @@ class TriggerRecall(Classification):
     """
 
     output_size = 2
+    distance = "delay"
 
     def __init__(self, delay: int = 50, symbols: int = 50, extra: int = 60, *, solved_accuracy: float = 0.99) -> None:
         self.delay, self.symbols = whole("delay", delay, 1), whole("symbols", symbols, 1)
@@ -91,9 +91,6 @@ class TriggerRecall(Classification):
     @property
     def longest_memory(self) -> int:
         return self.delay + self.extra
-
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.delay * factor, self.symbols, self.extra, solved_accuracy=self.solved_accuracy)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device, p = generator.device, self.symbols

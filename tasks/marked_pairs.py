@@ -1,7 +1,7 @@
 """Adding and multiplication as Hochreiter & Schmidhuber (1997) define them."""
 
 from abc import abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +35,7 @@ class MarkedPairs(Task):
 
     input_size = 2
     output_size = 1
+    distance = "minimal_length"
     neutral: ClassVar[float]
 
     def __init__(self, minimal_length: int = 100, *, wrong: int = 1) -> None:
@@ -58,9 +59,6 @@ class MarkedPairs(Task):
     @abstractmethod
     def _variance(first: float) -> float:
         """Return the variance of the answers, given the probability that the first pair is drawn."""
-
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.minimal_length * factor, wrong=self.wrong)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device = generator.device

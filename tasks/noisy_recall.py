@@ -1,7 +1,7 @@
 """Delayed recall in noise: keep what the first steps said."""
 
 import math
-from typing import Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,7 @@ class NoisyRecall(Classification):
     input_size = 1
     offline = True
     output_size = 2
+    distance = "length"
     baseline_loss = math.log(2)
 
     def __init__(
@@ -66,11 +67,8 @@ class NoisyRecall(Classification):
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.solved_error = None if solved_error is None else positive("solved_error", solved_error)
 
-    def lengthened(self, factor: int) -> Self:
-        options = (self.cues, self.noise_variance, self.noisy_cues, self.extra)
-        return type(self)(
-            self.shortest * factor, *options, solved_accuracy=self.solved_accuracy, solved_error=self.solved_error
-        )
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "length": self.shortest}
 
     def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`accuracy`: share of right answers; with `solved_error` also `error`: mean probability of the wrong class."""
@@ -139,13 +137,6 @@ class NoisyTargets(NoisyRecall):
         super().__init__(
             length, cues, noise_variance, extra=whole("extra", extra, 1), solved_accuracy=solved_accuracy,
             solved_error=solved_error,
-        )  # fmt: skip
-
-    def lengthened(self, factor: int) -> Self:
-        assert self.solved_error is not None
-        return type(self)(
-            self.shortest * factor, self.cues, self.noise_variance, self.extra,
-            solved_accuracy=self.solved_accuracy, solved_error=self.solved_error,
         )  # fmt: skip
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:

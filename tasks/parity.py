@@ -1,7 +1,6 @@
 """Parity: whether the number of ones so far is odd."""
 
 import math
-from typing import Self
 
 import torch
 
@@ -30,15 +29,13 @@ class Parity(Classification):
 
     input_size = 1
     output_size = 2
+    distance = "length"
     scored = 1  # the last answer, for which all bits count
 
     def __init__(self, length: int = 20, *, solved_accuracy: float = 0.99) -> None:
         self.length = whole("length", length, 2)
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.baseline_loss = (length - 1) / length * math.log(2)
-
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.length * factor, solved_accuracy=self.solved_accuracy)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         bits = torch.randint(2, (self.length, batch_size), generator=generator, device=generator.device)

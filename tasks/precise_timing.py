@@ -1,7 +1,6 @@
 """Precise timing: how long it was between two spikes."""
 
 import math
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -47,6 +46,7 @@ class PreciseTiming(Classification):
 
     input_size = 1
     offline = True
+    distance = "delay"
 
     def __init__(self, delay: int = 49, intervals: int = 2, onset: int = 10, *, solved_accuracy: float = 0.99) -> None:
         self.delay, self.intervals = whole("delay", delay, 1), whole("intervals", intervals, 2)
@@ -65,9 +65,6 @@ class PreciseTiming(Classification):
     @property
     def longest_memory(self) -> int:
         return self.delay
-
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.delay * factor, self.intervals, self.onset, solved_accuracy=self.solved_accuracy)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device = generator.device

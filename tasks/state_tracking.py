@@ -1,7 +1,6 @@
 """State tracking: follow a finite automaton, and tell after each symbol where it is."""
 
 import itertools
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,6 +32,7 @@ class StateTracking(Classification):
     """
 
     scored = 1
+    distance = "length"
 
     def __init__(
         self, length: int, transitions: Tensor, chances: Tensor, replies: Tensor, solved_accuracy: float
@@ -109,9 +109,6 @@ class WordProblem(StateTracking):
         size = len(elements)
         super().__init__(length, torch.tensor(products), _uniform(size, size), torch.arange(size), solved_accuracy)
 
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.group, self.length * factor, solved_accuracy=self.solved_accuracy)
-
 
 def _even(permutation: tuple[int, ...]) -> bool:
     return sum(a > b for a, b in itertools.combinations(permutation, 2)) % 2 == 0
@@ -157,9 +154,6 @@ class ModularArithmetic(StateTracking):
                     transitions[i, m + way] = names[to]
         super().__init__(length, transitions, chances, replies, solved_accuracy)
 
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.modulus, self.length * factor, solved_accuracy=self.solved_accuracy)
-
 
 class BoundedDyck(StateTracking):
     """Name the bracket that is open after every symbol of a string of nested brackets (Dyck-(k, m); Hewitt et al. 2020,
@@ -197,9 +191,6 @@ class BoundedDyck(StateTracking):
         replies = torch.tensor([stack[-1] if stack else k for stack in stacks])
         super().__init__(length, transitions, chances, replies, solved_accuracy)
 
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.kinds, self.depth, self.length * factor, solved_accuracy=self.solved_accuracy)
-
 
 class FlipFlop(StateTracking):
     """Name the bit that was written last, among bits to be ignored (Liu et al. 2023, flip-flop language).
@@ -227,9 +218,6 @@ class FlipFlop(StateTracking):
         chances = torch.tensor([[0.5, 0.5, 0.0, 0.0], [w, w, i, i], [w, w, i, i]], dtype=torch.float64)
         super().__init__(length, transitions, chances, torch.tensor([0, 0, 1]), solved_accuracy)
 
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.writes, self.length * factor, solved_accuracy=self.solved_accuracy)
-
 
 class Counter(StateTracking):
     """Tell after every symbol whether there were more a, more b, or as many (counting; Weiss, Goldberg & Yahav 2018).
@@ -255,6 +243,3 @@ class Counter(StateTracking):
             transitions[i, 1] = names[max(difference - 1, -length)]
             replies[i] = 2 if not difference else 0 if difference > 0 else 1
         super().__init__(length, transitions, _uniform(2 * length + 1, 2), replies, solved_accuracy)
-
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.length * factor, solved_accuracy=self.solved_accuracy)

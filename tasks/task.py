@@ -1,8 +1,9 @@
 """What a task is: the interface between a problem and whoever trains on it."""
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -48,6 +49,7 @@ class Task(ABC):
             sequence from both ends. Tasks that ask while a sequence is read leave it False.
         version: of what `sample` and `held_out` draw and of what the loss and the scores are of it. Another version
             gives runs other ids, and so sets them apart from stored ones.
+        distance: the option that says over how many steps something is to be remembered; None: none does.
         files: options that name files. What determines a run is their content, which option `content` tells (as
             `tasks.files.content_of`), and not where they are.
     """
@@ -58,6 +60,7 @@ class Task(ABC):
     baseline_loss: float
     offline: ClassVar[bool] = False
     version: ClassVar[int] = 1
+    distance: ClassVar[str | None] = None
     files: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -69,9 +72,16 @@ class Task(ABC):
         """Return the same problem over a distance to remember that is `factor` times as long.
 
         Raises:
-            NotImplementedError: a task that does not say what that is.
+            NotImplementedError: a task that has no `distance`.
         """
-        raise NotImplementedError
+        if self.distance is None:
+            raise NotImplementedError
+        options = self.options()
+        return type(self)(**options | {self.distance: factor * options[self.distance]})
+
+    def options(self) -> dict[str, Any]:
+        """Return the constructor's arguments, which attributes of the same names hold."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what each sequence first gives to be remembered, and at which step: (B, F) and (B).

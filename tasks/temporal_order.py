@@ -1,7 +1,7 @@
 """Temporal order: which of two symbols came first."""
 
 import math
-from typing import Self
+from typing import Any
 
 import torch
 
@@ -39,6 +39,7 @@ class TemporalOrder(Classification):
     """
 
     offline = True
+    distance = "length"
     input_size = 8  # X, Y, a, b, c, d, E, B
 
     def __init__(self, length: int = 100, symbols: int = 2, extra: int = 0, *, solved_accuracy: float = 0.99) -> None:
@@ -51,8 +52,8 @@ class TemporalOrder(Classification):
         self.output_size = 2**symbols
         self.baseline_loss = symbols * math.log(2)
 
-    def lengthened(self, factor: int) -> Self:
-        return type(self)(self.shortest * factor, self.symbols, self.extra, solved_accuracy=self.solved_accuracy)
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "length": self.shortest}
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device = generator.device

@@ -109,6 +109,11 @@ def test_longer_problems_are_of_the_same_kind(task):
     assert type(longer) is type(task)
     assert longer.length > 2 * task.length - 20
     assert (longer.input_size, longer.output_size) == (task.input_size, task.output_size)
+    assert sum(longer.options()[name] != value for name, value in task.options().items()) == 1
+    alike = type(task)(**task.options())
+    assert torch.equal(sample(alike).inputs, sample(task).inputs)
+    plain = {name: value for name, value in vars(task).items() if not isinstance(value, torch.Tensor)}
+    assert plain == {name: vars(alike)[name] for name in plain}
 
 
 @pytest.mark.parametrize("task", CHOICES, ids=lambda task: type(task).__name__)
