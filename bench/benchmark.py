@@ -30,11 +30,12 @@ from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
 from bench.spec.command import Command, compose
 from bench.spec.config import Execution, Training, make_optimizer, register_with_hydra
-from bench.train.loop import Trainer, train
+from bench.train.loop import train
 from bench.train.model import Model
 from bench.train.process import configure_process
 from bench.train.steps import Steps
 from bench.train.streams import make_streams
+from bench.train.trainer import Trainer
 from cells import GRU, LSTM, RNN, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent, compiler
 from tasks import Adding, CopyMemory, Task
 

@@ -9,8 +9,8 @@ from bench.execute.run import CROWDED, LEASED, course_of, run
 from bench.record.errors import explain_os, one_line
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
-from bench.train.loop import Trainer
 from bench.train.steps import Course, StepResult, Steps, advance
+from bench.train.trainer import Trainer
 
 MOST = 8  # runs: more share hardly any further cost, and end later
 CACHE_BYTES = 6 << 20  # of activations: beyond, what a pass forward leaves is out of the cache before the one backward

@@ -17,9 +17,9 @@ from bench.execute.probing import UPDATES
 from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
 from bench.spec.config import Settings
-from bench.train.loop import budgeted_steps, most_evaluations
 from bench.train.process import configure_process
 from bench.train.streams import make_streams
+from bench.train.trainer import budgeted_steps, most_evaluations
 from bench.train.weights import weights_bytes
 
 REPEATS = 3  # of a training step, whose median counts

@@ -24,7 +24,7 @@ from bench.record.fairness import NO_LIMIT
 from bench.record.files import Damaged
 from bench.record.records import FAILED, Evaluation, Result
 from bench.record.store import RunFolder
-from bench.train.loop import budgeted_steps
+from bench.train.trainer import budgeted_steps
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal

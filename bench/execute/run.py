@@ -22,11 +22,12 @@ from bench.spec.config import Settings
 from bench.spec.identity import as_stored, run_id
 from bench.track.tracker import open_tracker
 from bench.train.checkpoint import Schedule, read_checkpoint, write_checkpoint
-from bench.train.loop import Outcome, Trainer, course
+from bench.train.loop import Outcome, course
 from bench.train.model import Model, backend_of, count_parameters, make_model, make_task
 from bench.train.process import configure_process, environment, is_out_of_memory, limited_memory, memory_limit
 from bench.train.steps import Course, finish
 from bench.train.streams import make_streams
+from bench.train.trainer import Trainer
 from bench.train.weights import pack, state_of
 
 T = TypeVar("T")

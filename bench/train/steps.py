@@ -7,23 +7,21 @@ run ends with the bits that it has alone."""
 import math
 from collections.abc import Generator, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 
 from bench.train.adam import FusedAdam
 from bench.train.process import is_out_of_memory
+from bench.train.trainer import Trainer
 from cells import native
 from tasks import Batch
-
-if TYPE_CHECKING:
-    from bench.train.loop import Trainer
 
 # What came of a step: what is wrong if the numbers are no longer finite, or what was raised.
 StepResult: TypeAlias = str | BaseException | None
 Ended = TypeVar("Ended")
-Course: TypeAlias = Generator["Trainer", str | None, Ended]  # yields a trainer whenever it is to take a step
+Course: TypeAlias = Generator[Trainer, str | None, Ended]  # yields a trainer whenever it is to take a step
 
 
 class Steps:
@@ -34,7 +32,7 @@ class Steps:
         self._members: list[Trainer] = []
         self._adam: FusedAdam | None = None  # that takes the steps of the members' optimisers
 
-    def take(self, trainers: Sequence["Trainer"]) -> list[StepResult]:
+    def take(self, trainers: Sequence[Trainer]) -> list[StepResult]:
         """Train each on a fresh batch; one whose loss or gradient is not finite, or raises, takes no step. Each is
         charged an equal share of the time."""
         start = perf_counter()
@@ -67,7 +65,7 @@ class Steps:
             trainer.seconds, trainer.sharing = trainer.seconds + share, len(trainers)
         return [wrong.get(trainer) for trainer in trainers]
 
-    def _losses(self, ready: Sequence[tuple["Trainer", Batch]]) -> list[Tensor | BaseException]:
+    def _losses(self, ready: Sequence[tuple[Trainer, Batch]]) -> list[Tensor | BaseException]:
         """Return the losses of batches, and leave their gradients in the parameters; in place of a loss what it
         raised. What cannot be done for all at once is done for half of them, and so on."""
         if self._most and len(ready) > self._most:
@@ -85,7 +83,7 @@ class Steps:
         half = len(ready) // 2  # not within the handler: what the exception refers to may be the memory that is missing
         return self._losses(ready[:half]) + self._losses(ready[half:])
 
-    def _update(self, trainers: list["Trainer"]) -> None:
+    def _update(self, trainers: list[Trainer]) -> None:
         """Have the optimiser of each take its step: all at once if it is Adam and their learning rate is the same."""
         for trainer in trainers:
             trainer.optimizer.param_groups[0]["lr"] = trainer.rate
@@ -99,7 +97,7 @@ class Steps:
                 trainer.optimizer.step()
 
 
-def take_gradients(ready: Sequence[tuple["Trainer", Batch]]) -> list[Tensor]:
+def take_gradients(ready: Sequence[tuple[Trainer, Batch]]) -> list[Tensor]:
     """Leave the gradients of batches' losses in the parameters, and return the losses."""
     for trainer, _ in ready:
         for parameter in trainer.parameters:
@@ -119,7 +117,7 @@ def take_gradients(ready: Sequence[tuple["Trainer", Batch]]) -> list[Tensor]:
     return losses
 
 
-def clip(trainers: Sequence["Trainer"]) -> list[float]:
+def clip(trainers: Sequence[Trainer]) -> list[float]:
     """Clip each one's gradient by its own norm, as `torch.nn.utils.clip_grad_norm_` does; return the norms before."""
     gradients = [[each.grad for each in trainer.parameters if each.grad is not None] for trainer in trainers]
     if len({len(each) for each in gradients}) != 1:
@@ -136,7 +134,7 @@ def clip(trainers: Sequence["Trainer"]) -> list[float]:
     return found
 
 
-def advance(course: Course[Ended], result: StepResult) -> "Trainer":
+def advance(course: Course[Ended], result: StepResult) -> Trainer:
     """Tell a course what came of a step; return whose step is next.
 
     Raises:

@@ -6,9 +6,9 @@ from bench.record.encoding import flat
 from bench.record.store import WEIGHTS, RunFolder
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
-from bench.train.loop import Trainer
 from bench.train.model import make_model, make_task
 from bench.train.streams import make_streams
+from bench.train.trainer import Trainer
 from tasks import Task
 
 TIMES = {"seconds", "step_ms", "seconds_to_solve", "files", "config", "traceback"}  # and what else differs by folder

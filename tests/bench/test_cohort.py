@@ -12,8 +12,8 @@ from bench.execute.run import run
 from bench.spec.config import Settings
 from bench.spec.identity import run_id
 from bench.train.adam import FusedAdam
-from bench.train.loop import Trainer
 from bench.train.steps import Steps
+from bench.train.trainer import Trainer
 from cells import LSTM
 from tests.bench.conftest import make_config
 from tests.bench.runs import CELLS, StopAfter, stored, trainer_of

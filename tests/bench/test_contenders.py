@@ -13,8 +13,8 @@ from bench.probe import Subject, look
 from bench.probe.subject import parts_of
 from bench.record.errors import ConfigError
 from bench.spec.identity import run_id
-from bench.train.loop import evaluate
 from bench.train.model import make_model, make_task, why_no_steps
+from bench.train.trainer import evaluate
 from cells import GRU, LSTM, TCN, Stack, TorchRecurrent
 from tasks import Adding
 from tasks.parts import PaddedBatch

@@ -10,7 +10,7 @@ from bench.execute import estimate as module
 from bench.execute.apart import Worker
 from bench.execute.estimate import estimate
 from bench.execute.plan import Plan
-from bench.train.loop import budgeted_steps
+from bench.train.trainer import budgeted_steps
 from tests.bench.conftest import make_config
 
 WORKER = Worker()  # has no process as long as no class is a user's

@@ -14,8 +14,9 @@ from bench.record.layout import read_runs
 from bench.spec.checks import from_plain
 from bench.spec.config import Settings, to_plain
 from bench.spec.identity import as_stored, difference, from_stored, run_id
-from bench.train.loop import evaluate, train
+from bench.train.loop import train
 from bench.train.model import make_task
+from bench.train.trainer import evaluate
 from bench.train.weights import load_model
 from tests.bench.conftest import make_config
 from tests.bench.runs import trainer_of

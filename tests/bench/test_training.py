@@ -12,9 +12,10 @@ from bench.execute.run import run as run_and_store
 from bench.record.frames import results_frame
 from bench.record.layout import read_runs
 from bench.record.records import Evaluation
-from bench.train.loop import Outcome, Trainer, train
+from bench.train.loop import Outcome, train
 from bench.train.model import Model, make_model, make_task
 from bench.train.streams import make_streams
+from bench.train.trainer import Trainer
 from tests.bench.conftest import make_config
 from tests.bench.runs import trainer_of
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from bench.train.loop import Trainer
 from bench.train.model import make_model
 from bench.train.steps import Steps
 from bench.train.streams import make_streams
+from bench.train.trainer import Trainer
 from tasks import RandomTargets
 from tests.bench.conftest import make_config
 
