@@ -1,5 +1,6 @@
 """A sweep from end to end: plan, have its runs taken, conclude."""
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from bench.execute.apart import Worker
 from bench.execute.estimate import describe_probes, estimate
 from bench.execute.kernels import prepare_kernels
 from bench.execute.launchers import launch, lost_a_process, prepare_launcher
-from bench.execute.leases import Lease, alone, leased
+from bench.execute.leases import Lease, alone, holding, leased
 from bench.execute.plan import Plan, make_plan
 from bench.execute.progress import SweepProgress, planning, tell
 from bench.execute.seeds import Deciding
@@ -173,17 +174,13 @@ def _record_asked(plan: Plan) -> None:
 def _set_aside_retried(plan: Plan) -> None:
     """Move the results that `retry` asks for again out of the way, but those that somebody is at already."""
     for key in (plan.retried or frozenset()) & plan.finished:
-        lease = Lease(plan.sweep, key)
-        if lease.acquire():
+        # A lease that is lost has gone to another command, which is at it now.
+        with contextlib.suppress(LeaseLost), holding(plan.sweep, key) as lease:
             folder = RunFolder(plan.sweep, key)
-            try:
+            if lease is not None:
                 with folder.entered():
                     if folder.status() in RETRY[plan.first.sweep.retry or ""]:  # else another command has retried it
                         folder.set_aside()
-            except LeaseLost:
-                pass  # to another command, which is at it now
-            finally:
-                lease.release()
 
 
 def _find_claims(name: str | None) -> str | None:

@@ -81,6 +81,22 @@ class Lease:
 
 
 @contextlib.contextmanager
+def holding(sweep: Path, name: str) -> Iterator[Lease | None]:
+    """Hold a lease to the end of the block; yields None if somebody living has it.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    lease = Lease(sweep, name)
+    taken = lease.acquire()
+    try:
+        yield lease if taken else None
+    finally:
+        if taken:
+            lease.release()
+
+
+@contextlib.contextmanager
 def alone(sweep: Path, name: str, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Do something that one process at a time must do; another one waits.
 

@@ -1,5 +1,6 @@
 """Probes of finished runs, made from their weights: which are missing, and making them."""
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -8,7 +9,7 @@ from typing import Any
 
 from msgspec import structs
 
-from bench.execute.leases import Lease
+from bench.execute.leases import holding
 from bench.probe import CannotStep, probe
 from bench.record.errors import ConfigError, one_line, printable
 from bench.record.fence import LeaseLost
@@ -199,20 +200,16 @@ def probe_finished(sweep: Path, run_id: str, asked: Diagnostics, lengthen: list[
     Raises:
         ConfigError, Damaged, OSError: as `make_missing`.
     """
-    lease, folder = Lease(sweep, run_id), RunFolder(sweep, run_id)
-    if not lease.acquire():
-        return "another command is at it"
-    try:
-        stored = folder.read()
-        if stored is None:
-            return "is not finished any more"
-        config = from_stored(stored.config, diagnostics=vars(asked), lengthen=lengthen)
-        made = make_missing(folder, config, lease.is_held, again=True)
-        return "its weights are damaged" if lacks_probes(made, config.execution) else None
-    except LeaseLost:
-        return "another command is at it"
-    finally:
-        lease.release()
+    folder = RunFolder(sweep, run_id)
+    with contextlib.suppress(LeaseLost), holding(sweep, run_id) as lease:
+        if lease is not None:
+            stored = folder.read()
+            if stored is None:
+                return "is not finished any more"
+            config = from_stored(stored.config, diagnostics=vars(asked), lengthen=lengthen)
+            made = make_missing(folder, config, lease.is_held, again=True)
+            return "its weights are damaged" if lacks_probes(made, config.execution) else None
+    return "another command is at it"
 
 
 def _said(kinds: list[str], factors: list[int]) -> str:

@@ -1,5 +1,6 @@
 """One run, from a configuration to a stored result. Whatever goes wrong in it is a result too."""
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 
 from bench.cost.flops import count_flops
-from bench.execute.leases import Lease
+from bench.execute.leases import Lease, holding
 from bench.execute.probing import UPDATES, asked_probes, lacks_probes, make_missing, probes_of
 from bench.probe import diagnose, stored_readings
 from bench.record.encoding import flat
@@ -61,18 +62,18 @@ def course_of(
         ConfigError: a finished run cannot give the probes that are asked for; see `lacks_probes`.
         OSError: the results folder cannot be written.
     """
-    held = _Run(config, stopping, company)
-    if not held.lease.acquire():
-        return held.without_outcome(LEASED)
-    try:
-        result = yield from held.result()
-        return {**result, "unprobed": True} if held.unprobed else result
-    except Crowded:
-        return held.without_outcome(CROWDED)
-    except LeaseLost:
-        return held.without_outcome(LEASED)
-    finally:
-        held.lease.release()
+    identifier = run_id(config.run)
+    with holding(config.sweep.folder, identifier) as lease:
+        if lease is None:
+            return {"run_id": identifier, "status": LEASED}
+        held = _Run(config, identifier, lease, stopping, company)
+        try:
+            result = yield from held.result()
+            return {**result, "unprobed": True} if held.unprobed else result
+        except Crowded:
+            return {"run_id": identifier, "status": CROWDED}
+        except LeaseLost:
+            return {"run_id": identifier, "status": LEASED}
 
 
 def store_failure(config: Settings, reason: str) -> dict[str, Any]:
@@ -81,29 +82,27 @@ def store_failure(config: Settings, reason: str) -> dict[str, Any]:
     Raises:
         OSError: the results folder cannot be written.
     """
-    held = _Run(config)
-    if not held.lease.acquire():
-        return held.without_outcome(LEASED)
-    try:
-        return flat(held.failure(reason))
-    except LeaseLost:
-        return held.without_outcome(LEASED)
-    finally:
-        held.lease.release()
+    identifier = run_id(config.run)
+    with contextlib.suppress(LeaseLost), holding(config.sweep.folder, identifier) as lease:
+        if lease is not None:
+            return flat(_Run(config, identifier, lease).failure(reason))
+    return {"run_id": identifier, "status": LEASED}
 
 
 class _Run:
-    """A run on its way to its result, to be leased first."""
+    """A run on its way to its result, under its lease."""
 
     def __init__(
         self,
         config: Settings,
+        identifier: str,
+        lease: Lease,
         stopping: Callable[[], bool] = lambda: False,
         company: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.config, self.stopping, self.company = config, stopping, company
-        self.sweep, self.identifier = config.sweep.folder, run_id(config.run)
-        self.folder, self.lease = RunFolder(self.sweep, self.identifier), Lease(self.sweep, self.identifier)
+        self.config, self.identifier, self.lease = config, identifier, lease
+        self.stopping, self.company = stopping, company
+        self.sweep, self.folder = config.sweep.folder, RunFolder(config.sweep.folder, identifier)
         self.schedule = Schedule(config.execution.checkpoint)
         self.attempt = token_hex(4)  # names this beginning of the run in W&B, however often it is resumed
         self.defaults = as_stored(config)["defaults"]
@@ -113,9 +112,6 @@ class _Run:
         self.unprobed = False  # whether probes that are asked for could not be made
         self.readings: list[StoredReading] = []
         self.state: dict[str, Any] | None = None  # of the trained model, as `state_of` returns it
-
-    def without_outcome(self, status: str) -> dict[str, Any]:
-        return {"run_id": self.identifier, "status": status}
 
     def failure(self, reason: str) -> Result:
         """Return the result that is stored, or if there is none a failure, which is stored."""
@@ -169,7 +165,7 @@ class _Run:
             return (yield from self.result())
         if found["status"] == INTERRUPTED:
             tracker.pause()
-            return self.without_outcome(INTERRUPTED)
+            return {"run_id": self.identifier, "status": INTERRUPTED}
         result = self._as_result(allocator, **found)
         self._store(result)
         stored = (

@@ -70,7 +70,7 @@ def _hook() -> None:
 @pytest.fixture(autouse=True)
 def _announced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's lease is known to be lost, and appending is an event too."""
-    monkeypatch.setattr("bench.execute.run.Lease", NoLease)
+    monkeypatch.setattr("bench.execute.leases.Lease", NoLease)
     append = RunFolder._append
 
     def announced(self: RunFolder, name: str, objects: list[dict[str, Any]]) -> None:
