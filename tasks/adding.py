@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.arguments import positive, whole
+from tasks.endings import at
 from tasks.task import Batch, Task
 
 
@@ -51,7 +52,7 @@ class Adding(Task):
 
     def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
         step = batch.inputs[..., 1].argmax(dim=0)
-        return batch.inputs[step, torch.arange(len(step), device=step.device), :1], step
+        return at(batch.inputs, step)[:, :1], step
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean squared error at the last step; targets are (B)."""

@@ -93,12 +93,8 @@ class Characters(OwnData):
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
         return outputs[self.context :]
 
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean cross-entropy in nats a character."""
-        return self.loss_of(self.answers(outputs, batch), batch.targets[self.context :])
-
-    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        return self.scores_of(self.answers(outputs, batch), batch.targets[self.context :])
+    def asked(self, batch: Batch) -> Tensor:
+        return batch.targets[self.context :]
 
     def loss_of(self, answers: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats a character."""
@@ -108,11 +104,6 @@ class Characters(OwnData):
         """`bits`: mean cross-entropy in bits a character; `accuracy`: share of characters named."""
         right = (answers.argmax(dim=-1) == targets).double().mean()
         return {"bits": self.loss_of(answers, targets).double() / math.log(2), "accuracy": right}
-
-    def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the first character."""
-        first = batch.inputs[0]
-        return first, torch.zeros(len(first), dtype=torch.long, device=first.device)
 
     def baselines(self, part: int = TEST) -> dict[str, dict[str, Tensor]]:
         """The training part's frequencies, counts plus one, of characters and of pairs of them."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tasks.arguments import flag, whole
 from tasks.linear import MOST_FEATURES, MOST_SEQUENCES, best_of, last_window, ridge
-from tasks.missing import fill, known_strategy
-from tasks.own_data import Facts, check_files, check_names, check_shares
+from tasks.missing import known_strategy
+from tasks.own_data import Facts, check_files, check_names, check_shares, without_gaps
 from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, Part, standardisation
 from tasks.regress import Numbers
 from tasks.tables import Table, in_time, input_columns, numeric, read_table, runs_of
@@ -92,6 +92,9 @@ class Forecast(Numbers):
 
     files = ("file",)
     offline = True
+    training: Windows
+    validation: Windows
+    testing: Windows
 
     def __init__(
         self,
@@ -118,9 +121,6 @@ class Forecast(Numbers):
             horizon, validation, test, strategy, flag("standardise", standardise),
         )  # fmt: skip
         parts, self.scale, self.shown, self.own = _prepare(self.source)
-        self.training: Windows
-        self.validation: Windows
-        self.testing: Windows
         self.training, self.validation, self.testing = parts
         self.input_size, self.output_size = parts[0].inputs.shape[1], parts[0].targets.shape[1] * horizon
         batch = self._whole(VALIDATION)
@@ -176,14 +176,12 @@ def _prepare(source: _Source) -> tuple[list[Windows], Tensor, Facts, Tensor]:
     values, targets = values[order], targets[order]
     missing = np.isnan(values).mean()
     part = np.concatenate([_parts(len(rows), source.validation, source.test) for rows in series])
-    mean, spread = standardisation(values[part == TRAINING])
+    mean, spread = standardisation(values[part == TRAINING], source.standardise)
     target_mean, scale = standardisation(targets[part == TRAINING])
-    if not source.standardise:
-        mean, spread = np.zeros_like(mean), np.ones_like(spread)
     values, targets = (values - mean) / spread, (targets - target_mean) / scale
     spans = list(itertools.pairwise(starts))
-    shown = np.concatenate([_filled(values[a:b], source.strategy) for a, b in spans])
-    known = np.concatenate([_filled(targets[a:b], "forward_fill") for a, b in spans])
+    shown = np.concatenate([without_gaps(values[a:b], source.strategy) for a, b in spans])
+    known = np.concatenate([without_gaps(targets[a:b], "forward_fill") for a, b in spans])
     last: list[list[np.ndarray]] = [[], [], []]
     gaps = np.cumsum([0, *np.isnan(targets).any(axis=1)])  # before each row
     for a, b in spans:
@@ -214,12 +212,6 @@ def _parts(rows: int, validation: float, test: float) -> np.ndarray:
     """Return the part of each row of a series in order: training, then validation, then test."""
     later, last = round(rows * (1 - validation - test)), round(rows * (1 - test))
     return np.where(np.arange(rows) < later, TRAINING, np.where(np.arange(rows) < last, VALIDATION, TEST))
-
-
-def _filled(values: np.ndarray, strategy: str) -> np.ndarray:
-    gone = np.isnan(values)
-    filled = fill(torch.from_numpy(np.where(gone, 0.0, values)), torch.from_numpy(gone), strategy, unknown=0.0).numpy()
-    return np.concatenate([filled, gone], axis=1) if strategy == "mask" else filled
 
 
 def _check_times(table: Table, time: str | None, order: np.ndarray) -> None:

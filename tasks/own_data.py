@@ -89,11 +89,15 @@ class OwnData(Task):
         """Return loss and scores of answers."""
         return {"loss": self.loss_of(answers, targets), **self.scores_of(answers, targets)}
 
+    def asked(self, batch: Batch) -> Tensor:
+        """Return the targets that answers are held to."""
+        return batch.targets
+
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return self.loss_of(self.answers(outputs, batch), batch.targets)
+        return self.loss_of(self.answers(outputs, batch), self.asked(batch))
 
     def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        return self.scores_of(self.answers(outputs, batch), batch.targets)
+        return self.scores_of(self.answers(outputs, batch), self.asked(batch))
 
     def solved(self, score: dict[str, float]) -> bool:
         """There is no criterion: a run ends with its budget, or by `training.patience`."""
@@ -331,10 +335,8 @@ def prepare(source: Source, by_class: bool) -> Prepared:
             raise ValueError(f"{path}: {len(first.values)} sequences{of} leave none for {name}; more are needed")
     repeated = _repeated(parts)
     missing = np.concatenate([np.isnan(each).ravel() for its in parts for each in its.values]).mean()
-    mean, spread = standardisation(np.concatenate(parts[TRAINING].values))
-    if not source.standardise:
-        mean, spread = np.zeros_like(mean), np.ones_like(spread)
-    shown = [[_shown((each - mean) / spread, source.strategy) for each in its.values] for its in parts]
+    mean, spread = standardisation(np.concatenate(parts[TRAINING].values), source.standardise)
+    shown = [[without_gaps((each - mean) / spread, source.strategy) for each in its.values] for its in parts]
     for its, values in zip(parts, shown, strict=True):
         for name, each in zip(its.names, values, strict=True):
             if not len(each):
@@ -377,7 +379,7 @@ def _repeated(parts: Sequence[Sequences]) -> int:
     return sum(digest(each) in known for each in parts[TEST].values)
 
 
-def _shown(values: np.ndarray, strategy: str) -> np.ndarray:
+def without_gaps(values: np.ndarray, strategy: str) -> np.ndarray:
     """Return a sequence (T, F) as a network is shown it: nothing is missing, and with "mask" (T, 2F), the second half 1
     where it was."""
     gone = np.isnan(values)

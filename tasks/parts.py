@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tasks.endings import at
 from tasks.task import Batch
 
 TRAINING, VALIDATION, TEST = range(3)
@@ -29,7 +30,7 @@ class PaddedBatch(Batch):
 
     def last(self, outputs: Tensor) -> Tensor:
         """Return the outputs (T, B, O) at each sequence's last step, (B, O)."""
-        return outputs[self.lengths - 1, torch.arange(outputs.shape[1], device=outputs.device)]
+        return at(outputs, self.lengths - 1)
 
 
 class Part(ABC):
@@ -118,9 +119,11 @@ def _passes(position: np.ndarray, share: float) -> np.ndarray:
     return np.floor((position + 1) * share + 0.5) > np.floor(position * share + 0.5)
 
 
-def standardisation(training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def standardisation(training: np.ndarray, wanted: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and standard deviation (F) of the training part's values (N, F), those that are missing left out; of
-    a constant or unknown feature 1 in the place of the latter."""
+    a constant or unknown feature 1 in the place of the latter. Unless it is wanted, zeros and ones."""
+    if not wanted:
+        return np.zeros(training.shape[1]), np.ones(training.shape[1])
     known = ~np.isnan(training)
     count = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, training, 0).sum(axis=0, dtype=np.float64) / count

@@ -38,9 +38,6 @@ class PianoRoll(OwnData):
     def __init__(self, file: str | None = None, content: str | None = None) -> None:
         self.source = check_files(content, (file,)), content
         parts, self.shown = _prepare(*self.source)
-        self.training: Whole
-        self.validation: Whole
-        self.testing: Whole
         self.training, self.validation, self.testing = parts
         self.input_size = self.output_size = parts[0].inputs.shape[2]
         self.length = len(parts[0].inputs)
@@ -50,11 +47,8 @@ class PianoRoll(OwnData):
         """Return the outputs of all frames that pieces have, (R, K)."""
         return outputs[_played(batch)]
 
-    def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        return self.loss_of(self.answers(outputs, batch), self.answers(batch.targets.movedim(0, 1), batch))
-
-    def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        return self.scores_of(self.answers(outputs, batch), self.answers(batch.targets.movedim(0, 1), batch))
+    def asked(self, batch: Batch) -> Tensor:
+        return self.answers(batch.targets.movedim(0, 1), batch)
 
     def loss_of(self, answers: Tensor, targets: Tensor) -> Tensor:
         """Negative log-likelihood of a frame in nats, of log-odds and keys (R, K)."""
@@ -64,10 +58,6 @@ class PianoRoll(OwnData):
         """`accuracy`: keys told that sound, over those that are told or sound (Bay et al. 2009)."""
         told, sounds = answers > 0, targets > 0.5
         return {"accuracy": (told & sounds).double().sum() / (told | sounds).double().sum().clamp(min=1)}
-
-    def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the first frame."""
-        return batch.inputs[0], torch.zeros(batch.inputs.shape[1], dtype=torch.long, device=batch.inputs.device)
 
     def baselines(self, part: int = TEST) -> dict[str, dict[str, Tensor]]:
         """Each key's frequency in the training part, alone and given whether it sounds now."""
@@ -82,7 +72,7 @@ class PianoRoll(OwnData):
         """Return all frames of a part but the last of each piece, and those that follow them, (R, K)."""
         whole = (self.training, self.validation, self.testing)[part]
         batch = whole.take(torch.arange(len(whole)))
-        return self.answers(batch.inputs, batch), self.answers(batch.targets.movedim(0, 1), batch)
+        return self.answers(batch.inputs, batch), self.asked(batch)
 
 
 def _played(batch: Batch) -> Tensor:

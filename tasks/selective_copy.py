@@ -4,6 +4,7 @@ import torch
 
 from tasks.classification import one_hot
 from tasks.copy_memory import CopyMemory
+from tasks.endings import at
 from tasks.task import Batch
 
 
@@ -39,4 +40,4 @@ class SelectiveCopy(CopyMemory):
 
     def cue(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         step = batch.inputs[..., : self.symbols].sum(dim=-1).argmax(dim=0)
-        return batch.inputs[step, torch.arange(len(step), device=step.device), : self.symbols], step
+        return at(batch.inputs, step)[:, : self.symbols], step

@@ -7,7 +7,7 @@ import torch
 
 from tasks.arguments import share, whole
 from tasks.classification import Classification, one_hot
-from tasks.endings import cut, drawn_ends
+from tasks.endings import at, cut, drawn_ends
 from tasks.task import Batch
 
 # Where relevant symbols may stand, as shares of the length, by their number.
@@ -73,6 +73,5 @@ class TemporalOrder(Classification):
         return Batch(inputs, (relevant * powers.unsqueeze(1)).sum(dim=0))
 
     def cue(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        relevant = batch.inputs[..., :2].sum(dim=-1)
-        step = relevant.argmax(dim=0)
-        return batch.inputs[step, torch.arange(len(step), device=step.device), :2], step
+        step = batch.inputs[..., :2].sum(dim=-1).argmax(dim=0)
+        return at(batch.inputs, step)[:, :2], step
