@@ -24,11 +24,6 @@ FOOTER_BYTES = 64 << 20
 def read_table(file: BinaryIO, size: int, path: Path) -> pa.Table:
     """Return the table in a Parquet file.
 
-    Args:
-        file: the opened file.
-        size: of the file in bytes.
-        path: where it is, for errors.
-
     Raises:
         Damaged: it holds what no table of ours does, or more than one of its size.
         Exception: whatever Arrow makes of garbage.

@@ -68,13 +68,7 @@ AS_THEY_ARE = {"scale": SweepSpec.scale, "tuning": "none", "part": None}  # what
 
 
 def check_that_all_matter(given: Sequence[Override], configs: Collection[Settings], is_sweep: bool) -> None:
-    """Raise ConfigError for a setting given that matters to no run.
-
-    Args:
-        given: what the command line overrides.
-        configs: of all runs.
-        is_sweep: whether the command is a sweep.
-    """
+    """Raise ConfigError for a setting given on the command line that matters to no run."""
     rates: dict[object, set[float]] = defaultdict(set)
     for config in configs:
         rates[config.run.cell["name"], config.run.task["name"]].add(config.run.training.learning_rate)
