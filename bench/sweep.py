@@ -58,7 +58,11 @@ class Sweep:
         """
         self._command = command
         self.plan = self._planned()
-        self._rules = _find_claims(self.plan.first.sweep.claims)
+        self._rules: str | None = None  # the text of what the sweep puts to the test
+        if (claims := self.plan.first.sweep.claims) is not None:
+            from reports.claims import find_claims
+
+            self._rules = find_claims(claims)
         if not self.plan.first.sweep.dry_run:
             _check_writable(self.plan.sweep)
             check_layout(self.plan.sweep)
@@ -181,15 +185,6 @@ def _set_aside_retried(plan: Plan) -> None:
                 with folder.entered():
                     if folder.status() in RETRY[plan.first.sweep.retry or ""]:  # else another command has retried it
                         folder.set_aside()
-
-
-def _find_claims(name: str | None) -> str | None:
-    """Return the text of what the sweep puts to the test."""
-    if name is None:
-        return None
-    from reports.claims import find_claims
-
-    return find_claims(name)
 
 
 def _fix_claims(plan: Plan, text: str | None) -> None:

@@ -3,11 +3,11 @@
 import contextlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from secrets import token_hex
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 from bench.cost.flops import count_flops
 from bench.execute.leases import Lease, holding
@@ -18,7 +18,7 @@ from bench.record.errors import explain_os, one_line
 from bench.record.fence import LeaseLost
 from bench.record.files import Damaged, digest
 from bench.record.records import FORMAT, TRAINED, Evaluation, Result, StoredReading
-from bench.record.store import METRICS, RunFolder, StoredRun
+from bench.record.store import METRICS, READINGS, RunFolder, StoredRun
 from bench.spec.config import Settings
 from bench.spec.identity import as_stored, run_id
 from bench.track.tracker import open_tracker
@@ -31,7 +31,6 @@ from bench.train.streams import make_streams
 from bench.train.trainer import Trainer
 from bench.train.weights import pack, state_of
 
-T = TypeVar("T")
 # No outcomes: somebody else has the run; it can be resumed; it is to be resumed alone.
 LEASED, INTERRUPTED, CROWDED = "leased", "interrupted", "crowded"
 
@@ -310,16 +309,16 @@ class _Run:
         found = diagnose(self.config.run, trainer.task, trainer.model, optimizer, asked.sequences, asked.kinds, say)
         readings = stored_readings(found, trainer.step, "training")
         self.readings += readings
-        self._append(self.folder.append_readings, readings)
+        self._append(READINGS, readings)
 
     def _take_evaluation(self, evaluation: Evaluation) -> None:
-        self._append(self.folder.append, evaluation)
+        self._append(METRICS, [evaluation])
         self.tracker.log(evaluation)
 
-    def _append(self, append: Callable[[T], None], records: T) -> None:
+    def _append(self, name: str, records: Sequence[Evaluation] | Sequence[StoredReading]) -> None:
         self._check_lease()
         try:
-            append(records)
+            self.folder.append(name, records)
         except OSError as error:
             raise StoreError(error) from error
 

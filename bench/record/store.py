@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from msgspec import Struct, structs
+from msgspec import structs
 
 from bench.record.encoding import check_config, flat, parse_yaml, read_lines, read_record
 from bench.record.fence import Appended, Fence, LeaseLost, left_by_writers
@@ -220,7 +220,7 @@ class RunFolder:
             if path != self._fence.own:
                 self._fence.remove(path)
         self._write_config(config)
-        self._appended = {METRICS: self._fence.append_to(self.path / METRICS)}
+        self._appended = {METRICS: self._fence.append_to(self.path / METRICS)}  # there, if empty, when it is finished
 
     def resume(self, config: dict[str, Any], states: dict[str, Any]) -> tuple[list[Evaluation], list[StoredReading]]:
         """Go back to the evaluations and readings that a checkpoint knows of, as `appended_state` returned them.
@@ -252,17 +252,10 @@ class RunFolder:
             raise Damaged(f"{path}: is not what it was at the checkpoint")
         return text
 
-    def append(self, evaluation: Evaluation) -> None:
-        """Append one evaluation."""
-        self._append(METRICS, [evaluation])
-
-    def append_readings(self, readings: Sequence[StoredReading]) -> None:
-        """Append diagnostics made while training."""
-        if READINGS not in self._appended:
-            self._appended[READINGS] = self._fence.append_to(self.path / READINGS)
-        self._append(READINGS, readings)
-
-    def _append(self, name: str, records: Sequence[Struct]) -> None:
+    def append(self, name: str, records: Sequence[Evaluation] | Sequence[StoredReading]) -> None:
+        """Append evaluations to METRICS, or diagnostics made while training to READINGS."""
+        if name not in self._appended:
+            self._appended[name] = self._fence.append_to(self.path / name)
         with self._fence.guarding(self.path / name):
             self._appended[name].append("".join(to_json(flat(each)) + "\n" for each in records).encode())
 

@@ -15,7 +15,7 @@ from unittest import mock
 from msgspec import structs
 
 from bench.execute.run import run
-from bench.record.store import RunFolder
+from bench.record.store import METRICS, RunFolder
 from bench.spec.config import to_plain
 from bench.spec.identity import run_id
 from tests.bench.conftest import make_config
@@ -38,8 +38,7 @@ def make_store(results: Path, runs: int) -> Path:
             config = likeness.with_run(cell=cell, seed=number // len(CELLS))
             folder = RunFolder(results / "scratch", run_id(config.run))
             folder.begin(to_plain(config))
-            for record in original.metrics:
-                folder.append(record)
+            folder.append(METRICS, original.metrics)
             folder.finish(to_plain(config), structs.replace(original.result, run_id=run_id(config.run)))
     return results / "scratch"
 

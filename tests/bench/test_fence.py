@@ -71,13 +71,13 @@ def _hook() -> None:
 def _announced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody's lease is known to be lost, and appending is an event too."""
     monkeypatch.setattr("bench.execute.leases.Lease", NoLease)
-    append = RunFolder._append
+    append = RunFolder.append
 
     def announced(self: RunFolder, name: str, objects: list[dict[str, Any]]) -> None:
         sys.audit("before an append", str(self.path / name))
         append(self, name, objects)
 
-    monkeypatch.setattr(RunFolder, "_append", announced)
+    monkeypatch.setattr(RunFolder, "append", announced)
 
 
 def small(results: Path) -> Settings:

@@ -13,7 +13,7 @@ from rich.console import Console
 from bench.execute import progress
 from bench.record.fairness import NO_LIMIT
 from bench.record.records import Evaluation, Result, Status
-from bench.record.store import RunFolder
+from bench.record.store import METRICS, RunFolder
 from tests.bench.conftest import make_config
 
 CONFIG = make_config()
@@ -29,7 +29,7 @@ def begin(sweep: Path, key: str, steps: int) -> RunFolder:
     folder.begin(asdict(CONFIG))
     for step in range(0, steps + 1, 10):
         known = {"loss": 0.5 / (step + 1), "score": {"accuracy": step / 100}}
-        folder.append(Evaluation(step=step, samples=step, seconds=step / 5, **known))
+        folder.append(METRICS, [Evaluation(step=step, samples=step, seconds=step / 5, **known)])
     return folder
 
 
