@@ -2,13 +2,12 @@
 
 import math
 
-import pandas as pd
-
 from reports import text
 from reports.figures import frontier as figures
 from reports.frontier import Frontier, apart_on, told_apart
 from reports.rows import grouped
 from reports.sections.content import Content, paragraphs, plural, wording
+from reports.sections.lengths import solved_by_value
 from reports.statistics import Interval, letters
 
 
@@ -80,17 +79,8 @@ def all_rates(content: Content) -> str:
 
 def _placed(content: Content) -> str:
     """Tabulate how many of the runs at each length solved their task, all learning rates together."""
-    runs = content.stored.results
-    lengths = sorted(runs["horizon"].dropna().unique())
-    rows = []
-    for (task, contender), part in runs.groupby(["task", "contender"], sort=False):
-        here = dict(list(part.groupby("horizon")))
-        rows.append({"task": task, "cell": contender} | {f"T={each}": _counted(here.get(each)) for each in lengths})
+    rows = solved_by_value(content.stored.results, "horizon", "T=")
     return f"Runs solved, of those placed at each length:\n\n{text.table(rows)}"
-
-
-def _counted(runs: pd.DataFrame | None) -> str:
-    return text.NONE if runs is None else f"{int(runs['solved'].sum())}/{len(runs)}"
 
 
 def _ranked(rows: list[Frontier]) -> dict[str, list[Frontier]]:

@@ -21,7 +21,9 @@ def reach(content: Content) -> str:
         name = column.replace("task.", "")
         figure = figures.reach(runs, column)
         parts.append(content.show(figure, f"reach_{name}", f"## Reach over {name}", "reach", setting=name))
-        parts += [_solved_by_length(runs, column), _growth(runs, column)]
+        decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
+        solved = f"Runs solved, by {name}:\n\n{text.table(solved_by_value(decided, column))}"
+        parts += [solved, _growth(decided, column)]
     return paragraphs(*parts)
 
 
@@ -29,18 +31,18 @@ def _varies_within(runs: pd.DataFrame, column: str) -> bool:
     return bool((runs.groupby("task")[column].nunique() > 1).any())
 
 
-def _solved_by_length(runs: pd.DataFrame, column: str) -> str:
-    decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
-    none = {f"{value:g}": text.NONE for value in sorted(decided[column].unique())}
+def solved_by_value(runs: pd.DataFrame, column: str, prefix: str = "") -> list[dict[str, str]]:
+    """Return a row per task and contender: how many runs solved, of those at each value of a column."""
+    none = {f"{prefix}{value:g}": text.NONE for value in sorted(runs[column].dropna().unique())}
     rows = []
-    for (task, contender), part in decided.groupby(["task", "contender"], sort=False):
-        counts = {f"{value:g}": f"{int(here['solved'].sum())}/{len(here)}" for value, here in part.groupby(column)}
-        rows.append({"task": task, "cell": contender} | none | counts)
-    return f"Runs solved, by {column.removeprefix('task.')}:\n\n{text.table(rows)}"
+    for (task, contender), part in runs.groupby(["task", "contender"], sort=False):
+        groups = part.groupby(column)
+        counts = {f"{prefix}{value:g}": f"{int(here['solved'].sum())}/{len(here)}" for value, here in groups}
+        rows.append({"task": str(task), "cell": str(contender)} | none | counts)
+    return rows
 
 
-def _growth(runs: pd.DataFrame, column: str) -> str:
-    decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
+def _growth(decided: pd.DataFrame, column: str) -> str:
     rows = []
     for (task, contender), part in decided.groupby(["task", "contender"], sort=False):
         times, solved = part["needed"].fillna(part["spent"]).clip(lower=1e-9).astype(float), part["solved"].astype(bool)
