@@ -15,7 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
 from itertools import product
@@ -140,31 +140,29 @@ def cohorts() -> None:
     """Take the same steps of runs alone, one run after another, and of all of them side by side, in turn: by the
     problems of the quick sweep and of a small one, by cell and by number of runs; a thread, B=32, H=32."""
     configure_process(Execution())
-    training = Training(batch_size=32)
     tasks = {"copy, T=9": CopyMemory(3, 3, 3), "adding, T=20": Adding(20), "adding, T=25": Adding(25)}
     for (problem, task), kind, runs in product(tasks.items(), (RNN, LSTM, GRU, AttentionLSTM), (2, 4, 8, 16)):
-
-        def trainer(seed: int, kind: Any = kind, task: Task = task) -> Trainer:
-            streams = make_streams(seed, "cpu")
-            streams.seed_globals()
-            return Trainer(
-                Model(kind(task.input_size, 32), 32, task.output_size), task, training, streams, torch.float32
-            )
-
-        trainers = [trainer(seed) for seed in range(runs)]
-
-        def alone(trainers: list[Trainer] = trainers) -> None:
-            for each in trainers:
-                steps = Steps()
-                for _ in range(STEPS):
-                    steps.take([each])
-
-        def together(trainers: list[Trainer] = trainers) -> None:
-            steps = Steps()
-            for _ in range(STEPS):
-                steps.take(trainers)
-
+        trainers = [_trainer(seed, task, partial(kind, hidden_size=32), 32, "cpu") for seed in range(runs)]
+        alone, together = partial(_take, [[each] for each in trainers]), partial(_take, [trainers])
         print(f"{problem}, {kind.__name__}, {runs} runs: {_describe(_paired(alone, together))}", flush=True)
+
+
+def _trainer(seed: int, task: Task, kind: Callable[..., Any], batch: int, device: str) -> Trainer:
+    streams = make_streams(seed, device)
+    streams.seed_globals()
+    cell = kind(task.input_size)
+    model = Model(cell, cell.hidden_size, task.output_size).to(device)
+    return Trainer(model, task, Training(batch_size=batch), streams, torch.float32)
+
+
+def _take(cohorts: Sequence[list[Trainer]]) -> None:
+    """Take some steps with each cohort."""
+    for trainers in cohorts:
+        steps = Steps()
+        for _ in range(STEPS):
+            steps.take(trainers)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def gpu() -> None:
@@ -193,6 +191,11 @@ def gpu() -> None:
             works = [partial(_train_on_gpu, cell, inputs, backend, 10 if fast else 1) for backend in ("triton", other)]
             ratios = _describe(_paired(*works))
             print(f"{name}, T={steps}, B={batch}, H={hidden}: triton over {other} {ratios}", flush=True)
+    for kind, runs in product((LSTM, GRU), (8, 64)):
+        cell = partial(kind, hidden_size=128, backend="triton")
+        trainers = [_trainer(seed, Adding(200), cell, 64, "cuda") for seed in range(runs + 1)]
+        ratios = _describe(_paired(partial(_take, [trainers[1:]]), partial(_take, [trainers[:1]])))
+        print(f"{kind.__name__}, T=200, B=64, H=128: {runs} runs side by side over one {ratios}", flush=True)
 
 
 def _train_on_gpu(cell: Any, inputs: torch.Tensor, backend: str, times: int) -> None:

@@ -1,8 +1,9 @@
 """Recurrences on GPUs, in Triton. Python over `step` launches some fifteen kernels a time step.
 
-A whole sequence is one kernel. Its programs share out the units and the rows of the batch, and meet after every step,
-for each needs what the others computed; so all of them must run at once, and where they are too many for the GPU, a
-step is a matrix product of torch's and one point-wise kernel. What a step computes besides products is generated
+A whole sequence is one kernel, also of several cells with the same equations side by side. Its programs share out the
+units and the rows of the batch, and those of a cell meet after every step, for each needs what the others computed; so
+all of them must run at once, and where those of one cell are too many for the GPU, a step is a matrix product of
+torch's and one point-wise kernel. What a step computes besides products is generated
 (cells/compiler/emit_triton.py): for a tile of rows and units,
 
     start(x, p, zero)                        → what the sums of products of states start from
@@ -16,13 +17,12 @@ after the states at t−1 and t; zero a tile of zeros. A `Layout` says what is i
 Products of float32 are made of three of TensorFloat-32 (`PRECISION`), which lose a few last digits at most. Triton's
 interpreter (`TRITON_INTERPRET=1`) runs the same kernels on a CPU, which is how they are tested without a GPU."""
 
+import itertools
 import math
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -237,11 +237,20 @@ def _forward(
     start: tl.constexpr, point: tl.constexpr, layout: tl.constexpr, width: tl.constexpr, precision: tl.constexpr,
     rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
-    """x (T, B, ·H): products of x(t). saved (T, B, width·H), which may be x; width 0: nothing is saved.
+    """Of each cell: x (T, B, ·H): products of x(t). saved (T, B, width·H), which may be x; width 0: nothing is saved.
     states (·, T + 1, B, H), `plane` apart: the first there, the others to be filled. output (T, B, H), if it is no
     state. arrived: a zero for each block of rows."""
     inputs: tl.constexpr = len(layout.inputs)
     operands: tl.constexpr = len(layout.operands)
+    cell = tl.program_id(2).to(tl.int64)
+    series = cell * steps * batch * hidden
+    x += series * inputs
+    saved += series * width
+    output += series
+    states += cell * plane * layout.states
+    weight += cell * len(layout.gates) * hidden * hidden
+    vectors += cell * len(layout.vectors) * hidden
+    arrived += cell * tl.num_programs(1) + tl.program_id(1)
     row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
     unit = tl.program_id(0) * units + tl.arange(0, units)[None, :]
     there, seen = row < batch, unit < hidden
@@ -261,7 +270,7 @@ def _forward(
         states += batch * hidden
         _write(states + state, plane, mask, before)
         if operands > 0:
-            _arrive(arrived + tl.program_id(1))
+            _arrive(arrived)
         if layout.output < 0:
             tl.store(output + state, value[0], mask)
             output += batch * hidden
@@ -271,7 +280,7 @@ def _forward(
         x += tl.where(t + 1 < steps, batch * inputs * hidden, 0)  # the last reads in vain
         products = _read(x + row * inputs * hidden + unit, hidden, mask, inputs)
         if operands > 0:
-            _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
+            _wait(arrived, (t + 1) * tl.num_programs(0))
 
 
 @triton.jit(do_not_specialize=["steps", "batch"])
@@ -280,10 +289,22 @@ def _backward(
     point: tl.constexpr, layout: tl.constexpr, width: tl.constexpr, precision: tl.constexpr,
     rows: tl.constexpr, units: tl.constexpr, depth: tl.constexpr,
 ):  # fmt: skip
-    """saved, d_products (B, ·H), output, d_output, states: at the last step. d_states (·, B, H): of the last state, to
-    become that of the first. sums (·, B, H): zeros, to be filled."""
+    """Of each cell: saved, d_products (B, ·H), output, d_output, states: at the last step. d_states (·, B, H): of the
+    last state, to become that of the first. sums (·, B, H): zeros, to be filled."""
     count: tl.constexpr = layout.gradients
     operands: tl.constexpr = len(layout.operands)
+    cell = tl.program_id(2).to(tl.int64)
+    series = cell * steps * batch * hidden
+    saved += series * width
+    d_products += series * count
+    d_output += series
+    output += series if layout.output < 0 else cell * plane * layout.states
+    states += cell * plane * layout.states
+    d_states += cell * batch * hidden * layout.states
+    sums += cell * batch * hidden * layout.sums
+    weight += cell * len(layout.gates) * hidden * hidden
+    vectors += cell * len(layout.vectors) * hidden
+    arrived += cell * tl.num_programs(1) + tl.program_id(1)
     row = tl.program_id(1) * rows + tl.arange(0, rows)[:, None]
     unit = tl.program_id(0) * units + tl.arange(0, units)[None, :]
     there, seen = row < batch, unit < hidden
@@ -303,7 +324,7 @@ def _backward(
         d, d_state, d_vectors = point(p, before, after, value, kept, of_output, d_state, zero)
         _write(d_products + gate + unit, hidden, mask, d)
         if operands > 0:
-            _arrive(arrived + tl.program_id(1))
+            _arrive(arrived)
         total = _read(sums + state, batch * hidden, mask, layout.sums)
         _write(sums + state, batch * hidden, mask, _added(total, d_vectors))  # registers are scarcer than this is slow
         a_step = tl.where(t + 1 < steps, batch * hidden, 0)  # the last reads in vain
@@ -317,7 +338,7 @@ def _backward(
         value = tl.load(output + state, mask, other=0)
         of_output = tl.load(d_output + state, mask, other=0)
         if operands > 0:
-            _wait(arrived + tl.program_id(1), (t + 1) * tl.num_programs(0))
+            _wait(arrived, (t + 1) * tl.num_programs(0))
         for k in tl.static_range(operands):
             d_state = _multiply_back(
                 d_state, d_products + gate, weight, unit, there, seen, hidden, layout.operands[k], precision, depth
@@ -389,14 +410,18 @@ def _backward_step(
     _write(sums + at, batch * hidden, mask, _added(total, d_vectors))
 
 
-def _tiles(layout: Layout, batch: int, hidden: int, like: Tensor) -> _Tiles | None:
-    """Choose tiles of so few programs that all run at once; None if there are none."""
+def _tiles(layout: Layout, cells: int, batch: int, hidden: int, like: Tensor) -> tuple[_Tiles, int] | None:
+    """Choose tiles of so few programs that all of a cell run at once, and for how many cells at a time, with the fewest
+    launches; None if there are none."""
     if not like.is_cuda:  # the interpreter runs one program after another: none may wait for another
-        return TILES[0]._replace(units=max(32, triton.next_power_of_2(hidden)))
+        return TILES[0]._replace(units=max(32, triton.next_power_of_2(hidden))), cells
     if not layout.operands:  # nothing to wait for
-        return TILES[0]
+        return TILES[0], cells
     at_once = torch.cuda.get_device_properties(like.device).multi_processor_count
-    return next((tiles for tiles in _fitting(layout) if math.prod(_programs(tiles, batch, hidden)) <= at_once), None)
+    counts = {tiles: at_once // math.prod(_programs(tiles, batch, hidden)) for tiles in _fitting(layout)}
+    possible = [tiles for tiles, count in counts.items() if count]
+    best = min(possible, key=lambda tiles: -(-cells // counts[tiles]), default=None)
+    return None if best is None else (best, counts[best])
 
 
 def _fitting(layout: Layout) -> tuple[_Tiles, ...]:
@@ -409,18 +434,27 @@ def _programs(tiles: _Tiles, batch: int, hidden: int) -> tuple[int, int]:
 
 
 def _launch(
-    kernel: Any, tensors: Sequence[Tensor], sizes: Sequence[int], functions: dict[str, Any], tiles: _Tiles
+    kernel: Any,
+    tensors: Sequence[Tensor],
+    sizes: Sequence[int],
+    functions: dict[str, Any],
+    shared_out: tuple[_Tiles, int],
 ) -> None:
-    """Run a kernel over a whole sequence; the driver refuses programs that cannot all run at once.
+    """Run a kernel over whole sequences; the driver refuses programs that cannot all run at once.
 
     Args:
+        tensors: of all cells, which are their first dimension.
         sizes: elements of a state at all steps, T, B, H.
+        shared_out: what `_tiles` returns.
     """
-    programs, like = _programs(tiles, *sizes[2:]), tensors[0]
-    arrived = torch.zeros(programs[1], dtype=torch.int32, device=like.device)
+    tiles, at_a_time = shared_out
+    like, programs = tensors[0], _programs(tiles, *sizes[2:])
     cooperative = {"launch_cooperative_grid": True} if like.is_cuda and functions["layout"].operands else {}
     constants = functions | _constants(functions["layout"], tiles, like.dtype)
-    kernel[programs](*tensors, arrived, *sizes, **constants, num_warps=tiles.warps, **FUSED, **cooperative)
+    for some in zip(*(tensor.split(at_a_time) for tensor in tensors), strict=True):
+        grid = (*programs, len(some[0]))
+        arrived = torch.zeros(math.prod(grid[1:]), dtype=torch.int32, device=like.device)
+        kernel[grid](*some, arrived, *sizes, **constants, num_warps=tiles.warps, **FUSED, **cooperative)
 
 
 def _constants(layout: Layout, tiles: _Tiles, dtype: torch.dtype) -> dict[str, Any]:
@@ -449,22 +483,46 @@ def call(
         TypeError: tensors of different dtypes.
         RuntimeError: in backward, if asked for a graph of its own (a second derivative).
     """
+    return call_each(module, hidden, [inputs], [states], [matrices], [vectors])[0]
+
+
+def call_each(
+    module: Any,
+    hidden: int,
+    inputs: Sequence[Tensor],
+    states: Sequence[Sequence[Tensor]],
+    matrices: Sequence[Sequence[Tensor]],
+    vectors: Sequence[Sequence[Tensor]],
+) -> list[tuple[Tensor, list[Tensor]]]:
+    """Run a generated module over a sequence for each of several cells, as `call` does for one."""
     layout: Layout = module.LAYOUT
-    given = (inputs, *states, *matrices, *vectors)
-    if not torch.is_autocast_enabled(inputs.device.type) and len(dtypes := {tensor.dtype for tensor in given}) > 1:
+    given = [*inputs, *(tensor for each in (states, matrices, vectors) for several in each for tensor in several)]
+    if not torch.is_autocast_enabled(inputs[0].device.type) and len(dtypes := {tensor.dtype for tensor in given}) > 1:
         raise TypeError(f"inputs, states and parameters must have one dtype, not {', '.join(map(str, dtypes))}")
-    of_x, of_states = (_stacked(blocks, matrices, hidden, inputs) for blocks in (layout.inputs, layout.gates))
+
+    def together(blocks: Blocks, of_each: Sequence[Sequence[Tensor]]) -> Tensor:
+        return _joined([_stacked(blocks, tensors, hidden, inputs[0]) for tensors in of_each])
+
+    of_x, of_states = together(layout.inputs, matrices), together(layout.gates, matrices)
+    first = [_joined(several) for several in zip(*states, strict=True)]
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
-    bias = _stacked(layout.vectors, vectors, hidden, inputs)
-    outputs, *last = _Recurrence.apply(module, keep, inputs, of_x, of_states, bias, *states)  # type: ignore[no-untyped-call]
-    return outputs, last
+    outputs, *last = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        module, keep, _joined(inputs), of_x, of_states, together(layout.vectors, vectors), *first
+    )
+    lasts = zip(*(state.unbind() for state in last), strict=True)
+    return [(output, [*states]) for output, states in zip(outputs.unbind(), lasts, strict=True)]
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Return tensors of several cells as one, without a copy if there is one cell."""
+    return tensors[0].unsqueeze(0) if len(tensors) == 1 else torch.stack([*tensors])
 
 
 def _stacked(blocks: Blocks, tensors: Sequence[Tensor], hidden: int, like: Tensor) -> Tensor:
     """Return blocks of tensors as one tensor, without a copy where they lie so."""
-    runs = [list(run) for _, run in groupby(enumerate(blocks), lambda pair: (pair[1][0], pair[1][1] - pair[0]))]
     parts = []
-    for run in runs:
+    for _, following in itertools.groupby(enumerate(blocks), lambda pair: (pair[1][0], pair[1][1] - pair[0])):
+        run = list(following)
         tensor, first = run[0][1]
         whole = first == 0 and len(run) * hidden == len(tensors[tensor])
         parts.append(tensors[tensor] if whole else tensors[tensor].narrow(0, first * hidden, len(run) * hidden))
@@ -472,55 +530,57 @@ def _stacked(blocks: Blocks, tensors: Sequence[Tensor], hidden: int, like: Tenso
 
 
 def _biases(layout: Layout, vectors: Tensor, hidden: int) -> Tensor | None:
-    """Return the biases of the products of x(t), (·H)."""
+    """Return the biases of the products of x(t), (R, 1, ·H)."""
     count = len(layout.biases)
-    if layout.biases == tuple(range(count)):
-        return vectors[: count * hidden]
     if max(layout.biases) < 0:
         return None
-    none, parts = vectors.new_zeros(hidden), vectors.split(hidden)
-    return torch.cat([none if i < 0 else parts[i] for i in layout.biases])
+    if layout.biases == tuple(range(count)):
+        return vectors[:, None, : count * hidden]
+    none, parts = torch.zeros_like(vectors[:, :hidden]), vectors.split(hidden, dim=1)
+    return torch.cat([none if i < 0 else parts[i] for i in layout.biases], dim=1).unsqueeze(1)
 
 
 class _Recurrence(torch.autograd.Function):
-    """A module, whether a gradient is wanted, inputs (T, B, I), weights of x(t) (·H, I) and of states (·H, H), vectors
-    (·H) and first states (B, H) → outputs (T, B, H) and the last states."""
+    """A module, whether a gradient is wanted, and of R cells inputs (R, T, B, I), weights of x(t) (R, ·H, I) and of
+    states (R, ·H, H), vectors (R, ·H) and first states (R, B, H) → outputs (R, T, B, H) and the last states."""
 
     @staticmethod
     @torch.amp.custom_fwd(device_type="cuda", cast_inputs=torch.float32)
     def forward(ctx: Any, module: Any, keep: bool, inputs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         of_x, of_states, vectors, *first = tensors
         layout: Layout = module.LAYOUT
-        steps, batch, hidden = len(inputs), *first[0].shape
+        (cells, steps), (batch, hidden) = inputs.shape[:2], first[0].shape[1:]
         of_states, vectors = of_states.contiguous(), vectors.contiguous()
-        x = F.linear(inputs, of_x, _biases(layout, vectors, hidden))
-        states = x.new_empty(layout.states, steps + 1, batch, hidden)
-        torch.stack(first, out=states[:, 0])
-        output = x.new_empty(steps, batch, hidden) if layout.output < 0 else states[layout.output, 1:]
+        flat, bias = inputs.flatten(1, 2), _biases(layout, vectors, hidden)
+        x = torch.bmm(flat, of_x.mT) if bias is None else torch.baddbmm(bias, flat, of_x.mT)
+        x = x.view(cells, steps, batch, -1)
+        states = x.new_empty(cells, layout.states, steps + 1, batch, hidden)
+        torch.stack(first, dim=1, out=states[:, :, 0])
+        output = x.new_empty(cells, steps, batch, hidden) if layout.output < 0 else states[:, layout.output, 1:]
         if not keep:
             width, saved = 0, x
         elif layout.saved <= len(layout.inputs):  # in the place of the products, which are read just before
             width, saved = len(layout.inputs), x
         else:
-            width, saved = layout.saved, x.new_empty(steps, batch, layout.saved * hidden)
-        plane, tiles = states.stride(0), _tiles(layout, batch, hidden, x)
+            width, saved = layout.saved, x.new_empty(cells, steps, batch, layout.saved * hidden)
+        plane, tiles = states.stride(1), _tiles(layout, cells, batch, hidden, x)
         functions = {"start": module.start, "point": module.forward, "layout": layout, "width": width}
         if tiles:
-            tensors = (x, saved, of_states, vectors, states, output)
-            _launch(_forward, tensors, (plane, steps, batch, hidden), functions, tiles)
+            of_each = (x, saved, of_states, vectors, states, output)
+            _launch(_forward, of_each, (plane, steps, batch, hidden), functions, tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
-            products = x.new_empty(batch, len(of_states))
-            for t in range(steps):
+            products = x.new_empty(batch, len(layout.gates) * hidden)
+            for cell, t in itertools.product(range(cells), range(steps)):
                 for state, gate, _, at in layout.operands:
                     rows = slice(gate * hidden, (gate + len(at)) * hidden)
-                    torch.mm(states[state, t], of_states[rows].T, out=products[:, rows])
-                now = (x[t], products, saved[t], vectors, states[:, t], output[t])
+                    torch.mm(states[cell, state, t], of_states[cell, rows].T, out=products[:, rows])
+                now = (x[cell, t], products, saved[cell, t], vectors[cell], states[cell, :, t], output[cell, t])
                 _forward_step[grid](*now, plane, batch, hidden, **functions, block=BLOCK, **FUSED)
         if keep:
             ctx.save_for_backward(inputs, of_x, of_states, vectors, saved, states, output)
             ctx.module, ctx.width, ctx.tiles = module, width, tiles
-        return (output, *(last.clone() for last in states[:, -1].unbind()))
+        return (output, *(last.clone() for last in states[:, :, -1].unbind(1)))
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cuda")
@@ -529,39 +589,42 @@ class _Recurrence(torch.autograd.Function):
             raise RuntimeError("triton kernels have no second derivative (create_graph=True): use backend=loop")
         inputs, of_x, of_states, vectors, saved, states, output = ctx.saved_tensors
         layout: Layout = ctx.module.LAYOUT
-        steps, batch, hidden = d_output.shape
-        d_output, d_states = d_output.contiguous(), torch.stack(d_last)
-        d_products = d_output.new_empty(steps, batch, layout.gradients * hidden)
-        sums = d_output.new_zeros(layout.sums, batch, hidden)
-        plane = states.stride(0)
+        cells, steps, batch, hidden = d_output.shape
+        d_output, d_states = d_output.contiguous(), torch.stack(d_last, dim=1)
+        d_products = d_output.new_empty(cells, steps, batch, layout.gradients * hidden)
+        sums = d_output.new_zeros(cells, layout.sums, batch, hidden)
+        plane = states.stride(1)
         functions = {"point": ctx.module.backward, "layout": layout, "width": ctx.width}
         if ctx.tiles:
-            last = (saved[-1], d_products[-1], of_states, vectors, states[:, -1], output[-1], d_output[-1])
-            _launch(_backward, (*last, d_states, sums), (plane, steps, batch, hidden), functions, ctx.tiles)
+            at_end = (saved[:, -1], d_products[:, -1], of_states, vectors, states[:, :, -1], output[:, -1])
+            of_each = (*at_end, d_output[:, -1], d_states, sums)
+            _launch(_backward, of_each, (plane, steps, batch, hidden), functions, ctx.tiles)
         else:
             grid = (batch, triton.cdiv(hidden, BLOCK))
-            for t in reversed(range(steps)):
-                now = (saved[t], d_products[t], vectors, states[:, t], output[t], d_output[t], d_states, sums)
-                _backward_step[grid](*now, plane, batch, hidden, **functions, block=BLOCK, **FUSED)
+            for cell, t in itertools.product(range(cells), reversed(range(steps))):
+                now = (saved[cell, t], d_products[cell, t], vectors[cell], states[cell, :, t], output[cell, t])
+                gradients = (d_output[cell, t], d_states[cell], sums[cell])
+                _backward_step[grid](*now, *gradients, plane, batch, hidden, **functions, block=BLOCK, **FUSED)
                 for state, gate, gradient, at in layout.operands:
-                    d = d_products[t, :, gradient * hidden : (gradient + len(at)) * hidden]
-                    d_states[state].addmm_(d, of_states[gate * hidden : (gate + len(at)) * hidden])
-        flat = d_products.flatten(0, 1)
+                    d = d_products[cell, t, :, gradient * hidden : (gradient + len(at)) * hidden]
+                    d_states[cell, state].addmm_(d, of_states[cell, gate * hidden : (gate + len(at)) * hidden])
+        flat = d_products.flatten(1, 2)
 
         def of(gradient: int, count: int) -> Tensor:
-            return flat[:, gradient * hidden : (gradient + count) * hidden]
+            return flat[:, :, gradient * hidden : (gradient + count) * hidden]
 
         of_input = of(layout.input_gradient, len(layout.inputs))
         weights = [
-            of(gradient, len(at)).T @ states[state, :-1].flatten(0, 1) for state, _, gradient, at in layout.operands
+            of(gradient, len(at)).mT @ states[:, state, :-1].flatten(1, 2) for state, _, gradient, at in layout.operands
         ]
-        totals = [*flat.sum(0).split(hidden), *sums.sum(1), torch.zeros_like(flat[0, :hidden])]
+        none = flat.new_zeros(cells, hidden)
+        totals = [*flat.sum(1).split(hidden, dim=1), *sums.sum(2).unbind(1), none]
         return (
             None,
             None,
             (of_input @ of_x).view_as(inputs) if ctx.needs_input_grad[2] else None,
-            of_input.T @ inputs.flatten(0, 1),
-            torch.cat(weights) if weights else None,
-            torch.cat([totals[i] for i in layout.of_vectors]) if layout.of_vectors else None,
-            *d_states,
+            of_input.mT @ inputs.flatten(1, 2),
+            torch.cat(weights, dim=1) if weights else None,
+            torch.cat([totals[i] for i in layout.of_vectors], dim=1) if layout.of_vectors else None,
+            *d_states.unbind(1),
         )

@@ -15,7 +15,6 @@ from torch import Tensor
 from bench.train.adam import FusedAdam
 from bench.train.process import is_out_of_memory
 from bench.train.trainer import Trainer
-from cells import native
 from tasks import Batch
 
 # What came of a step: what is wrong if the numbers are no longer finite, or what was raised.
@@ -108,7 +107,7 @@ def take_gradients(ready: Sequence[tuple[Trainer, Batch]]) -> list[Tensor]:
         torch.autograd.backward(losses)
         return losses
     cells: list[Any] = [trainer.model.cell for trainer, _ in ready]
-    hidden, differentiate = native.run_each(first.kernel, cells, [batch.inputs for _, batch in ready])
+    hidden, differentiate = first.kernel(cells, [batch.inputs for _, batch in ready])
     read = [cell.read(each) for cell, each in zip(cells, hidden, strict=True)]
     outputs = [trainer.model.readout(each) for (trainer, _), each in zip(ready, read, strict=True)]
     losses = [trainer.loss(each, batch) for (trainer, batch), each in zip(ready, outputs, strict=True)]

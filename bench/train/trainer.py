@@ -14,6 +14,7 @@ from bench.spec.config import Training, make_optimizer
 from bench.train.model import Model
 from bench.train.rates import rate_at
 from bench.train.streams import Streams
+from cells import native
 from tasks import Batch, Task
 
 NO_STEPS = (math.nan, math.nan)  # means over no training steps at all
@@ -23,7 +24,7 @@ class Trainer:
     """A model in training, and all that its further course depends on.
 
     Attributes:
-        kernel: by which steps of several trainers can be taken side by side; None if its cell has none.
+        kernel: runs the cells of several trainers, whose steps are taken side by side; None if their cell has none.
         seconds: spent on steps, evaluations left out; of steps taken side by side an equal share.
         sharing: how many trainers took the latest step side by side.
     """
@@ -33,7 +34,7 @@ class Trainer:
         self.model, self.task, self.training, self.streams, self.dtype = model, task, training, streams, dtype
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(training, self.parameters)
-        self.kernel = getattr(model.cell, "replicable_kernel", None)
+        self.kernel: native.RunEach | None = getattr(model.cell, "replicable_kernel", None)
         self.is_foreign = not type(task).__module__.startswith("tasks.")  # and may draw from global generators
         self.held_out = task.held_out(training.evaluation_size, streams.evaluation).to(dtype)
         self.testing = task.test_part(self.held_out.inputs.device)

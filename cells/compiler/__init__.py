@@ -98,15 +98,19 @@ class Compilable(nn.Module):
         raise NotImplementedError
 
     @property
-    def replicable_kernel(self) -> native.Kernel | None:
-        """The kernel by which, and then by `read`, a call without a state is computed: `native.run_each` runs it for
-        several cells. None if a call is computed in another way."""
+    def replicable_kernel(self) -> native.RunEach | None:
+        """Runs the kernel by which, and then by `read`, a call without a state is computed, for several cells that
+        differ in their parameters alone (see `native.run_each`; on a GPU, results are those of one cell up to
+        rounding). None if a call is computed in another way."""
         kinds = type(self).__mro__
         definers = [next((kind for kind in kinds if name in vars(kind)), None) for name in DECIDES_CALLS]
         own = all(kind is None or kind.__module__.partition(".")[0] in ("cells", "torch") for kind in definers)
         is_known = own and definers[0] is definers[1]
         hooks = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
-        return kernel_of(self) if is_known and self.active_backend == "native" and not hooks else None
+        backend = self.active_backend if is_known and not hooks else None
+        if backend == "native" and (kernel := kernel_of(self)) is not None:
+            return functools.partial(native.run_each, kernel)
+        return functools.partial(_run_each_on_gpu, *_gpu_kernel(self)) if backend == "triton" else None
 
 
 @dataclass(frozen=True)
@@ -313,8 +317,8 @@ def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
     return f"{found.title} has no native kernel: {refusal}" if refusal else None
 
 
-_ForGpu = dict[bool, tuple[native.Kernel, native.Call] | str]
-_for_gpu: weakref.WeakKeyDictionary[Compilable, _ForGpu] = weakref.WeakKeyDictionary()
+_GpuKernel = tuple[native.Kernel, Any]  # and the generated module
+_for_gpu: weakref.WeakKeyDictionary[Compilable, dict[bool, _GpuKernel | str]] = weakref.WeakKeyDictionary()
 
 
 def run(cell: Compilable, backend: str, inputs: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -323,9 +327,32 @@ def run(cell: Compilable, backend: str, inputs: Tensor, state: Sequence[Tensor])
         kernel = kernel_of(cell)
         assert kernel is not None
         return native.run(kernel, cell, inputs, state)
+    from cells import fused  # which imports Triton
+
+    kernel, module = _gpu_kernel(cell)
+    return native.run(kernel, cell, inputs, state, functools.partial(fused.call, module))
+
+
+def _run_each_on_gpu(
+    kernel: native.Kernel, module: Any, cells: Sequence[nn.Module], inputs: Sequence[Tensor]
+) -> tuple[list[Tensor], Callable[[Sequence[Tensor | None]], None]]:
+    from cells import fused
+
+    matrices, vectors = zip(*(kernel.parameters(cell) for cell in cells), strict=True)
+    states = [[each.new_zeros(each.shape[1], kernel.hidden)] * sum(kernel.widths) for each in inputs]
+    computed = [outputs for outputs, _ in fused.call_each(module, kernel.hidden, inputs, states, matrices, vectors)]
+
+    def differentiate(of_outputs: Sequence[Tensor | None]) -> None:
+        pairs = [(each, of_each) for each, of_each in zip(computed, of_outputs, strict=True) if of_each is not None]
+        torch.autograd.backward([each for each, _ in pairs], [of_each for _, of_each in pairs])
+
+    return [each.detach().requires_grad_() for each in computed], differentiate
+
+
+def _gpu_kernel(cell: Compilable) -> _GpuKernel:
     found = _for_gpu[cell][_mode(cell)]
     assert not isinstance(found, str)
-    return native.run(found[0], cell, inputs, state, found[1])
+    return found
 
 
 def triton_reason(cell: Compilable) -> str | None:
@@ -340,7 +367,7 @@ def triton_reason(cell: Compilable) -> str | None:
     return f"{cell.title} has no GPU kernel: {found}" if isinstance(found, str) else None
 
 
-def _made_for_gpu(cell: Compilable) -> tuple[native.Kernel, native.Call] | str:
+def _made_for_gpu(cell: Compilable) -> _GpuKernel | str:
     """Write a cell's module, unless it is there, and check the kernels that are made from it, once on such a device."""
     from cells import fused  # which imports Triton
 
@@ -351,11 +378,12 @@ def _made_for_gpu(cell: Compilable) -> tuple[native.Kernel, native.Call] | str:
             source = found.triton_source()
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, source)
-        called = functools.partial(fused.call, load_triton(path))
+        module = load_triton(path)
         verdict = path.with_name(f"gpu_{_checked_with(next(cell.parameters()).device)}")  # empty, or why it is not used
         if not verdict.exists():
+            called = functools.partial(fused.call, module)
             _write(verdict, _refusal(lambda: differs_on_gpu(found.kernel, cell, called)))
-        return verdict.read_text() or (found.kernel, called)
+        return verdict.read_text() or (found.kernel, module)
     except (OSError, Untraceable, Incomparable) as error:
         return build.one_line(error)
 

@@ -17,6 +17,7 @@ __all__ = [
     "Call",
     "Kernel",
     "NativeUnavailable",
+    "RunEach",
     "attend",
     "call",
     "instructions",
@@ -28,6 +29,10 @@ __all__ = [
 
 # H, inputs (T, B, I), states (B, H), matrices (·H, I or H), vectors (·H) → outputs (T, B, H), last states
 Call = Callable[[int, Tensor, Sequence[Tensor], list[Tensor], list[Tensor]], tuple[Tensor, list[Tensor]]]
+# several modules and their inputs → outputs, and what takes the gradients of these
+RunEach = Callable[
+    [Sequence[nn.Module], Sequence[Tensor]], tuple[list[Tensor], Callable[[Sequence[Tensor | None]], None]]
+]
 DTYPES = (torch.float32, torch.float64)
 
 
@@ -54,6 +59,12 @@ class Kernel:
     widths: tuple[int, ...]
     matrices: tuple[Parameter, ...]
     vectors: tuple[Parameter, ...]
+
+    def parameters(self, module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+        """Return a module's matrices and vectors."""
+        known: dict[Any, Any] = {}
+        matrices = [matrix.evaluate(module, known) for matrix in self.matrices]
+        return matrices, [vector.evaluate(module, known) for vector in self.vectors]
 
 
 def supports(parameter: Tensor) -> bool:
@@ -97,9 +108,7 @@ def run(
         RuntimeError: in backward, if asked for a graph of its own (a second derivative).
     """
     called = called or functools.partial(call, kernel.name)
-    known: dict[Any, Any] = {}
-    matrices = [matrix.evaluate(module, known) for matrix in kernel.matrices]
-    vectors = [vector.evaluate(module, known) for vector in kernel.vectors]
+    matrices, vectors = kernel.parameters(module)
     if all(width == 1 for width in kernel.widths):
         return called(kernel.hidden, inputs, state, matrices, vectors)
     units = [unit for part in state for unit in part.split(kernel.hidden, dim=-1)]
@@ -210,9 +219,8 @@ def run_each(
     """
     parameters: list[list[Tensor]] = [[], []]
     for module in modules:
-        known: dict[Any, Any] = {}
-        for kind, several in zip((kernel.matrices, kernel.vectors), parameters, strict=True):
-            several += [parameter.evaluate(module, known) for parameter in kind]
+        for several, its in zip(parameters, kernel.parameters(module), strict=True):
+            several += its
     states = [zero for each in inputs for zero in [each.new_zeros(each.shape[1], kernel.hidden)] * sum(kernel.widths)]
     name, hidden = kernel.name, kernel.hidden
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Runs that differ in the seed alone train side by side, each to the last bit as alone."""
 
 import itertools
+import os
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,26 @@ def test_parameters_that_miss_a_gradient_are_left_as_torch_leaves_them():
     frozen.parameters[0].grad = None
     assert not adam.step(0.1)
     assert_left_alike([frozen], [own])
+
+
+@pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="run by the test of Triton's interpreter")
+@pytest.mark.parametrize("cell", ["peephole_lstm", "gru"])
+def test_interpreted_steps_side_by_side_are_those_taken_alone_but_for_rounding(cell: str):
+    pytest.importorskip("triton")
+    changes = {"cell": {**CELLS[cell], "hidden_size": 5, "backend": "triton"}, "dtype": "float64"}
+    configs = [make_config(seed=seed, **changes) for seed in range(3)]
+    together, alone = ([trainer_of(config) for config in configs] for _ in range(2))
+    steps = Steps()
+    for _ in range(3):
+        assert steps.take(together) == [None] * len(together)
+        for trainer in alone:
+            trainer.kernel = None
+            assert Steps().take([trainer]) == [None]
+    for one, other in zip(together, alone, strict=True):
+        assert one.model.cell.active_backend == "triton"
+        assert one.kernel is not None
+        for mine, theirs in zip(one.parameters, other.parameters, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-9)
 
 
 def check_alike(folder: Path, configs: list[Settings], **changes: Any) -> list[str]:

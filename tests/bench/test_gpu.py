@@ -12,6 +12,7 @@ from torch.autograd import gradcheck
 import bench
 from bench.catalogue import ROOT
 from bench.cost.timing import measure, peak_memory
+from bench.execute.cohort import run_cohort
 from bench.execute.run import run
 from bench.record.store import RunFolder
 from bench.spec.config import Execution
@@ -24,6 +25,7 @@ from tests.cells.conftest import random_state
 from tests.cells.test_ablations import SINGLE
 from tests.cells.test_backends import assert_equals_step
 from tests.cells.test_compiler import UNSEEN
+from tests.cells.test_fused import assert_alike_side_by_side
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -108,7 +110,7 @@ def test_every_tile_of_the_triton_kernels_equals_step(dtype: torch.dtype, tiles:
     """None: a matrix product and a kernel a step."""
     from cells import fused
 
-    monkeypatch.setattr(fused, "_tiles", lambda *_: None if tiles is None else fused.TILES[tiles])
+    monkeypatch.setattr(fused, "_tiles", lambda *_: None if tiles is None else (fused.TILES[tiles], 1))
     with torch.device("cuda"):
         for kind in (LSTM, PeepholeLSTM, GRU, RNN):
             cell = kind(2, 136, "triton", dtype=dtype)
@@ -180,6 +182,25 @@ def test_a_run_repeats_and_resumes_to_the_last_bit(tmp_path: Path, cell: str):
     once, again, parts = map(stored, configs)
     assert again == once
     assert parts == once
+
+
+@pytest.mark.parametrize("kind", [LSTM, GRU, GateRecurrentLSTM])
+def test_many_cells_side_by_side_compute_what_each_does(kind: Any):
+    with torch.device("cuda"):
+        cells = [kind(2, 136, "triton") for _ in range(70)]
+        inputs = [torch.randn(20, 33, 2) for _ in cells]
+        assert_alike_side_by_side(cells, inputs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cohort_solves_what_its_runs_solve_alone(tmp_path: Path):
+    """Not to the last bit: its sums are taken in another order."""
+    ends = []
+    for name, cohort in (("alone", "1"), ("together", "4")):
+        options = {"device": "cuda", "cell": {**RUN_CELLS["peephole_lstm"], "hidden_size": 32}, "cohort": cohort}
+        configs = [make_config(tmp_path / name, seed=seed, **options) for seed in range(4)]
+        answers = run_cohort(configs, share=int(cohort), sole=False)
+        ends.append([(answer["status"], pytest.approx(answer["final"]["loss"], rel=1e-2)) for answer in answers])
+    assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize("task", sorted(path.stem for path in (ROOT / "task").glob("*.yaml")))

@@ -6,6 +6,9 @@ must pass and the tests below that only it can run."""
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +21,7 @@ from tests.cells.test_compiler import UNSEEN, PointWiseState, TwoStages
 
 pytest.importorskip("triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+TESTED = "tests/cells", "tests/bench/test_cohort.py"
 only_interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by the test of the interpreter")
 only_compiled = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
 
@@ -26,7 +30,16 @@ only_compiled = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles
 @pytest.mark.parametrize("tests", ["PeepholeLSTM-triton", "interpreted"])
 def test_the_kernels_compute_the_equations(tests: str):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", tests, "tests/cells"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-k",
+            tests,
+            *TESTED,
+        ],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
         text=True,
@@ -35,6 +48,13 @@ def test_the_kernels_compute_the_equations(tests: str):
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert " passed" in done.stdout
+
+
+def module_of(cell: torch.nn.Module, folder: Path) -> Any:
+    """The generated module."""
+    path = folder / "gpu.py"
+    path.write_text(compiler.equations(cell).triton_source())
+    return compiler.load_triton(path)
 
 
 def assert_interpreted(cell: Cell, time: int, batch: int) -> None:
@@ -63,6 +83,54 @@ def test_interpreted_cells(kind: type[Cell], bias: bool):
 @only_interpreted
 def test_interpreted_states_that_are_multiplied_each_by_its_weights():
     assert_interpreted(GateRecurrentLSTM(3, 5, "triton", dtype=torch.float64), 5, 3)
+
+
+def assert_alike_side_by_side(cells: list[Cell], inputs: list[torch.Tensor], **tolerance: float) -> None:
+    """Compare outputs and gradients of several cells in one call with those of each, of which one is not read."""
+    run_each = cells[0].replicable_kernel
+    assert run_each is not None
+    outputs, differentiate = run_each(cells, inputs)
+    *read, _ = outputs
+    sum((number * each.sin().sum() for number, each in enumerate(read, 1)), torch.zeros(())).backward()
+    differentiate([each.grad for each in outputs])
+    for number, (cell, x, together) in enumerate(zip(cells, inputs, outputs, strict=True), 1):
+        gradients = [parameter.grad for parameter in cell.parameters()]
+        alone, _ = cell(x)
+        torch.testing.assert_close(together, alone, **tolerance)
+        scale = number if number <= len(read) else 0
+        expected = torch.autograd.grad(scale * alone.sin().sum(), [*cell.parameters()], materialize_grads=True)
+        for one, other in zip(gradients, expected, strict=True):
+            torch.testing.assert_close(torch.zeros_like(other) if one is None else one, other, **tolerance)
+
+
+@only_interpreted
+@pytest.mark.parametrize("at_a_time", [2, None])
+@pytest.mark.parametrize("kind", [LSTM, GRU, GateRecurrentLSTM, PointWiseState])
+def test_interpreted_cells_side_by_side(kind: type[Cell], at_a_time: int | None, monkeypatch: pytest.MonkeyPatch):
+    """Two at a time, and a step at a time."""
+    from cells import fused
+
+    tiles = None if at_a_time is None else (fused.TILES[0], at_a_time)
+    cells = [kind(3, 5, "triton", dtype=torch.float64) for _ in range(3)]
+    inputs = [torch.randn(4, 18, 3, dtype=torch.float64) for _ in cells]
+    assert all(cell.active_backend == "triton" for cell in cells)
+    monkeypatch.setattr(fused, "_tiles", lambda *_: tiles)
+    assert_alike_side_by_side(cells, inputs, rtol=1e-9, atol=1e-9)
+
+
+@only_compiled
+@pytest.mark.parametrize(
+    ("cells", "batch", "expected"), [(1, 64, (0, 8)), (64, 64, (2, 33)), (8, 64, (0, 8)), (1, 4000, None)]
+)
+def test_as_many_cells_as_a_gpu_has_room_for_run_at_once(
+    cells: int, batch: int, expected: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch, tmp_path
+):
+    from cells import fused
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(multi_processor_count=132))
+    layout = module_of(LSTM(3, 5), tmp_path).LAYOUT
+    found = fused._tiles(layout, cells, batch, 128, SimpleNamespace(is_cuda=True, device=None))
+    assert found == (None if expected is None else (fused.TILES[expected[0]], expected[1]))
 
 
 @only_interpreted
@@ -186,9 +254,7 @@ def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype
         cell: torch.nn.Module = TorchRecurrent(3, 5, kind)
     else:
         cell = {one.__name__: one for one in (LSTM, GateRecurrentLSTM, PointWiseState)}[kind](3, 5)
-    path = tmp_path / "gpu.py"
-    path.write_text(compiler.equations(cell).triton_source())
-    module = compiler.load_triton(path)
+    module = module_of(cell, tmp_path)
     layout = module.LAYOUT
     assert fused.TILES[tiles] in fused._fitting(layout)
     for name in ("_forward", "_backward", *(("_forward_step", "_backward_step") if tiles == 0 else ())):
