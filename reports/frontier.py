@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import pandas as pd
 
@@ -57,7 +58,7 @@ def frontiers(stored: Stored) -> list[Frontier]:
     runs = stored.results[stored.results["status"].isin(DECIDED)]
     if runs.empty:
         return []
-    runs = runs.assign(problem=problems_of(runs, _of_length(runs)))
+    runs = runs.assign(problem=problems_without_length(runs))
     found = []
     for (problem, contender), mine in runs.groupby(["problem", "contender"], sort=False):
         by_rate = dict(list(mine.groupby(mine[RATE].astype(float))))
@@ -78,6 +79,11 @@ def frontiers(stored: Stored) -> list[Frontier]:
             )
         )
     return found
+
+
+def problems_without_length(runs: pd.DataFrame) -> "pd.Series[Any]":
+    """Return each run's problem without its length, what follows from that, and its learning rate."""
+    return problems_of(runs, _of_length(runs))
 
 
 def told_apart(rows: list[Frontier]) -> dict[tuple[str, frozenset[str]], float]:

@@ -198,7 +198,7 @@ function drawCharts() {
   if (!place) return;
   place.replaceChildren();
   for (const [problem, sweeps] of Object.entries(DATA.curves)) {
-    if (!shown.problem.has(problem)) continue;
+    if (!shown.problem.has(DATA.problems[problem]?.problem ?? problem)) continue;
     const kept = Object.entries(sweeps).filter(([sweep]) => shown.sweep.has(sweep)).map(([sweep, lines]) => [sweep,
       lines.filter(line => shown.cell.has(line.name)).map(line => ({...DATA.looks[line.name], ...line}))]).filter(([, lines]) => lines.length);
     const all = kept.flatMap(([, lines]) => lines), several = AXES.sweep.length > 1;

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from reports.figures.style import Look, contender_looks
+from reports.frontier import is_frontier, problems_without_length
 from reports.load import Stored
 from reports.naming import SETTINGS, by_own_names
 
@@ -30,12 +31,17 @@ def page_data(stored: Stored | None) -> str:
         data = {
             "looks": {name: {"colour": look.colour, "dash": _dash(look)} for name, look in styles.items()},
             "contenders": _named(runs, "contender", {"cell": "own_contender", "sweep": "sweep"}),
-            "problems": _named(runs, "problem", {"problem": "own_problem"}),
+            "problems": _named(runs.assign(axis=_problem_axis(stored)), "problem", {"problem": "axis"}),
             "sweeps": stored.sweeps,
             "curves": _curves(stored, list(styles)),
             "runs": _runs(stored),
         }
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _problem_axis(stored: Stored) -> "pd.Series[Any]":
+    """Return each run's problem in the page's filter: without the length, where each seed has a length of its own."""
+    return problems_without_length(stored.results) if is_frontier(stored) else stored.results["own_problem"]
 
 
 def _named(runs: pd.DataFrame, column: str, axes: dict[str, str]) -> dict[str, dict[str, str]]:

@@ -10,7 +10,7 @@ import pandas as pd
 from bench.record.records import DECIDED
 from reports import text
 from reports.comparisons import ESTABLISHED, OPEN, Comparison, between
-from reports.frontier import is_frontier
+from reports.frontier import is_frontier, problems_without_length
 from reports.references import primary_reference, references_of
 from reports.rows import grouped
 from reports.sections import frontier
@@ -40,20 +40,28 @@ def _certainty(content: Content) -> str:
         return ""
     counts = Counter(row.verdict for row in primary)
     shown = counts[ESTABLISHED]
-    singular = len(primary) == 1 or shown == 1
-    said = [f"{shown} of {plural(len(primary), 'comparison')} establish{'es' if singular else ''} a difference"]
-    said += [
-        f"{number} {is_or_are(number)} {verdict}"
-        for verdict, number in sorted(counts.items())
-        if verdict != ESTABLISHED
-    ]
+    one = len(primary) == 1
+    does = f"{'establishes' if shown < 2 else 'establish'} a difference"
+    said = [f"{shown or 'none'} of {len(primary):,} comparisons {does}"]
+    if one:
+        said = [f"the comparison {does if shown else f'is {primary[0].verdict}'}"]
+    said += (
+        []
+        if one
+        else [
+            f"{number} {is_or_are(number)} {verdict}"
+            for verdict, number in sorted(counts.items())
+            if verdict != ESTABLISHED
+        ]
+    )
     reference = None if content.repeated else primary_reference(content.stored.results)
     against = "" if reference is None else f"Against {text.escape(reference)}, "
     seeds, fewest = min(row.seeds for row in primary), max(row.fewest for row in primary)
     few = ""
     if not shown and seeds < fewest and primary[0].planned == 1:
         few = f" {plural(seeds, 'seed').capitalize()} cannot establish any: it takes {fewest} at least."
-    return f"{against}{', '.join(said)}.{few}"
+    counted = f"{against}{', '.join(said)}"
+    return f"{counted[0].upper()}{counted[1:]}.{few}"
 
 
 def _table(content: Content) -> str:
@@ -137,6 +145,8 @@ def _notes(content: Content) -> str:
     failed = sum(row.failed for row in content.summaries)
     if failed:
         notes.append(f"{plural(failed, 'run')} failed and count in no statistic (see Failures).")
+    if is_frontier(content.stored):
+        runs = runs.assign(problem=problems_without_length(runs))
     if len(runs) and (late := _met_late(runs)):
         several, who = late
         notes.append(

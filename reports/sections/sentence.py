@@ -92,27 +92,42 @@ def _leaders(content: Content, rows: list[Summary], established: bool) -> tuple[
 def _on_changes(content: Content) -> str:
     """Say which contenders are better and which worse than their references, the largest differences first."""
     names = list(dict.fromkeys(references_of(content.stored.results).values()))
-    against = names[0] if len(names) == 1 else "each one’s reference"
     better, worse = _directions(content.comparisons, lambda row: row.second)
     groups = {
-        "better": [name for name in better if name not in worse],
-        "worse": [name for name in worse if name not in better],
-        "better on some problems and worse on others": [name for name in better if name in worse],
+        ("better", ""): [name for name in better if name not in worse],
+        ("worse", ""): [name for name in worse if name not in better],
+        ("better", " on some problems and worse on others"): [name for name in better if name in worse],
     }
-    said = [f"{all_of(its)} {how}" for how, its in groups.items() if its]
+    said: list[str] = []
+    for (how, where), its in groups.items():
+        if its:
+            against = names[0] if len(names) == 1 else "its reference" if len(its) == 1 else "their references"
+            than = "" if said else f" than {against}"
+            said.append(f"{all_of(its)} {is_or_are(len(its))} {how}{than}{where or _where(content, its)}")
     if not said:
-        return f"No contender is established to differ from {against}."
-    return f"Established against {against}: {'; '.join(said)}."
+        return f"No contender is established to differ from {names[0] if len(names) == 1 else 'its reference'}."
+    return f"{'; '.join(said)}."
+
+
+def _where(content: Content, names: list[str]) -> str:
+    """Say on which problems a contender differs from its reference, if it is the only one named and not on all."""
+    rows = [row for row in content.comparisons.values() if row.second == names[0]]
+    apart = [row.problem for row in rows if row.differs]
+    return f" on {all_of(apart)}" if len(names) == 1 and len(apart) < len(rows) else ""
 
 
 def _on_sweeps(content: Content) -> str:
     """Say in which direction what two sweeps both ran changed from the first to the second."""
     first, second = content.stored.sweeps
     directions = _directions(content.between, lambda row: f"{row.second.removesuffix(f', {second}')} on {row.problem}")
-    said = [f"{all_of(its)} {how}" for how, its in zip(("better", "worse"), directions, strict=True) if its]
+    said: list[str] = []
+    for how, its in zip(("better", "worse"), directions, strict=True):
+        if its:
+            than = "" if said else f" than in {first}"
+            said.append(f"{all_of(its)} {is_or_are(len(its))} {how}{than}")
     if not said:
         return f"No cell is established to differ between {first} and {second}."
-    return f"Established in {second} against {first}: {'; '.join(said)}."
+    return f"In {second}, {'; '.join(said)}."
 
 
 def _directions(compared: Comparisons, name: Callable[[Comparison], str]) -> tuple[list[str], list[str]]:
@@ -178,9 +193,9 @@ def _on_times(content: Content) -> str:
     ratios = {case.label: case.ratio.estimate for case in cases if case.ratio is not None}
     if len(ratios) < 2:
         return ""
-    said = [f"{ratios[name]:.2g}× ({name})" for name in (pick(ratios, key=ratios.__getitem__) for pick in (min, max))]
+    said = [f"{ratios[name]:.2g} ({name})" for name in (pick(ratios, key=ratios.__getitem__) for pick in (min, max))]
     where = f"{cases[0].task}, T={cases[0].time_steps:,}"
-    return f"A training step takes {said[0]} to {said[1]} the time of {REFERENCE_CELL}'s, on {where}."
+    return f"On {where}, a training step takes {said[0]} to {said[1]} times as long as {REFERENCE_CELL}’s."
 
 
 def _s(number: int) -> str:

@@ -12,6 +12,8 @@ from scipy.special import expit
 
 from bench.execute.frontier import nearest
 from bench.record.asked import fix_looks
+from reports.load import load
+from reports.page_data import page_data
 from reports.report import write_report
 from reports.statistics import p_apart, reach, window
 from reports.statistics.frontier import SPREADS
@@ -165,6 +167,12 @@ def test_the_report_says_who_reaches_how_far_and_at_which_rates(sweep: Path, mon
     assert len({rows[name][3] for name in HALVES}) == 3  # each is told apart from each
     assert {name: found for name, figure in drawn.items() if (found := faults(figure))} == {}
     assert set(drawn) == {"frontier", "frontier_rates"}
+
+
+def test_the_page_filters_by_problems_and_not_by_lengths(sweep: Path):
+    found = json.loads(page_data(load(sweep)))["problems"]
+    assert len(found) > 3  # each length is a problem of its runs
+    assert {each["problem"] for each in found.values()} == {"adding"}
 
 
 def test_the_estimate_is_of_runs_that_did_not_choose_the_rate(sweep: Path):

@@ -73,7 +73,7 @@ def test_the_report_says_it_beside_the_paper(ablation: Path):
     assert "## Differences from peephole_lstm" in text
     assert (path.parent / "differences.png").stat().st_size > 5000
     assert not (path.parent / "pairwise.png").exists()
-    assert "**Established against peephole_lstm: " in text
+    assert " worse than peephole_lstm" in text
     table = [line for line in text.splitlines() if line.startswith("| no_forget_gate") and "critical" in line]
     assert len(table) == 1
     assert "(established)" in table[0]
@@ -106,7 +106,8 @@ def test_of_many_contenders_the_first_screen_has_the_best_on_each_problem_and_th
             for cell in range(20):
                 write_run(folder, f"cell{cell}", task, seed, 100 + 50 * cell, **reference)
     screen = write_report([folder]).path.read_text().split("##")[0]
-    assert "**Established against lstm: cell0, cell1 and " in screen
+    assert "**cell0, cell1 and " in screen
+    assert " are better than lstm; " in screen
     rows = [line.split("|")[1:3] for line in screen.splitlines() if line.startswith(("| adding", "| copy"))]
     best = [*(f"cell{cell}" for cell in range(15)), "lstm"]
     assert [[word.strip() for word in row] for row in rows] == [[task, n] for task in ("adding", "copy") for n in best]
@@ -120,4 +121,4 @@ def test_a_difference_in_the_share_solved_has_a_direction_without_a_ratio(tmp_pa
     for seed in range(30):
         write_run(folder, "lstm", "copy", seed, None, reference={"cell": "lstm"})
         write_run(folder, "gru", "copy", seed, 300 if seed < 14 else None, reference={"cell": "lstm"})
-    assert "**Established against lstm: gru better.**" in write_report([folder]).path.read_text()
+    assert "**gru is better than lstm.**" in write_report([folder]).path.read_text()

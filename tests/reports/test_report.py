@@ -37,7 +37,9 @@ def test_the_headline_says_what_was_stored(sweep: Path):
     assert cells_of(report, "gru")[-1] == "1.5"
     assert cells_of(report, "rnn")[1:5] == ["0/3 [0%, 56%]", "–", r"\>1,500", "0.17"]
     assert written.answer == "gru has the lowest median on adding and copy; no difference is established."
-    assert report.startswith(f"# demo\n\n**{written.answer}** Against lstm, 0 of 4 comparisons establish a difference")
+    assert report.startswith(
+        f"# demo\n\n**{written.answer}** Against lstm, none of 4 comparisons establishes a difference"
+    )
     assert "3 seeds cannot establish any: it takes " in report
     assert "| adding    | gru    |      3/3 |   350 [300, 400] | about 0.50× | open; " in report
     assert "python -m bench +sweep=demo cell=" in report
@@ -66,7 +68,7 @@ def test_all_that_is_decided_asks_for_nothing(tmp_path: Path):
         for cell, steps in (("lstm", 700), ("gru", 350)):
             write_run(tmp_path / "demo", cell, "adding", seed, steps + 10 * seed)
     report = write_report([tmp_path / "demo"]).path.read_text()
-    assert "1 of 1 comparison establishes a difference." in report
+    assert "he comparison establishes a difference." in report
     assert "Next: " not in report
 
 

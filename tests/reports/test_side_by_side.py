@@ -41,14 +41,13 @@ def test_what_differs_and_what_it_changes(slow: Path, tmp_path: Path):
     assert rows[0][3].startswith("8/8: 535")
     assert rows[0][4].startswith("0.5")
     assert all(row[5].startswith("established") for row in rows)
-    assert "Established in fast against slow: lstm on adding and gru on adding better." in text
+    assert "In fast, lstm on adding and gru on adding are better than in slow." in text
 
 
 def test_the_other_way_round_it_is_worse(slow: Path, tmp_path: Path):
     fast = write_sweep(tmp_path / "fast", 5, 0.01)
-    assert (
-        "Established in slow against fast: lstm on adding and gru on adding worse." in write_report([fast, slow]).answer
-    )
+    answer = write_report([fast, slow]).answer
+    assert "In slow, lstm on adding and gru on adding are worse than in fast." in answer
 
 
 def test_equal_sweeps_differ_in_nothing(slow: Path, tmp_path: Path):
