@@ -79,7 +79,7 @@ class Outcomes:
     @cached_property
     def expected(self) -> Interval:
         """Expected running time to a solution."""
-        return expected_time(np.where(self.solved, self.needed, self.spent), self.solved)
+        return expected_time(np.where(self.solved, self.needed, self.spent), self.solved, float(self.budget.max()))
 
     def by_look(self, k: int) -> np.ndarray:
         """Return which runs are there by the k-th look; all of them where there is no plan."""
@@ -263,14 +263,14 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
 
 def as_table(comparisons: Comparisons) -> pd.DataFrame:
     """Return comparisons as a table, a row each."""
-    columns: dict[str, pd.Series] = {}
+    columns: dict[str, Any] = {}
     for field in fields(Comparison):
         values = [getattr(comparison, field.name) for comparison in comparisons.values()]
         if field.type is Interval:
             for end, name in (("estimate", ""), ("low", "_low"), ("high", "_high")):
-                columns[f"{field.name}{name}"] = pd.Series([getattr(each, end) for each in values], dtype=float)
+                columns[f"{field.name}{name}"] = np.array([getattr(each, end) for each in values], dtype=float)
         else:
-            columns[field.name] = pd.Series(values, dtype=TYPES.get(field.type, field.type))
+            columns[field.name] = pd.array(values, dtype=TYPES.get(field.type, field.type))
     return pd.DataFrame(columns)
 
 

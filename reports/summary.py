@@ -156,7 +156,7 @@ def _expected_time(runs: pd.DataFrame) -> Interval | None:
     if runs.empty:
         return None
     spent = runs["needed"].astype("Float64").fillna(runs["spent"].astype("Float64")).astype(float)
-    return expected_time(spent, runs["solved"].astype(bool))
+    return expected_time(spent, runs["solved"].astype(bool), float(runs["budget"].max()))
 
 
 def scaled(interval: Interval | None, factor: float | None) -> Interval | None:

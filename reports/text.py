@@ -72,6 +72,13 @@ def spent(interval: Interval | None, budget: float | None = None) -> str:
     return f"{bound(interval.estimate)} [{bound(interval.low)}, {bound(interval.high)}]"
 
 
+def expected(interval: Interval | None) -> str:
+    """Return an expected running time with its interval; of runs of which none was solved, its lower bound."""
+    if interval is None or math.isfinite(interval.estimate):
+        return spent(interval)
+    return f"≥{amount(interval.low)}" if math.isfinite(interval.low) else NONE
+
+
 def amount(value: float, places: int | None = None) -> str:
     """Return a number of steps, seconds or FLOPs; from a million on in powers of a thousand."""
     for power, name in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M")):

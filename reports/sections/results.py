@@ -29,7 +29,7 @@ def headline_rows(content: Content) -> list[dict[str, str]]:
     partly = any(row.solved < row.runs for row in content.summaries)
     rows = []
     for row in content.summaries:
-        expected = {"expected": text.spent(row.expected if row.solved else None)} if partly else {}
+        expected = {"expected": text.expected(row.expected)} if partly else {}
         fraction = row.solved_fraction
         share = f" [{fraction.low:.0%}, {fraction.high:.0%}]" if fraction is not None else ""
         failed = f" (+{row.failed} failed)" if row.failed else ""

@@ -6,15 +6,12 @@ spent, and no more than that is assumed of it."""
 import math
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special, stats
 
-from reports.statistics.intervals import CONFIDENCE, Interval, median_ranks
-
-RESAMPLES = 2000
+from reports.statistics.intervals import CONFIDENCE, Interval, median_ranks, mid_p_bounds
 
 
 @dataclass(frozen=True)
@@ -95,30 +92,51 @@ def median_time(times: ArrayLike, solved: ArrayLike) -> Interval:
     return Interval(float(estimate), math.inf if low > last else low, high, confidence)
 
 
-def expected_time(spent: ArrayLike, solved: ArrayLike) -> Interval:
+def expected_time(spent: ArrayLike, solved: ArrayLike, budget: float) -> Interval:
     """Return what runs spend until one solves its task, if an unsolved one is followed by another: all that was spent
-    over the number of solved runs (Auger & Hansen 2005), with a percentile interval of a bootstrap of runs.
+    over the number of solved runs (Auger & Hansen 2005).
+
+    That is the mean of solved runs plus that of unsolved ones times the odds (1 − p) / p of not being solved. The
+    interval of the sum is that of Zou & Donner (2008): its distance from the estimate, below and above, is the root of
+    the squared distances of the bounds of both parts. The mean of solved runs m with standard error e is between
+    m·exp(−t·e/m) and m·exp(t·e/m), for Student's t, and at most the budget; p is within `mid_p_bounds`; an unsolved run
+    spends between the least that one did and the budget. In simulations of 3 to 20 runs, any share of them
+    unsolved, it holds the truth in at least 93 %.
 
     Args:
         spent: (n), n ≥ 1, what each run needed, or spent without solving its task.
         solved: (n), which of the two.
+        budget: what a run can spend.
 
     Returns:
-        Estimate and bounds, +inf where no run was solved, or none of a resample.
+        Estimate and bounds. Of runs of which none was solved, +inf with a lower bound; of one run, no interval.
     """
-    cost, event = np.asarray(spent, dtype=float), np.asarray(solved, dtype=float)
-    weights = _resamples(len(cost))
-    with np.errstate(divide="ignore"):
-        resampled = np.sort(weights @ cost / (weights @ event))
-        estimate = float(np.divide(cost.sum(), event.sum()))
-    tail = round((1 - CONFIDENCE) / 2 * RESAMPLES)
-    return Interval(estimate, float(resampled[tail]), float(resampled[-1 - tail]))
+    cost, event = np.asarray(spent, dtype=float), np.asarray(solved, dtype=bool)
+    n, k = len(cost), int(event.sum())
+    most = max(budget, float(cost.max()))  # the last step ends beyond a budget of seconds
+    estimate = float(cost.sum()) / k if k else math.inf
+    if n == 1:
+        return Interval(estimate, estimate, estimate, 0.0)
+    low_p, high_p = mid_p_bounds(k, n)
+    least_wasted = float(cost[~event].min(initial=most)) * (1 / high_p - 1)
+    if not k:
+        return Interval(estimate, least_wasted, math.inf)
+    mean = float(cost[event].mean())
+    wasted, most_wasted = estimate - mean, most * (1 / low_p - 1)
+    low, high = _mean_bounds(cost[event], most)
+    below = math.hypot(mean - low, wasted - least_wasted)
+    above = math.hypot(high - mean, most_wasted - wasted)
+    return Interval(estimate, max(estimate - below, low), estimate + above)
 
 
-@lru_cache
-def _resamples(n: int) -> np.ndarray:
-    """Return how often each of n runs is drawn in each resample, (RESAMPLES, n)."""
-    return np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=RESAMPLES).astype(float)
+def _mean_bounds(values: np.ndarray, most: float) -> tuple[float, float]:
+    """Return the bounds of the mean of values that are positive and at most so much."""
+    k, mean = len(values), float(values.mean())
+    if k == 1:
+        return 0.0, most
+    error = float(values.std(ddof=1)) / math.sqrt(k) / mean
+    reach = math.exp(min(700.0, float(special.stdtrit(k - 1, (1 + CONFIDENCE) / 2)) * error))
+    return mean / reach, min(mean * reach, most)
 
 
 def _censored(times: ArrayLike, solved: ArrayLike) -> stats.CensoredData:

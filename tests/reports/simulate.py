@@ -6,7 +6,7 @@ prints the tables that METHODS.md quotes."""
 
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.special import betaln
 
 from bench.record.schedule import early_steps
-from reports.statistics import ALPHA, Contrast, Looks, Times, expected_time, in_sequence, looks_at
+from reports.statistics import ALPHA, Contrast, Interval, Looks, Times, expected_time, in_sequence, looks_at
 
 EVERY = 50  # steps between regular evaluations
 
@@ -41,6 +41,8 @@ CASES = {
     "spread 1, often unsolved": Case(1000, 1.0),
 }
 TREATMENTS = {f"{name}, half of it the seed's": case._replace(common=0.5) for name, case in CASES.items()}
+# Median, spread and budget of runs of which a share never solves the task.
+KINDS = ((500, 0.1, 2000), (500, 0.3, 2000), (1000, 1, 20_000), (1500, 0.3, 2000), (200, 0.3, 10_000))
 MOST = 32  # seeds, where they are added until they decide
 RANDOM = 20_000  # permutations
 
@@ -187,8 +189,20 @@ def unequal_spreads(times: int, n: tuple[int, int], spreads: tuple[float, float]
     return found / times
 
 
-def covers_expected_time(times: int, case: Case, n: int) -> float:
-    """Return how often the interval of the expected running time holds that of 100,000 runs."""
+def bootstrap_of_expected_time(spent: np.ndarray, solved: np.ndarray, budget: float) -> Interval:
+    """Return the expected running time with the percentile interval of a bootstrap of runs."""
+    n = len(spent)
+    weights = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), size=1000).astype(float)
+    with np.errstate(divide="ignore"):
+        low, high = np.quantile(weights @ spent / (weights @ solved), [0.025, 0.975], method="nearest")
+        return Interval(float(np.divide(spent.sum(), solved.sum())), float(low), float(high))
+
+
+def covers_expected_time(
+    times: int, case: Case, n: int, interval: Callable[..., Interval] = expected_time
+) -> tuple[float, float]:
+    """Return how often the interval of the expected running time holds that of 100,000 runs, and the median of its
+    upper bound over its lower one."""
     generator = np.random.default_rng(0)
 
     def drawn(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -197,8 +211,26 @@ def covers_expected_time(times: int, case: Case, n: int) -> float:
 
     spent, solved = drawn(100_000)
     truth = spent.sum() / solved.sum()
-    intervals = [expected_time(*drawn(n)) for _ in range(times)]
-    return sum(each.low <= truth <= each.high for each in intervals) / times
+    spent, solved = (each.reshape(times, n) for each in drawn(times * n))
+    intervals = [interval(*runs, case.budget) for runs in zip(spent, solved, strict=True)]
+    covered = sum(each.low <= truth <= each.high for each in intervals) / times
+    return covered, float(np.median([each.high / each.low if 0 < each.low < np.inf else np.inf for each in intervals]))
+
+
+def expected_times(times: int) -> None:
+    """Print how often the interval of the expected running time holds the truth, beside a bootstrap's, and for the
+    worst of many shares of runs that never solve their task."""
+    numbers = (3, 5, 7, 10, 20)
+    print(f"\n| runs | interval | {' | '.join(map(str, numbers))} |\n|:--|:--|{'--:|' * len(numbers)}")
+    for name, case in CASES.items():
+        for method, interval in (("of the report", expected_time), ("bootstrap", bootstrap_of_expected_time)):
+            found = [covers_expected_time(times, case, n, interval) for n in numbers]
+            cells = [f"{share:.1%}, {width:.1f}×" for share, width in found]
+            print(f"| {name} | {method} | {' | '.join(cells)} |", flush=True)
+    never = [0, 0.01, 0.02, 0.05, *np.arange(0.1, 1, 0.1)]
+    several = [Case(middle, spread, 0, stuck, budget) for stuck in never for middle, spread, budget in KINDS]
+    worst = [min(covers_expected_time(times, case, n)[0] for case in several) for n in numbers]
+    print(f"| worst of {len(several)} cases | of the report | {' | '.join(f'{share:.1%}' for share in worst)} |")
 
 
 def main() -> None:
@@ -230,9 +262,7 @@ def main() -> None:
     for n in ((10, 10), (7, 24)):
         found_at = [f"{spreads} {unequal_spreads(times, n, spreads):.1%}" for spreads in ((0.5, 0.2), (0.8, 0.1))]
         print(f"{n[0]} against {n[1]} runs, equal medians, differ with spreads {', '.join(found_at)}")
-    for name, case in CASES.items():
-        covered = [f"{covers_expected_time(times, case, n):.1%}" for n in (5, 10, 20)]
-        print(f"{name}: the expected running time's interval of 5, 10, 20 runs holds it in {', '.join(covered)}")
+    expected_times(times)
     compare_designs(times // 5)
 
 

@@ -13,6 +13,7 @@ from reports.statistics import (
     ratio_interval,
     solved_fraction,
 )
+from reports.statistics.intervals import mid_p_bounds
 
 
 def test_wilson_is_its_formula():
@@ -24,6 +25,15 @@ def test_wilson_is_its_formula():
         assert interval.estimate == p
         assert interval.low == pytest.approx(max(0, centre - half), abs=1e-12)
         assert interval.high == pytest.approx(min(1, centre + half), abs=1e-12)
+
+
+def test_mid_p_bounds_leave_the_probability_of_a_tail():
+    for solved, runs in ((1, 3), (3, 5), (7, 10), (19, 20)):
+        low, high = mid_p_bounds(solved, runs)
+        assert stats.binom.sf(solved, runs, low) + stats.binom.pmf(solved, runs, low) / 2 == pytest.approx(0.025)
+        assert stats.binom.cdf(solved - 1, runs, high) + stats.binom.pmf(solved, runs, high) / 2 == pytest.approx(0.025)
+    assert mid_p_bounds(5, 5) == pytest.approx((0.05 ** (1 / 5), 1))
+    assert mid_p_bounds(0, 8) == pytest.approx((0, 1 - 0.05 ** (1 / 8)))
 
 
 class TestMedianInterval:
