@@ -63,7 +63,10 @@ def in_order(runs: pd.DataFrame) -> pd.DataFrame:
         "cell": cells_in_order(runs["cell"]),
         "contender": sorted(set(runs["contender"]), key=natural),
     }
-    ranks = [runs[name].map({value: i for i, value in enumerate(values)}) for name, values in order.items()]
+    ranks = []
+    for name, values in order.items():
+        rank = {value: i for i, value in enumerate(values)}
+        ranks.append([rank[value] for value in runs[name].tolist()])
     return runs.iloc[np.lexsort(ranks[::-1])].reset_index(drop=True)
 
 

@@ -61,7 +61,23 @@ class Times:
         return np.asarray(self.grid * np.where(steps == 0, before, steps))
 
     def scaled(self, factor: float) -> "Times":
-        return Times(factor * self.values, factor * self.grid, factor * self.limit, self.early)
+        """Return times and evaluations multiplied by a factor, whose `places` are the same."""
+        if factor == 1:
+            return self
+        times = Times(factor * self.values, factor * self.grid, factor * self.limit, self.early)
+        if self.grid:
+            vars(times)["places"] = self.places
+        return times
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """How many evaluations were before each value."""
+        return self.evaluations_before(self.values)
+
+    @cached_property
+    def least_places(self) -> np.ndarray:
+        """How many evaluations there were by the one before each value."""
+        return self.evaluations_until(self.earliest)
 
     def evaluations_before(self, times: np.ndarray) -> np.ndarray:
         """Return how many evaluations, of a grid, were before each of some times."""
@@ -95,13 +111,23 @@ class Contrast:
         """Return the one-sided p-value of such runs if a needed no more than x times what b does; above half the level
         wherever the interval holds x, also where evaluations lie such that the test alone would not be monotone in x.
         """
-        p = _p_later(self.a, self.b.scaled(x), self.paired) if x > 0 else 0.0
+        p = self.p_later if x == 1 else _p_later(self.a, self.b.scaled(x), self.paired) if x > 0 else 0.0
         return p if x in (0, 1) or x <= self.interval.low else max(p, math.nextafter(self.level / 2, 1))
 
     def p_below(self, x: float) -> float:
         """Return the one-sided p-value of such runs if a needed no less than x times what b does, likewise."""
-        p = _p_later(self.b.scaled(x), self.a, self.paired) if x > 0 else 1.0
+        p = self.p_sooner if x == 1 else _p_later(self.b.scaled(x), self.a, self.paired) if x > 0 else 1.0
         return p if x in (0, 1) or x >= self.interval.high else max(p, math.nextafter(self.level / 2, 1))
+
+    @cached_property
+    def p_later(self) -> float:
+        """One-sided p-value of such runs if those of a were no later than those of b."""
+        return _p_of_scores(self.scores, len(self.a), self.paired)
+
+    @cached_property
+    def p_sooner(self) -> float:
+        """One-sided p-value of such runs if those of a were no sooner."""
+        return _p_later(self.b, self.a, self.paired)
 
     @cached_property
     def p(self) -> float:
@@ -126,14 +152,20 @@ class Contrast:
         """Median ratio of all runs of a to all of b (of pairs: of each to its own) with the interval of all x that
         neither one-sided test rejects at half the level. Bounds are 0 and +inf where runs do not tell more, and the
         estimate is NaN where most ratios are of two unsolved runs."""
-        low = _largest_rejected(self.a, self.b, self.paired, self.level)
-        high = 1 / below if (below := _largest_rejected(self.b, self.a, self.paired, self.level)) else math.inf
+        low = _largest_rejected(self.a, self.b, self.paired, self.level, self.p_later)
+        below = _largest_rejected(self.b, self.a, self.paired, self.level, self.p_sooner)
+        high = 1 / below if below else math.inf
         return Interval(float(np.clip(self.median_ratio, low, high)), low, high, 1 - self.level)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Gehan's scores of the runs of a, then of b."""
+        return _scores(self.a, self.b)
 
     @cached_property
     def z(self) -> float:
         """Standardized sum of scores, positive if a needs longer; 0 if all runs tie."""
-        return _z(_scores(self.a, self.b), len(self.a), self.paired)
+        return _z(self.scores, len(self.a), self.paired)
 
     @cached_property
     def first_sooner(self) -> float:
@@ -144,7 +176,7 @@ class Contrast:
     @cached_property
     def all_tie(self) -> bool:
         """Whether no two runs can be told apart: then no number of such runs tells the groups apart."""
-        return not np.any(_scores(self.a, self.b))
+        return not np.any(self.scores)
 
     @cached_property
     def median_ratio(self) -> float:
@@ -157,7 +189,11 @@ class Contrast:
 
 def _p_later(a: Times, b: Times, paired: bool) -> float:
     """Return the p-value of such runs if those of a were no later than those of b."""
-    scores, n = _scores(a, b), len(a)
+    return _p_of_scores(_scores(a, b), len(a), paired)
+
+
+def _p_of_scores(scores: np.ndarray, n: int, paired: bool) -> float:
+    """Return the same of scores, of which the first n are those of a."""
     if paired:
         differences = scores[:n] - scores[n:]
         return share_of_signs(differences, int(differences.sum()))
@@ -167,7 +203,8 @@ def _p_later(a: Times, b: Times, paired: bool) -> float:
 def _scores(a: Times, b: Times) -> np.ndarray:
     """Return Gehan's scores of the runs of a, then of b: how many others were sooner, less how many were later."""
     both = np.concatenate(_on_one_grid(a, b))
-    ordered = np.sort(both)
+    ordered = both.copy()
+    ordered.sort()
     return ordered.searchsorted(both, "left") + ordered.searchsorted(both, "right") - len(both)
 
 
@@ -177,10 +214,12 @@ def _on_one_grid(a: Times, b: Times) -> tuple[np.ndarray, np.ndarray]:
     limit = min(a.limit, b.limit)
     early, late = a.values, b.values
     beyond = (a.earliest >= limit * (1 - ROUNDING) if a.grid else early > limit, late > limit * (1 + ROUNDING))
-    coarser = max(a, b, key=lambda times: (times.grid, -len(times.early)))
-    if coarser.grid:
-        early = coarser.evaluations_until(a.earliest) if a.grid else coarser.evaluations_before(a.values)
-        late = coarser.evaluations_before(b.values)
+    a_is_coarser = (a.grid, -len(a.early)) >= (b.grid, -len(b.early))
+    if a_is_coarser and a.grid:
+        early, late = a.least_places, a.evaluations_before(b.values)
+    elif b.grid:
+        early = b.evaluations_until(a.earliest) if a.grid else b.evaluations_before(a.values)
+        late = b.places
     return np.where(beyond[0], np.inf, early), np.where(beyond[1], np.inf, late)
 
 
@@ -195,8 +234,9 @@ def _z(scores: np.ndarray, n: int, paired: bool) -> float:
     return total / math.sqrt(variance) if variance else 0.0
 
 
-def _largest_rejected(a: Times, b: Times, paired: bool, level: float) -> float:
+def _largest_rejected(a: Times, b: Times, paired: bool, level: float, p_at_one: float) -> float:
     """Return up to which x it is rejected, at half the level, that a needs at most x times what b does; 0 if none is.
+    For x = 1 the p-value is given.
 
     It is looked for upwards from 1 if that is rejected, and downwards if it is not, so that the interval holds 1 if and
     only if the test at 1 does not reject. The normal approximation says where, the exact test decides."""
@@ -209,7 +249,7 @@ def _largest_rejected(a: Times, b: Times, paired: bool, level: float) -> float:
     def nearly(x: float) -> bool:
         return _z(_scores(a, b.scaled(x)), len(a), paired) >= normal
 
-    upwards = rejected(1.0)
+    upwards = p_at_one <= level / 2
     if not upwards and not rejected(1 / LARGEST):
         return 0.0
     if upwards and rejected(LARGEST):

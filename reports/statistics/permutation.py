@@ -43,11 +43,12 @@ def _share(steps: tuple[int, ...], size: int, most: int) -> float:
     if most < 0:
         return 0.0
     unit = math.gcd(*steps) or 1
+    units = [step // unit for step in steps if step <= most]
     ways = np.zeros((size + 1, most // unit + 1))  # of choosing k steps with sum s
     ways[0, 0] = 1.0
-    for i, step in enumerate(each // unit for each in steps if each <= most):
-        until = min(i + 1, size)
-        ways[1 : until + 1, step:] += ways[:until, : ways.shape[1] - step].copy()
+    for i, step in enumerate(units):
+        fewest, until = max(1, size - (len(units) - 1 - i)), min(i + 1, size)  # k that can still become `size`
+        ways[fewest : until + 1, step:] += ways[fewest - 1 : until, : ways.shape[1] - step]
     return float(ways[size].sum()) / math.comb(len(steps), size)
 
 
