@@ -136,8 +136,8 @@ class AttentionLSTM(LSTM):
         output = attentional(torch.cat([context, h], dim=-1), self.weight_combine)
         return output, AttentionState(h, c, memory)
 
-    def forward(self, inputs: Tensor, state: LSTMState | None = None) -> tuple[Tensor, AttentionState]:
-        hidden, (h, c) = super().forward(inputs, state)
+    def run(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, AttentionState]:
+        hidden, (h, c) = super().run(inputs, state)
         memory = self._remember(state, hidden)
         return self.combine(hidden, memory), AttentionState(h, c, memory)
 

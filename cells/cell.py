@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cells import native
 from cells.arguments import check_flags, check_sequence, check_sizes
 from cells.backends import Backends, State
+from cells.causal import run_causally
 from cells.initialization import SCHEMES, initialize
 
 
@@ -178,7 +179,10 @@ class Cell(Backends):
             ValueError: inputs or state of another shape, or a state of another dtype than the inputs.
         """
         check_sequence(inputs, self.input_size)
-        state = self._start(inputs, state)
+        return run_causally(self.run, inputs, self._start(inputs, state))
+
+    def run(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the outputs (T, B, H) and the state after the last step, of arguments that are checked."""
         backend = "loop" if native.is_transformed(inputs, self.weight_ih) else self.active_backend
         return getattr(self, f"forward_{backend}")(inputs, state)
 

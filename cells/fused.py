@@ -578,18 +578,25 @@ class _Recurrence(torch.autograd.Function):
                 now = (x[cell, t], products, saved[cell, t], vectors[cell], states[cell, :, t], output[cell, t])
                 _forward_step[grid](*now, plane, batch, hidden, **functions, block=BLOCK, **FUSED)
         if keep:
+            ctx.set_materialize_grads(False)
             ctx.save_for_backward(inputs, of_x, of_states, vectors, saved, states, output)
             ctx.module, ctx.width, ctx.tiles = module, width, tiles
         return (output, *(last.clone() for last in states[:, :, -1].unbind(1)))
 
     @staticmethod
     @torch.amp.custom_bwd(device_type="cuda")
-    def backward(ctx: Any, d_output: Tensor, *d_last: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *given: Tensor | None) -> tuple[Tensor | None, ...]:
+        if all(each is None for each in given):
+            return (None,) * len(ctx.needs_input_grad)
         if torch.is_grad_enabled():
             raise RuntimeError("triton kernels have no second derivative (create_graph=True): use backend=loop")
         inputs, of_x, of_states, vectors, saved, states, output = ctx.saved_tensors
         layout: Layout = ctx.module.LAYOUT
-        cells, steps, batch, hidden = d_output.shape
+        like = (output, *states[:, :, -1].unbind(1))
+        d_output, *d_last = (
+            torch.zeros_like(of) if each is None else each for each, of in zip(given, like, strict=True)
+        )
+        cells, steps, batch, hidden = output.shape
         d_output, d_states = d_output.contiguous(), torch.stack(d_last, dim=1)
         d_products = d_output.new_empty(cells, steps, batch, layout.gradients * hidden)
         sums = d_output.new_zeros(cells, layout.sums, batch, hidden)

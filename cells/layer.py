@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from cells.arguments import check_sequence, check_sizes
+from cells.causal import run_causally
 
 
 class Layer(nn.Module):
@@ -48,4 +49,4 @@ class Layer(nn.Module):
             ValueError: inputs of another shape.
         """
         check_sequence(inputs, self.input_size)
-        return self.run(inputs, self.initial_state(inputs) if state is None else state)
+        return run_causally(self.run, inputs, self.initial_state(inputs) if state is None else state)

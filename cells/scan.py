@@ -88,13 +88,16 @@ class _Scan(torch.autograd.Function):
             states: Tensor = torch.ops.recurrent_bench.scan(*_contiguous(decay, inputs, start))
         else:
             states = _halved(decay, torch.cat([inputs[:1] + decay[:1] * start, inputs[1:]]))
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(decay, states, start)
         return states
 
     @staticmethod
-    def backward(ctx: Any, *of_output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, *of_output: Tensor | None) -> tuple[Tensor | None, ...]:
         decay, states, start = ctx.saved_tensors
         (of_states,) = of_output
+        if of_states is None:
+            return None, None, None
         if _is_native(states) and not torch.is_grad_enabled():  # with it, the gradient is differentiated again
             gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.recurrent_bench.scan_backward(
                 *_contiguous(decay, states, start, of_states)
@@ -112,12 +115,19 @@ class _SelectiveScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: Tensor) -> tuple[Tensor, Tensor]:
         y, last, states = torch.ops.recurrent_bench.selective_scan(*_contiguous(*arguments), any(ctx.needs_input_grad))
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*arguments, states)
         return y, last
 
     @staticmethod
-    def backward(ctx: Any, *of_outputs: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_y: Tensor | None, of_last: Tensor | None) -> tuple[Tensor | None, ...]:
+        if of_y is None and of_last is None:
+            return (None,) * len(ctx.needs_input_grad)
         *arguments, states = ctx.saved_tensors
+        of_outputs = [
+            torch.zeros_like(arguments[number]) if given is None else given
+            for given, number in ((of_y, 0), (of_last, 5))  # of the shapes of Δ and the start
+        ]
         if torch.is_grad_enabled():  # the gradient is differentiated again: by the parts that it is made of
             wanted = [each for each, needed in zip(arguments, ctx.needs_input_grad, strict=True) if needed]
             found = iter(torch.autograd.grad(_selective(*arguments), wanted, of_outputs, create_graph=True))

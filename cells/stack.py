@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells.arguments import check_flags, check_sequence, check_shares, check_sizes
+from cells.causal import run_causally
 
 
 class Stack(nn.Module):
@@ -131,7 +132,13 @@ class Stack(nn.Module):
             ValueError: inputs of another shape.
         """
         check_sequence(inputs, self.input_size)
-        order = None if lengths is None else _backwards(len(inputs), lengths)
+        if self.bidirectional:
+            order = None if lengths is None else _backwards(len(inputs), lengths)
+            return self.run(inputs, state, order)
+        return run_causally(self.run, inputs, state)
+
+    def run(self, inputs: Tensor, state: list[Any] | None, order: Tensor | None = None) -> tuple[Tensor, list[Any]]:
+        """Return the outputs and the state after the last step; `order`: see `_turned`."""
         x = inputs if self.encoder is None else self.encoder(inputs)
         after: list[Any] = []
         for number, (norm, cell) in enumerate(zip(self.norms, self.cells, strict=True)):

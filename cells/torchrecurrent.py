@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cells import compiler, native
 from cells.arguments import check_sizes
+from cells.causal import run_causally
 
 
 class TorchRecurrent(compiler.Compilable):
@@ -41,8 +42,13 @@ class TorchRecurrent(compiler.Compilable):
         return ("native", "triton", "torchrecurrent")
 
     def forward(self, inputs: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        is_odd = inputs.dim() != 3 or 0 in inputs.shape or native.is_transformed(inputs, self.like)
-        if is_odd or (backend := self.active_backend) == "torchrecurrent":
+        if inputs.dim() != 3 or 0 in inputs.shape:
+            return self.layer(inputs, state)
+        return run_causally(self.run, inputs, state)
+
+    def run(self, inputs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """Return the outputs (T, B, H) and the state after the last step."""
+        if native.is_transformed(inputs, self.like) or (backend := self.active_backend) == "torchrecurrent":
             return self.layer(inputs, state)
         # A layer's states are (layers, B, H).
         if state is None:

@@ -146,6 +146,8 @@ class _Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, of_outputs: Tensor | None, *of_last: Tensor | None) -> tuple[Any, ...]:
+        if of_outputs is None and all(each is None for each in of_last):
+            return (None,) * len(ctx.needs_input_grad)
         _refuse_second_derivative()
         name, hidden, slices = ctx.call
         # Hooks on what is saved may give it back with other strides.
@@ -186,11 +188,14 @@ class _Attention(torch.autograd.Function):
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor | None, scale: float) -> Tensor:
         contexts, log_sums = torch.ops.recurrent_bench.attend(queries, keys, values, scale)
         ctx.scale = scale
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(queries, keys, values, contexts, log_sums)
         return contexts  # type: ignore[no-any-return]
 
     @staticmethod
-    def backward(ctx: Any, of_contexts: Tensor) -> tuple[Any, ...]:
+    def backward(ctx: Any, of_contexts: Tensor | None) -> tuple[Any, ...]:
+        if of_contexts is None:
+            return (None,) * 4
         _refuse_second_derivative()
         queries, keys, values, contexts, log_sums = (
             None if tensor is None else tensor.contiguous() for tensor in ctx.saved_tensors

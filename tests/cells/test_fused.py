@@ -73,6 +73,17 @@ def test_interpreted_ablations(changes: dict):
 
 
 @only_interpreted
+def test_interpreted_steps_that_no_loss_is_of_have_no_part_in_gradients():
+    cell, inputs, found = LSTM(3, 5, "triton", dtype=torch.float64), torch.randn(4, 2, 3, dtype=torch.float64), []
+    broken = inputs.clone()
+    broken[3, 0] = torch.nan
+    for x in (inputs, broken):
+        outputs = cell(x)[0][:3]
+        found.append([outputs, *torch.autograd.grad(outputs.sum(), [*cell.parameters()])])
+    torch.testing.assert_close(*found)
+
+
+@only_interpreted
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
 def test_interpreted_cells(kind: type[Cell], bias: bool):

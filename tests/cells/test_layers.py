@@ -453,3 +453,40 @@ def test_gated_convolution_is_torch_convolutions():
         values, gates = padded(theirs, seen).chunk(2, dim=1)
         seen = x = x + values * gates.sigmoid()
     torch.testing.assert_close(layer(inputs)[0], x.permute(2, 0, 1), rtol=1e-9, atol=1e-12)
+
+
+# What the authors' code computes (github.com/facebookresearch/fairseq at 3d262bb, the layers of FConvDecoder without
+# attention and weight normalisation) from the numbers below: outputs of the second sequence at steps 0, 4 and 8, and
+# gradients of the sum of all last outputs with respect to its inputs at steps 1, 7 and 8.
+FCONV_OUTPUTS = [
+    [-0.04592063567991935, -0.1736253357504166, -0.05876205472892779, 0.3055609782144056],
+    [0.09991559335425225, 0.5121753058392008, -0.014342455894655267, 0.1888833217863259],
+    [0.07719376652195784, 0.6958448391363631, 0.3740739081955288, -0.26196447978200516],
+]
+FCONV_GRADIENTS = [
+    [0.0023027748622950943, 0.04728520560590075, -0.04165795231904869, -0.012613555456693133],
+    [-0.4364591480553916, -0.051890096297660004, 0.4796469469001872, -0.3473170229263562],
+    [-0.4113265839390568, 0.6570502206024966, 0.8658348737047566, -0.37631207665299277],
+]
+
+
+def wave(phase: int, *shape: int) -> torch.Tensor:
+    return torch.arange(phase + 1.0, phase + 1 + math.prod(shape), dtype=torch.float64).sin().view(shape)
+
+
+def test_gated_convolution_is_that_of_its_authors():
+    """Theirs is not dilated, so it was given filters with zeros between their taps. It multiplies each layer's sum by
+    √½: undoing that multiplies layer k's inputs by 2^(k/2), which its weights and biases have to make up for."""
+    layers, size = 3, 4
+    layer = GatedConvolution(size, size, kernel=2, depth=layers).double()
+    with torch.no_grad():
+        for number, convolution in enumerate(layer.convolutions):
+            convolution.weight.copy_(wave(10 * number, 2 * size, size, 2))
+            convolution.bias.copy_(wave(10 * number + 5, 2 * size))
+            convolution.weight[size:] /= 2 ** (number / 2)
+            convolution.bias[:size] *= 2 ** (number / 2)
+    inputs = wave(0, 9, 2, size).requires_grad_()
+    outputs = layer(inputs)[0] / 2 ** (layers / 2)
+    (gradient,) = torch.autograd.grad(outputs[-1].sum(), inputs)
+    torch.testing.assert_close(outputs[[0, 4, 8], 1].tolist(), FCONV_OUTPUTS, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradient[[1, 7, 8], 1].tolist(), FCONV_GRADIENTS, rtol=1e-12, atol=1e-12)
