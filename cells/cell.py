@@ -179,7 +179,10 @@ class Cell(Backends):
             ValueError: inputs or state of another shape, or a state of another dtype than the inputs.
         """
         check_sequence(inputs, self.input_size)
-        return run_causally(self.run, inputs, self._start(inputs, state))
+        state = self._start(inputs, state)
+        if not torch.is_grad_enabled():  # steps see no later one; only gradients would be reached
+            return self.run(inputs, state)
+        return run_causally(self.run, inputs, state)
 
     def run(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the outputs (T, B, H) and the state after the last step, of arguments that are checked."""
