@@ -1,6 +1,7 @@
 """The frame that every cell stands in: checked arguments, parameters, initial state, and the loop over time. The
 equations are in each cell's own file, other implementations of them in `cells.backends`."""
 
+import functools
 from collections.abc import Callable
 from itertools import repeat
 from typing import Any, ClassVar
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cells import native
+from cells import compiler, native
 from cells.arguments import check_flags, check_sequence, check_sizes
 from cells.backends import Backends, State
 from cells.causal import run_causally
@@ -191,6 +192,14 @@ class Cell(Backends):
 
     def read(self, hidden: Tensor) -> Tensor:
         return hidden
+
+    @property
+    def learn_each(self) -> native.LearnEach | None:
+        """Has the gradients of several cells, each under a readout, in one call (see `native.learn_each`). None if the
+        outputs are not those of a kernel for the CPU as they are."""
+        is_bare = type(self).read is Cell.read and self.active_backend == "native"
+        kernel = compiler.kernel_of(self) if is_bare and self.replicable_kernel is not None else None
+        return functools.partial(native.learn_each, kernel) if kernel is not None else None
 
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """Run `recur` over time. All steps are projected as one product, and split by one `unbind`: indexing instead

@@ -22,6 +22,10 @@ class Classification(Task):
     extra: int = 0
     scored: int | None = None
 
+    @property
+    def criterion(self) -> str | None:
+        return None if self.extra else "cross_entropy"
+
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Return the outputs at the steps that are asked for, (B, O) or (S, B, O) as the targets are."""
         if self.extra:

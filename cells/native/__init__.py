@@ -22,6 +22,7 @@ __all__ = [
     "call",
     "instructions",
     "is_transformed",
+    "learn_each",
     "library",
     "run",
     "run_each",
@@ -32,6 +33,10 @@ Call = Callable[[int, Tensor, Sequence[Tensor], list[Tensor], list[Tensor]], tup
 # several modules and their inputs → outputs, and what takes the gradients of these
 RunEach = Callable[
     [Sequence[nn.Module], Sequence[Tensor]], tuple[list[Tensor], Callable[[Sequence[Tensor | None]], None]]
+]
+# several modules, a readout each, inputs, criterion and targets → losses
+LearnEach = Callable[
+    [Sequence[nn.Module], Sequence[nn.Linear], Sequence[Tensor], str, Sequence[Tensor]], Sequence[Tensor]
 ]
 DTYPES = (torch.float32, torch.float64)
 
@@ -222,10 +227,7 @@ def run_each(
     Raises:
         TypeError: tensors of different dtypes.
     """
-    parameters: list[list[Tensor]] = [[], []]
-    for module in modules:
-        for several, its in zip(parameters, kernel.parameters(module), strict=True):
-            several += its
+    parameters = _parameters(kernel, modules)
     states = [zero for each in inputs for zero in [each.new_zeros(each.shape[1], kernel.hidden)] * sum(kernel.widths)]
     name, hidden = kernel.name, kernel.hidden
     with torch.no_grad():
@@ -236,20 +238,62 @@ def run_each(
             _, _, *of_parameters = torch.ops.recurrent_bench.backward(
                 name, hidden, inputs, *parameters, *kept, of_outputs, [None] * len(states), False
             )
-        derived: list[tuple[Tensor, Tensor]] = []
-        for several, gradients in zip(parameters, of_parameters, strict=True):
-            for tensor, gradient in zip(several, gradients, strict=True):
-                if not tensor.requires_grad:
-                    continue
-                hooks = tensor._backward_hooks or tensor._post_accumulate_grad_hooks
-                if tensor.is_leaf and tensor.grad is None and not hooks:  # as autograd would, without its detour
-                    tensor.grad = gradient
-                else:
-                    derived.append((tensor, gradient))
-        if derived:
-            torch.autograd.backward([tensor for tensor, _ in derived], [gradient for _, gradient in derived])
+        _add_gradients(parameters, of_parameters)
 
     return [each[1:].detach().requires_grad_() for each in outputs], differentiate
+
+
+def learn_each(
+    kernel: Kernel, modules: Sequence[nn.Module], readouts: Sequence[nn.Linear], inputs: Sequence[Tensor],
+    criterion: str, targets: Sequence[Tensor],
+) -> list[Tensor]:  # fmt: skip
+    """Run the kernel of several modules and a readout each, compare what comes out at the last steps with targets, and
+    add the gradients of these losses to the parameters: in one call, and to the last bit as `run`, torch and its
+    autograd do it for each of them.
+
+    Args:
+        inputs: (T, B, I) each.
+        criterion: "mse", of the last step's first output, or "cross_entropy".
+        targets: (B) each; classes may be (S, B), of the last S steps.
+
+    Returns:
+        The losses, scalars.
+
+    Raises:
+        TypeError: tensors of different dtypes.
+    """
+    parameters = _parameters(kernel, modules)
+    parameters += [[each.weight for each in readouts], [each.bias for each in readouts]]
+    with torch.no_grad():
+        losses, *gradients = torch.ops.recurrent_bench.learn(
+            kernel.name, kernel.hidden, inputs, *parameters, criterion, targets
+        )
+    _add_gradients(parameters, gradients)
+    return losses  # type: ignore[no-any-return]
+
+
+def _parameters(kernel: Kernel, modules: Sequence[nn.Module]) -> list[list[Tensor]]:
+    """Return the matrices and the vectors of all modules, one module after the other."""
+    parameters: list[list[Tensor]] = [[], []]
+    for module in modules:
+        for several, its in zip(parameters, kernel.parameters(module), strict=True):
+            several += its
+    return parameters
+
+
+def _add_gradients(parameters: Sequence[Sequence[Tensor]], gradients: Sequence[Sequence[Tensor]]) -> None:
+    derived: list[tuple[Tensor, Tensor]] = []
+    for several, of_several in zip(parameters, gradients, strict=True):
+        for tensor, gradient in zip(several, of_several, strict=True):
+            if not tensor.requires_grad:
+                continue
+            hooks = tensor._backward_hooks or tensor._post_accumulate_grad_hooks
+            if tensor.is_leaf and tensor.grad is None and not hooks:  # as autograd would, without its detour
+                tensor.grad = gradient
+            else:
+                derived.append((tensor, gradient))
+    if derived:
+        torch.autograd.backward([tensor for tensor, _ in derived], [gradient for _, gradient in derived])
 
 
 def _refuse_second_derivative() -> None:

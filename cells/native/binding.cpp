@@ -1,5 +1,6 @@
-// The two operators that Python calls, recurrent_bench::forward and ::backward: checks, memory, and dispatch by kernel
-// and dtype, for any number of replicas. Backward is given what forward returned, and checks nothing.
+// The operators that Python calls, recurrent_bench::forward, ::backward and ::learn, which does both and what a training
+// step has between them: checks, memory, and dispatch by kernel and dtype, for any number of replicas. Backward is given
+// what forward returned, and checks nothing.
 #include <ATen/ATen.h>
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <c10/core/CPUAllocator.h>
@@ -247,6 +248,75 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>, std::v
   return {gradients.x, gradients.states, gradients.matrices, gradients.vectors};
 }
 
+// A mean loss of outputs (T, B, O) at their last steps, and its gradient: by torch's operations, in autograd's order.
+using Criterion = Tensor (*)(const Tensor& outputs, const Tensor& targets, Tensor& gradient);
+
+// Targets (B): of the last step's first feature.
+Tensor mean_squared_error(const Tensor& outputs, const Tensor& targets, Tensor& gradient) {
+  const auto answers = [](const Tensor& all) { return all.select(0, -1).select(1, 0); };
+  const Tensor loss = at::mse_loss(answers(outputs), targets);
+  gradient = at::zeros_like(outputs);
+  answers(gradient).copy_(at::mse_loss_backward(at::ones_like(loss), answers(outputs), targets, at::Reduction::Mean));
+  return loss;
+}
+
+// Targets are classes: (B) of the last step, (S, B) of the last S steps.
+Tensor cross_entropy(const Tensor& outputs, const Tensor& targets, Tensor& gradient) {
+  const int64_t first = outputs.size(0) - (targets.dim() == 1 ? 1 : targets.size(0));
+  const auto answers = [first](const Tensor& all) { return all.slice(0, first).flatten(0, 1); };
+  const Tensor classes = targets.flatten(), scores = answers(outputs);
+  const Tensor logarithms = at::_log_softmax(scores, 1, false);
+  constexpr int64_t kMean = at::Reduction::Mean, kNone = -100;  // kNone: the class that is left out, as by default
+  const auto [loss, weight] = at::nll_loss_forward(logarithms, classes, {}, kMean, kNone);
+  const Tensor of_logarithms =
+      at::nll_loss_backward(at::ones_like(loss), logarithms, classes, {}, kMean, kNone, weight);
+  const Tensor of_scores = at::_log_softmax_backward_data(of_logarithms, logarithms, 1, scores.scalar_type());
+  if (first == 0) {
+    gradient = of_scores.view(outputs.sizes());
+  } else {
+    gradient = at::zeros_like(outputs);
+    answers(gradient).copy_(of_scores);
+  }
+  return loss;
+}
+
+Criterion find_criterion(const std::string& name) {
+  if (name == "mse") return mean_squared_error;
+  TORCH_CHECK_VALUE(name == "cross_entropy", "no criterion named " + name);
+  return cross_entropy;
+}
+
+// A training step's gradients: of each replica, run from states of zero, the loss of what a linear readout (O, H), (O)
+// makes of its outputs, and the gradients of the matrices, the vectors and the readout. One replica is done after the
+// other, so that what forward leaves is still in the cache.
+std::tuple<std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>, std::vector<Tensor>>
+learn(const std::string& name, int64_t hidden, TensorList x, TensorList matrices, TensorList vectors,
+      TensorList weights, TensorList biases, const std::string& criterion, TensorList targets) {
+  const at::AutoDispatchBelowADInplaceOrView guard;
+  const Kernel& kernel = find_kernel(name);
+  const Criterion criterion_of = find_criterion(criterion);
+  const size_t replicas = x.size();
+  for (const TensorList& list : {matrices, vectors, weights, biases, targets}) check_count(list.size(), replicas);
+  std::vector<Tensor> losses, of_weights, of_biases;
+  Gradients gradients;
+  const OptionalTensors of_last(std::vector<std::optional<Tensor>>(kernel.states));
+  for (size_t r = 0; r < replicas; ++r) {
+    const TensorList own_matrices = of_replica(matrices, r, replicas), own_vectors = of_replica(vectors, r, replicas);
+    const std::vector<Tensor> zeros(kernel.states, at::zeros({x[r].size(1), hidden}, x[r].options()));
+    Passed passed;
+    forward_one(passed, kernel, hidden, x[r], zeros, own_matrices, own_vectors, true);
+    const Tensor states = passed.outputs[0].slice(0, 1), rows = states.flatten(0, 1);
+    Tensor gradient;
+    losses.push_back(criterion_of(at::linear(states, weights[r], biases[r]), targets[r], gradient));
+    const Tensor of_rows = gradient.flatten(0, 1);
+    of_weights.push_back(of_rows.t().mm(rows));
+    of_biases.push_back(of_rows.sum(0));
+    backward_one(gradients, kernel, hidden, x[r], own_matrices, own_vectors, passed.series, passed.records[0],
+                 passed.slices[0], of_rows.mm(weights[r]), of_last, false);
+  }
+  return {losses, gradients.matrices, gradients.vectors, of_weights, of_biases};
+}
+
 }  // namespace
 
 }  // namespace native
@@ -260,9 +330,14 @@ TORCH_LIBRARY(recurrent_bench, library) {
       "backward(str name, int hidden, Tensor[] x, Tensor[] matrices, Tensor[] vectors, Tensor[] series, "
       "Tensor[] records, int[] slices, Tensor?[] grad_outputs, Tensor?[] grad_last, bool of_x) -> (Tensor[] x, "
       "Tensor[] states, Tensor[] matrices, Tensor[] vectors)");
+  library.def(
+      "learn(str name, int hidden, Tensor[] x, Tensor[] matrices, Tensor[] vectors, Tensor[] weights, Tensor[] biases, "
+      "str criterion, Tensor[] targets) -> (Tensor[] losses, Tensor[] matrices, Tensor[] vectors, Tensor[] weights, "
+      "Tensor[] biases)");
 }
 
 TORCH_LIBRARY_IMPL(recurrent_bench, CPU, library) {
   library.impl("forward", native::forward);
   library.impl("backward", native::backward);
+  library.impl("learn", native::learn);
 }

@@ -71,7 +71,30 @@ OPTIONS = [{"clip_norm": None}, {"clip_norm": 1e-3}, {"optimizer": "SGD"}, {"war
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_kernel_for_many_does_what_autograd_does_for_one(options: dict[str, Any]):
     """To the last bit, other optimisers and clipping as well."""
-    several, single = ([trainer_of(make_config(seed=seed, training=options)) for seed in (0, 1)] for _ in range(2))
+    assert_as_autograd(*(make_config(seed=seed, training=options) for seed in (0, 1)))
+
+
+TARGETS = {  # by the task's class: of the last step, of the last few, of all
+    "Adding": {"length": 9},
+    "LongLag": {"symbols": 7},
+    "CopyMemory": {"symbols": 4, "span": 3, "delay": 5},
+    "Parity": {"length": 9},
+}
+
+
+@pytest.mark.parametrize("size", [{"hidden_size": 1}, {"hidden_size": 17}, {"hidden_size": 64}], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("task", TARGETS)
+def test_gradients_in_one_call_are_autograds(task: str, dtype: str, size: dict[str, int]):
+    settings = {"_target_": f"tasks.{task}", "name": task.lower(), **TARGETS[task]}
+    configs = [make_config(seed=seed, dtype=dtype, cell=size, training={"batch_size": 7}) for seed in (0, 1)]
+    configs = [each.with_run(task=settings) for each in configs]
+    assert trainer_of(configs[0]).learn is not None
+    assert_as_autograd(*configs)
+
+
+def assert_as_autograd(*configs: Settings) -> None:
+    several, single = ([trainer_of(config) for config in configs] for _ in range(2))
     for trainer in single:
         trainer.kernel = None
     steps = Steps()

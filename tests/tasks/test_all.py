@@ -72,6 +72,20 @@ def task(request):
     return request.param
 
 
+@pytest.mark.parametrize(
+    "task", [task for task in TASKS if task.criterion is not None], ids=lambda task: type(task).__name__
+)
+def test_a_criterion_is_the_loss(task):
+    batch = sample(task)
+    outputs = torch.randn(task.length, 64, task.output_size)
+    if task.criterion == "mse":
+        expected = F.mse_loss(outputs[-1, :, 0], batch.targets)
+    else:
+        targets = batch.targets.reshape(-1, 64)
+        expected = F.cross_entropy(outputs[-len(targets) :].transpose(1, 2), targets)
+    torch.testing.assert_close(task.loss(outputs, batch), expected)
+
+
 def test_data_depend_on_the_generator_alone(task):
     torch.manual_seed(1)
     one = sample(task, seed=5)
