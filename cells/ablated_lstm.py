@@ -9,6 +9,7 @@ from torch import Tensor
 from cells.arguments import check_flags
 from cells.lstm import LSTM, LSTMState
 from cells.peephole_lstm import PeepholeLSTM
+from cells.states import register_state
 
 
 class AblatedLSTM(LSTM):
@@ -110,6 +111,9 @@ class GateState(tuple):
 
     def __getnewargs__(self) -> tuple[Tensor, Tensor, Tensor]:  # by which it is copied and pickled
         return (*self, self.gates)
+
+
+register_state(GateState, lambda state: [*state, state.gates])
 
 
 class GateRecurrentLSTM(PeepholeLSTM):

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils import _pytree as pytree
 
 from cells import compiler, native
 from cells.lstm import LSTM, LSTMState
+from cells.states import register_state
 
 
 class AttentionState(tuple):
@@ -30,13 +30,7 @@ class AttentionState(tuple):
         return (*self, self.memory)
 
 
-# By which torch.export and torch.func take it apart.
-pytree.register_pytree_node(
-    AttentionState,
-    lambda state: ([*state, state.memory], None),
-    lambda parts, _: AttentionState(*parts),
-    serialized_type_name="cells.AttentionState",
-)
+register_state(AttentionState, lambda state: [*state, state.memory])
 
 
 def transformed(h: Tensor, weight: Tensor) -> Tensor:

@@ -6,66 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from cells import (
-    GRU,
-    JANET,
-    LEM,
-    LRU,
-    LSTM,
-    MLSTM,
-    RNN,
-    SLSTM,
-    TCN,
-    AblatedLSTM,
-    Attention,
-    AttentionLSTM,
-    GatedConvolution,
-    GateRecurrentLSTM,
-    Mamba,
-    MinGRU,
-    MinLSTM,
-    PeepholeLSTM,
-    Stack,
-    TorchRecurrent,
-)  # fmt: skip
+from cells import GRU, MLSTM, RNN, Attention, TorchRecurrent
+from tests.cells.contenders import CONTENDERS, IN, H
 
-IN, H, T, B = 3, 8, 9, 2
-CELLS = [
-    RNN,
-    LSTM,
-    PeepholeLSTM,
-    GRU,
-    AttentionLSTM,
-    MinGRU,
-    MinLSTM,
-    SLSTM,
-    LEM,
-    JANET,
-    AblatedLSTM,
-    GateRecurrentLSTM,
-]
-LAYERS = [LRU, Mamba, MLSTM, Attention, TCN, GatedConvolution]
-BLOCKS = {"layers": 2, "residual": True, "norm": True, "feedforward": 2.0}
-
-
-def stack_of(kind: type[nn.Module], **options) -> Stack:
-    return Stack(lambda width: kind(width, H), IN, H, **options)
-
-
-def contenders() -> dict[str, object]:
-    made = {}
-    for kind in CELLS:
-        for backend in kind.available_backends():
-            if kind(1, 1).can_use(backend):
-                made[f"{kind.__name__} by {backend}"] = lambda kind=kind, backend=backend: kind(IN, H, backend)
-    for kind in LAYERS:
-        made[kind.__name__] = lambda kind=kind: kind(IN, H)
-        made[f"blocks of {kind.__name__}"] = lambda kind=kind: stack_of(kind, **BLOCKS)
-    made["layers of GRU"] = lambda: stack_of(GRU, layers=2)
-    return made
-
-
-CONTENDERS = contenders()
+T, B = 9, 2
 
 
 @pytest.fixture(params=CONTENDERS)
