@@ -113,8 +113,8 @@ class NoisyTargets(NoisyRecall):
         cues: steps that tell the class, at least 1.
         noise_variance: of inputs, above 0; 0.2 in the paper.
         extra: by how many steps at most a sequence is longer than T, all numbers equally likely; at least 1.
-        solved_accuracy: share of right answers above which the task counts as solved, in [0, 1); in the paper fewer
-            than 6 of 256 are wrong.
+        solved_accuracy: share of right answers above which the task counts as solved, in [0, 1); fewer than 6 of 256
+            are wrong by default, as in task 3b. Of task 3c the paper asks that none is.
         solved_error: mean distance from the target without noise below which it does, too.
 
     Raises:
