@@ -257,8 +257,9 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
         raise ValueError(f"results lack the column {min(missing)}; take the first table of reports.load(folder)")
     read = {*COLUMNS, "test_loss", *wanted_reference(results)}
     kept = [column for column in results if column in read or column.startswith("reference.")]
-    plain = results[kept].astype({name: "string" for name in kept if results[name].dtype == "category"})
-    return as_table(compare_contenders(in_order(plain)))
+    plain = {name: results[name] for name in kept}
+    plain |= {name: values.astype("string") for name, values in plain.items() if values.dtype == "category"}
+    return as_table(compare_contenders(in_order(pd.DataFrame(plain))))
 
 
 def as_table(comparisons: Comparisons) -> pd.DataFrame:
