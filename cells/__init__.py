@@ -10,6 +10,7 @@ from cells.janet import JANET
 from cells.lem import LEM
 from cells.lru import LRU
 from cells.lstm import LSTM
+from cells.lstm_1997 import LSTM1997
 from cells.mamba import Mamba
 from cells.minimal import MinGRU, MinLSTM
 from cells.mlstm import MLSTM
@@ -25,6 +26,7 @@ __all__ = [
     "LEM",
     "LRU",
     "LSTM",
+    "LSTM1997",
     "MLSTM",
     "RNN",
     "SLSTM",

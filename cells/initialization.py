@@ -13,6 +13,11 @@ def uniform(name: str, parameter: Tensor, hidden_size: int) -> None:
     nn.init.uniform_(parameter, -bound, bound)
 
 
+def small(name: str, parameter: Tensor, hidden_size: int) -> None:
+    """Fill with U(-0.1, 0.1), whatever H (Hochreiter & Schmidhuber 1997, experiments 3 to 6)."""
+    nn.init.uniform_(parameter, -0.1, 0.1)
+
+
 def orthogonal(name: str, parameter: Tensor, hidden_size: int) -> None:
     """Fill each (H, H) block with an orthogonal matrix (Saxe et al. 2014), other matrices by Glorot
     & Bengio (2010), vectors with zero."""
@@ -40,6 +45,7 @@ def identity(name: str, parameter: Tensor, hidden_size: int) -> None:
 
 SCHEMES: dict[str, Callable[[str, Tensor, int], None]] = {
     "uniform": uniform,
+    "small": small,
     "orthogonal": orthogonal,
     "identity": identity,
 }

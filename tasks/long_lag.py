@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tasks.arguments import flag, share, whole
-from tasks.classification import Classification, one_hot
+from tasks.classification import Classification, guessing, one_hot
 from tasks.endings import cut
 from tasks.task import Batch
 
@@ -28,6 +28,7 @@ class LongLag(Classification):
     Args:
         symbols: p, at least 2.
         distractors: whether the symbols between are drawn at random.
+        logistic: see `Classification`; as in the paper. Errors of a sequence add up then.
         solved_accuracy: share of right last symbols above which the task counts as solved, in [0, 1).
 
     Raises:
@@ -36,13 +37,18 @@ class LongLag(Classification):
 
     scored = 1
 
-    def __init__(self, symbols: int = 100, distractors: bool = False, *, solved_accuracy: float = 0.99) -> None:
+    def __init__(
+        self, symbols: int = 100, distractors: bool = False, logistic: bool = False, *, solved_accuracy: float = 0.99
+    ) -> None:
         self.symbols, self.distractors = whole("symbols", symbols, 2), flag("distractors", distractors)
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.length = symbols
         self.input_size = self.output_size = symbols + 1  # a₁ … a_{p−1}, x, y
-        between = (symbols - 1) * math.log(symbols - 1) if distractors else 0.0
-        self.baseline_loss = (between + math.log(2)) / symbols
+        self.logistic = flag("logistic", logistic)
+        if logistic:
+            self.baseline_loss = guessing(2) + (symbols - 1) * guessing(symbols - 1) * distractors
+        else:
+            self.baseline_loss = (math.log(2) + (symbols - 1) * math.log(symbols - 1) * distractors) / symbols
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         device, between = generator.device, self.symbols - 1
@@ -71,6 +77,7 @@ class TriggerRecall(Classification):
         delay: q, at least 1.
         symbols: p, at least 1.
         extra: distractors beyond q at most, at least 1: by default 998 sequences of 1,000 would have no more.
+        logistic: see `Classification`; as in the paper.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
 
     Raises:
@@ -80,13 +87,22 @@ class TriggerRecall(Classification):
     output_size = 2
     distance = "delay"
 
-    def __init__(self, delay: int = 50, symbols: int = 50, extra: int = 60, *, solved_accuracy: float = 0.99) -> None:
+    def __init__(
+        self,
+        delay: int = 50,
+        symbols: int = 50,
+        extra: int = 60,
+        logistic: bool = False,
+        *,
+        solved_accuracy: float = 0.99,
+    ) -> None:
         self.delay, self.symbols = whole("delay", delay, 1), whole("symbols", symbols, 1)
         self.extra = whole("extra", extra, 1)
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.length = delay + extra + 3
         self.input_size = symbols + 4  # distractors, b, e, x, y
-        self.baseline_loss = math.log(2)
+        self.logistic = flag("logistic", logistic)
+        self.baseline_loss = guessing(2) if logistic else math.log(2)
 
     @property
     def longest_memory(self) -> int:

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.arguments import whole
+from tasks.arguments import flag, whole
+from tasks.classification import half_squared_error
 from tasks.endings import at, cut, drawn_ends, ends_of
 from tasks.task import Batch, Task
 
@@ -28,6 +29,7 @@ class MarkedPairs(Task):
     Args:
         minimal_length: T, at least 20.
         wrong: the task counts as solved if fewer than `wrong` of 2,000 answers are off by 0.04 or more, at least 1.
+        logistic: whether the output is a logistic unit, and the loss half the squared error, as in the paper.
 
     Raises:
         ValueError: an argument out of its range.
@@ -38,12 +40,12 @@ class MarkedPairs(Task):
     distance = "minimal_length"
     neutral: ClassVar[float]
 
-    def __init__(self, minimal_length: int = 100, *, wrong: int = 1) -> None:
+    def __init__(self, minimal_length: int = 100, logistic: bool = False, *, wrong: int = 1) -> None:
         self.minimal_length, self.wrong = whole("minimal_length", minimal_length, 20), whole("wrong", wrong, 1)
         self.extra, self.half = minimal_length // 10, minimal_length // 2
-        self.length = minimal_length + self.extra
+        self.length, self.logistic = minimal_length + self.extra, flag("logistic", logistic)
         first = 1 / FIRST_PAIRS + (1 - 1 / FIRST_PAIRS) / (self.half - 1)
-        self.baseline_loss = self._variance(first)
+        self.baseline_loss = self._variance(first) * (0.5 if logistic else 1)
 
     @staticmethod
     @abstractmethod
@@ -77,12 +79,19 @@ class MarkedPairs(Task):
         return at(batch.inputs, step)[:, :1], step
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean squared error at each sequence's last step; targets are (B)."""
-        return F.mse_loss(at(outputs, ends_of(batch.inputs))[:, 0], batch.targets)
+        """Mean squared error at each sequence's last step, or half of it (`logistic`); targets are (B)."""
+        answers = self._answers(outputs, batch)
+        if self.logistic:
+            return half_squared_error(answers.unsqueeze(-1), batch.targets.unsqueeze(-1))
+        return F.mse_loss(answers, batch.targets)
+
+    def _answers(self, outputs: Tensor, batch: Batch) -> Tensor:
+        answers = at(outputs, ends_of(batch.inputs))[:, 0]
+        return answers.sigmoid() if self.logistic else answers
 
     def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`mse`, and `accuracy`: share of answers off by less than 0.04."""
-        error = at(outputs, ends_of(batch.inputs))[:, 0] - batch.targets
+        error = self._answers(outputs, batch) - batch.targets
         return {"mse": error.square().mean(), "accuracy": (error.abs() < TOLERANCE).double().mean()}
 
     def solved(self, score: dict[str, float]) -> bool:

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tasks.arguments import flag, positive, share, whole
-from tasks.classification import Classification
-from tasks.endings import at, cut, drawn_ends, ends_of
+from tasks.classification import Classification, guessing, half_squared_error
+from tasks.endings import at, cut, drawn_ends
 from tasks.task import Batch
 
 
@@ -24,8 +24,9 @@ class NoisyRecall(Classification):
 
     The answer is read at the last step, whose input is noise: without memory both classes are equally likely, ln 2.
 
-    In the paper sequences are between T and T + T/10 steps long, as with `extra` = T/10, and answers are numbers, 0 or
-    1: the mean error of these is here the mean probability of the wrong class, which `solved_error` limits too.
+    In the paper sequences are between T and T + T/10 steps long, as with `extra` = T/10, and the answer is the number
+    of a logistic unit, 0 or 1. With `logistic` each class has such a unit, and `solved_error` limits how far these are
+    off on average; else the mean probability of the wrong class.
 
     Args:
         length: T, more than `cues`.
@@ -33,8 +34,9 @@ class NoisyRecall(Classification):
         noise_variance: above 0; 0.2 in the paper.
         noisy_cues: whether cues are noisy too.
         extra: by how many steps at most a sequence is longer than T, all numbers equally likely.
+        logistic: see `Classification`.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
-        solved_error: mean probability of the wrong class below which it does, too; None: any.
+        solved_error: mean error below which it does, too; None: any.
 
     Raises:
         ValueError: an argument out of its range.
@@ -44,7 +46,6 @@ class NoisyRecall(Classification):
     offline = True
     output_size = 2
     distance = "length"
-    baseline_loss = math.log(2)
 
     def __init__(
         self,
@@ -53,6 +54,7 @@ class NoisyRecall(Classification):
         noise_variance: float = 0.2,
         noisy_cues: bool = False,
         extra: int = 0,
+        logistic: bool = False,
         *,
         solved_accuracy: float = 0.99,
         solved_error: float | None = None,
@@ -66,17 +68,21 @@ class NoisyRecall(Classification):
         )
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.solved_error = None if solved_error is None else positive("solved_error", solved_error)
+        self.logistic = flag("logistic", logistic)
+        self.baseline_loss = guessing(2) if logistic else math.log(2)
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "length": self.shortest}
 
     def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """`accuracy`: share of right answers; with `solved_error` also `error`: mean probability of the wrong class."""
+        """`accuracy`: share of right answers; with `solved_error` also `error`: mean probability of the wrong class, or
+        how far `logistic` units are off."""
         score = super().score(outputs, batch)
         if self.solved_error is None:
             return score
-        right = self.answers(outputs, batch).softmax(dim=-1).gather(-1, batch.targets.unsqueeze(-1))
-        return {**score, "error": 1 - right.double().mean()}
+        answers = self.answers(outputs, batch)
+        units = answers.sigmoid() if self.logistic else answers.softmax(dim=-1)
+        return {**score, "error": (units - F.one_hot(batch.targets, 2)).abs().double().mean()}
 
     def solved(self, score: dict[str, float]) -> bool:
         return super().solved(score) and (self.solved_error is None or score["error"] < self.solved_error)
@@ -113,6 +119,7 @@ class NoisyTargets(NoisyRecall):
         cues: steps that tell the class, at least 1.
         noise_variance: of inputs, above 0; 0.2 in the paper.
         extra: by how many steps at most a sequence is longer than T, all numbers equally likely; at least 1.
+        logistic: whether the output is a logistic unit, and the loss half the squared error, as in the paper.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1); fewer than 6 of 256
             are wrong by default, as in task 3b. Of task 3c the paper asks that none is.
         solved_error: mean distance from the target without noise below which it does, too.
@@ -122,7 +129,6 @@ class NoisyTargets(NoisyRecall):
     """
 
     output_size = 1
-    baseline_loss = 0.1 + 0.3**2
 
     def __init__(
         self,
@@ -130,14 +136,16 @@ class NoisyTargets(NoisyRecall):
         cues: int = 3,
         noise_variance: float = 0.2,
         extra: int = 10,
+        logistic: bool = False,
         *,
         solved_accuracy: float = 250 / 256,
         solved_error: float = 0.015,
     ) -> None:
         super().__init__(
-            length, cues, noise_variance, extra=whole("extra", extra, 1), solved_accuracy=solved_accuracy,
+            length, cues, noise_variance, False, whole("extra", extra, 1), logistic, solved_accuracy=solved_accuracy,
             solved_error=solved_error,
         )  # fmt: skip
+        self.baseline_loss = (0.1 + 0.3**2) * (0.5 if logistic else 1)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         batch = super().sample(batch_size, generator)
@@ -145,12 +153,16 @@ class NoisyTargets(NoisyRecall):
         return Batch(batch.inputs, self._clean(batch) + math.sqrt(0.1) * noise)
 
     def loss(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Mean squared error at each sequence's last step; targets are (B)."""
-        return F.mse_loss(at(outputs, ends_of(batch.inputs))[:, 0], batch.targets)
+        """Mean squared error at each sequence's last step, or half of it (`logistic`); targets are (B)."""
+        answers = self.answers(outputs, batch)
+        if self.logistic:
+            return half_squared_error(answers.sigmoid(), batch.targets.unsqueeze(-1))
+        return F.mse_loss(answers[:, 0], batch.targets)
 
     def score(self, outputs: Tensor, batch: Batch) -> dict[str, Tensor]:
         """`accuracy`: share of answers off by less than 0.1 from the target without noise; `error`: by how much."""
-        error = (at(outputs, ends_of(batch.inputs))[:, 0] - self._clean(batch)).abs()
+        answers = self.answers(outputs, batch)[:, 0]
+        error = ((answers.sigmoid() if self.logistic else answers) - self._clean(batch)).abs()
         return {"accuracy": (error < 0.1).double().mean(), "error": error.double().mean()}
 
     def cue(self, batch: Batch) -> tuple[Tensor, Tensor]:

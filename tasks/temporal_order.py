@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from tasks.arguments import share, whole
-from tasks.classification import Classification, one_hot
+from tasks.arguments import flag, share, whole
+from tasks.classification import Classification, guessing, one_hot
 from tasks.endings import at, cut, drawn_ends
 from tasks.task import Batch
 
@@ -32,6 +32,7 @@ class TemporalOrder(Classification):
         length: T, at least 10.
         symbols: n, 2 or 3.
         extra: by how many steps at most a sequence is longer than T, all numbers equally likely.
+        logistic: see `Classification`; as in the paper.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
 
     Raises:
@@ -42,15 +43,23 @@ class TemporalOrder(Classification):
     distance = "length"
     input_size = 8  # X, Y, a, b, c, d, E, B
 
-    def __init__(self, length: int = 100, symbols: int = 2, extra: int = 0, *, solved_accuracy: float = 0.99) -> None:
+    def __init__(
+        self,
+        length: int = 100,
+        symbols: int = 2,
+        extra: int = 0,
+        logistic: bool = False,
+        *,
+        solved_accuracy: float = 0.99,
+    ) -> None:
         self.symbols = whole("symbols", symbols, 2)
         if symbols not in WINDOWS:
             raise ValueError(f"symbols must be 2 or 3, not {symbols}")
         self.shortest, self.extra = whole("length", length, 10), whole("extra", extra, 0)
-        self.length = length + extra
+        self.length, self.logistic = length + extra, flag("logistic", logistic)
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.output_size = 2**symbols
-        self.baseline_loss = symbols * math.log(2)
+        self.baseline_loss = guessing(self.output_size) if logistic else symbols * math.log(2)
 
     def options(self) -> dict[str, Any]:
         return {**super().options(), "length": self.shortest}

@@ -10,7 +10,21 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from cells import JANET, LEM, LRU, MLSTM, SLSTM, TCN, Attention, GatedConvolution, Mamba, MinGRU, MinLSTM, compiler
+from cells import (
+    JANET,
+    LEM,
+    LRU,
+    LSTM1997,
+    MLSTM,
+    SLSTM,
+    TCN,
+    Attention,
+    GatedConvolution,
+    Mamba,
+    MinGRU,
+    MinLSTM,
+    compiler,
+)
 from cells.layer import Layer
 
 IN, H, T, B = 3, 4, 9, 2
@@ -28,7 +42,7 @@ LAYERS = [
     (GatedConvolution, {}),
     (GatedConvolution, {"kernel": 1, "depth": 2}),
 ]
-CELLS = [MinGRU, MinLSTM, SLSTM, LEM, JANET]
+CELLS = [MinGRU, MinLSTM, SLSTM, LEM, JANET, LSTM1997]
 
 
 def sequences(steps: int = T) -> torch.Tensor:
@@ -283,6 +297,36 @@ def test_janet_is_the_printed_equations(backend):
         h = sigmoid(s) * h + (1 - sigmoid(s - 1)) * np.tanh(g)
         expected.append(h)
     np.testing.assert_allclose(cell(inputs)[0].detach(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["native", "loop"])
+def test_the_lstm_of_1997_is_the_printed_equations(backend):
+    cell = LSTM1997(IN, H, backend, dtype=torch.float64)
+    inputs, p = sequences(), values(cell)
+    h, c, expected = np.zeros((B, H)), np.zeros((B, H)), []
+    for x in inputs.numpy():
+        i, g, o = np.split(x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"], 3, axis=-1)
+        c = c + sigmoid(i) * (4 * sigmoid(g) - 2)
+        h = sigmoid(o) * (2 * sigmoid(c) - 1)
+        expected.append(h)
+    outputs, state = cell(inputs)
+    np.testing.assert_allclose(outputs.detach(), expected, rtol=1e-9)
+    np.testing.assert_allclose(state[1].detach(), c, rtol=1e-9)
+
+
+def test_blocks_of_the_lstm_of_1997_start_as_told():
+    cell = LSTM1997(2, 6, input_bias=[-3, -6], output_bias=[-1, -2, -3], initialization="small")
+    of_i, of_g, of_o = cell.bias.tolist()[:6], cell.bias[6:12], cell.bias.tolist()[12:]
+    assert of_i == [-3] * 3 + [-6] * 3
+    assert of_o == [-1, -1, -2, -2, -3, -3]
+    small = torch.cat([of_g, cell.weight_ih.flatten(), cell.weight_hh.flatten()]).abs()
+    assert 0.08 < small.max() <= 0.1
+
+
+@pytest.mark.parametrize("biases", [[], [-1, -2, -3, -4], "-1", 3, [math.nan], ["a"]])
+def test_biases_that_are_none_of_blocks_are_refused(biases):
+    with pytest.raises(ValueError, match="input_bias"):
+        LSTM1997(IN, 6, input_bias=biases)
 
 
 def test_the_forget_gate_of_janet_starts_as_told():

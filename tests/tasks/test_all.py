@@ -39,6 +39,7 @@ TASKS = [
     AssociativeRecall(3, 5, 4, 2),
     BoundedDyck(length=9),
     ClassicAdding(20),
+    ClassicAdding(20, logistic=True),
     CopyMemory(4, 3, 5),
     Counter(9),
     Digits(),
@@ -46,18 +47,23 @@ TASKS = [
     FlipFlop(length=9),
     LongLag(7),
     LongLag(7, distractors=True),
+    LongLag(7, distractors=True, logistic=True),
     ModularArithmetic(3, 9),
     Multiplication(20),
     NoisyRecall(9),
     NoisyRecall(9, extra=3),
+    NoisyRecall(9, extra=3, logistic=True, solved_error=0.1),
     NoisyTargets(9),
+    NoisyTargets(9, logistic=True),
     Parity(9),
     PreciseTiming(6),
     RandomTargets(),
     SelectiveCopy(4, 3, 5),
     TemporalOrder(20),
     TemporalOrder(30, symbols=3),
+    TemporalOrder(30, symbols=3, extra=3, logistic=True),
     TriggerRecall(40, 3, 5),
+    TriggerRecall(40, 3, 5, logistic=True),
     WordProblem("s3", 9),
 ]
 CHOICES = [task for task in TASKS if task.output_size > 1 and not isinstance(task, EmbeddedReber)]
@@ -142,7 +148,7 @@ def test_right_answers_solve_and_wrong_ones_do_not(task):
 def right_outputs(task, batch) -> torch.Tensor:
     """Outputs that put everything on the targets, wherever those are asked for."""
     outputs = torch.zeros(task.length, batch.inputs.shape[1], task.output_size)
-    hot = 100.0 * F.one_hot(batch.targets, task.output_size)
+    hot = 100.0 * (2 * F.one_hot(batch.targets, task.output_size) - 1)
     if batch.targets.dim() == 1:
         outputs[:] = hot
     else:

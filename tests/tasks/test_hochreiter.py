@@ -277,3 +277,50 @@ def test_noisy_targets_have_the_papers_means_and_variance():
 def test_what_cannot_be_is_refused(kind, wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         kind(**wrong)
+
+
+LOGISTIC = [
+    (TemporalOrder(20, extra=2, logistic=True), [0.25] * 4),
+    (TemporalOrder(30, symbols=3, logistic=True), [0.125] * 8),
+    (NoisyRecall(9, extra=2, logistic=True), [0.5, 0.5]),
+    (TriggerRecall(6, 3, 5, logistic=True), [0.5, 0.5]),
+    (NoisyTargets(9, logistic=True), [0.5]),
+    (ClassicAdding(20, logistic=True), [0.5]),
+]
+
+
+@pytest.mark.parametrize(("task", "guess"), LOGISTIC, ids=lambda case: type(case).__name__)
+def test_logistic_units_are_held_to_half_the_squared_error(task, guess):
+    """By hand, for outputs that differ from sequence to sequence; guesses cost the baseline."""
+    batch = sample(task, 500)
+    answers = np.random.default_rng(0).normal(size=(500, task.output_size))
+    units = 1 / (1 + np.exp(-answers))
+    targets = batch.targets.numpy()
+    if task.output_size > 1:
+        targets = np.eye(task.output_size)[targets]
+    expected = np.mean([0.5 * np.sum((units[b] - targets[b]) ** 2) for b in range(500)])
+    outputs = outputs_at(task, batch, torch.tensor(answers, dtype=torch.float32))
+    assert task.loss(outputs, batch).item() == pytest.approx(expected, rel=1e-5)
+    many = sample(task, MANY)
+    guesses = torch.tensor(guess).logit().expand(MANY, -1)
+    assert task.loss(outputs_at(task, many, guesses), many).item() == pytest.approx(task.baseline_loss, rel=0.05)
+
+
+def test_errors_of_logistic_units_add_up_over_a_long_lag():
+    task = LongLag(5, distractors=True, logistic=True)
+    batch = sample(task, 400)
+    answers = np.random.default_rng(0).normal(size=(5, 400, task.output_size))
+    units, targets = 1 / (1 + np.exp(-answers)), np.eye(task.output_size)[batch.targets.numpy()]
+    expected = np.mean([0.5 * np.sum((units[:, b] - targets[:, b]) ** 2) for b in range(400)])
+    outputs = torch.tensor(answers, dtype=torch.float32)
+    assert task.loss(outputs, batch).item() == pytest.approx(expected, rel=1e-5)
+    assert task.baseline_loss == pytest.approx(0.5 * (1 - 1 / 2) + 4 * 0.5 * (1 - 1 / 4))
+
+
+def test_a_logistic_unit_is_right_if_it_is_near_the_number():
+    task = ClassicAdding(20, logistic=True)
+    batch = sample(task, 500)
+    off = torch.where(torch.arange(500) < 100, 0.05, 0.03)
+    near = (batch.targets + off).clamp(1e-4, 1 - 1e-4)
+    score = task.score(outputs_at(task, batch, near.logit().unsqueeze(-1)), batch)
+    assert score["accuracy"].item() == pytest.approx(0.8, abs=0.03)
