@@ -36,7 +36,17 @@ __all__ = [
 
 
 # What a class overrides if its calls are more than its kernel and `read`; the first two belong together.
-DECIDES_CALLS = "forward", "read", "forward_native", "initial_state", "_start", "split_state", "join_state", "__call__"
+DECIDES_CALLS = (
+    "run",
+    "read",
+    "forward",
+    "forward_native",
+    "initial_state",
+    "_start",
+    "split_state",
+    "join_state",
+    "__call__",
+)
 
 
 class Compilable(nn.Module):
@@ -94,7 +104,7 @@ class Compilable(nn.Module):
 
     def read(self, hidden: Tensor) -> Tensor:
         """Return the outputs of a whole sequence, begun in a state of zero, from what the kernel returns for it, both
-        (T, B, H). Every class that defines `forward` defines this beside it, if that is so."""
+        (T, B, H). Every class that defines `run` defines this beside it, if that is so."""
         raise NotImplementedError
 
     @property
