@@ -18,6 +18,8 @@ METHODS = ("task.strategy",)
 OF_TASK = ("cell.hidden_size", "cell.longest_memory")
 # Settings of a stack that name nothing where they follow from its number of layers.
 OF_LAYERS = ("cell.residual", "cell.norm", "cell.feedforward")
+# Settings that make another network of a cell than its name tells, from these values on.
+OF_STACK = {"cell.layers": 2, "cell.bidirectional": 1}
 KNOWN = ("rnn", "lstm", "peephole_lstm", "gru", "attention_lstm")  # cells, in the order in which tables list them
 MOST_LETTERS = 100  # of a value within a name
 # Columns of what a run's training depends on.
@@ -92,8 +94,8 @@ def problems_of(results: pd.DataFrame, but: Collection[str] = ()) -> "pd.Series[
 
 
 def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
-    """Name each run's contender: its cell, and what varies between runs of that cell; the layer of a cell
-    that is a layer of some package, unless it has that name; and the sweep, if several."""
+    """Name each run's contender: its cell, and what varies between runs of that cell; several layers or directions; the
+    layer of a cell that is a layer of some package, unless it has that name; and the sweep, if several."""
     names = pd.Series("", index=results.index)
     several = results["sweep"].nunique() > 1
     for cell, runs in results.groupby("cell"):
@@ -106,9 +108,19 @@ def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
         varied = [column for column in varied if not _follows_from_layers(runs, column)]
         others = [column for column in varied if column not in OF_TASK]
         varied = [column for column in varied if not _follows_from_task(runs, column, others)]
-        columns = list(dict.fromkeys([*layers, *varied, *(["sweep"] if several else [])]))
+        columns = list(dict.fromkeys([*layers, *_stacked(runs), *varied, *(["sweep"] if several else [])]))
         names.loc[runs.index] = _describe(runs, str(cell), columns)
     return names
+
+
+def _stacked(runs: pd.DataFrame) -> list[str]:
+    """Return the settings that make a stack of a cell. Of residual blocks, names such as the Transformer's tell it."""
+    plain = runs[~runs["cell.residual"].eq(True).fillna(False).astype(bool)] if "cell.residual" in runs else runs
+    return [
+        column
+        for column, value in OF_STACK.items()
+        if column in plain and plain[column].dropna().astype(float).ge(value).any()
+    ]
 
 
 def _follows_from_task(runs: pd.DataFrame, column: str, others: list[str]) -> bool:

@@ -172,6 +172,8 @@ def _told(ratio: float, bound: str) -> str:
 
 
 def _short(value: float) -> str:
+    if value < 0.01:
+        return f"{value:.1g}"  # not 0.00
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 

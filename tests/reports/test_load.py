@@ -73,6 +73,16 @@ def test_classes_of_one_name_are_contenders_of_their_own(tmp_path: Path):
     assert stored.repeats == 0
 
 
+def test_a_stack_is_not_named_as_its_cell_even_if_the_cell_is_not_there(tmp_path: Path):
+    sweep, blocks = tmp_path / "demo", {"residual": True, "norm": True, "feedforward": 4}
+    write_run(sweep, "lstm", "adding", 0, 700)
+    write_run(sweep, "gru", "adding", 0, 700, cell_options={"layers": 2})
+    write_run(sweep, "rnn", "adding", 0, 700, cell_options={"bidirectional": True})
+    write_run(sweep, "transformer", "adding", 0, 700, cell_options={"layers": 2, **blocks})
+    names = set(load(sweep).results["contender"])
+    assert names == {"lstm", "gru, layers 2", "rnn, bidirectional True", "transformer"}
+
+
 def test_what_follows_from_task_and_layers_names_no_contender(tmp_path: Path):
     sweep, sizes = tmp_path / "demo", {("adding", 1): 74, ("copy", 1): 73, ("adding", 2): 28, ("copy", 2): 30}
     for (task, layers), size in sizes.items():
