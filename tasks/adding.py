@@ -27,9 +27,6 @@ class Adding(Task):
     Args:
         length: T, at least 2.
         solved_mse: mean squared error below which the task counts as solved, above 0.
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     input_size = 2

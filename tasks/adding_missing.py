@@ -38,9 +38,6 @@ class AddingMissing(Adding):
         strategy: one of those above.
         correlation: ρ, in [0, 1).
         solved_mse: mean squared error above p/6 below which the task counts as solved, above 0.
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     def __init__(

@@ -32,9 +32,6 @@ class AssociativeRecall(Classification):
         values: distinct values, at least 2.
         delay: blanks between pairs and queries, at least 0.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     def __init__(

@@ -63,9 +63,6 @@ class Characters(OwnData):
         context: how many of these are not asked for, as Bai et al. (2018) do with 80 of 400; below `length`.
         validation, test: shares of `file`.
         content: of the files, as `tasks.files.content_of`; None: whatever it is.
-
-    Raises:
-        ValueError: an argument out of its range, or what is wrong with a file, in one line.
     """
 
     def __init__(

@@ -24,9 +24,6 @@ class Classify(WholeSequences):
         permuted: whether steps come in one fixed random order, the same for all sequences, which takes neighbours
             apart (Le et al. 2015); sequences are then of one length.
         Others: see `tasks.own_data.WholeSequences`; `target` is the column of the class.
-
-    Raises:
-        ValueError: an argument out of its range, or what is wrong with a file, in one line.
     """
 
     by_class, named = True, "majority"

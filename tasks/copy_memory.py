@@ -29,9 +29,6 @@ class CopyMemory(Classification):
         span: L, symbols to remember, at least 1.
         delay: T, at least 1: the first symbol is asked for T+L steps after it was shown.
         solved_accuracy: share of recalled symbols above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     offline = True

@@ -68,9 +68,6 @@ class EmbeddedReber(Task):
     Args:
         length: inputs of the longest string, at least 8.
         solved_accuracy: share of right strings above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     input_size = output_size = len(SYMBOLS)

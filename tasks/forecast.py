@@ -85,9 +85,6 @@ class Forecast(Numbers):
         strategy: for missing values, "zero", "forward_fill" or "mask".
         standardise: whether each input gets mean 0 and standard deviation 1 over training rows; targets always do.
         content: of the file, as `tasks.files.content_of`; None: whatever it is.
-
-    Raises:
-        ValueError: an argument out of its range, or what is wrong with the file, in one line.
     """
 
     files = ("file",)

@@ -30,9 +30,6 @@ class LongLag(Classification):
         distractors: whether the symbols between are drawn at random.
         logistic: see `Classification`; as in the paper. Errors of a sequence add up then.
         solved_accuracy: share of right last symbols above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     scored = 1
@@ -79,9 +76,6 @@ class TriggerRecall(Classification):
         extra: distractors beyond q at most, at least 1: by default 998 sequences of 1,000 would have no more.
         logistic: see `Classification`; as in the paper.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     output_size = 2

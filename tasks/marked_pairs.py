@@ -30,9 +30,6 @@ class MarkedPairs(Task):
         minimal_length: T, at least 20.
         wrong: the task counts as solved if fewer than `wrong` of 2,000 answers are off by 0.04 or more, at least 1.
         logistic: whether the output is a logistic unit, and the loss half the squared error, as in the paper.
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     input_size = 2

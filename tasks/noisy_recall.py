@@ -37,9 +37,6 @@ class NoisyRecall(Classification):
         logistic: see `Classification`.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
         solved_error: mean error below which it does, too; None: any.
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     input_size = 1
@@ -123,9 +120,6 @@ class NoisyTargets(NoisyRecall):
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1); fewer than 6 of 256
             are wrong by default, as in task 3b. Of task 3c the paper asks that none is.
         solved_error: mean distance from the target without noise below which it does, too.
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     output_size = 1

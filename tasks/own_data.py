@@ -233,9 +233,6 @@ class WholeSequences(OwnData):
 
     Attributes:
         read: the sequences and their targets, from which a subclass makes the parts.
-
-    Raises:
-        ValueError: an argument out of its range, or what is wrong with a file, in one line.
     """
 
     offline = True

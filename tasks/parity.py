@@ -22,9 +22,6 @@ class Parity(Classification):
     Args:
         length: T, at least 2.
         solved_accuracy: share of right answers at the last step above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     input_size = 1

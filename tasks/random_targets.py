@@ -29,9 +29,6 @@ class RandomTargets(Task):
         length: steps of each, at least 1.
         data_seed: of the sequences; the same for all runs. At least 0, below 2³².
         solved_mse: mean squared error below which the task counts as solved, above 0.
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     input_size = 1

@@ -46,9 +46,6 @@ class Regress(Numbers, WholeSequences):
     training part's mean.
 
     Args: see `tasks.own_data.WholeSequences`; `target` is a column of numbers, or an array (N) or (N, O).
-
-    Raises:
-        ValueError: an argument out of its range, or what is wrong with a file, in one line.
     """
 
     by_class, named = False, "mean"

@@ -26,9 +26,6 @@ class StateTracking(Classification):
         length: T, at least 2.
         transitions, chances, replies: see above; sequences begin in state 0.
         solved_accuracy: share of right last answers above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     scored = 1

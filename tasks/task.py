@@ -39,6 +39,8 @@ class Batch:
 class Task(ABC):
     """A generator of sequences with a loss, a score and an analytic baseline.
 
+    Constructors raise ValueError, in one line, for an argument out of its range and a file that cannot be used.
+
     Attributes:
         input_size: I, features of an input step.
         output_size: O, features that a model must produce at each step.

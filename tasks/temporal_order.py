@@ -34,9 +34,6 @@ class TemporalOrder(Classification):
         extra: by how many steps at most a sequence is longer than T, all numbers equally likely.
         logistic: see `Classification`; as in the paper.
         solved_accuracy: share of right answers above which the task counts as solved, in [0, 1).
-
-    Raises:
-        ValueError: an argument out of its range.
     """
 
     offline = True
