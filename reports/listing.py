@@ -10,8 +10,7 @@ from bench.record.asked import read_asked
 from bench.record.columns import RESULT_TYPES
 from bench.record.encoding import flat
 from bench.record.errors import nearest, printable
-from bench.record.files import Damaged
-from bench.record.frames import read_parquet
+from bench.record.frames import read_readable
 from bench.record.records import FAILED
 from bench.record.store import RunFolder, StoredRun
 from reports import text
@@ -72,10 +71,7 @@ def _sweep(folder: Path) -> dict[str, str]:
     begun = sum(path.is_dir() for path in folder.glob("runs/*"))
     unfinished = begun - sum(1 for _ in folder.glob("runs/*/result.json"))
     report = folder / "report" / "README.md"
-    try:
-        runs = read_parquet(folder / "results.parquet", RESULT_TYPES)
-    except (FileNotFoundError, Damaged):
-        runs = pd.DataFrame(columns=[*RESULT_TYPES])
+    runs = read_readable(folder / "results.parquet", RESULT_TYPES, lambda _: None)
     return {
         "sweep": printable(folder.name),
         "runs": f"{max(begun, len(runs)):,}",

@@ -10,7 +10,7 @@ from bench.record.asked import Asked, read_asked
 from bench.record.columns import CURVE_TYPES, DIAGNOSTICS_TYPES, RESULT_TYPES, TIMING_TYPES, Column
 from bench.record.errors import ConfigError, one_line
 from bench.record.files import Damaged
-from bench.record.frames import curves_frame, diagnostics_frame, for_users, read_parquet, results_frame
+from bench.record.frames import curves_frame, diagnostics_frame, for_users, read_readable, results_frame
 from bench.record.layout import read_runs, unfinished_runs
 from bench.record.records import DECIDED, Looks
 from bench.record.rules import RULES_FILE
@@ -133,6 +133,10 @@ def _load_one(folder: Path, label: str) -> Stored:
     if not folder.is_dir():
         raise LoadError(f"{folder}: no such folder")
     (runs, wrong), asked = read_runs(folder), read_asked(folder)
+
+    def stored(name: str, types: dict[str, Column]) -> pd.DataFrame:
+        return read_readable(folder / name, types, lambda damage: wrong.append(str(damage)))
+
     if runs:
         try:
             results = results_frame(runs, asked)
@@ -140,10 +144,10 @@ def _load_one(folder: Path, label: str) -> Stored:
         except Exception as error:  # files from elsewhere may hold what no table does
             raise LoadError(f"{folder}: its runs make no table ({one_line(error)})") from error
     else:
-        results = _read_parquet(folder / "results.parquet", RESULT_TYPES, wrong)
-        curves = _read_parquet(folder / "curves.parquet", CURVE_TYPES, wrong)
-        readings = _read_parquet(folder / "diagnostics.parquet", DIAGNOSTICS_TYPES, wrong)
-    timing = _read_parquet(folder / "timing.parquet", TIMING_TYPES, wrong)
+        results = stored("results.parquet", RESULT_TYPES)
+        curves = stored("curves.parquet", CURVE_TYPES)
+        readings = stored("diagnostics.parquet", DIAGNOSTICS_TYPES)
+    timing = stored("timing.parquet", TIMING_TYPES)
     if results.empty and timing.empty:
         reason = f" ({wrong[0]})" if wrong else "; is it a sweep's folder?"
         raise LoadError(f"{folder}: no finished runs and no times{reason}")
@@ -171,17 +175,6 @@ def _missing(folder: Path, asked: Asked, results: pd.DataFrame) -> pd.DataFrame:
     finished = set(results["run_id"]) if len(results) else set()
     rows = [about[key] for key in sorted(set(about) - finished)]
     return pd.DataFrame(rows, columns=["cell", "task", "seed"])
-
-
-def _read_parquet(path: Path, types: dict[str, Column], wrong: list[str]) -> pd.DataFrame:
-    """Return a stored table; an empty one if there is none, or none that can be read, which is added to `wrong`."""
-    try:
-        return read_parquet(path, types)
-    except FileNotFoundError:
-        return pd.DataFrame()
-    except Damaged as error:
-        wrong.append(str(error))
-        return pd.DataFrame()
 
 
 def count_once(results: pd.DataFrame, probed: Collection[str]) -> tuple[pd.DataFrame, int]:

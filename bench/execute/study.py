@@ -12,8 +12,7 @@ from bench.cost.timing import LEAST_ROUNDS, case_key, group_key, measure
 from bench.execute.plan import Plan
 from bench.execute.progress import counting, tell
 from bench.record.columns import TIMING_TYPES
-from bench.record.files import Damaged
-from bench.record.frames import read_parquet, with_types, write_parquet
+from bench.record.frames import read_readable, with_types, write_parquet
 from bench.record.records import FAILED
 from bench.record.store import RunFolder
 from bench.spec.config import Settings
@@ -36,7 +35,7 @@ def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: No
         Whether anything was measured.
     """
     path = plan.sweep / "timing.parquet"
-    stored = _read(path)
+    stored = read_readable(path, TIMING_TYPES, lambda damage: tell(f"{damage}; the cells are timed again"))
     planned = _timeable(plan)
     forms = [form for config in planned for form in _other_forms(config)]
     todo = _unmeasured([*planned, *forms], stored)
@@ -59,18 +58,6 @@ def time_cells(plan: Plan, wait_for_quiet: Callable[[Path], None] = lambda _: No
     for line in failures:
         tell(line)
     return True
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Return the stored measurements; none if there are none, or none that can be read."""
-    nothing = pd.DataFrame(columns=list(TIMING_TYPES))
-    try:
-        return read_parquet(path, TIMING_TYPES)
-    except FileNotFoundError:
-        return nothing
-    except Damaged as error:
-        tell(f"{error}; the cells are timed again")
-        return nothing
 
 
 def _timeable(plan: Plan) -> list[Settings]:

@@ -134,6 +134,17 @@ def read_parquet(path: Path, types: dict[str, Column]) -> pd.DataFrame:
     return typed
 
 
+def read_readable(path: Path, types: dict[str, Column], on_damage: Callable[[Damaged], object]) -> pd.DataFrame:
+    """Return a stored table; one without rows if there is none, or it cannot be read, of which `on_damage` is told."""
+    try:
+        return read_parquet(path, types)
+    except FileNotFoundError:
+        pass
+    except Damaged as error:
+        on_damage(error)
+    return pd.DataFrame(columns=list(types))
+
+
 def _digest(frame: pd.DataFrame) -> str:
     """Return a hash of a table's columns, by name and value."""
     known = hashlib.sha256(json.dumps([[str(name), str(dtype)] for name, dtype in frame.dtypes.items()]).encode())

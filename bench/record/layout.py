@@ -1,26 +1,4 @@
-"""The files of a sweep: where each is, and what is in the folder of all of them. STORE.md documents the format.
-
-<results_dir>/<sweep>/
-  runs/<run_id>/config.yaml     the resolved configuration, for people
-  runs/<run_id>/metrics.jsonl   a record per evaluation, appended
-  runs/<run_id>/diagnostics.jsonl  diagnostics made while training, appended, if any were asked for
-  runs/<run_id>/weights.pt      of the trained model
-  runs/<run_id>/result.json     the outcome, configuration and checksums; its presence means finished
-  runs/<run_id>/probe.json      what was measured from the weights
-  runs/<run_id>/checkpoint.pt   only while unfinished
-  results.parquet               a row per run        (made from runs/, see bench.record.frames)
-  curves.parquet                a row per evaluation and metric
-  diagnostics.parquet           a row per point of all diagnostics
-  timing.parquet                a row per measurement of the timing study
-  sweep.json, plan.json         the commands that were given, and the runs that they planned (see bench.record.asked)
-  plans/                        the specifications of a command's runs, from which its workers take them
-  rules.yaml                    what is put to the test, and its rules, as they were before the runs
-  leases/                       who works on what just now
-  set_aside/                    folders of runs that were damaged, or that were asked for again
-  report/                       README.md and figures
-  tuning/                       Optuna's studies
-  wandb/                        offline runs; tensorboard/, mlflow/: those of another tracker
-"""
+"""The folder of a sweep: whether all can be written there, and all its runs. STORE.md says what each file is."""
 
 import errno
 import os
