@@ -281,10 +281,8 @@ def peak_memory(work: Callable[[], object], device: str) -> int:
         work()
         torch.cuda.synchronize(device)
         return torch.cuda.max_memory_allocated(device) - before
-    with silenced(2), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with torch.profiler.profile(profile_memory=True) as profiler:
-            work()
+    with silenced(2), warnings.catch_warnings(action="ignore"), torch.profiler.profile(profile_memory=True) as profiler:
+        work()
     held = peak = 0
     for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
         if event.name() == "[memory]":

@@ -56,7 +56,6 @@ def build_kernels(specs: Sequence[RunSpec]) -> list[str]:
                 for cell in model.modules()
                 if isinstance(cell, compiler.Compilable) and getattr(cell, "backend", "auto") in ("auto", "native")
             ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", native.NativeUnavailable)
+    with warnings.catch_warnings(action="ignore", category=native.NativeUnavailable):
         compiler.prepare(cells)
         return [reason for reason in map(compiler.reason, cells) if reason is not None]

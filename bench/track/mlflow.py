@@ -73,8 +73,7 @@ def _create(client: Any, experiment: str, config: Settings, name: str, tags: dic
 def _experiment(config: Settings, sweep: Path) -> tuple[Any, str]:
     """Return a client and the id of the experiment that the project is, made if there is none yet."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves the machine unasked
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         from mlflow.tracking import MlflowClient
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # they tell how a database is made

@@ -116,8 +116,7 @@ def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
     for variable in IDENTITY:
         os.environ.pop(variable, None)
     logging.raiseExceptions = False  # W&B's own log that cannot be written: a full disk
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         import wandb
     if origin.execution.tracking.mode == "online" and not happened(UNREACHABLE):
         try:

@@ -81,8 +81,7 @@ def load_plain(file: IO[bytes], path: Path) -> Any:
         MemoryError: memory does not suffice; nothing is wrong with the file.
         Damaged: it is no such file; the message names `path`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         try:
             with zipfile.ZipFile(file) as archive:  # torch does not compress: nothing here grows when it is read
                 if any(item.compress_type for item in archive.infolist()):

@@ -95,8 +95,7 @@ def emulates_bfloat16(device: str) -> bool:
 
 def engine_failure() -> str | None:
     """Make the engine of compiled kernels ready, for runs on the CPU; return why it cannot be had, if it cannot."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", native.NativeUnavailable)
+    with warnings.catch_warnings(action="ignore", category=native.NativeUnavailable):
         return native.library().reason
 
 

@@ -116,8 +116,7 @@ def load_model(run: str | Path | Mapping[str, Any]) -> Model:
             raise ConfigError(f"{path}: has no weights, {was}; runs that train to their end with keep=weights do")
         spec = from_stored(stored.config, device="cpu", threads=1).run
         state = unpack(folder.read_weights(stored.weights), folder.path / WEIGHTS)
-        with kept_globals("cpu"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with kept_globals("cpu"), warnings.catch_warnings(action="ignore"):
             return trained_model(spec, make_task(spec), state, folder.path / WEIGHTS).eval()
     except Damaged as error:
         raise ConfigError(str(error)) from error

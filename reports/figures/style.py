@@ -96,8 +96,7 @@ def theme() -> Iterator[None]:
     afterwards settings are as before."""
     defaults: dict[Any, Any] = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
     with matplotlib.rc_context():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # some of its own settings
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # some of its own settings
             matplotlib.rcParams.update(defaults | THEME)
         yield
 
