@@ -20,6 +20,7 @@ from bench.record.layout import read_runs
 from bench.record.store import RunFolder
 from tests.bench.conftest import make_config
 from tests.bench.test_resume import folder_of, stored
+from tests.python import python
 
 HERE = Path(__file__).parent
 STRIDE = int(os.environ.get("FAULTS_STRIDE", "29"))  # 1: every case, minutes
@@ -29,12 +30,7 @@ STRIDE = int(os.environ.get("FAULTS_STRIDE", "29"))  # 1: every case, minutes
 def test_after_any_fault_the_store_is_whole_and_the_run_can_be_finished(tmp_path: Path):
     library = tmp_path / "faults.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, HERE / "faults.c", "-ldl"], check=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.faults", tmp_path, library, "0", str(STRIDE)],
-        capture_output=True, text=True, check=False, cwd=HERE.parents[1],
-        env={**os.environ, "LD_PRELOAD": str(library)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    done = python("-m", "tests.bench.faults", tmp_path, library, 0, STRIDE, LD_PRELOAD=str(library))
     cases = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(cases) > 1000 / STRIDE
     told = 0

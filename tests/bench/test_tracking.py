@@ -19,6 +19,7 @@ from bench.spec.checks import from_hydra
 from bench.spec.config import register_with_hydra
 from bench.spec.identity import run_id
 from tests.bench.conftest import make_config
+from tests.python import python
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,11 +141,7 @@ def test_what_identifies_runs_is_not_taken_from_the_environment(tmp_path: Path):
     tiny = ["task.length=5", "training.max_steps=4", "training.evaluate_every=2", "training.batch_size=4"]
 
     def command(name: str, **environment: str) -> list[Path]:
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", f"results_dir={tmp_path}", f"name={name}", *tiny], capture_output=True,
-            text=True, check=False, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        python("-m", "bench", f"results_dir={tmp_path}", f"name={name}", *tiny, cwd=tmp_path, **environment)
         return sorted((tmp_path / name).glob("wandb/*"))
 
     tracked = command("tracked", **identity, WANDB_PROJECT="mine")

@@ -116,14 +116,16 @@ class Forks:
         command = [sys.executable, "-m", "tests.end_to_end.forks"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
-    def run(self, folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Do as `in_a_fork`."""
+    def run(self, folder: Path, *arguments: str, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Do as `in_a_fork`, which must end with this exit code."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         request = {"arguments": arguments, "folder": str(folder), **options}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return subprocess.CompletedProcess([*arguments], *json.loads(self._process.stdout.readline()))
+        done = subprocess.CompletedProcess([*arguments], *json.loads(self._process.stdout.readline()))
+        assert done.returncode == code, f"{arguments}: {done.stderr}"
+        return done
 
     def close(self) -> None:
         assert self._process.stdin is not None

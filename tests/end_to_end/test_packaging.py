@@ -1,9 +1,7 @@
 """The wheel: all that is needed is in it, and it works where there is no checkout."""
 
 import json
-import os
 import subprocess
-import sys
 import tomllib
 import zipfile
 from pathlib import Path
@@ -12,8 +10,7 @@ import pytest
 import yaml
 
 import bench
-
-ROOT = Path(__file__).parents[2]
+from tests.python import ROOT, python
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +24,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    python("-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, source)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder / "site")
@@ -58,18 +53,11 @@ def test_its_version_and_licence_are_the_projects(unpacked: Path):
 
 
 def test_it_runs_a_sweep_and_writes_its_report(unpacked: Path, tmp_path: Path):
-    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
-    where = subprocess.run(
-        [sys.executable, "-c", "import bench, cells, conf, reports; print(bench.__file__, conf.__file__)"],
-        capture_output=True, text=True, check=True, cwd=tmp_path, env=environment,
-    )  # fmt: skip
+    code = "import bench, cells, conf, reports; print(bench.__file__, conf.__file__)"
+    where = python("-c", code, cwd=tmp_path, PYTHONPATH=str(unpacked))
     assert all(str(unpacked) in path for path in where.stdout.split())
     tiny = ["cell=lstm", "training.max_steps=4", "training.evaluate_every=2", "tracking=none", "timing.rounds=2"]
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "+sweep=smoke", *tiny, "claims=lstm"],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=environment,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    python("-m", "bench", "+sweep=smoke", *tiny, "claims=lstm", cwd=tmp_path, PYTHONPATH=str(unpacked))
     assert (tmp_path / "results" / "smoke" / "report" / "README.md").read_text().count("### ") > 10
     result = json.loads(next(tmp_path.glob("results/smoke/runs/*/result.json")).read_text())
     assert result["steps"] == 4
@@ -105,18 +93,16 @@ def crowded(folder: Path, kind: str) -> Path:
 def test_names_in_the_working_directory_replace_nothing_of_ours(unpacked: Path, tmp_path: Path, kind: str):
     """Of the commands whose first module is ours; `python -m bench` is, where nothing else can be run by that name."""
     here = crowded(tmp_path, kind)
-    environment = {**os.environ, "PYTHONPATH": str(unpacked)}
-    command = [sys.executable, "-c", "import sys; del sys.path[0]; from bench.__main__ import main; main()"]
+    command = ["-c", "import sys; del sys.path[0]; from bench.__main__ import main; main()"]
     if kind == "folder":
-        command = [sys.executable, "-m", "bench"]
+        command = ["-m", "bench"]
     tiny = ["task.length=5", "training.max_steps=2", "training.evaluate_every=2", "tracking=none", "timing=none"]
     launch = "parallel" if kind == "package" else "serial"
     for words in (
         [*command, "--config-dir", "mine", "-m", "cell=my,lstm", *tiny, f"+launch={launch}"],
-        [sys.executable, *([] if kind == "folder" else ["-P"]), "-m", "reports", "list"],
+        [*([] if kind == "folder" else ["-P"]), "-m", "reports", "list"],
     ):
-        done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=here, env=environment)
-        assert done.returncode == 0, done.stderr
+        done = python(*words, cwd=here, PYTHONPATH=str(unpacked))
         assert "Traceback" not in done.stderr
     assert "lstm, my" in done.stdout
 

@@ -20,7 +20,6 @@ INSIDE = "diagnostics.kinds=[gates,jacobian]"
 def trained(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     done = forks.run(folder, *SWEEP)
-    assert done.returncode == 0, done.stderr
     assert "  keep   weights of 2 runs, about 0.0 MiB in all\n" in done.stdout
     return folder
 
@@ -39,7 +38,7 @@ def results(sweep: Path) -> list[bytes]:
 def test_a_stored_sweep_is_probed_and_reported_again(forks: Forks, sweep: Path):
     before, report = results(sweep), (sweep / "report" / "README.md").read_text()
     done = forks.run(sweep.parents[1], "probe", "results/s", "lengthen=[2]", INSIDE)
-    assert (done.returncode, done.stdout) == (0, "results/s/report/README.md\n"), done.stderr
+    assert done.stdout == "results/s/report/README.md\n"
     assert "Probing 2/2" in done.stderr
     assert results(sweep) == before
     assert pd.read_parquet(sweep / "results.parquet")["at_2x.loss"].notna().all()
@@ -52,7 +51,6 @@ def test_a_stored_sweep_is_probed_and_reported_again(forks: Forks, sweep: Path):
     # Nothing is missing any more, by this command or by the sweep's own.
     for arguments in (("probe", "results/s", "lengthen=[2]"), (*SWEEP, "lengthen=[2]", INSIDE)):
         done = forks.run(sweep.parents[1], *arguments)
-        assert done.returncode == 0, done.stderr
     assert "  runs   2, of which 2 are finished\nresults/s/report" in done.stdout
     assert {path: path.stat().st_mtime_ns for path in sweep.glob("runs/*/probe.json")} == probes
 
@@ -60,7 +58,6 @@ def test_a_stored_sweep_is_probed_and_reported_again(forks: Forks, sweep: Path):
 def test_the_sweeps_own_command_probes_what_is_finished(forks: Forks, sweep: Path):
     before = results(sweep)
     done = forks.run(sweep.parents[1], *SWEEP, "lengthen=[2,3]", "diagnostics=standard")
-    assert done.returncode == 0, done.stderr
     assert "  runs   2, of which 2 are finished\n  probe  2 finished runs, from stored weights\n" in done.stdout
     assert results(sweep) == before
     assert pd.read_parquet(sweep / "results.parquet")["at_3x.loss"].notna().all()
@@ -71,15 +68,14 @@ def test_runs_without_weights_are_named_and_the_others_probed(forks: Forks, swee
     assert "  keep" not in done.stdout
     assert "lstm" in pd.read_parquet(sweep / "results.parquet")["cell"].tolist()
     done = forks.run(sweep.parents[1], "probe", "results/s", "lengthen=[2]")
-    assert done.returncode == 0
     assert "1 of 3 trained runs have no weights and cannot be probed: rnn-adding-s0-" in done.stderr
     assert pd.read_parquet(sweep / "results.parquet")["at_2x.loss"].notna().tolist() == [True, True, False]
 
 
 def test_damaged_weights_are_a_line(forks: Forks, sweep: Path):
     next(sweep.glob("runs/lstm*/weights.pt")).write_bytes(b"PK")
-    done = forks.run(sweep.parents[1], "probe", "results/s", "lengthen=[2]")
-    assert (done.returncode, done.stdout) == (1, "results/s/report/README.md\n")
+    done = forks.run(sweep.parents[1], "probe", "results/s", "lengthen=[2]", code=1)
+    assert done.stdout == "results/s/report/README.md\n"
     assert "Traceback" not in done.stderr
     assert "its weights are damaged" in done.stderr
     assert pd.read_parquet(sweep / "results.parquet")["at_2x.loss"].notna().sum() == 1
@@ -105,8 +101,7 @@ def test_damaged_weights_are_a_line(forks: Forks, sweep: Path):
     ],
 )
 def test_what_cannot_be_probed_is_told_in_a_line(forks: Forks, trained: Path, arguments: list[str], says: str):
-    done = forks.run(trained, "probe", *arguments)
-    assert done.returncode == 2, done.stderr
+    done = forks.run(trained, "probe", *arguments, code=2)
     assert says in done.stderr
     assert done.stderr.count("\n") == 1
     assert not list(trained.glob("results/s/runs/*/probe.json"))
@@ -115,12 +110,11 @@ def test_what_cannot_be_probed_is_told_in_a_line(forks: Forks, trained: Path, ar
 def test_none_with_weights_or_another_training_is_refused(forks: Forks, sweep: Path):
     for path in sweep.glob("runs/gru*"):
         shutil.rmtree(path)
-    done = forks.run(sweep.parents[1], *SWEEP, "lengthen=[2]", "diagnostics=standard", "diagnostics.every=2")
-    assert done.returncode == 2
+    done = forks.run(sweep.parents[1], *SWEEP, "lengthen=[2]", "diagnostics=standard", "diagnostics.every=2", code=2)
     assert "was trained without these diagnostics every 2 steps" in done.stderr
     (path,) = sweep.glob("runs/lstm*")
     shutil.rmtree(path)
-    assert forks.run(sweep.parents[1], *SWEEP, "keep=nothing").returncode == 0
+    forks.run(sweep.parents[1], *SWEEP, "keep=nothing")
     for arguments, says in (
         (("probe", "results/s", "lengthen=[2]"), "none of its 2 trained runs has weights to be probed: gru-adding-s0-"),
         (
@@ -128,8 +122,7 @@ def test_none_with_weights_or_another_training_is_refused(forks: Forks, sweep: P
             "has no weights, from which evaluations at 1, 2 times the length could be made",
         ),
     ):
-        done = forks.run(sweep.parents[1], *arguments)
-        assert done.returncode == 2
+        done = forks.run(sweep.parents[1], *arguments, code=2)
         assert says in done.stderr
         assert done.stderr.count("\n") == 1
 
@@ -137,7 +130,6 @@ def test_none_with_weights_or_another_training_is_refused(forks: Forks, sweep: P
 def test_a_dry_run_says_what_weights_take_and_what_is_probed(forks: Forks, sweep: Path):
     wide = ("cell=lstm,gru,rnn", "lengthen=[2]", "dry_run=true")
     done = forks.run(sweep.parents[1], *SWEEP[:2], *SWEEP[3:], *wide)
-    assert done.returncode == 0, done.stderr
     assert "  keep   weights of 1 run," in done.stdout
     assert "  probe  2 finished runs" in done.stdout
     rows = [line for line in done.stdout.splitlines() if line.startswith("adding")]

@@ -4,7 +4,6 @@ import http.server
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from reports.load import LoadError, load
 from reports.report import summarize
 from reports.sections.content import Content
 from tests.bench.test_tracking import history, read_back
+from tests.python import python
 from tests.reports.conftest import write_run
 
 NO_KEY = {key: value for key, value in os.environ.items() if key not in ("WANDB_API_KEY", "WANDB_MODE")}
@@ -57,11 +57,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = "+sweep=quick +launch=serial cell=lstm,gru task=adding,copy seed=0 cell.hidden_size=4 training.max_steps=20"
     words += " training.evaluate_every=10 training.evaluation_size=8 training.batch_size=4 timing.rounds=2"
     words += " diagnostics.kinds=[gradient_flow,memory] diagnostics.sequences=32"
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *words.split()], cwd=folder, env=NO_KEY | {"PYTHONPATH": os.getcwd()},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    python("-m", "bench", *words.split(), cwd=folder, env=NO_KEY)
     return folder / "results" / "quick"
 
 
@@ -228,24 +224,21 @@ def server() -> Iterator[str]:
         serving.shutdown()
 
 
-def command(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "reports", "dashboard", str(folder / "mine"), *words],
-        env=NO_KEY | {"HOME": str(folder)} | environment, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+def command(folder: Path, *words: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    words = ("-m", "reports", "dashboard", str(folder / "mine"), *words)
+    done = python(*words, code=code, env=NO_KEY, HOME=str(folder), **variables)
     assert not (folder / "mine" / dashboard.SAVED).exists()
     return done
 
 
 def test_the_command_says_what_is_missing(tmp_path: Path, server: str):
     write_run(tmp_path / "mine", "lstm", "adding", 0, 500)
-    without_key = command(tmp_path, WANDB_BASE_URL=server)
-    without_server = command(tmp_path, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40)
+    without_key = command(tmp_path, code=2, WANDB_BASE_URL=server)
+    without_server = command(tmp_path, code=2, WANDB_BASE_URL="http://127.0.0.1:9", WANDB_API_KEY="0" * 40)
     for done, says in (
         (without_key, "no W&B key: `wandb login`"),
         (without_server, "W&B cannot be reached at http://1"),
     ):
-        assert done.returncode == 2
         assert done.stderr.startswith(f"error: {says}")
         assert done.stderr.count("\n") == 1
 
@@ -253,6 +246,5 @@ def test_the_command_says_what_is_missing(tmp_path: Path, server: str):
 def test_what_would_be_made_is_shown_without_a_key(tmp_path: Path):
     write_run(tmp_path / "mine", "lstm", "adding", 0, 500)
     done = command(tmp_path, "--dry-run", "--project", "other", WANDB_BASE_URL="http://127.0.0.1:9")
-    assert done.returncode == 0, done.stderr
     assert "(whose the key is)/other" in done.stdout
     assert "LinePlot" in done.stdout

@@ -1,11 +1,9 @@
 """A report is the same bytes whatever the process that makes it has set, and leaves what that has set as it is."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 from reports.report import write_report
+from tests.python import python
 
 MATPLOTLIBRC = """
 text.usetex: True
@@ -54,12 +52,6 @@ assert (dict(matplotlib.rcParams) | {"backend": None}, np.get_printoptions()) ==
 """
 
 
-def run(*words: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *map(str, words)], env=os.environ | environment, capture_output=True, text=True, check=False
-    )
-
-
 def test_a_report_is_the_same_bytes_whatever_matplotlib_numpy_and_pandas_were_told(sweep: Path, tmp_path: Path):
     write_report([sweep], tmp_path / "plain")
     plain = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}
@@ -67,8 +59,7 @@ def test_a_report_is_the_same_bytes_whatever_matplotlib_numpy_and_pandas_were_to
     rules.write_text(MATPLOTLIBRC)
     told = {"MATPLOTLIBRC": str(rules), "MPLBACKEND": "tkagg", "LC_ALL": "C"}
     for way in (["-c", CODE, sweep, tmp_path / "told"], ["-m", "reports", sweep, "--output", tmp_path / "told"]):
-        done = run(*way, **told)
-        assert done.returncode == 0, done.stderr
+        done = python(*way, **told)
         assert way[0] == "-c" or not done.stderr  # but for what matplotlib says to who imports it
         written = {path.name: path.read_bytes() for path in (tmp_path / "told").iterdir()}
         assert set(written) == set(plain)
@@ -76,8 +67,7 @@ def test_a_report_is_the_same_bytes_whatever_matplotlib_numpy_and_pandas_were_to
 
 
 def test_a_backend_that_there_is_not_is_a_line(sweep: Path):
-    done = run("-m", "reports", sweep, MPLBACKEND="non\x1b[31msense")
-    assert done.returncode == 2
+    done = python("-m", "reports", sweep, code=2, MPLBACKEND="non\x1b[31msense")
     assert "MPLBACKEND" in done.stderr
     assert done.stderr.count("\n") == 1
     assert "\x1b" not in done.stderr

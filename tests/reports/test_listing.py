@@ -1,8 +1,6 @@
 """What the terminal is told of what is stored."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from bench.record.frames import write_frames
 from bench.record.records import STATUSES
 from reports.listing import list_sweeps, show_run
 from reports.load import LoadError, load
+from tests.python import python
 from tests.reports.conftest import write_run
 
 
@@ -95,9 +94,6 @@ def test_a_run_of_any_outcome_is_shown_and_listed(tmp_path: Path, status: str, m
     ],
 )
 def test_mistakes_are_a_line(tmp_path: Path, words: list[str], says: str):
-    done = subprocess.run(
-        [sys.executable, "-m", "reports", *words], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 2
+    done = python("-m", "reports", *words, code=2, cwd=tmp_path)
     assert says in done.stderr
     assert done.stderr.count("\n") == 1

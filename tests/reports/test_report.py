@@ -3,8 +3,6 @@
 import hashlib
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +17,7 @@ from reports.sections.cost import split_in_words
 from reports.statistics import Interval
 from reports.summary import summarize_results
 from reports.timings import step_time_ratios, summarize_timing
+from tests.python import python
 from tests.reports.conftest import write_run, write_timing
 
 
@@ -331,8 +330,7 @@ def test_a_folder_without_results_is_one_line(tmp_path: Path, content):
     with pytest.raises(LoadError) as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
-    done = subprocess.run([sys.executable, "-m", "reports", str(tmp_path)], capture_output=True, text=True, check=False)
-    assert done.returncode == 2
+    done = python("-m", "reports", tmp_path, code=2)
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
 
@@ -390,5 +388,4 @@ def test_comparisons_have_the_same_types_whatever_is_in_them(tmp_path: Path):
 
 
 def test_reports_need_nothing_that_trains():
-    code = "import sys, reports.report; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    python("-c", "import sys, reports.report; sys.exit('torch' in sys.modules)")

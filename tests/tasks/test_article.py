@@ -1,8 +1,5 @@
 """The article's worked example against Keras: the same loss curve from the same weights and batches."""
 
-import os
-import subprocess
-import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,6 +13,7 @@ from bench.train.streams import make_streams
 from bench.train.trainer import Trainer
 from tasks import RandomTargets
 from tests.bench.conftest import make_config
+from tests.python import python
 
 KERAS = """
 import sys
@@ -58,11 +56,7 @@ def test_the_loss_curve_is_keras(tmp_path, epsilon, tolerance):
     weights |= {"readout": readout.weight, "readout_bias": readout.bias}
     given = {name: value.detach().numpy() for name, value in (batch_first | weights).items()}
     np.savez(tmp_path / "given.npz", **given)
-    command = [sys.executable, "-c", KERAS, str(tmp_path / "given.npz"), str(tmp_path / "loss.npy"), str(epsilon)]
-    done = subprocess.run(
-        command, env={**os.environ, "KERAS_BACKEND": "torch"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    python("-c", KERAS, tmp_path / "given.npz", tmp_path / "loss.npy", epsilon, KERAS_BACKEND="torch")
     trainer = Trainer(model, task, config.run.training, streams, torch.float32)
     for _ in range(100):
         assert Steps().take([trainer]) == [None]
