@@ -259,26 +259,6 @@ def test_noisy_targets_have_the_papers_means_and_variance():
         assert task.solved(score) == solved
 
 
-@pytest.mark.parametrize(
-    ("kind", "wrong"),
-    [
-        (ClassicAdding, {"minimal_length": 19}),
-        (Multiplication, {"wrong": 0}),
-        (EmbeddedReber, {"length": 7}),
-        (LongLag, {"symbols": 1}),
-        (LongLag, {"distractors": "no"}),
-        (TriggerRecall, {"extra": 0}),
-        (TriggerRecall, {"delay": 0}),
-        (TemporalOrder, {"extra": -1}),
-        (NoisyRecall, {"solved_error": 0.0}),
-        (NoisyTargets, {"extra": 0}),
-    ],
-)
-def test_what_cannot_be_is_refused(kind, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        kind(**wrong)
-
-
 LOGISTIC = [
     (TemporalOrder(20, extra=2, logistic=True), [0.25] * 4),
     (TemporalOrder(30, symbols=3, logistic=True), [0.125] * 8),

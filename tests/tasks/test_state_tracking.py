@@ -119,21 +119,3 @@ def test_longer_sequences_have_the_same_symbols_and_answers(task, by_hand):
     assert (longer.input_size, longer.output_size) == (task.input_size, task.output_size)
     symbols = sample(longer, 2).inputs[:, 0].argmax(dim=-1).tolist()
     assert by_hand(symbols, longer) == sample(longer, 2).targets[:, 0].tolist()
-
-
-@pytest.mark.parametrize(
-    ("kind", "wrong"),
-    [
-        (WordProblem, {"group": "z2"}),
-        (WordProblem, {"length": 1}),
-        (ModularArithmetic, {"modulus": 1}),
-        (BoundedDyck, {"kinds": 0}),
-        (BoundedDyck, {"depth": 20}),
-        (FlipFlop, {"writes": 0.0}),
-        (FlipFlop, {"writes": 1.0}),
-        (Counter, {"length": 0}),
-    ],
-)
-def test_what_cannot_be_is_refused(kind, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        kind(**wrong)
