@@ -37,9 +37,11 @@ from reports.verdicts import judge
 
 Section = Callable[[Content], str]
 
+# What every report begins and ends with.
+TOP: tuple[Section, ...] = (about.title, answer.first_screen)
+END: tuple[Section, ...] = (about.failures, about.protocol, about.environment, about.reproduce)
 FIRST: tuple[Section, ...] = (
-    about.title,
-    answer.first_screen,
+    *TOP,
     about.scope,
     side_by_side.sweeps,
     claims.beside_publication,
@@ -67,38 +69,14 @@ APPENDIX: tuple[Section, ...] = (
     tuning.selection,
     tuning.importance,
     cost.tables,
-    about.failures,
-    about.protocol,
-    about.environment,
-    about.reproduce,
+    *END,
 )
 # Of a sweep that puts claims to the test: its runs go together claim by claim, and not all with each other.
-FIRST_ON_CLAIMS: tuple[Section, ...] = (
-    about.title,
-    answer.first_screen,
-    about.scope,
-    claims.verdicts,
-    claims.each,
-    cost.times,
-)
-APPENDIX_ON_CLAIMS: tuple[Section, ...] = (
-    results.headline,
-    tuning.selection,
-    cost.tables,
-    about.failures,
-    about.protocol,
-    about.environment,
-    about.reproduce,
-)
+FIRST_ON_CLAIMS: tuple[Section, ...] = (*TOP, about.scope, claims.verdicts, claims.each, cost.times)
+APPENDIX_ON_CLAIMS: tuple[Section, ...] = (results.headline, tuning.selection, cost.tables, *END)
 # Of a sweep that looks for the length that half of the runs solve: runs at different lengths are no repetitions.
-FIRST_ON_FRONTIER: tuple[Section, ...] = (about.title, answer.first_screen, frontier.reach)
-APPENDIX_ON_FRONTIER: tuple[Section, ...] = (
-    frontier.all_rates,
-    about.failures,
-    about.protocol,
-    about.environment,
-    about.reproduce,
-)
+FIRST_ON_FRONTIER: tuple[Section, ...] = (*TOP, frontier.reach)
+APPENDIX_ON_FRONTIER: tuple[Section, ...] = (frontier.all_rates, *END)
 
 # More than anyone reads, or figures have room for; every two contenders on a problem are compared.
 MOST = {"contenders": 200, "problems": 100, "contenders on problems": 1000, "timed cases": 1000}

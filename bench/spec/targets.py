@@ -150,12 +150,7 @@ def constructor_defaults(path: str) -> dict[str, Any]:
 
 
 def build(group: str, options: dict[str, Any], **given: Any) -> Any:
-    """Build what a configuration group names.
-
-    Args:
-        group: "cell" or "task", for messages.
-        options: `_target_`, `name` and the constructor's options.
-        given: options that the harness supplies itself.
+    """Build what a configuration group names, with options as `check_options` returns them and what the harness gives.
 
     Raises:
         ConfigError: the class refuses its options.

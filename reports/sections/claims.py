@@ -37,8 +37,7 @@ AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell", UNT
 def verdicts(content: Content) -> str:
     """Report the verdict on each claim in a table."""
     claims = content.stored.claims
-    if claims is None or claims.publication:
-        return ""
+    assert claims is not None
     rows = []
     for claim in claims.claims:
         verdicts = [row.verdict for row in content.judgements[claim.name]]
@@ -70,8 +69,7 @@ def _about(claims: Claims, judgements: dict[str, list[Judgement]]) -> str:
 def each(content: Content) -> str:
     """Report each claim: its rule, every test, a figure, and the command that runs what it needs."""
     claims = content.stored.claims
-    if claims is None or claims.publication:
-        return ""
+    assert claims is not None
     return paragraphs("## Claims", *(_section(content, claim) for claim in claims.claims))
 
 
