@@ -226,7 +226,7 @@ def server() -> Iterator[str]:
 
 def command(folder: Path, *words: str, code: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
     words = ("-m", "reports", "dashboard", str(folder / "mine"), *words)
-    done = python(*words, code=code, env=NO_KEY, HOME=str(folder), **variables)
+    done = python(*words, code=code, env=NO_KEY, timeout=300, HOME=str(folder), **variables)
     assert not (folder / "mine" / dashboard.SAVED).exists()
     return done
 
