@@ -134,7 +134,7 @@ def _mean_bounds(values: np.ndarray, most: float) -> tuple[float, float]:
     k, mean = len(values), float(values.mean())
     if k == 1:
         return 0.0, most
-    error = float(values.std(ddof=1)) / math.sqrt(k) / mean
+    error = float(values.std(ddof=1)) / math.sqrt(k) / mean if mean else 0.0  # a clock may read no time at all
     reach = math.exp(min(700.0, float(special.stdtrit(k - 1, (1 + CONFIDENCE) / 2)) * error))
     return mean / reach, min(mean * reach, most)
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from statsmodels.duration.survfunc import SurvfuncRight
 
-from reports.statistics import expected_time, median_interval, median_time, solve_curve
+from reports.statistics import Interval, expected_time, median_interval, median_time, solve_curve
 from reports.statistics.intervals import mid_p_bounds
 from tests.reports.simulate import CASES, covers_expected_time
 
@@ -85,6 +85,9 @@ class TestExpectedTime:
         found = expected_time([100] * 5, [True] * 5, 2000)
         assert (found.estimate, found.low) == (100, 100)
         assert found.high == pytest.approx(100 + 2000 * (0.05 ** (-1 / 5) - 1))
+
+    def test_no_time_at_all_is_a_time(self):
+        assert expected_time([0, 0], [True, True], 0) == Interval(0, 0, 0)
 
     def test_where_none_is_solved_there_is_a_lower_bound(self):
         found = expected_time([2000] * 10, [False] * 10, 2000)
