@@ -9,7 +9,7 @@ from bench.version import __version__
 if TYPE_CHECKING:
     from bench.train.model import Model
 
-__all__ = ["__version__", "load_model", "run"]
+__all__ = ["__version__", "load_model", "run", "run_sweep"]
 
 
 def run(*overrides: str) -> dict[str, Any]:
@@ -30,6 +30,25 @@ def run(*overrides: str) -> dict[str, Any]:
     from bench.single import run_single  # torch and Hydra are imported when a run is asked for
 
     return run_single(*overrides)
+
+
+def run_sweep(*overrides: str) -> Path:
+    """Run a sweep, given as on the command line, and return its folder, which `reports.load` reads.
+
+        folder = bench.run_sweep("+sweep=quick", "cell=gru,lstm", "task=adding")
+        runs, curves, timing = reports.load(folder)
+
+    The command runs in a separate process and its output is shown, in a notebook as a bar. Interrupted, its runs save,
+    and the same call continues. Runs that failed are said, and are outcomes in the tables.
+
+    Raises:
+        ConfigError: it cannot be run; the message is one line.
+        RuntimeError: it ended before its tables were written; the message is the last line it said.
+        KeyboardInterrupt: it was interrupted, and has saved.
+    """
+    from bench.single import run_sweep as run_here
+
+    return run_here(*overrides)
 
 
 def load_model(run: "str | Path | Mapping[str, Any]") -> "Model":

@@ -1,6 +1,8 @@
 """`python -m bench`, and the command recurrent-bench: see bench.cli."""
 
-from bench.startup import prepare_process
+import sys
+
+from bench.startup import leave, prepare_process
 
 
 def main() -> None:
@@ -8,7 +10,12 @@ def main() -> None:
     prepare_process()
     from bench.cli import main as run_command  # not before: it imports conf, which must be ours
 
-    run_command()
+    try:
+        run_command()
+    except SystemExit as end:
+        if "torch" in sys.modules and isinstance(end.code, int):
+            leave(end.code)
+        raise
 
 
 if __name__ == "__main__":

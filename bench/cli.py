@@ -11,17 +11,21 @@ import sys
 import threading
 from argparse import Namespace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hydra._internal.utils import _run_hydra, get_args_parser
 from hydra.errors import HydraException
 
 from bench.arguments import parse_arguments
 from bench.catalogue import FLAGS, describe_groups
+from bench.execute.apart import Worker
 from bench.record.errors import ConfigError, explain_memory, explain_os, printable
 from bench.session import session, stop
 from bench.spec.explain import explain
 from bench.version import __version__
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 MOST_CHARACTERS = 700  # of an error
 
@@ -146,9 +150,8 @@ def _list(flag: str, given: list[str]) -> int:
 
 def _run(given: list[str]) -> int:
     """Do what a command's arguments say; returns its exit code."""
-    from bench.spec.command import Command, compose
+    from bench.spec.command import compose
     from bench.spec.config import register_with_hydra
-    from bench.sweep import StuckError, Sweep
 
     try:
         arguments = parse_arguments(given)
@@ -156,10 +159,28 @@ def _run(given: list[str]) -> int:
         if any((arguments.cfg, arguments.info, arguments.shell_completion, arguments.hydra_help, arguments.resolve)):
             _show(arguments)
             return 0
-        sweep = Sweep(Command(compose(arguments)))
+        composed = compose(arguments)
     except ConfigError as error:
         return _tell(error, str(error), 2)
     except Exception as error:  # whatever Hydra makes of some command lines is their fault
+        return _tell(error, explain(error), 2)
+    with Worker() as worker:
+        return _run_composed(composed, worker)
+
+
+def _run_composed(composed: "DictConfig", worker: Worker) -> int:
+    """Do what a composed command says; returns its exit code."""
+    from bench.spec.command import Command, is_new_run
+
+    if is_new_run(composed):
+        worker.start()  # torch takes a second to import; the worker imports it while this process does
+    from bench.sweep import StuckError, Sweep
+
+    try:
+        sweep = Sweep(Command(composed), worker)
+    except ConfigError as error:
+        return _tell(error, str(error), 2)
+    except Exception as error:  # of a combination that Hydra or a user's class does not take
         return _tell(error, explain(error), 2)
     try:
         return sweep.run()

@@ -6,8 +6,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection
+from importlib import import_module
 from itertools import accumulate
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from bench.conclusion import ASKING, conclude, conclude_single
@@ -50,13 +52,17 @@ class Sweep:
         plan: of the round under way.
     """
 
-    def __init__(self, command: Command) -> None:
+    def __init__(self, command: Command, worker: Worker) -> None:
         """Plan it, and check all that can be checked before anything is done.
+
+        Args:
+            command: what is asked for.
+            worker: does whatever a user's class takes part in, and trains a single run.
 
         Raises:
             ConfigError: any of it cannot be run.
         """
-        self._command = command
+        self._command, self._worker = command, worker
         self.plan = self._planned()
         self._rules: str | None = None  # the text of what the sweep puts to the test
         if (claims := self.plan.first.sweep.claims) is not None:
@@ -68,9 +74,8 @@ class Sweep:
             check_layout(self.plan.sweep)
 
     def _planned(self) -> Plan:
-        with Worker() as worker:
-            plan = make_plan(self._command, worker, planning, _deciding())
-            self._announced = _announce(plan, worker)
+        plan = make_plan(self._command, self._worker, planning, _deciding())
+        self._announced = _announce(plan, self._worker)
         if plan.pending and self._command.is_sweep and not plan.first.sweep.dry_run:
             prepare_launcher(self._command.master.hydra.launcher)
         return plan
@@ -85,8 +90,7 @@ class Sweep:
             StuckError: again and again, no run gets finished.
         """
         if self.plan.first.sweep.dry_run:
-            with Worker() as worker:
-                said = estimate(self.plan, self._command.master.hydra.launcher, worker)
+            said = estimate(self.plan, self._command.master.hydra.launcher, self._worker)
             print(f"{self._announced}\n{said}", flush=True)
             return 0
         trained = False
@@ -96,7 +100,10 @@ class Sweep:
                 unstored = self._round()
                 if unstored or not self.plan.to_come:  # what could not be stored decides nothing
                     is_single = not self._command.is_sweep and len(self.plan.configs) == 1
-                    return conclude_single(self.plan) if is_single else conclude(self.plan, trained)
+                    if is_single:
+                        return conclude_single(self.plan)
+                    self._worker.close()  # times are measured with nothing beside them
+                    return conclude(self.plan, trained)
             self.plan = self._planned()
 
     def _round(self) -> Collection[str]:
@@ -109,15 +116,16 @@ class Sweep:
                 fix_looks(plan.sweep, plan.seeds.looks, plan.seeds.lengths, plan.seeds.choosing)
         _set_aside_retried(plan)
         print(_later_look(plan) or self._announced, flush=True)
-        with Worker() as worker:
-            for reason in prepare_kernels(plan, worker):
-                say_once(f"kernel-{digest(reason.encode())[:16]}", f"warning: {printable(reason)}")
+        for reason in prepare_kernels(plan, self._worker):
+            say_once(f"kernel-{digest(reason.encode())[:16]}", f"warning: {printable(reason)}")
         if not plan.pending:
             return ()
         planned = write_planned(plan.sweep, {key: to_plain(config) for key, config in plan.configs.items()})
         # What is asked for again, or is damaged, has to be named; else it is whatever has no result.
         special = plan.retried is not None or any(map(plan.has_result, plan.pending))
         turn = Turn(planned, frozenset(plan.pending) if special else None)
+        if not self._command.is_sweep:
+            Thread(target=import_module, args=("bench.record.frames",)).start()  # pandas, while the worker trains
         progress = SweepProgress(plan)
         try:
             return self._launch_until_done(turn)
@@ -140,7 +148,7 @@ class Sweep:
             for key in left & {*leased(self.plan.sweep)}:  # workers leave alone what is leased, be its owner dead
                 Lease(self.plan.sweep, key).is_free()
             try:
-                why = launch(self._command, turn, len(left), self.plan.example)
+                why = launch(self._command, turn, len(left), self.plan.example, self._worker)
             except Exception as error:
                 if not lost_a_process(error):
                     raise

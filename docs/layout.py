@@ -7,7 +7,7 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("docs", "bench", "cells", "conf", "reports", "tasks")
-KINDS = (".md", ".css", ".png", ".svg", ".csv", ".py", ".cpp", ".h", ".yaml", ".jinja")
+KINDS = (".md", ".css", ".png", ".svg", ".csv", ".py", ".cpp", ".h", ".yaml", ".jinja", ".ipynb")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

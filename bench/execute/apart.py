@@ -43,6 +43,10 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def start(self) -> None:
+        """Start the process before there is anything to ask of it."""
+        self._alive()
+
     def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Take a run alone. If the process dies of it, another one goes on; if that dies too, the run failed.
 
@@ -134,13 +138,16 @@ class Worker:
             self._process = None
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self._process is None or not self._process.is_alive():
-            self._process = _Process()
         try:
-            return self._process.ask(request, self._launcher)
+            return self._alive().ask(request, self._launcher)
         except WorkerDied:
             self._process = None
             raise
+
+    def _alive(self) -> "_Process":
+        if self._process is None or not self._process.is_alive():
+            self._process = _Process()
+        return self._process
 
 
 class _Process:
@@ -158,6 +165,7 @@ class _Process:
             stdin=subprocess.DEVNULL,
         )
         theirs.close()
+        self._is_asked = False
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -177,6 +185,7 @@ class _Process:
                 os._exit(1)  # nobody is left to answer to; the worker notices, saves and ends
 
         end_if_orphaned()
+        self._is_asked = True
         try:
             self._connection.send(request)
             while not self._connection.poll(POLL_SECONDS):
@@ -189,6 +198,8 @@ class _Process:
 
     def close(self) -> None:
         self._connection.close()
+        if not self._is_asked:
+            self._process.kill()  # it has nothing to save, and may be importing torch
         self._process.wait()
         mark_dead(self._process.pid)
 

@@ -17,6 +17,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bench.execute.apart import Worker
 from bench.execute.turn import Turn
 from bench.record.errors import ConfigError, one_line
 from bench.spec.command import Command, loader
@@ -28,19 +29,21 @@ _PACKAGES = ("joblib", "ray", "submitit")
 MOST_WORKERS = 256  # of a launcher that does not say
 
 
-def launch(command: Command, turn: Turn, runs: int, example: list[str]) -> dict[str, str]:
+def launch(command: Command, turn: Turn, runs: int, example: list[str], worker: Worker) -> dict[str, str]:
     """Have the launcher of a sweep start workers, and return when they have ended. A single run is taken here.
 
     Args:
         turn: what each worker does.
         runs: that are to be taken; there are no more workers than that.
         example: the overrides of one of them, which tell a launcher where their sweep is.
+        worker: for a single run; it ends before a launcher starts others.
 
     Returns:
         Why runs could not be stored, by run_id.
     """
     if not command.is_sweep:
-        return turn()
+        return turn.take(worker)
+    worker.close()
     setup_globals()
     workers = min(runs, room(command.master.hydra.launcher))
     launcher = Plugins.instance().instantiate_launcher(

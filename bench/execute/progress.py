@@ -1,17 +1,20 @@
-"""What a person sees while a sweep runs: on a terminal a bar and what each running run is at, plain lines elsewhere.
+"""What a person sees while a sweep runs: on a terminal or in a notebook a bar and what each running run is at, plain
+lines elsewhere.
 
 Progress is read from the store, so it is the same whichever launcher runs the jobs, and wherever."""
 
 import math
+import re
 import threading
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from io import StringIO
 from statistics import fmean
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, track
 from rich.table import Table
@@ -29,6 +32,9 @@ from bench.train.trainer import budgeted_steps
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15  # between plain lines of one bar, where there is no terminal
 MOST_ROWS = 16  # running runs that are shown one by one
+RECENT_LINES = 5  # of runs that ended, under a notebook's bar
+RUN_ENDED = re.compile(r"\[(\d+)/(\d+)\] (.*?)  (.*)")  # as `SweepProgress` says it
+NOTEBOOK_COLUMNS = 110
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -40,6 +46,35 @@ def tell(message: str) -> None:
 def planning(jobs: list[list[str]]) -> Iterable[list[str]]:
     """Iterate over jobs while they are composed, with a bar that leaves no trace."""
     return track(jobs, "Planning", console=console, transient=True, disable=not console.is_terminal)
+
+
+def shows_bars() -> bool:
+    """Tell whether what is said can be replaced later: on a terminal, and in a notebook."""
+    return console.is_terminal or console.is_jupyter
+
+
+class NotebookOutput:
+    """An output of a notebook's cell that is replaced as things go on. rich's own needs ipywidgets."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, shown: RenderableType) -> None:
+        """Show something in place of what was shown before."""
+        from IPython.display import HTML, display
+
+        page = Console(record=True, file=StringIO(), width=NOTEBOOK_COLUMNS, force_jupyter=False)
+        page.print(shown)
+        html = HTML(page.export_html(inline_styles=True, code_format="<pre>{code}</pre>"))
+        if self._handle is None:
+            self._handle = display(html, display_id=True)
+        else:
+            self._handle.update(html)
 
 
 class SweepProgress:
@@ -77,7 +112,9 @@ class SweepProgress:
     def _watch(self) -> None:
         bar = _progress()
         task = bar.add_task("Training", total=self._total, note="")
-        live = Live(bar, console=console, refresh_per_second=4) if console.is_terminal else None
+        live: Live | NotebookOutput | None = NotebookOutput() if console.is_jupyter else None
+        if console.is_terminal:
+            live = Live(bar, console=console, refresh_per_second=4)
         with live or nullcontext():
             while True:
                 last = self._stop.wait(POLL_SECONDS)
@@ -138,9 +175,9 @@ class SweepProgress:
                 news.append(result)
             elif key not in self._lacking and (record := folder.read_progress()):
                 running[key] = record
-        left = self._left(running) if news and not console.is_terminal else ""
+        left = self._left(running) if news and not shows_bars() else ""
         for number, result in enumerate(news, start=self._before + len(self._finished) - len(news) + 1):
-            if not console.is_terminal:
+            if not shows_bars():
                 said = f"{printable(result.run_id)}: probed" if result.run_id in self._lacking else describe(result)
                 console.print(f"[{number}/{self._total}] {said}  {left}")
             elif result.status in FAILED:
@@ -215,6 +252,28 @@ def describe(result: Result) -> str:
     if status == "unsolved":
         return f"{name}: unsolved after {result.steps:,} steps, {result.seconds:.1f} s"
     return f"{name}: {status}: {printable(str(result.error))}"
+
+
+class Lines:
+    """Shows the lines of a command whose output is read: each as it comes, but in a notebook one bar in place of those
+    that say which run ended."""
+
+    def __init__(self) -> None:
+        self._bar = _progress(disable=True)
+        self._task = self._bar.add_task("Training", note="")
+        self._output = NotebookOutput()
+        self._recent: deque[str] = deque(maxlen=RECENT_LINES)
+
+    def show(self, line: str) -> None:
+        """Take the next line."""
+        ended = RUN_ENDED.fullmatch(line)
+        if ended is None or not console.is_jupyter:
+            print(line, flush=True)
+            return
+        done, total, said, left = ended.groups()
+        self._recent.append(said)
+        self._bar.update(self._task, completed=int(done), total=int(total), note=left)
+        self._output.update(Group(self._bar, Text("\n".join(self._recent), style="dim")))
 
 
 @contextmanager

@@ -26,12 +26,18 @@ class Turn:
     workers: int = 1
 
     def __call__(self, _: object = None) -> dict[str, str]:
-        """Take runs until there is none that nobody is at, or the command is asked to stop; those that differ in the
-        seed alone as cohorts. One whose worker is gone is left to the command, which sees to leases of the dead before
-        it starts workers.
+        """Take runs as `take`, with a worker of its own.
 
         Args:
             _: the configuration that Hydra hands to a job; the runs have their own.
+        """
+        with Worker() as worker:
+            return self.take(worker)
+
+    def take(self, worker: Worker) -> dict[str, str]:
+        """Take runs until there is none that nobody is at, or the command is asked to stop; those that differ in the
+        seed alone as cohorts. One whose worker is gone is left to the command, which sees to leases of the dead before
+        it starts workers.
 
         Returns:
             Why runs could not be stored, by run_id.
@@ -42,28 +48,27 @@ class Turn:
             if self.only is None or run_id in self.only:
                 left.setdefault(settings, {})[run_id] = seed
         unstored: dict[str, str] = {}
-        with Worker() as worker:
-            while True:
-                left = {number: self._without_result(runs) for number, runs in left.items()}
-                free = {
-                    number: {run_id: seed for run_id, seed in runs.items() if not self._is_taken(run_id)}
-                    for number, runs in left.items()
-                    if runs
-                }
-                untouched = [number for number, runs in free.items() if len(runs) == len(left[number])]
-                number = untouched[0] if untouched else max(free, key=lambda each: len(free[each]), default=-1)
-                if not free.get(number):
-                    break
-                settings = planned["settings"][number]
-                share, sole = self._share(settings["cohort"], len(free[number]), len(untouched), len(free))
-                answers = worker.execute_cohort(settings, free[number], share, sole, self._is_taken)
-                for run_id, answer in answers.items():
-                    if answer["status"] == "unstored":
-                        unstored[run_id] = answer["error"]
-                if is_stopping() or any(answer["status"] == "interrupted" for answer in answers.values()):
-                    break
-                done = answers if answers or sole else free[number]  # others have begun those since
-                left[number] = {key: seed for key, seed in left[number].items() if key not in done}
+        while True:
+            left = {number: self._without_result(runs) for number, runs in left.items()}
+            free = {
+                number: {run_id: seed for run_id, seed in runs.items() if not self._is_taken(run_id)}
+                for number, runs in left.items()
+                if runs
+            }
+            untouched = [number for number, runs in free.items() if len(runs) == len(left[number])]
+            number = untouched[0] if untouched else max(free, key=lambda each: len(free[each]), default=-1)
+            if not free.get(number):
+                break
+            settings = planned["settings"][number]
+            share, sole = self._share(settings["cohort"], len(free[number]), len(untouched), len(free))
+            answers = worker.execute_cohort(settings, free[number], share, sole, self._is_taken)
+            for run_id, answer in answers.items():
+                if answer["status"] == "unstored":
+                    unstored[run_id] = answer["error"]
+            if is_stopping() or any(answer["status"] == "interrupted" for answer in answers.values()):
+                break
+            done = answers if answers or sole else free[number]  # others have begun those since
+            left[number] = {key: seed for key, seed in left[number].items() if key not in done}
         return unstored
 
     @property

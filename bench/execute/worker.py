@@ -1,6 +1,6 @@
 """The process in which runs are executed: it answers one request after another, until whoever asks is gone.
 
-torch is imported by the first request, when signals are already heeded."""
+torch is imported once signals are heeded, and before the first request comes."""
 
 import contextlib
 import os
@@ -41,6 +41,8 @@ def _serve(connection: Connection) -> None:
         signal.signal(number, on_signal)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=listen, daemon=True).start()
+    with contextlib.suppress(Exception):  # which the request will raise again
+        import_module("bench.execute.cohort")
     while (request := inbox.get()) is not None:
         answer = _call(request) if "call" in request else {"answers": _answers(request, stop)}
         with contextlib.suppress(OSError):

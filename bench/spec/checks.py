@@ -7,7 +7,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
-import torch
 from msgspec import Meta
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -111,6 +110,8 @@ def resolve_device(device: str) -> str:
     Raises:
         ConfigError: no such device.
     """
+    import torch
+
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
@@ -158,4 +159,6 @@ def _check_relations(config: Any) -> None:
         _check_bounds(options.get("name"), Name, f"{group}.name")
     # To build any optimiser, torch imports its compiler, which takes seconds; the usual one cannot be wrong.
     if config.training.optimizer != Training.optimizer or config.training.optimizer_options:
+        import torch
+
         make_optimizer(config.training, [torch.nn.Parameter(torch.zeros(1))])

@@ -69,6 +69,18 @@ def compose(arguments: Namespace) -> DictConfig:
     return master
 
 
+def is_new_run(master: DictConfig) -> bool:
+    """Tell whether a composed command is a single run that will train, as far as its names say: no run of this cell,
+    task and seed is stored."""
+    try:
+        if master.hydra.mode == RunMode.MULTIRUN or master.dry_run or not master.train:
+            return False
+        runs = Path(str(master.results_dir)) / str(master.name) / "runs"
+        return not any(runs.glob(f"{master.cell.name}-{master.task.name}-s{master.seed}-*"))
+    except Exception:  # whatever is wrong with it is told by whoever checks it
+        return False
+
+
 class Command:
     """A composed command: its jobs, each the overrides of a run, and the configuration of each.
 

@@ -4,9 +4,8 @@ import inspect
 import os
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import yaml
 from hydra.core.config_store import ConfigStore
 from msgspec import Meta
@@ -18,6 +17,9 @@ from bench.record.fairness import selected_settings
 from bench.record.records import HUGE, LARGEST
 from bench.record.tracked import PROJECT
 from bench.spec.targets import longest_memory
+
+if TYPE_CHECKING:
+    import torch
 
 DIAGNOSTICS = ("gradient_flow", "gates", "memory", "attention", "jacobian", "updates")
 # What `retry` can ask for, and the outcomes that it means.
@@ -95,8 +97,10 @@ class RunSpec:
     dtype: Annotated[str, _one_of("float32", "float64", "bfloat16")] = "float32"
 
     @property
-    def torch_dtype(self) -> torch.dtype:
+    def torch_dtype(self) -> "torch.dtype":
         """Of parameters and data: with dtype=bfloat16 these are float32, and products are computed in less."""
+        import torch
+
         return torch.float32 if self.is_mixed else getattr(torch, self.dtype)
 
     @property
@@ -288,12 +292,14 @@ def register_settings(folder: Path) -> None:
             raise ConfigError(f"{path}: is not a table of tasks with their settings ({one_line(error)})") from error
 
 
-def make_optimizer(training: Training, parameters: Any) -> torch.optim.Optimizer:
+def make_optimizer(training: Training, parameters: Any) -> "torch.optim.Optimizer":
     """Build the optimiser that the configuration names, a class of torch.optim.
 
     Raises:
         ConfigError: no such optimiser, or options that it does not take.
     """
+    import torch
+
     known: dict[str, Any] = {
         name: value
         for name, value in vars(torch.optim).items()

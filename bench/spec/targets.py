@@ -1,7 +1,9 @@
 """Classes named in the configuration: `_target_` imported, and options checked against its own signature.
 
 The constructor is the schema. So the options of a user's class are checked as those of the built-in
-ones are, and nothing is written down twice."""
+ones are, and nothing is written down twice.
+
+Importing this imports no torch: a command is composed, or refused, before that."""
 
 import functools
 import inspect
@@ -16,8 +18,6 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bench.record.errors import ConfigError, nearest
-from cells import Stack
-from tasks.files import content_of
 
 GIVEN = {"input_size", "device", "dtype"}  # options of cells that the harness gives
 UNSET = "???"  # what OmegaConf calls an option that a file names and does not set
@@ -103,6 +103,8 @@ def with_content(task: dict[str, Any]) -> dict[str, Any]:
     paths = [str(task[name]) for name in files_of(task) if task.get(name)]
     if not paths or task.get("content"):
         return task
+    from tasks.files import content_of
+
     try:
         return {**task, "content": content_of(paths)}
     except ValueError as error:
@@ -129,6 +131,8 @@ def _check_keys(name: str, value: Any) -> None:
 @functools.cache
 def composition() -> dict[str, Option]:
     """Return the options that every cell has since any can be stacked (`cells.Stack`)."""
+    from cells import Stack
+
     return {key: option for key, option in options_of(Stack)[0].items() if key not in ("make", *GIVEN, "hidden_size")}
 
 
@@ -169,6 +173,8 @@ def build_cell(options: dict[str, Any], input_size: int) -> Any:
     Raises:
         ConfigError: the class refuses its options, or cannot be stacked so.
     """
+    from cells import Stack
+
     stacked = composed(options)
     own = {key: value for key, value in options.items() if key not in stacked}
 

@@ -84,7 +84,7 @@ def in_a_fork(
 
 def _main(module: str, arguments: list[str]) -> int:
     """Run a module as `python -m` does, and its runs in this same process."""
-    from bench import probing
+    from bench import cli, probing
     from bench.execute import apart, turn, worker
 
     class Here(apart.Worker):
@@ -96,7 +96,7 @@ def _main(module: str, arguments: list[str]) -> int:
         def call_apart(self, function: Any, *arguments: Any) -> Any:
             return function(*arguments)
 
-    turn.Worker = probing.Worker = Here  # type: ignore[misc, attr-defined]
+    cli.Worker = turn.Worker = probing.Worker = Here  # type: ignore[misc, attr-defined]
     sys.argv = [module, *arguments]
     sys.modules.pop(f"{module}.__main__", None)
     try:
