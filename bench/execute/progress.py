@@ -5,6 +5,7 @@ Progress is read from the store, so it is the same whichever launcher runs the j
 
 import math
 import re
+import sys
 import threading
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,7 +36,10 @@ MOST_ROWS = 16  # running runs that are shown one by one
 RECENT_LINES = 5  # of runs that ended, under a notebook's bar
 RUN_ENDED = re.compile(r"\[(\d+)/(\d+)\] (.*?)  (.*)")  # as `SweepProgress` says it
 NOTEBOOK_COLUMNS = 110
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+# A notebook tells the processes that it starts to use colours, which rich takes for a terminal.
+console = Console(
+    stderr=True, highlight=False, markup=False, soft_wrap=True, force_terminal=None if sys.stderr.isatty() else False
+)
 
 
 def tell(message: str) -> None:

@@ -72,6 +72,8 @@ def test_a_sweep_that_cannot_be_run_is_told_in_a_line(tmp_path: Path):
 
 
 def test_an_interrupted_sweep_has_saved_and_ended(tmp_path: Path):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs lack
+
     def interrupt() -> None:
         while not list(tmp_path.glob("two/runs/*/metrics.jsonl")):
             time.sleep(0.05)
@@ -79,8 +81,11 @@ def test_an_interrupted_sweep_has_saved_and_ended(tmp_path: Path):
 
     threading.Thread(target=interrupt, daemon=True).start()
     long = [each for each in SWEEP if not each.startswith("training.max_steps")]
-    with pytest.raises(KeyboardInterrupt):
-        bench.run_sweep(*long, "training.max_steps=10000000", f"results_dir={tmp_path}")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            bench.run_sweep(*long, "training.max_steps=10000000", "task.solved_mse=1e-12", f"results_dir={tmp_path}")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert list(tmp_path.glob("two/runs/*/checkpoint.pt"))
     assert not list(tmp_path.glob("two/leases/*"))
 
