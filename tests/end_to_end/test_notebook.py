@@ -22,7 +22,8 @@ def test_it_was_run_from_top_to_bottom_without_an_error():
 def test_its_code_works(tmp_path: Path):
     """As a script, which needs no Jupyter, on fewer and shorter runs."""
     code = "\n".join("".join(cell["source"]) for cell in CODE)
-    less = code.replace('"seed=range(8)"', '"seed=0,1", "training.max_steps=50", "timing.enabled=false", "tracking=none"')
+    few = '"seed=0,1", "training.max_steps=50", "timing.enabled=false", "tracking=none"'
+    less = code.replace('"seed=range(8)"', few)
     less = less.replace("training.max_steps=500", "training.max_steps=50")
     assert less.count("max_steps=50") == 2
     shown = "print(len(runs), tuple(outputs.shape), axes.get_legend_handles_labels()[1])"
