@@ -17,13 +17,14 @@ def run_causally(run: Callable[[Tensor, Any], tuple[Tensor, Any]], inputs: Tenso
     0 · NaN is NaN. So a batch with such inputs is computed twice, with zeros in their place for the outputs before
     them, and as it is for the others. One sum tells whether there are any.
 
-    Transforms of torch.func, export and compilation allow no branch on values: there, `run` is called as it is.
+    Transforms of torch.func, export and compilation allow no branch on values, and a GPU would have to be waited for at
+    every call: there, `run` is called as it is.
 
     Args:
         run: causal, each sequence by itself.
         inputs: (T, B, I).
     """
-    if len(inputs) == 1 or inputs.is_meta or native.is_transformed(inputs, inputs):
+    if len(inputs) == 1 or inputs.device.type != "cpu" or native.is_transformed(inputs, inputs):
         return run(inputs, state)
     if inputs.detach().sum().isfinite():
         return run(inputs, state)
