@@ -46,9 +46,11 @@ def make_store(results: Path, runs: int) -> Path:
 def measure(module: str, *arguments: str) -> tuple[float, float, str]:
     """Return seconds, GiB at most, and output of `python -m MODULE`."""
     # VmHWM, and not what getrusage says, which begins from the memory of whoever started the process.
-    code = f"import runpy, sys; sys.argv[1:] = {list(arguments)!r}\n" + (
-        f"try: runpy.run_module({module!r}, run_name='__main__')\n"
-        "finally: print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    code = (
+        "import atexit, runpy, sys\n"
+        "most = lambda: next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        f"atexit.register(lambda: print(most())); sys.argv[1:] = {list(arguments)!r}\n"
+        f"runpy.run_module({module!r}, run_name='__main__')"
     )
     start = perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
