@@ -198,7 +198,7 @@ class Cell(Backends):
         """Has the gradients of several cells, each under a readout, in one call (see `native.learn_each`). None if the
         outputs are not those of a kernel for the CPU as they are."""
         is_bare = type(self).read is Cell.read and self.active_backend == "native"
-        kernel = compiler.kernel_of(self) if is_bare and self.replicable_kernel is not None else None
+        kernel = compiler.kernel_of(self) if is_bare and self.run_each is not None else None
         return functools.partial(native.learn_each, kernel) if kernel is not None else None
 
     def forward_loop(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:

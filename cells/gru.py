@@ -18,7 +18,7 @@ class GRU(GatedCell):
         n = tanh(W_n x_t + b_n + r ⊙ (U_n h_{t−1} + b_hn))
         h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
 
-    Args: see `GatedCell`, whose `forget_bias` is that of z here and None by default, and `Cell`.
+    Args: see `GatedCell` and `Cell`; `forget_bias` is that of z, and None by default.
 
     Parameters: weight_ih (3H, I), weight_hh (3H, H), bias (3H), rows in the order r, z, n; and
     bias_hn (H), the bias inside the reset gate's product. State: h (B, H).

@@ -174,7 +174,8 @@ def _said(column: str, values: "pd.Series[Any]") -> dict[Any, str]:
     texts = [text if texts.count(text) == 1 else _short(str(item)) for item, text in zip(items, texts, strict=True)]
     # Where all are texts that look like numbers, they are words too.
     said = numbers if any(isinstance(item, str) for item in numbers) else items
-    words = [isinstance(item, str) and column != "sweep" and key != "version" for item in said]
+    is_name = column != "sweep" and key != "version"
+    words = [is_name and isinstance(item, str) and not item.startswith("[") for item in said]  # a list is no word
     return {i: text if word else f"{key} {text}" for i, text, word in zip(items, texts, words, strict=True)}
 
 

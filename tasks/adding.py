@@ -32,7 +32,7 @@ class Adding(Task):
     input_size = 2
     offline = True
     output_size = 1
-    criterion = "mse"
+    torch_loss = "mse"
     distance = "length"
 
     def __init__(self, length: int = 100, *, solved_mse: float = 0.01) -> None:

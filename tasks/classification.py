@@ -25,7 +25,7 @@ class Classification(Task):
     logistic: bool = False
 
     @property
-    def criterion(self) -> str | None:
+    def torch_loss(self) -> str | None:
         return None if self.extra or self.logistic else "cross_entropy"
 
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -45,7 +45,7 @@ class PreciseTiming(Classification):
     """
 
     input_size = 1
-    criterion = None  # answers are not the last ones
+    torch_loss = None  # answers are not the last ones
     offline = True
     distance = "delay"
 

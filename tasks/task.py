@@ -66,7 +66,7 @@ class Task(ABC):
     files: ClassVar[tuple[str, ...]] = ()
 
     @property
-    def criterion(self) -> str | None:
+    def torch_loss(self) -> str | None:
         """What `loss` is, where it is one of torch's losses of the outputs at the last steps, which are asked for their
         targets: "cross_entropy", targets being classes (B) or, of the last S steps, (S, B); or "mse", of the last
         step's first output, targets (B). Training then takes gradients without calling `loss`. None: anything else."""

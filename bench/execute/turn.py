@@ -35,9 +35,9 @@ class Turn:
             return self.take(worker)
 
     def take(self, worker: Worker) -> dict[str, str]:
-        """Take runs until there is none that nobody is at, or the command is asked to stop; those that differ in the
-        seed alone as cohorts. One whose worker is gone is left to the command, which sees to leases of the dead before
-        it starts workers.
+        """Take runs until none is free, or the command is asked to stop; runs that differ only in the seed are taken as
+        cohorts. A run whose worker is gone is left to the command, which frees the leases of the dead before it starts
+        workers.
 
         Returns:
             Why runs could not be stored, by run_id.

@@ -118,9 +118,6 @@ def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
     logging.raiseExceptions = False  # W&B's own log that cannot be written: a full disk
     with warnings.catch_warnings(action="ignore"):
         import wandb
-        from wandb.sdk import wandb_run
-    # Each run would look for inputs of `wandb launch`, of which there are none, and import half of W&B for that: 0.3 s.
-    wandb_run.Run._detect_and_apply_job_inputs = lambda _: None  # type: ignore
     if origin.execution.tracking.mode == "online" and not happened(UNREACHABLE):
         try:
             return wandb.init(mode="online", **_settings(origin, sweep), **options)

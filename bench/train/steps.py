@@ -107,12 +107,11 @@ def take_gradients(ready: Sequence[tuple[Trainer, Batch]]) -> list[Tensor]:
         torch.autograd.backward(losses)
         return losses
     cells: list[Any] = [trainer.model.cell for trainer, _ in ready]
-    criterion = first.task.criterion
-    if first.learn is not None and criterion is not None:
-        readouts, batches = [trainer.model.readout for trainer, _ in ready], [batch for _, batch in ready]
-        inputs, targets = [batch.inputs for batch in batches], [batch.targets for batch in batches]
-        return [*first.learn(cells, readouts, inputs, criterion, targets)]
-    hidden, differentiate = first.kernel(cells, [batch.inputs for _, batch in ready])
+    inputs, targets = [batch.inputs for _, batch in ready], [batch.targets for _, batch in ready]
+    if first.learn is not None:
+        readouts = [trainer.model.readout for trainer, _ in ready]
+        return [*first.learn(cells, readouts, inputs, str(first.task.torch_loss), targets)]
+    hidden, differentiate = first.kernel(cells, inputs)
     read = [cell.read(each) for cell, each in zip(cells, hidden, strict=True)]
     outputs = [trainer.model.readout(each) for (trainer, _), each in zip(ready, read, strict=True)]
     losses = [trainer.loss(each, batch) for (trainer, batch), each in zip(ready, outputs, strict=True)]

@@ -25,7 +25,7 @@ class Trainer:
 
     Attributes:
         kernel: runs the cells of several trainers, whose steps are taken side by side; None if their cell has none.
-        learn: has all gradients of a step in one call, by the kernel and the task's criterion; None if it cannot.
+        learn: has all gradients of a step in one call, by the kernel and the task's `torch_loss`; None if it cannot.
         seconds: spent on steps, evaluations left out; of steps taken side by side an equal share.
         sharing: how many trainers took the latest step side by side.
     """
@@ -35,10 +35,11 @@ class Trainer:
         self.model, self.task, self.training, self.streams, self.dtype = model, task, training, streams, dtype
         self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer = make_optimizer(training, self.parameters)
-        self.kernel: native.RunEach | None = getattr(model.cell, "replicable_kernel", None)
+        self.kernel: native.RunEach | None = getattr(model.cell, "run_each", None)
         self.is_foreign = not type(task).__module__.startswith("tasks.")  # and may draw from global generators
-        is_plain = task.criterion is not None and not self.is_foreign
-        self.learn: native.LearnEach | None = getattr(model.cell, "learn_each", None) if is_plain else None
+        self.learn: native.LearnEach | None = None
+        if task.torch_loss is not None and not self.is_foreign:
+            self.learn = getattr(model.cell, "learn_each", None)
         self.held_out = task.held_out(training.evaluation_size, streams.evaluation).to(dtype)
         self.testing = task.test_part(self.held_out.inputs.device)
         self.seconds, self.sharing = 0.0, 1

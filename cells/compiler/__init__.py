@@ -108,7 +108,7 @@ class Compilable(nn.Module):
         raise NotImplementedError
 
     @property
-    def replicable_kernel(self) -> native.RunEach | None:
+    def run_each(self) -> native.RunEach | None:
         """Runs the kernel by which, and then by `read`, a call without a state is computed, for several cells that
         differ in their parameters alone (see `native.run_each`; on a GPU, results are those of one cell up to
         rounding). None if a call is computed in another way."""

@@ -291,13 +291,13 @@ class Slower(LSTM):
 
 
 def test_only_what_a_kernel_computes_is_left_to_it():
-    assert Slower(2, 3).replicable_kernel is not None
-    assert Started(2, 3).replicable_kernel is None
-    assert Doubled(2, 3).replicable_kernel is None
-    assert LSTM(2, 3, backend="loop").replicable_kernel is None
+    assert Slower(2, 3).run_each is not None
+    assert Started(2, 3).run_each is None
+    assert Doubled(2, 3).run_each is None
+    assert LSTM(2, 3, backend="loop").run_each is None
     hooked = LSTM(2, 3)
     hooked.register_forward_hook(lambda *_: None)
-    assert hooked.replicable_kernel is None
+    assert hooked.run_each is None
 
 
 def test_hooks_on_parameters_see_their_gradients():

@@ -98,7 +98,7 @@ def test_interpreted_states_that_are_multiplied_each_by_its_weights():
 
 def assert_alike_side_by_side(cells: list[Cell], inputs: list[torch.Tensor], **tolerance: float) -> None:
     """Compare outputs and gradients of several cells in one call with those of each, of which one is not read."""
-    run_each = cells[0].replicable_kernel
+    run_each = cells[0].run_each
     assert run_each is not None
     outputs, differentiate = run_each(cells, inputs)
     *read, _ = outputs

@@ -1,6 +1,7 @@
 """A stored sweep made of numbers chosen here, not measured."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def write_run(sweep: Path, cell: str, task: str, seed: int, steps_to_solve: int 
     config["horizon"] = changes.pop("horizon", None)
     values = [config["cell"]["hidden_size"], *settings.values(), *training.values()]
     values += options.values()
-    run_id = f"{cell}-{task}-s{seed}-{'-'.join(map(str, values))}"
+    said = "-".join(re.sub(r"[\[\] ,]", "", str(value)) for value in values)
+    run_id = f"{cell}-{task}-s{seed}-{said}"
     steps = 1500 if steps_to_solve is None else steps_to_solve + 100
     final = 0.17 if steps_to_solve is None else 0.004 + 0.001 * seed
     result = {

@@ -73,6 +73,13 @@ def test_classes_of_one_name_are_contenders_of_their_own(tmp_path: Path):
     assert stored.repeats == 0
 
 
+def test_a_list_is_named_by_its_option(tmp_path: Path):
+    for biases in ([-3, -6], [-1, -2]):
+        write_run(tmp_path / "demo", "lstm_1997", "adding", 0, 700, cell_options={"input_bias": biases})
+    names = set(load(tmp_path / "demo").results["contender"])
+    assert names == {"lstm_1997, input_bias [-3, -6]", "lstm_1997, input_bias [-1, -2]"}
+
+
 def test_a_stack_is_not_named_as_its_cell_even_if_the_cell_is_not_there(tmp_path: Path):
     sweep, blocks = tmp_path / "demo", {"residual": True, "norm": True, "feedforward": 4}
     write_run(sweep, "lstm", "adding", 0, 700)

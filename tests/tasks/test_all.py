@@ -79,12 +79,12 @@ def task(request):
 
 
 @pytest.mark.parametrize(
-    "task", [task for task in TASKS if task.criterion is not None], ids=lambda task: type(task).__name__
+    "task", [task for task in TASKS if task.torch_loss is not None], ids=lambda task: type(task).__name__
 )
-def test_a_criterion_is_the_loss(task):
+def test_what_is_said_of_a_loss_is_the_loss(task):
     batch = sample(task)
     outputs = torch.randn(task.length, 64, task.output_size)
-    if task.criterion == "mse":
+    if task.torch_loss == "mse":
         expected = F.mse_loss(outputs[-1, :, 0], batch.targets)
     else:
         targets = batch.targets.reshape(-1, 64)
