@@ -223,3 +223,12 @@ def test_times_on_the_gpu_are_positive_and_memory_is_counted():
     rows = measure([make_config(device="cuda")], lambda: None, lambda *failure: pytest.fail(str(failure)))
     assert all(row["value"] > 0 for row in rows)
     assert peak_memory(lambda: torch.empty(1_000_000, device="cuda"), "cuda") >= 4_000_000
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_linear_recurrences_have_kernels(dtype: torch.dtype):
+    """The check before their first use compares them with the loop, real numbers and complex ones."""
+    from cells import scan, triton_scan
+
+    assert scan._kernels(torch.zeros(1, dtype=dtype, device="cuda")) is triton_scan
+    assert scan._kernels(torch.zeros(1, dtype=dtype.to_complex(), device="cuda")) is triton_scan

@@ -6,6 +6,7 @@ must pass and the tests below that only it can run."""
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from tests.cells.conftest import random_state
 from tests.cells.test_ablations import PARTS, SINGLE
 from tests.cells.test_backends import assert_equals_step
 from tests.cells.test_compiler import UNSEEN, PointWiseState, TwoStages
+from tests.cells.test_scan import compose_by_rows
 
 pytest.importorskip("triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -290,3 +292,55 @@ def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype
         options = {"num_warps": fused.TILES[tiles].warps, "launch_cooperative_grid": True, **fused.FUSED}
         compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
         assert compiled.metadata.shared <= fused.SHARED
+
+
+@only_compiled
+@pytest.mark.parametrize("dtype", ["fp32", "fp64"])
+@pytest.mark.parametrize("name", ["_scan", "_selective", "_selective_backward"])
+@pytest.mark.parametrize("other", [True, False])  # real numbers and complex ones, forward and backward; states kept
+def test_the_scans_compile_for_a_gpu(name: str, other: bool, dtype: str):
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from cells import fused, triton_scan
+
+    tile, width = triton_scan.TILE if name == "_scan" else triton_scan.SELECTIVE_TILE
+    constants = {"backward": other, "imaginary": other, "keep": other, "tile": tile, "width": width, "depth": 16}
+    types = dict.fromkeys(("steps", "channels", "decays", "batch", "numbers"), "i32")
+    types |= dict.fromkeys(constants, "constexpr")
+    names = getattr(triton_scan, name).arg_names
+    source = ASTSource(
+        getattr(triton_scan, name),
+        {each: types.get(each, f"*{dtype}") for each in names},
+        {(names.index(each),): value for each, value in constants.items() if each in names},
+    )
+    compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32))
+    assert compiled.metadata.shared <= fused.SHARED
+
+
+@only_interpreted
+@pytest.mark.parametrize("wrong", ["nothing", "gradient", "error"])
+def test_interpreted_scans_are_used_if_they_compute_the_equations(wrong: str, monkeypatch: pytest.MonkeyPatch):
+    from triton.runtime.interpreter import ScanOps
+
+    from cells import scan, triton_scan
+
+    monkeypatch.setattr(ScanOps, "generic_scan", compose_by_rows)
+    monkeypatch.setattr(triton_scan, "TILE", (8, 16))
+    monkeypatch.setattr(triton_scan, "SELECTIVE_TILE", (4, 16))
+
+    if wrong == "gradient":
+        backward = triton_scan.scan_backward
+        monkeypatch.setattr(triton_scan, "scan_backward", lambda *given: (*backward(*given)[:2], given[2]))
+    elif wrong == "error":
+        monkeypatch.setattr(triton_scan, "TILE", (3, 8))  # no power of 2
+    scan._on_gpu.cache_clear()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        used = scan._on_gpu(torch.device("cpu"))
+    scan._on_gpu.cache_clear()
+    assert (used is triton_scan) == (wrong == "nothing")
+    reasons = {"nothing": [], "gradient": ["its results differ from the equations"], "error": ["InterpreterError"]}
+    assert len(warned) == len(reasons[wrong])
+    assert all(reason in str(each.message) for reason, each in zip(reasons[wrong], warned, strict=True))

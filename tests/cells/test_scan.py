@@ -1,21 +1,52 @@
-"""The scan is the loop, in values and derivatives, at any length, in C++ and in torch's operations."""
+"""The scan is the loop, in values and derivatives, at any length: in C++, in torch's operations, and in Triton, whose
+interpreter runs the last in a process of tests/cells/test_fused.py."""
 
+import itertools
+import os
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
 from cells import scan as module
 from cells.scan import scan, selective_scan
 
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
-@pytest.fixture(params=["native", "torch"], autouse=True)
+
+@pytest.fixture(params=["interpreted"] if INTERPRETED else ["native", "torch"], autouse=True)
 def computed_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "torch":
-        monkeypatch.setattr(module, "_is_native", lambda inputs: False)
+        monkeypatch.setattr(module, "_kernels", lambda inputs: None)
+    elif request.param == "interpreted":
+        from triton.runtime.interpreter import ScanOps
+
+        from cells import triton_scan
+
+        monkeypatch.setattr(ScanOps, "generic_scan", compose_by_rows)
+        monkeypatch.setattr(triton_scan, "TILE", (8, 16))
+        monkeypatch.setattr(triton_scan, "SELECTIVE_TILE", (4, 16))
+        monkeypatch.setattr(module, "_kernels", lambda inputs: triton_scan)
     return request.param
 
 
+def compose_by_rows(self: Any, given: tuple[Any, ...]) -> list[Any]:
+    """Do what Triton's interpreter does in an associative scan, whole rows at a time: it goes number by number, which
+    takes minutes."""
+    rows = zip(*(np.moveaxis(each.handle.data, self.axis, 0) for each in given), strict=True)
+    tensors = ([self.to_tensor(row, each.dtype) for row, each in zip(one, given, strict=True)] for one in rows)
+    composed = itertools.accumulate(tensors, lambda before, row: self.combine_fn.fn(*before, *row))
+    columns = zip(*([each.handle.data for each in row] for row in composed), strict=True)
+    return [
+        self.to_tensor(np.stack(column, self.axis), each.dtype) for column, each in zip(columns, given, strict=True)
+    ]
+
+
 @pytest.fixture(params=[1, 2])
-def threads(request: pytest.FixtureRequest):
+def threads(request: pytest.FixtureRequest, computed_by: str):
+    if computed_by == "interpreted" and request.param > 1:
+        pytest.skip("the interpreter has one")
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)
     yield
@@ -41,13 +72,14 @@ def test_it_is_the_recurrence(steps, dtype):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 @pytest.mark.parametrize("shape", [(6, 2, 3), (6, 1, 3)])  # a decay of each sequence, and one of all
 @pytest.mark.usefixtures("threads")
-def test_its_derivatives_are_finite_differences(dtype, shape):
+def test_its_derivatives_are_finite_differences(dtype, shape, computed_by):
     def parameter(*size):
         return (0.5 * torch.randn(*size, dtype=dtype)).requires_grad_()
 
     arguments = (parameter(*shape), parameter(6, 2, 3), parameter(2, 3))
-    assert torch.autograd.gradcheck(scan, arguments)
-    assert torch.autograd.gradgradcheck(scan, arguments)
+    fast = computed_by == "interpreted"
+    assert torch.autograd.gradcheck(scan, arguments, fast_mode=fast)
+    assert torch.autograd.gradgradcheck(scan, arguments, fast_mode=fast)
 
 
 @pytest.mark.parametrize("largest", [1e-6, 0.9, 1.0])
@@ -104,12 +136,13 @@ def test_the_selective_scan_is_the_recurrence(threads, channels: int, numbers: i
         torch.testing.assert_close(selective_scan(*arguments), (y, last))
 
 
-def test_the_selective_scan_has_first_and_second_derivatives():
-    arguments = selective(3, 2, torch.float64)
-    assert torch.autograd.gradcheck(selective_scan, arguments)
-    assert torch.autograd.gradgradcheck(selective_scan, arguments)
+def test_the_selective_scan_has_first_and_second_derivatives(computed_by):
+    arguments, fast = selective(3, 2, torch.float64), computed_by == "interpreted"
+    assert torch.autograd.gradcheck(selective_scan, arguments, fast_mode=fast)
+    assert torch.autograd.gradgradcheck(selective_scan, arguments, fast_mode=fast)
     *others, start = arguments  # as a sequence begins: with zeros of which no gradient is wanted
-    assert torch.autograd.gradgradcheck(lambda *args: selective_scan(*args, torch.zeros_like(start))[0], others)
+    zeros = torch.zeros_like(start)
+    assert torch.autograd.gradgradcheck(lambda *args: selective_scan(*args, zeros)[0], others, fast_mode=fast)
 
 
 def test_the_selective_scan_keeps_nothing_but_the_states(computed_by):
