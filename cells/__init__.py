@@ -10,7 +10,7 @@ from cells.janet import JANET
 from cells.lem import LEM
 from cells.lru import LRU
 from cells.lstm import LSTM
-from cells.lstm_1997 import LSTM1997
+from cells.lstm_1997 import LSTM1997, TruncatedLSTM1997
 from cells.mamba import Mamba
 from cells.minimal import MinGRU, MinLSTM
 from cells.mlstm import MLSTM
@@ -43,4 +43,5 @@ __all__ = [
     "PeepholeLSTM",
     "Stack",
     "TorchRecurrent",
+    "TruncatedLSTM1997",
 ]

@@ -20,8 +20,8 @@ class LSTM1997(Cell):
         c_t = c_{t−1} + i ⊙ g
         h_t = o ⊙ (2 σ(c_t) − 1)
 
-    In the paper the cells of a block share their gates, gates also see gates, and gradients are truncated; here they
-    are not. 4 σ(z) − 2 is computed as 2 tanh(z/2).
+    In the paper the cells of a block share their gates, gates also see gates, and gradients are truncated
+    (`TruncatedLSTM1997`); here they are not. 4 σ(z) − 2 is computed as 2 tanh(z/2).
 
     Args:
         input_bias, output_bias: what the biases of these gates start at, a number for each block of H/n units, so that
@@ -70,6 +70,25 @@ class LSTM1997(Cell):
         h = o * (c / 2).tanh()
         self.observe(i=i, o=o)
         return h, (h, c)
+
+
+class TruncatedLSTM1997(LSTM1997):
+    """`LSTM1997` with the paper's gradients (appendix A.1): an error at the input of a gate or a memory cell goes on
+    to weights and to x_t, and not to h_{t−1}. Errors flow back in time through c alone, which leaves them as they are.
+
+    With every h_{t−1} given as if it were an input, no step waits for another: the states c are a sum over time.
+    """
+
+    def run(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        if not torch.is_grad_enabled():
+            return super().run(inputs, state)
+        with torch.no_grad():
+            outputs, _ = super().run(inputs, state)
+            before = torch.cat([state[0].unsqueeze(0), outputs[:-1]])
+        i, g, o = (self.project(inputs) + before @ self.weight_hh.T).chunk(3, dim=-1)
+        c = state[1] + (i.sigmoid() * (2 * (g / 2).tanh())).cumsum(0)
+        h = o.sigmoid() * (c / 2).tanh()
+        return h, (h[-1], c[-1])
 
 
 def _blocks(name: str, values: Sequence[float] | None, hidden_size: int) -> tuple[float, ...]:

@@ -59,6 +59,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "cells.RNN": {**_CELL, "nonlinearity": "tanh"},
     "cells.LSTM": _GATED,
     "cells.LSTM1997": {**_CELL, "input_bias": None, "output_bias": None},
+    "cells.TruncatedLSTM1997": {**_CELL, "input_bias": None, "output_bias": None},
     "cells.PeepholeLSTM": _GATED,
     "cells.GRU": {**_GATED, "forget_bias": None},
     "cells.AttentionLSTM": {**_GATED, "score": "general"},

@@ -38,6 +38,7 @@ GOLDEN = {
     "cells.SLSTM": "slstm-adding-s0-3f7860418c",
     "cells.JANET": "janet-adding-s0-aa9cefc5f3",
     "cells.LSTM1997": "lstm1997-adding-s0-b726c79eaf",
+    "cells.TruncatedLSTM1997": "truncatedlstm1997-adding-s0-dc787dbae1",
     "cells.LEM": "lem-adding-s0-6604ee0124",
     "cells.MLSTM": "mlstm-adding-s0-75bc62816a",
     "cells.LRU": "lru-adding-s0-b49c644218",

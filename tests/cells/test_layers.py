@@ -23,6 +23,7 @@ from cells import (
     Mamba,
     MinGRU,
     MinLSTM,
+    TruncatedLSTM1997,
     compiler,
 )
 from cells.layer import Layer
@@ -312,6 +313,24 @@ def test_the_lstm_of_1997_is_the_printed_equations(backend):
     outputs, state = cell(inputs)
     np.testing.assert_allclose(outputs.detach(), expected, rtol=1e-9)
     np.testing.assert_allclose(state[1].detach(), c, rtol=1e-9)
+
+
+def test_the_gradients_of_1997_flow_back_through_the_cells_alone():
+    cell = TruncatedLSTM1997(IN, H, dtype=torch.float64)
+    inputs = sequences().requires_grad_()
+    state = tuple(torch.randn(B, H, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    (h, c), expected = state, []
+    for x in inputs:
+        h, (_, c) = cell.recur(cell.project(x), (h.detach(), c))
+        expected.append(h)
+    outputs, (h_last, c_last) = cell(inputs, state)
+    found, wanted = (outputs, h_last, c_last), (torch.stack(expected), h, c)
+    torch.testing.assert_close(found, wanted)
+    leaves, weights = (inputs, state[1], *cell.parameters()), [torch.randn_like(each) for each in wanted]
+    torch.testing.assert_close(*(torch.autograd.grad(each, leaves, weights) for each in (found, wanted)))
+    with torch.no_grad():
+        torch.testing.assert_close(cell(inputs, state)[0], outputs)
+    assert cell.run_each is None  # whose gradients are not truncated
 
 
 def test_blocks_of_the_lstm_of_1997_start_as_told():
