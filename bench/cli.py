@@ -57,7 +57,7 @@ Compare recurrent networks: train cells on tasks with several seeds, time them, 
 The same command again continues: finished runs are kept, unfinished ones resume.
 {groups}
 Exit codes: 0 all runs finished, 1 some failed, 2 the command cannot be run, 130 or 143 stopped by Ctrl-C or SIGTERM.
-Installed, it is also called recurrent-bench; eval "$(recurrent-bench -sc install=bash)" adds completion to bash.
+Once installed, the command is also recurrent-bench; eval "$(recurrent-bench -sc install=bash)" adds completion to bash.
 Hydra's own flags: python -m bench --hydra-help
 """
 
@@ -174,6 +174,8 @@ def _run_composed(composed: "DictConfig", worker: Worker) -> int:
 
     if is_new_run(composed):
         worker.start()  # torch takes a second to import; the worker imports it while this process does
+    if sys.stdout.isatty():
+        print("planning", end="\r", flush=True)  # the import of torch delays the next line, which overwrites this one
     from bench.sweep import StuckError, Sweep
 
     try:
