@@ -129,7 +129,7 @@ function makeFilters() {
 
 // Charts: held-out loss over training steps, with hover and zoom.
 const tick = value => value >= 1000 ? `${+(value / 1000).toPrecision(3)}k` : `${+value.toPrecision(3)}`;
-function chart(title, lines, beside = lines, width = innerWidth < 700 ? NARROW : WIDE) {  // drawn to the scale of those beside
+function chart(title, lines, baseline, beside = lines, width = innerWidth < 700 ? NARROW : WIDE) {  // drawn to the scale of those beside
   const tip = make("div", {class: "tip"}, "Drag to zoom, double-click to reset.");
   const named = lines.length > FEW ? [] : lines.filter(line => line.name);
   const caption = make("figcaption", {}, title, ...named.flatMap(line => [" ", swatch(line.name), ` ${line.name}`]));
@@ -156,6 +156,8 @@ function chart(title, lines, beside = lines, width = innerWidth < 700 ? NARROW :
     }
     svg.append(make("text", {x: width - 8, y: HEIGHT - 4, "text-anchor": "end"}, "training steps"),
       make("text", {x: 4, y: 10}, "loss"));
+    if (baseline && Math.log10(baseline) > low && Math.log10(baseline) < high)
+      inside.append(make("line", {class: "baseline", x1: LEFT, x2: width - 8, y1: y(baseline), y2: y(baseline)}));
     const many = lines.length > FEW;
     for (const line of [...lines.filter(each => each !== front), ...(front ? [front] : [])]) {
       if (line.low && (!many || line === front)) inside.append(make("path", {d: `${path(line.step, line.high)}${path([...line.step]
@@ -203,7 +205,7 @@ function drawCharts() {
       lines.filter(line => shown.cell.has(line.name)).map(line => ({...DATA.looks[line.name], ...line}))]).filter(([, lines]) => lines.length);
     const all = kept.flatMap(([, lines]) => lines), several = AXES.sweep.length > 1;
     place.append(make("div", {class: "beside"}, ...kept.map(([sweep, lines]) =>
-      chart(several ? `${problem}, sweep ${sweep}` : problem, lines, all, kept.length > 1 ? NARROW : undefined))));
+      chart(several ? `${problem}, sweep ${sweep}` : problem, lines, DATA.baselines[problem], all, kept.length > 1 ? NARROW : undefined))));
   }
 }
 
@@ -224,7 +226,7 @@ function open(run) {
   const list = pairs => make("table", {}, make("tbody", {}, ...Object.entries(pairs).map(([name, value]) =>
     make("tr", {}, make("td", {}, name), make("td", {}, `${value}`)))));
   dialog.replaceChildren(close, make("h3", {}, run.run), list(run.outcome));
-  if (run.loss) dialog.append(chart("held-out loss", [{name: "", colour: "#0173b2", dash: "", ...run.loss}]));
+  if (run.loss) dialog.append(chart("held-out loss; dotted: without memory", [{name: "", colour: "#0173b2", dash: "", ...run.loss}], run.baseline));
   if (run.command) dialog.append(copied(make("pre", {}, make("code", {}, run.command))));
   dialog.append(list(run.settings));
   dialog.showModal();

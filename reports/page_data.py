@@ -24,7 +24,15 @@ OUTCOME = (
 
 def page_data(stored: Stored | None) -> str:
     """Return what the page's script reads, such that it can stand within a page: none of it ends an element."""
-    data: dict[str, Any] = {"looks": {}, "contenders": {}, "problems": {}, "sweeps": [], "curves": {}, "runs": []}
+    data: dict[str, Any] = {
+        "looks": {},
+        "contenders": {},
+        "problems": {},
+        "sweeps": [],
+        "baselines": {},
+        "curves": {},
+        "runs": [],
+    }
     if stored is not None and len(stored.results):
         runs = stored.results
         styles = contender_looks(by_own_names(runs))
@@ -33,6 +41,7 @@ def page_data(stored: Stored | None) -> str:
             "contenders": _named(runs, "contender", {"cell": "own_contender", "sweep": "sweep"}),
             "problems": _named(runs.assign(axis=_problem_axis(stored)), "problem", {"problem": "axis"}),
             "sweeps": stored.sweeps,
+            "baselines": _baselines(runs),
             "curves": _curves(stored, list(styles)),
             "runs": _runs(stored),
         }
@@ -91,6 +100,15 @@ def _dash(look: Look) -> str:
     return " ".join(f"{2 * length:g}" for length in look.dash[1])
 
 
+def _baselines(runs: pd.DataFrame) -> dict[str, float]:
+    """Return of each problem the loss of an answer without memory, where that is known."""
+    known = runs.dropna(subset="baseline_loss").drop_duplicates("own_problem")
+    return {
+        str(problem): float(f"{loss:.{DIGITS}g}")
+        for problem, loss in zip(known["own_problem"], known["baseline_loss"], strict=True)
+    }
+
+
 def _curves(stored: Stored, names: list[str]) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Return of each problem and sweep the median and range of each contender's loss, named as the sweep alone names
     them; a run that has ended keeps its last."""
@@ -137,6 +155,7 @@ def _runs(stored: Stored) -> list[dict[str, Any]]:
                 if str(name).startswith(SETTINGS[:3]) and "._" not in str(name) and _is_known(value)
             },
             "command": narrowed,
+            "baseline": run["baseline_loss"] if _is_known(run["baseline_loss"]) else None,
         }
         if (key := (run["sweep"], run["run_id"])) in of_run:
             curve = _fewer(of_run[key].set_index("step")[["value"]].sort_index())
@@ -169,4 +188,6 @@ def _is_known(value: Any) -> bool:
 def _plain(value: Any) -> str:
     if not _is_known(value):
         return "–"
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value)).lower()
     return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
