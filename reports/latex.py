@@ -21,7 +21,9 @@ LETTERS = {
 }  # fmt: skip
 DOCUMENT = r"""\documentclass{{article}}
 \usepackage[T1]{{fontenc}}
+\usepackage[textwidth=6.5in]{{geometry}}  % the width of the figures: in two columns they need figure*
 \usepackage{{booktabs,graphicx,adjustbox,stix}}
+\setlength{{\belowcaptionskip}}{{6pt}}
 \begin{{document}}
 {body}
 \end{{document}}
@@ -52,7 +54,11 @@ def write_latex(report: Path) -> Path:
             write_text_atomic(folder / f"{name}.tex", tabular(tokens[place:end]))
             parts.append(_floating("table", rf"\adjustbox{{max width=\linewidth}}{{\input{{{name}}}}}", heading))
         elif token.type == "inline" and (image := _image(token)):
-            parts.append(_floating("figure", rf"\includegraphics[width=\linewidth]{{{image}.pdf}}", heading))
+            parts.append(
+                _floating(
+                    "figure", rf"\includegraphics[width=\linewidth]{{{image}.pdf}}", heading, _after(tokens, place)
+                )
+            )
     path = folder / "report.tex"
     write_text_atomic(path, DOCUMENT.format(body="\n\n".join(parts)))
     return path
@@ -95,8 +101,20 @@ def _image(token: Token) -> str:
     return Path(str(images[0].attrGet("src"))).stem if images else ""
 
 
-def _floating(kind: str, content: str, caption: str) -> str:
-    return rf"\begin{{{kind}}}[htbp]\centering\caption{{{escape(caption)}}}" + f"\n{content}\n" + rf"\end{{{kind}}}"
+def _after(tokens: list[Token], place: int) -> str:
+    """Return what the paragraph after a figure's says, which is the figure's caption; nothing if none follows."""
+    following = tokens[place + 1 : place + 4]
+    if [token.type for token in following] != ["paragraph_close", "paragraph_open", "inline"]:
+        return ""
+    said = following[-1].children or []
+    return "".join(" " if part.type == "softbreak" else part.content for part in said if part.type != "image")
+
+
+def _floating(kind: str, content: str, title: str, text: str = "") -> str:
+    """Return a figure or a table with its title, and what is said of it; a table's stand above it."""
+    caption = rf"\caption{{{escape(f'{title}. {text}' if text else title)}}}"
+    parts = [caption, content] if kind == "table" else [content, caption]
+    return "\n".join([rf"\begin{{{kind}}}[htbp]\centering", *parts, rf"\end{{{kind}}}"])
 
 
 def _new_name(heading: str, names: set[str]) -> str:
