@@ -72,7 +72,7 @@ def _check_override(override: str) -> None:
         )
     if key == "setting" and value:
         raise ConfigError(f"setting={value}: follows from sweep and task, and cannot be set")
-    if override.startswith("~") and (key in ("cell", "task") or re.match(r"(cell|task|training)\.", key)):
+    if override.startswith("~") and (key in ("cell", "task", "training") or re.match(r"(cell|task|training)\.", key)):
         raise ConfigError(f"~{key}: every run has one; {key}=… chooses another")
     if key == "sweep" and "," in value:
         raise ConfigError(

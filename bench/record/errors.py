@@ -4,9 +4,12 @@ import difflib
 import errno
 import os
 from collections.abc import Iterable
+from textwrap import shorten
 
 # What people write for settings whose names are nothing like it.
 ABBREVIATED = {"lr": "learning_rate", "steps": "max_steps", "units": "hidden_size"}
+
+MOST_LETTERS = 500  # of what there is to choose from
 
 
 class ConfigError(ValueError):
@@ -22,7 +25,8 @@ def nearest(name: str, known: Iterable[str], elsewhere: Iterable[str] = ()) -> s
     matches = [name] if name in names else alike or difflib.get_close_matches(name, names, n=2)
     if matches:
         return f" Did you mean {' or '.join(repr(names[match]) for match in matches)}?"
-    return f" Choose from: {', '.join(known)}." if known else " There is none; a + before the key adds one."
+    listed = shorten(", ".join(known), MOST_LETTERS, placeholder=" …")
+    return f" Choose from: {listed}." if known else " There is none; a + before the key adds one."
 
 
 def one_line(error: BaseException) -> str:

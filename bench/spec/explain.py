@@ -28,10 +28,13 @@ MEANT: dict[str, Callable[[str, re.Match[str]], str]] = {
         f"{key}={ends[1]}-{ends[2]}: write {key}=range({ends[1]},{int(ends[2]) + 1})"
     ),
     r"Cannot assign (str|int|float) to Dict": lambda key, _: (
-        f"{key}: is a mapping; write '{key}={{cell: lstm}}' or the like"
+        f"{key}: must be a mapping; write for example '{key}={{cell: lstm}}'"
     ),
-    r"is not a ListConfig, list or tuple": lambda key, _: f"{key}: is a list; write {key}=[…]",
-    r"Cannot merge DictConfig with ListConfig": lambda key, _: f"{key}: is a list; write '{key}=[{{…}}]'",
+    r"is not a ListConfig, list or tuple": lambda key, _: f"{key}: must be a list; write {key}=[…]",
+    r"Cannot merge DictConfig with ListConfig": lambda key, _: f"{key}: must be a list; write '{key}=[{{…}}]'",
+    r"Value '(.+)' of type '\w+' could not be converted to (Float|Integer)": lambda key, said: (
+        f"{key}={said[1]}: must be a {'whole ' if said[2] == 'Integer' else ''}number"
+    ),
 }
 # Words that stand for a command, and how that is written.
 COMMANDS = {
@@ -59,11 +62,11 @@ def explain(error: Exception) -> str:
             extra = {"submitit_slurm": "slurm", "submitit_local": "slurm"}.get(name, name)
             return f"launcher {name!r} is not installed; pip install 'recurrent-bench[{extra}]'"
         hint = HINTS.get(f"{group}={name}") or nearest(name, error.options or [])
-        return f"{group}={name}: no such {group}.{hint}"
+        return f"{group}={name}: no such {'launcher' if group == 'launch' else group}.{hint}"
     if isinstance(error, OverrideParseException):
         reason, override = error.message.splitlines()[0], error.override.lstrip("+~")
         if meant := _written(override):
-            return f"{override}: cannot be read; write {meant}"
+            return f"{override}: is not an override; write {meant}"
         if alike := difflib.get_close_matches(override, COMMANDS, n=1, cutoff=0.75):
             return f"{override}: no such command; write {COMMANDS[alike[0]]}"
         return f"{override}: cannot be read; an override looks like key=value, a list like key=1,2 ({reason})"

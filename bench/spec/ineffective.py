@@ -103,8 +103,8 @@ def check_horizon(given: Sequence[Override], composed: Iterable[DictConfig]) -> 
             texts = (OmegaConf.to_yaml(one) for one in composed)
             if not any(re.search(r"\$\{[^}]*\bhorizon\b", text) for text in texts):
                 raise ConfigError(
-                    f"{_text(override)}: makes no difference; nothing reads horizon here: set the task's own "
-                    f"task.length or task.delay"
+                    f"{_text(override)}: makes no difference; no run here uses horizon. Set task.length or task.delay "
+                    f"instead"
                 )
 
 

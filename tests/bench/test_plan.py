@@ -247,8 +247,8 @@ def test_initialisations_are_those_of_their_files(compose):
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        (("+sweep=quick", "horizon=25,50"), "horizon=25,50: makes no difference; nothing reads horizon"),
-        (("+sweep=quick", "horizon=25"), "horizon=25: makes no difference; nothing reads horizon"),
+        (("+sweep=quick", "horizon=25,50"), "horizon=25,50: makes no difference; no run here uses horizon"),
+        (("+sweep=quick", "horizon=25"), "horizon=25: makes no difference; no run here uses horizon"),
         (("cell=lstm", "threads=1,2"), "threads=1,2: makes no difference; with 1 and 2 the runs are the same"),
         (("seed=0,1", "training.clip_norm=1,1.0,2"), "with 1 and 1.0 the runs are the same"),
         (("cell=rnn,gru", "seed=0,1,0"), "seed=0,1,0: has 0 twice"),
