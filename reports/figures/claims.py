@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from reports.claims import RATIOS, STATISTICS, Test
-from reports.figures.panels import log_plain, log_round, log_ticks, name_ticks, new_figure
+from reports.figures.panels import LONGEST_TICK, log_plain, log_round, log_ticks, name_ticks, new_figure
 from reports.figures.style import PANEL, TEXT, WIDTH, palette
 from reports.rows import grouped
 from reports.statistics import Evidence
@@ -20,6 +20,8 @@ MARKERS = {SUPPORTED: "o", REFUTED: "X", OPEN: "s", UNTESTABLE: "s"}
 SAID = {SUPPORTED: "supports", REFUTED: "refutes"}
 FACTOR = 1.6  # beyond what is drawn, at least, on an axis of ratios
 MARGIN = 0.06  # of a linear axis
+ROW, LINE = 0.24, 0.13  # inches: a row whose name has one line, and each line more
+SHARES = {"share_solved", "accuracy", "memory"}  # that lie between 0 and 1
 
 
 def forest(judgements: list[Judgement]) -> Figure | None:
@@ -30,7 +32,7 @@ def forest(judgements: list[Judgement]) -> Figure | None:
     if not with_evidence:
         return None
     panels = grouped(with_evidence, lambda row: (row.test.statistic, row.test.supported, row.test.refuted))
-    heights = [0.8 + 0.24 * len(rows) for rows in panels.values()]
+    heights = [0.8 + len(rows) * (ROW + LINE * max(_name(row).count("\n") for row in rows)) for rows in panels.values()]
     figure = new_figure(WIDTH, sum(heights))
     grid = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
     for axes, rows in zip(grid[:, 0], panels.values(), strict=True):
@@ -99,13 +101,19 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
             _middle(max(start, low), min(end, high), logarithmic), 1.01, SAID[verdict],
             transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=8, color=COLOURS[verdict],
         )  # fmt: skip
-    names = [
-        finding.subject if finding.problem in ("–", finding.subject) else f"{finding.problem}: {finding.subject}"
-        for finding in (row.finding for row in rows)
-    ]
-    name_ticks(axes.yaxis, names, fontsize=8)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    name_ticks(axes.yaxis, list(map(_name, rows)), fontsize=8)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(("ratio of " if logarithmic else "") + STATISTICS[test.statistic], fontsize=9, color=TEXT)
+
+
+def _name(row: Judgement) -> str:
+    """Return a test's problem and subject, on as many lines as they need."""
+    problem, subject = row.finding.problem, row.finding.subject
+    if problem in ("–", subject):
+        return subject
+    if len(problem) + len(subject) + 2 <= LONGEST_TICK:
+        return f"{problem}: {subject}"
+    return f"{problem}:\n{subject}" if len(subject) <= LONGEST_TICK else f"{problem}:\n{subject}".replace(" / ", " /\n")
 
 
 def _set_range(axes: Axes, evidence: list[Evidence], test: Test, logarithmic: bool) -> None:
@@ -129,7 +137,10 @@ def _set_range(axes: Axes, evidence: list[Evidence], test: Test, logarithmic: bo
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
     else:
         reach = max(high - low, 0.1)
-        axes.set_xlim(low - 0.15 * reach, high + 0.15 * reach)
+        low, high = low - 0.15 * reach, high + 0.15 * reach
+        if test.statistic in SHARES:
+            low, high = max(low, -MARGIN * reach), min(high, 1 + MARGIN * reach)
+        axes.set_xlim(low, high)
 
 
 def _middle(low: float, high: float, logarithmic: bool) -> float:

@@ -30,10 +30,12 @@ BAR = 0.22  # inches
 
 def timing_bars(timings: list[TimedCase]) -> Figure:
     """Draw the time of a training step, a panel per timed group and a bar per cell: median and interval
-    over rounds, and beside it the ratio to the LSTM and the share of the GEMM rate; very many from the fastest on."""
+    over rounds, and beside it the ratio to the LSTM and the share of the GEMM rate; very many from the fastest on.
+    Bars are named by their backends too, unless all have the same one, which is then named once."""
     groups = _timed_groups(timings)
-    heights = [0.7 + BAR * len(cases) for cases in groups.values()]
-    figure = new_figure(WIDTH, sum(heights))
+    heights = [0.6 + BAR * len(cases) for cases in groups.values()]
+    backends = {case.backend for case in timings}
+    figure = new_figure(WIDTH, sum(heights) + 0.4)
     grid = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)
     styles = looks(case.cell for case in timings)
     for (label, of_group), axes in zip(groups.items(), grid[:, 0], strict=True):
@@ -50,15 +52,16 @@ def timing_bars(timings: list[TimedCase]) -> Figure:
             axes.annotate(
                 " · ".join(note), (time.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
             )
-        name_ticks(axes.yaxis, _bar_names(cases), LONGEST_BAR)
+        name_ticks(axes.yaxis, _bar_names(cases, len(backends) > 1), LONGEST_BAR)
         axes.set_ylim(len(cases) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         highest = max(case.training_step.high for case in cases)
         axes.set(title=label, xlim=(0, 1.35 * highest))
     said = [f"time over {REFERENCE_CELL}'s"] if any(case.ratio is not None for case in timings) else []
     said += ["share of the GEMM rate"] if any(case.share is not None for case in timings) else []
-    numbers = f"; numbers: {' · '.join(said)}" if said else ""
-    grid[-1, 0].set_xlabel(f"training step, ms, with interval{numbers}")
+    numbers = f"\nnumbers: {' · '.join(said)}" if said else ""
+    of = f" ({backends.pop()})" if len(backends) == 1 else ""
+    figure.supxlabel(f"training step{of}, ms, with interval{numbers}", fontsize=9)
     return figure
 
 
@@ -163,15 +166,16 @@ def _timed_groups(timings: list[TimedCase]) -> dict[str, list[TimedCase]]:
     return grouped(ordered, label)
 
 
-def _bar_names(cases: list[TimedCase]) -> list[str]:
+def _bar_names(cases: list[TimedCase], with_backends: bool) -> list[str]:
     """Name bars by cell, backend and those settings that set equal ones apart, or a number where none does."""
-    names = [f"{case.label} ({case.backend})" for case in cases]
+    by = [f" ({case.backend})" if with_backends else "" for case in cases]
+    names = [f"{case.label}{backend}" for case, backend in zip(cases, by, strict=True)]
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         same = [i for i, each in enumerate(names) if each == name]
         keys = [key for key in cases[same[0]].settings if len({str(cases[i].settings.get(key)) for i in same}) > 1]
         for number, i in enumerate(same, start=1):
             told = ", ".join(_said(key, cases[i].settings[key]) for key in keys if cases[i].settings[key] is not None)
-            names[i] = f"{cases[i].label}, {told or number} ({cases[i].backend})"
+            names[i] = f"{cases[i].label}, {told or number}{by[i]}"
     return [name if names.count(name) == 1 else f"{name} {i + 1}" for i, name in enumerate(names)]
 
 

@@ -26,6 +26,7 @@ from reports.figures.panels import (
     contenders,
     counted,
     few_ticks,
+    in_lines,
     legend,
     log_plain,
     log_round,
@@ -48,9 +49,13 @@ from reports.summary import REFERENCE_CELL, Summary
 from reports.text import NONE
 
 LARGEST = 4.0  # the ratio at which colours end
+LEAST_SPAN = 2.0  # the ratio of a cost axis' ends, at least: costs that are nearly equal lie close together
 OPEN_SHADE = "#ececec"
 ALIKE = 1.2  # a cost of which the largest is less than this over the least tells contenders hardly apart
 FRONT, BEYOND_FRONT = "#0173b2", "#8c8c8c"
+SCORE_ROW = 0.19  # inches
+MOST_SCORES = 10  # in a row, that have room for their numbers
+CHOSEN = "#cc8000"
 FURTHEST = 50.0  # from one, that an axis of ratios shows
 
 
@@ -60,7 +65,8 @@ def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
     of_problem = grouped(comparisons, lambda row: row.problem)
     problems = order(of_problem)
     labels_of = {name: [row.contender for row in summaries if row.problem == name and row.runs] for name in problems}
-    heights = [0.65 + 0.36 * (len(labels_of[problem]) - 1) for problem in problems]
+    rows_of = {problem: _row_names(labels) for problem, labels in labels_of.items()}
+    heights = [0.65 + sum(max(0.36, 0.15 * (name.count("\n") + 1)) for name in rows_of[p]) for p in problems]
     figure = new_figure(WIDTH, sum(heights) + 0.4)
     grid = figure.subplots(len(problems), 1, squeeze=False, height_ratios=heights)[:, 0]
     limit = math.log(LARGEST)
@@ -89,11 +95,11 @@ def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
         axes.set(xlim=(-0.5, len(labels) - 1.5), ylim=(len(labels) - 1.5, -0.5))
         short = [label.replace(", ", "\n").replace("_", "\n") for label in labels]
         name_ticks(axes.xaxis, short[:-1], LONGEST_TICK // 2, fontsize=7.5)
-        name_ticks(axes.yaxis, [label.replace(", ", "\n") for label in labels[1:]], LONGEST_TICK // 2, fontsize=7.5)
+        name_ticks(axes.yaxis, rows_of[problem], LONGEST_TICK // 2, fontsize=7.5)
         axes.grid(visible=False)
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.tick_params(length=0)
-        axes.set_title(f"{problem}: {_quantity(of_problem[problem])}, row / column", fontsize=9)
+        axes.set_title(in_lines(f"{problem}: {_quantity(of_problem[problem])}, row / column"), fontsize=9)
     if not any(row.differs for row in comparisons):
         figure.supxlabel("hatched: open; no difference is established", fontsize=8)
         return figure
@@ -102,6 +108,11 @@ def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
     bar.outline.set_visible(False)  # type: ignore[operator]
     bar.set_label("coloured: established (* primary, † exploratory); white: equivalent; hatched: open", fontsize=8)
     return figure
+
+
+def _row_names(labels: list[str]) -> list[str]:
+    """Return the names of all but the first contender, a line for each part of long ones."""
+    return [label if len(label) <= LONGEST_TICK // 2 else label.replace(", ", "\n") for label in labels[1:]]
 
 
 def _is_dark(colour: ColorType) -> bool:
@@ -128,6 +139,9 @@ def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:
         for row in sorted(rows.values(), key=lambda row: names.index(row.second)):
             place, look = names.index(row.second), looks_of[row.second]
             colour = look.colour if row.differs else "#777777"
+            if math.isnan(row.ratio.told):
+                axes.text(0.01, place, "no estimate", transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+                continue
             if not row.ratio.bound:
                 axes.plot([row.ratio.low, row.ratio.high], [place, place], color=colour, lw=1.8)
             marker = {"≥": ">", "≤": "<"}.get(row.ratio.bound, "o")
@@ -139,14 +153,19 @@ def against(comparisons: list[Comparison], looks_of: dict[str, Look]) -> Figure:
         axes.set_xlim(low, high)
         log_round(axes, lambda value: f"{value:g}×")
         references = _all_equal(row.first for row in of_problem[problem])
-        axes.set_title(f"{problem}: {_quantity(of_problem[problem])} over {references or 'the reference'}", fontsize=9)
+        over = references or "the reference"
+        axes.set_title(in_lines(f"{problem}: {_quantity(of_problem[problem])} over {over}"), fontsize=9)
     marks = [
         Line2D([], [], color=TEXT, lw=1.8, marker="o", ms=6, label="established, 95 % interval"),
         Line2D([], [], color="#777777", lw=1.8, marker="o", ms=6, mfc="white", label="open or equivalent"),
-        Line2D([], [], color=TEXT, ls="", marker=">", ms=6, label="at least"),
+        *(
+            Line2D([], [], color=TEXT, ls="", marker=marker, ms=6, label=label)
+            for bound, marker, label in (("≥", ">", "at least"), ("≤", "<", "at most"))
+            if any(row.ratio.bound == bound for row in comparisons)
+        ),
         Patch(facecolor="#f0f0f0", label=f"within {MARGIN:g}×"),
     ]
-    figure.legend(handles=marks, loc="outside upper center", ncols=4)
+    figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), columnspacing=1.2, handletextpad=0.5)
     return figure
 
 
@@ -203,7 +222,7 @@ def cost_quality(summaries: list[Summary], milliseconds: dict[tuple[str, str], f
             axes.set_xlabel(name)
             panels[f"{problem}{name}"] = axes
         axes_of[0].set_ylabel(f"{here[0].currency} to solve")
-        axes_of[0].set_title(problem)
+        axes_of[0].set_title(in_lines(problem))
         name_edge(axes_of[0], edge, 0.02)
     legend(figure, panels, styles)
     return figure
@@ -271,14 +290,18 @@ def _draw_costs(
     log_plain(axes)
     axes.set_ylim(lowest / 1.4, edge * (edge / lowest) ** 0.25)
     axes.axhline(edge, color=TEXT, lw=0.8, ls=(0, (1, 2)))
-    _few_numbers(axes)
+    _few_numbers(axes, [cost for cost, _ in places])
     return edge
 
 
-def _few_numbers(axes: Axes) -> None:
-    """Scale the horizontal axis logarithmically with two or three short numbers."""
+def _few_numbers(axes: Axes, values: list[float]) -> None:
+    """Scale the horizontal axis logarithmically with two or three short numbers, over some values and never less than a
+    factor of two."""
     axes.set_xscale("log")
-    low, high = axes.get_xlim()
+    low, high = min(values, default=1), max(values, default=1)
+    middle, reach = math.sqrt(low * high), max((high / low) ** 0.58, math.sqrt(LEAST_SPAN))
+    low, high = middle / reach, middle * reach
+    axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(FixedLocator(few_ticks(low, high)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_amount(value)))
@@ -329,7 +352,9 @@ def profile(scores: dict[tuple[str, str], list[np.ndarray]]) -> Figure:
 
 def sensitivity(trials: pd.DataFrame, setting: str) -> Figure:
     """Draw the selection score over a setting, a panel per problem: means over selection seeds joined, runs as points,
-    what was chosen with a ring."""
+    what was chosen with a ring. Many contenders have a row of shaded means each."""
+    if many_in_sensitivity(trials):
+        return _sensitivities(trials, setting)
     figure, panels = panels_of(order(trials["problem"]))
     styles = contender_looks(trials)
     for problem, axes in panels.items():
@@ -356,4 +381,45 @@ def sensitivity(trials: pd.DataFrame, setting: str) -> Figure:
         named = setting.rpartition(".")[2].replace("_", " ")
         axes.set(title=counted(problem, here), xlabel=named, ylabel="score, lower is better")
     name_lines(figure, panels, styles)
+    return figure
+
+
+def many_in_sensitivity(trials: pd.DataFrame) -> bool:
+    """Return whether there are too many contenders to draw `sensitivity` as lines."""
+    return bool(trials.groupby("problem")["contender"].nunique().max() > MOST_TOGETHER)
+
+
+def _sensitivities(trials: pd.DataFrame, setting: str) -> Figure:
+    """Draw a table for each problem: a row a contender, a column a value of the setting, in each the mean score, the
+    darker the lower; what was chosen is framed."""
+    styles = contender_looks(trials)
+    problems = order(trials["problem"])
+    of_problem = {problem: dict(contenders(trials[trials["problem"] == problem], styles)) for problem in problems}
+    heights = [0.6 + SCORE_ROW * len(names) for names in of_problem.values()]
+    figure = new_figure(WIDTH, sum(heights) + 0.3)
+    grid = figure.subplots(len(problems), 1, squeeze=False, height_ratios=heights)[:, 0]
+    shade = ScalarMappable(Normalize(0, 2), "Blues_r")
+    for (problem, runs_of), axes in zip(of_problem.items(), grid, strict=True):
+        here = trials[trials["problem"] == problem]
+        values = sorted(set(here[setting].astype(float)))
+        for row, runs in enumerate(runs_of.values()):
+            at = runs[setting].astype(float)
+            for value, score in runs.groupby(at)["score"].mean().items():
+                colour: Any = shade.to_rgba(np.array(score))
+                place = values.index(float(str(value)))
+                axes.add_patch(Rectangle((place - 0.5, row - 0.5), 1, 1, facecolor=colour, edgecolor="white", lw=1))
+                if len(values) <= MOST_SCORES:
+                    ink = "white" if _is_dark(colour) else TEXT
+                    axes.text(place, row, f"{score:.2f}", ha="center", va="center", fontsize=7.5, color=ink)
+            for value in sorted(set(at[runs["chosen"].astype(bool)]))[:1]:
+                frame = Rectangle((values.index(value) - 0.46, row - 0.4), 0.92, 0.8, fill=False, ec=CHOSEN, lw=1.8)
+                axes.add_patch(frame)
+        name_ticks(axes.xaxis, [f"{value:g}" for value in values])
+        name_ticks(axes.yaxis, list(runs_of), fontsize=7.5)
+        axes.set(xlim=(-0.5, len(values) - 0.5), ylim=(len(runs_of) - 0.5, -0.5), title=counted(problem, here))
+        axes.grid(visible=False)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.tick_params(length=0)
+    named = setting.rpartition(".")[2].replace("_", " ")
+    figure.supxlabel(f"{named}; numbers: mean score, lower is better; framed: the choice", fontsize=9)
     return figure

@@ -12,24 +12,37 @@ from bench.record.records import DECIDED
 from reports.figures.panels import contenders, log_plain, log_ticks, name_edge, name_lines, order, panels_of
 from reports.figures.style import TEXT, contender_looks
 
+MOST_APART = 0.025  # of the logarithm of a length, between two contenders at the same one
+SPREAD = 0.3  # of the distance to the next length, that all contenders at one take together
 
-def reach(results: pd.DataFrame, column: str) -> Figure:
-    """Draw what solving took against a task's length or delay (`column`), both logarithmic, a panel for each
-    problem but for that setting: every run a point, medians joined; what was not solved lies on the upper
-    edge, runs hollow."""
+
+def over(results: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
+    """Return the runs of each problem but for one setting of the task (`column`), where that setting varies and some
+    runs were solved."""
     decided = results[results["status"].isin(DECIDED) & results[column].notna()]
     name = column.removeprefix("task.")
     panel = decided["problem"].str.replace(rf", {name} [^,]+", "", regex=True)
-    figure, panels = panels_of(order(panel))
+    of_panel = {title: decided[panel == title] for title in order(panel)}
+    return {title: runs for title, runs in of_panel.items() if runs[column].nunique() > 1 and runs["solved"].any()}
+
+
+def reach(results: pd.DataFrame, column: str) -> Figure:
+    """Draw what solving took against a task's length or delay (`column`), both logarithmic, a panel for each of `over`:
+    every run a point, medians joined; what was not solved lies on the upper edge, runs hollow."""
+    of_panel = over(results, column)
+    name = column.removeprefix("task.")
+    figure, panels = panels_of(list(of_panel))
     styles = contender_looks(results)
     for title, axes in panels.items():
-        here = decided[panel == title]
+        here = of_panel[title]
+        gaps = np.diff(np.log(np.unique(here[column].to_numpy(dtype=float))))
+        apart = min(MOST_APART, SPREAD * float(gaps.min()) / len(styles))
         edge = 1.5 * float(here["spent"].max())
         for number, (contender, look) in enumerate(styles.items()):
             runs = here[here["contender"] == contender]
             if runs.empty:
                 continue
-            spread = 1.04 ** (number - (len(styles) - 1) / 2)  # so that equal points do not hide each other
+            spread = math.exp(apart * (number - (len(styles) - 1) / 2))  # so that equal points do not hide each other
             at = runs[column].to_numpy(dtype=float)
             needed = runs["needed"].fillna(math.inf).to_numpy(dtype=float)
             solved = np.isfinite(needed)

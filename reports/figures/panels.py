@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -45,6 +46,7 @@ SEVERAL = 3  # points, at least, for a line over them
 MOST_NAMES = 12  # of lines beside a panel
 LONGEST_NAME = 24  # of a line beside a panel, in letters
 NAME_HEIGHT = 11  # points
+LONGEST_TITLE = 75  # letters of a line above a panel
 LONGEST_TICK = 40  # letters of a name beside an axis, which takes its room from the panel
 POINT = 5  # points, the size of a mark
 # Of a name beside a point: offset in points, and which side of it is there.
@@ -273,7 +275,12 @@ def counted(title: str, runs: pd.DataFrame) -> str:
     """Return a panel's title with how many runs each contender has there."""
     numbers = runs.groupby("contender").size()
     least, most = int(numbers.min()), int(numbers.max())
-    return f"{title} (n = {least if least == most else f'{least} to {most}'})"
+    return in_lines(f"{title} (n = {least if least == most else f'{least} to {most}'})")
+
+
+def in_lines(title: str) -> str:
+    """Return a panel's title, on as many lines as it needs."""
+    return "\n".join(textwrap.wrap(title, LONGEST_TITLE, break_on_hyphens=False))
 
 
 def order(values: Iterable[object]) -> list[str]:

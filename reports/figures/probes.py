@@ -1,6 +1,7 @@
 """Figures of what probes read inside models."""
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,21 @@ LEAST_NORM = 1e-20  # that is drawn
 WHEN = {"start": "before training", "end": "after training"}
 
 
-def lines(readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: str, *, log: bool) -> Figure:
+def lines(
+    readings: pd.DataFrame, results: pd.DataFrame, xlabel: str, ylabel: str, *, log: bool, cells: Iterable[str] = ()
+) -> Figure:
     """Draw value over x, a row of two panels a problem, before and after training: medians over seeds and their range.
 
     Args:
         readings: of one kind and part.
         results: whose contenders they are of.
+        cells: see `looks_by_name`.
     """
     problems = order(readings["problem"])
     moments = [moment for moment in WHEN if (readings["moment"] == moment).any()]
     titles = [f"{problem}: {WHEN[moment]}" for problem in problems for moment in moments]
     figure, panels = panels_of(titles, columns=len(moments))
-    styles = contender_looks(results)
+    styles = contender_looks(results, cells)
     for problem in problems:
         row = [panels[f"{problem}: {WHEN[moment]}"] for moment in moments]
         for moment, axes in zip(moments, row, strict=True):

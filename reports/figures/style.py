@@ -65,22 +65,24 @@ def palette() -> list[Look]:
     return [_look(i) for i in range(len(_COLOURS))]
 
 
-def contender_looks(frame: pd.DataFrame) -> dict[str, Look]:
+def contender_looks(frame: pd.DataFrame, cells: Iterable[str] = ()) -> dict[str, Look]:
     """Return the look of each contender of a frame; see `looks_by_name`."""
-    return looks_by_name({(str(cell), str(name)) for cell, name in zip(frame["cell"], frame["contender"], strict=True)})
+    names = {(str(cell), str(name)) for cell, name in zip(frame["cell"], frame["contender"], strict=True)}
+    return looks_by_name(names, cells)
 
 
-def looks_by_name(contenders: Collection[tuple[str, str]]) -> dict[str, Look]:
+def looks_by_name(contenders: Collection[tuple[str, str]], cells: Iterable[str] = ()) -> dict[str, Look]:
     """Return the look of each contender, in order: that of its cell, unless cells have several.
 
     Args:
         contenders: cell and name of each.
+        cells: of the whole report, where a figure shows some of them only: a cell looks the same in all its figures.
     """
-    cells = looks(cell for cell, _ in contenders)
-    order = list(cells)
+    of_cells = looks({*cells, *(cell for cell, _ in contenders)})
+    order = list(of_cells)
     named = sorted((order.index(cell), name) for cell, name in contenders)
-    if len(named) == len(cells):
-        return {name: cells[order[i]] for i, name in named}
+    if len(named) == len({cell for cell, _ in contenders}):
+        return {name: of_cells[order[i]] for i, name in named}
     return {name: _look(i) for i, (_, name) in enumerate(named)}
 
 

@@ -1,6 +1,6 @@
 """Figures of what was learned: one function each; none of them reads or writes a file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from reports.figures.panels import (
     contenders,
     counted,
     draw_band,
+    in_lines,
     log_powers,
     name_lines,
     name_small,
@@ -36,7 +37,7 @@ from reports.text import amount
 
 WITHOUT_MEMORY = "without memory"  # the name of the baseline
 MOST_TICKS = 5  # intervals between numbers as wide as 10,000, in a panel
-DECADES = 4  # below the highest loss that are drawn: what a solved task's loss goes on to matters little
+DECADES = 4  # below the loss without memory that are drawn: what a solved task's loss goes on to matters little
 SPENT = {"steps": "training steps", "seconds": "seconds of training", "FLOPs": "FLOPs of training"}
 
 Draw = Callable[[Axes, pd.DataFrame, Look, str, bool], None]  # a contender's rows, its look and label; in front or not
@@ -73,7 +74,7 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
         if without is not None:
             axes.axhline(without, color=BASELINE.colour, lw=1, ls=BASELINE.dash, label=WITHOUT_MEMORY)
         log_powers(axes)
-        axes.set_ylim(bottom=max(axes.get_ylim()[0], bounds(problem)[1] / 10**DECADES))
+        axes.set_ylim(bottom=max(axes.get_ylim()[0], (without or bounds(problem)[1]) / 10**DECADES))
         axes.xaxis.set_major_formatter(FuncFormatter(thousands))
 
     def shade(problem: str) -> Normalize:
@@ -87,9 +88,10 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
     )  # fmt: skip
 
 
-def solve_curves(results: pd.DataFrame) -> Figure:
+def solve_curves(results: pd.DataFrame, cells: Iterable[str] = ()) -> Figure:
     """Draw the share of runs solved by each step: one minus the Kaplan–Meier estimate, with its pointwise 95 % interval
-    as a band; with very many contenders the share alone, as a strip. Problems that no run solved are left out."""
+    as a band; with very many contenders the share alone, as a strip. Problems that no run solved are left out. `cells`:
+    see `looks_by_name`."""
     decided = results[results["status"].isin(DECIDED)]
     decided = decided[decided.groupby("problem")["solved"].transform("any").astype(bool)]
 
@@ -122,17 +124,18 @@ def solve_curves(results: pd.DataFrame) -> Figure:
 
     currency = SPENT[str(decided["currency"].iloc[0])]
     return _of_all(
-        decided, results, draw, finish, share, lambda _: Normalize(0, 1), PERCENT, currency, "share of runs solved", {}
-    )
+        decided, results, draw, finish, share, lambda _: Normalize(0, 1), PERCENT, currency, "share of runs solved", {},
+        cells=cells,
+    )  # fmt: skip
 
 
 def _of_all(
     frame: pd.DataFrame, results: pd.DataFrame, draw: Draw, finish: Callable[[Axes, str], None],
     curve: Callable[[pd.DataFrame], "pd.Series[float]"], shade: Callable[[str], Normalize], say: Formatter,
-    xlabel: str, ylabel: str, others: dict[str, Look], falling: bool = False,
+    xlabel: str, ylabel: str, others: dict[str, Look], falling: bool = False, cells: Iterable[str] = (),
 ) -> Figure:  # fmt: skip
     """Draw the contenders on each problem in one panel; many in a small one each; very many as strips."""
-    styles = contender_looks(results)
+    styles = contender_looks(results, cells)
     of = {problem: dict(contenders(frame[frame["problem"] == problem], styles)) for problem in order(frame["problem"])}
     runs_of = {problem: results[results["problem"] == problem] for problem in of}
     most = max(map(len, of.values()))
@@ -166,7 +169,7 @@ def _of_all(
             xlabel, ylabel, say, falling=falling,
         )  # fmt: skip
 
-    names_of = {f"{counted(problem, runs_of[problem])}: {ylabel} by {xlabel}": problem for problem in kept}
+    names_of = {in_lines(f"{counted(problem, runs_of[problem])}: {ylabel} by {xlabel}"): problem for problem in kept}
 
     def draw_small(axes: Axes, title: str, contender: str, front: bool) -> None:
         problem = names_of[title]

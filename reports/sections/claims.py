@@ -182,7 +182,8 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
         return ""
     decided_by_solving = statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS
     if decided_by_solving and runs["solved"].any():
-        return content.show(figures_of_training.solve_curves(runs), f"{name}_runs", caption="claim_solved")
+        figure = figures_of_training.solve_curves(runs, content.stored.results["cell"])
+        return content.show(figure, f"{name}_runs", caption="claim_solved")
     readings = content.stored.readings
     probes = {
         "gradient_decay": (("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h")),
@@ -195,7 +196,8 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
         shown = readings[(readings["kind"] == kind) & (readings["part"] == part)]
         shown = shown.drop(columns=["problem", "contender"]).merge(names, on="run_id")
         if len(shown):
-            figure = figures_of_probes.lines(shown, runs, *labels, log=kind == "gradient_flow")
+            log = kind == "gradient_flow"
+            figure = figures_of_probes.lines(shown, runs, *labels, log=log, cells=content.stored.results["cell"])
             return content.show(figure, f"{name}_runs", caption=f"claim_{statistic}")
     return ""
 

@@ -40,13 +40,20 @@ def drawn(content: Content) -> str:
         figure = figures.against(shown, contender_looks(content.stored.results))
         names = " or ".join(dict.fromkeys(references.values()))
         heading = f"## Differences from {text.escape(names)}"
-        section = content.show(figure, "differences", heading, tested=content.tested)
+        section = content.show(figure, "differences", heading, tested=content.tested, losses=_losses(shown))
         return paragraphs(section, _beside_publication(content, shown))
     contenders = Counter(row.problem for row in content.summaries)
     few = [row for row in shown if contenders[row.problem] <= MOST_IN_MATRIX]
     if not few:
         return ""
-    return content.show(figures.pairwise(few, content.summaries), "pairwise", "## Differences", tested=content.tested)
+    figure = figures.pairwise(few, content.summaries)
+    return content.show(figure, "pairwise", "## Differences", tested=content.tested, losses=_losses(few))
+
+
+def _losses(shown: list[Comparison]) -> str:
+    """Return how many comparisons are of losses: all, some or none."""
+    of_losses = [row.quantity == "loss" for row in shown]
+    return "all" if all(of_losses) else "some" if any(of_losses) else "none"
 
 
 def _of_problems_shown(content: Content) -> list[Comparison]:

@@ -15,7 +15,8 @@ SCORE = "accuracy"  # what both built-in tasks have, and is drawn at longer dist
 def reach(content: Content) -> str:
     """Show what solving takes against the task setting that a sweep varies, if it varies one, and how it grows."""
     runs = content.stored.results
-    columns = [] if runs.empty else [c for c in varying(runs, ["task.delay", "task.length"]) if _varies_within(runs, c)]
+    varied = [] if runs.empty else varying(runs, ["task.delay", "task.length"])
+    columns = [column for column in varied if figures.over(runs, column)]
     parts = []
     for column in columns:
         name = column.replace("task.", "")
@@ -25,10 +26,6 @@ def reach(content: Content) -> str:
         solved = f"Runs solved, by {name}:\n\n{text.table(solved_by_value(decided, column))}"
         parts += [solved, _growth(decided, column)]
     return paragraphs(*parts)
-
-
-def _varies_within(runs: pd.DataFrame, column: str) -> bool:
-    return bool((runs.groupby("task")[column].nunique() > 1).any())
 
 
 def solved_by_value(runs: pd.DataFrame, column: str, prefix: str = "") -> list[dict[str, str]]:

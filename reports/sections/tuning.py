@@ -57,7 +57,8 @@ def _sensitivity(content: Content, setting: str) -> str:
     if not (names_a_file(key) and values.notna().all() and values.nunique() > 1 and (values > 0).all()):
         return ""
     figure = figures.sensitivity(trials, setting)
-    return content.show(figure, f"sensitivity_{key}", caption="sensitivity", setting=key.replace("_", " "))
+    many = figures.many_in_sensitivity(trials)
+    return content.show(figure, f"sensitivity_{key}", caption="sensitivity", setting=key.replace("_", " "), many=many)
 
 
 def _at_edge(runs: pd.DataFrame, chosen: pd.DataFrame, setting: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from hypothesis import given
@@ -17,7 +18,10 @@ from matplotlib.figure import Figure
 
 import reports.sections
 from reports.figures import style
+from reports.figures.differences import LEAST_SPAN, _few_numbers
+from reports.figures.lengths import over
 from reports.figures.panels import apart, log_powers, name_lines, panels_of, round_ticks
+from reports.figures.training import learning_curves
 from reports.report import write_report
 from tests.reports.conftest import write_run
 from tests.reports.layout import faults
@@ -29,7 +33,6 @@ SWEEPS = {
     DATA / "within": {
         "attention", "cost_quality", "gate_histograms", "gate_maps", "gradient_flow", "jacobian", "learning_curves",
         "lengthened", "memory", "pairwise", "profile", "step_sizes", "step_time", "time_to_solve", "reach_length",
-        "reach_delay",
     },
     DATA / "tuned": {"cost_quality", "learning_curves", "pairwise", "sensitivity_learning_rate", "step_time"},
     DATA / "timing": {"scaling", "share_of_peak", "step_time"},
@@ -40,6 +43,8 @@ SWEEPS = {
     GALLERY / "ablation": {"cost_quality", "differences", "learning_curves", "profile", "step_time", "time_to_solve"},
     GALLERY / "initialisation": {"differences", "step_time"},
     GALLERY / "missing": {"differences", "step_time"},
+    GALLERY / "modern": {"sensitivity_learning_rate", "step_time"},
+    GALLERY / "paper_bai2018": {"cost_quality", "pairwise"},
     GALLERY / "standard": {"cost_quality", "pairwise"},
     GALLERY / "frontier": {"frontier", "frontier_rates"},
 }  # fmt: skip
@@ -230,6 +235,44 @@ def test_powers_of_ten_are_said_without_mathematics():
         figure.draw_without_rendering()
         said |= {label.get_text() for label in panels["one"].get_yticklabels(minor=True)}
     assert {"10⁻³", "10⁰", "2×10⁻¹"} <= said
+
+
+def test_a_cell_looks_the_same_in_a_figure_of_some_cells():
+    runs = pd.DataFrame({"cell": ["lstm", "mamba", "tcn"], "contender": ["lstm", "mamba", "tcn"]})
+    of_all = style.contender_looks(runs)
+    for cell in runs["cell"]:
+        assert style.contender_looks(runs[runs["cell"] == cell], runs["cell"]) == {cell: of_all[cell]}
+
+
+def test_reach_is_shown_where_a_length_varies_and_something_was_solved():
+    def runs(problems: dict[str, int], solved: bool) -> pd.DataFrame:
+        rows = [{"problem": name, "task.length": length} for name, length in problems.items()]
+        return pd.DataFrame(rows).assign(status="solved" if solved else "unsolved", solved=solved)
+
+    varied = {"adding, length 10": 10, "adding, length 20": 20}
+    assert set(over(runs(varied, solved=True), "task.length")) == {"adding"}
+    assert not over(runs(varied, solved=False), "task.length")
+    with_others = {"adding, length 10, clip_norm 1": 10, "adding, length 20, clip_norm 5": 20}
+    assert not over(runs(with_others, solved=True), "task.length")
+
+
+def test_costs_that_are_nearly_equal_lie_close_together():
+    axes = Figure().subplots()
+    _few_numbers(axes, [1000.0, 1001.0])
+    low, high = axes.get_xlim()
+    assert high / low == pytest.approx(LEAST_SPAN)
+    assert len(axes.get_xticks()) >= 2
+
+
+def test_a_spike_does_not_cut_off_what_is_learned():
+    runs = pd.DataFrame(
+        {"problem": "adding", "cell": ["lstm", "gru"], "contender": ["lstm", "gru"], "seed": 0, "sweep": "s"}
+    )
+    losses = {"lstm": [0.2, 5000.0, 0.17], "gru": [0.2, 0.01, 0.002]}
+    rows = [(name, step, value) for name, values in losses.items() for step, value in enumerate(values)]
+    curves = pd.DataFrame(rows, columns=["contender", "step", "value"]).merge(runs, on="contender")
+    figure = learning_curves(curves.assign(metric="loss"), runs.assign(baseline_loss=0.17))
+    assert figure.axes[0].get_ylim()[0] < 0.002
 
 
 def test_names_too_long_to_stand_beside_a_panel_stand_in_a_legend():
