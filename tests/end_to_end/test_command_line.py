@@ -41,6 +41,20 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
     return folder, in_its_own_process(folder, "+sweep=smoke")
 
 
+def test_a_terminal_shows_at_once_that_a_command_is_planning(tmp_path: Path):
+    reader, terminal = os.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "bench", f"results_dir={tmp_path}", "dry_run=true"], stdout=terminal
+    )
+    try:
+        assert os.read(reader, 9) == b"planning\r"
+    finally:
+        command.kill()
+        command.wait()
+        os.close(terminal)
+        os.close(reader)
+
+
 def test_half_a_gib_is_enough_for_a_small_run(tmp_path: Path, bench: Command):
     bench(tmp_path, "task.length=5", "memory_gb=0.5", *TINY)
     assert pd.read_parquet(tmp_path / "scratch" / "results.parquet")["status"].tolist() == ["unsolved"]
