@@ -89,6 +89,13 @@ def test_the_reference_is_what_the_files_give():
     assert (CONF / "README.md").read_text(encoding="utf-8") == catalogue.list_all()
 
 
+@pytest.mark.parametrize("group", ["cell", "task"])
+def test_the_pages_on_cells_and_tasks_have_each(group: str):
+    page = (CONF.parent / f"docs/{group}s.md").read_text(encoding="utf-8")
+    for name in {path.stem for path in (CONF / group).glob("*.yaml")}:
+        assert re.search(rf"^\|.*`{name}`.* \|", page, flags=re.M), f"docs/{group}s.md: its table lacks `{name}`"
+
+
 def test_a_folder_of_ones_own_adds_to_the_lists(tmp_path: Path):
     (tmp_path / "cell").mkdir()
     (tmp_path / "cell" / "leaky.yaml").write_text("# Mine\n_target_: my.Leaky\nname: leaky\nalpha: 0.1  # how leaky\n")

@@ -2,44 +2,14 @@
 
 from torch import nn
 
-from cells import (
-    GRU,
-    JANET,
-    LEM,
-    LRU,
-    LSTM,
-    MLSTM,
-    RNN,
-    SLSTM,
-    TCN,
-    AblatedLSTM,
-    Attention,
-    AttentionLSTM,
-    GatedConvolution,
-    GateRecurrentLSTM,
-    Mamba,
-    MinGRU,
-    MinLSTM,
-    PeepholeLSTM,
-    Stack,
-)  # fmt: skip
+import cells
+from cells import GRU, Cell, Stack
+from cells.layer import Layer
 
 IN, H = 3, 8
-CELLS = [
-    RNN,
-    LSTM,
-    PeepholeLSTM,
-    GRU,
-    AttentionLSTM,
-    MinGRU,
-    MinLSTM,
-    SLSTM,
-    LEM,
-    JANET,
-    AblatedLSTM,
-    GateRecurrentLSTM,
-]
-LAYERS = [LRU, Mamba, MLSTM, Attention, TCN, GatedConvolution]
+SHIPPED = [getattr(cells, name) for name in cells.__all__]
+CELLS = [kind for kind in SHIPPED if issubclass(kind, Cell) and kind is not Cell]
+LAYERS = [kind for kind in SHIPPED if issubclass(kind, Layer)]
 BLOCKS = {"layers": 2, "residual": True, "norm": True, "feedforward": 2.0}
 
 

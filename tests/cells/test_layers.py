@@ -19,6 +19,7 @@ from cells import (
     SLSTM,
     TCN,
     Attention,
+    AttentionLSTM,
     GatedConvolution,
     Mamba,
     MinGRU,
@@ -27,6 +28,7 @@ from cells import (
     compiler,
 )
 from cells.layer import Layer
+from tests.cells import contenders
 
 IN, H, T, B = 3, 4, 9, 2
 LAYERS = [
@@ -43,7 +45,7 @@ LAYERS = [
     (GatedConvolution, {}),
     (GatedConvolution, {"kernel": 1, "depth": 2}),
 ]
-CELLS = [MinGRU, MinLSTM, SLSTM, LEM, JANET, LSTM1997]
+CELLS = [kind for kind in contenders.CELLS if kind is not AttentionLSTM]  # that is compiled as its LSTM
 
 
 def sequences(steps: int = T) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """What all tasks have in common, and for each an answer found from its inputs by a plain program."""
 
+import inspect
 import itertools
 import math
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import tasks
 from tasks import (
     Adding,
     AddingMissing,
@@ -90,6 +92,13 @@ def test_what_is_said_of_a_loss_is_the_loss(task):
         targets = batch.targets.reshape(-1, 64)
         expected = F.cross_entropy(outputs[-len(targets) :].transpose(1, 2), targets)
     torch.testing.assert_close(task.loss(outputs, batch), expected)
+
+
+def test_every_task_is_among_them():
+    """But for those on files, which have tests of their own."""
+    shipped = {name for name in tasks.__all__ if "file" not in inspect.signature(getattr(tasks, name)).parameters}
+    missing = shipped - {type(task).__name__ for task in TASKS} - {"Batch", "Task"}
+    assert not missing, f"TASKS lacks {missing}; test their answers and baselines as those of others below, too"
 
 
 def test_data_depend_on_the_generator_alone(task):
