@@ -148,7 +148,7 @@ class Equations:
         return emit(self.program(), self.title, self.kernel.name)
 
     def triton_source(self) -> str:
-        """Return the module from which `cells.fused` makes kernels for GPUs. Raises what `program` does.
+        """Return the module that `cells.gpu` runs over a sequence. Raises what `program` does.
 
         Raises:
             Untraceable: they are of no form that these have.
@@ -337,20 +337,20 @@ def run(cell: Compilable, backend: str, inputs: Tensor, state: Sequence[Tensor])
         kernel = kernel_of(cell)
         assert kernel is not None
         return native.run(kernel, cell, inputs, state)
-    from cells import fused  # which imports Triton
+    from cells import gpu  # which imports Triton
 
     kernel, module = _gpu_kernel(cell)
-    return native.run(kernel, cell, inputs, state, functools.partial(fused.call, module))
+    return native.run(kernel, cell, inputs, state, functools.partial(gpu.call, module))
 
 
 def _run_each_on_gpu(
     kernel: native.Kernel, module: Any, cells: Sequence[nn.Module], inputs: Sequence[Tensor]
 ) -> tuple[list[Tensor], Callable[[Sequence[Tensor | None]], None]]:
-    from cells import fused
+    from cells import gpu
 
     matrices, vectors = zip(*(kernel.parameters(cell) for cell in cells), strict=True)
     states = [[each.new_zeros(each.shape[1], kernel.hidden)] * sum(kernel.widths) for each in inputs]
-    computed = [outputs for outputs, _ in fused.call_each(module, kernel.hidden, inputs, states, matrices, vectors)]
+    computed = [outputs for outputs, _ in gpu.call_each(module, kernel.hidden, inputs, states, matrices, vectors)]
 
     def differentiate(of_outputs: Sequence[Tensor | None]) -> None:
         pairs = [(each, of_each) for each, of_each in zip(computed, of_outputs, strict=True) if of_each is not None]
@@ -379,7 +379,7 @@ def triton_reason(cell: Compilable) -> str | None:
 
 def _made_for_gpu(cell: Compilable) -> _GpuKernel | str:
     """Write a cell's module, unless it is there, and check the kernels that are made from it, once on such a device."""
-    from cells import fused  # which imports Triton
+    from cells import gpu  # which imports Triton
 
     try:
         found = equations(cell)
@@ -391,7 +391,7 @@ def _made_for_gpu(cell: Compilable) -> _GpuKernel | str:
         module = load_triton(path)
         verdict = path.with_name(f"gpu_{_checked_with(next(cell.parameters()).device)}")  # empty, or why it is not used
         if not verdict.exists():
-            called = functools.partial(fused.call, module)
+            called = functools.partial(gpu.call, module)
             _write(verdict, _refusal(lambda: differs_on_gpu(found.kernel, cell, called)))
         return verdict.read_text() or (found.kernel, module)
     except (OSError, Untraceable, Incomparable) as error:
@@ -413,11 +413,12 @@ def _checked_with(device: torch.device) -> str:
     """Return what a check of kernels holds for, as part of a file's name."""
     import triton
 
-    from cells import fused
+    from cells import fused, gpu
 
     where = "interpreter" if device.type == "cpu" else "sm_{}{}".format(*torch.cuda.get_device_capability(device))
-    known = f"{triton.__version__} {torch.__version__}".encode() + Path(fused.__file__).read_bytes()
-    return f"{where}_{hashlib.sha256(known).hexdigest()[:12]}"
+    versions = f"{triton.__version__} {torch.__version__}".encode()
+    known = hashlib.sha256(versions + Path(fused.__file__).read_bytes() + Path(gpu.__file__).read_bytes())
+    return f"{where}_{known.hexdigest()[:12]}"
 
 
 def triton_runs(parameter: Tensor) -> bool:

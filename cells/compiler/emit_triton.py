@@ -1,5 +1,5 @@
 """Triton for a program: a module with the point-wise part of a step, forward and backward, and the layout of what these
-are given, for `cells.fused` to run over a sequence."""
+are given, for the kernels of `cells.fused`."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

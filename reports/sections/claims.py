@@ -84,7 +84,11 @@ def _section(content: Content, claim: Claim) -> str:
     name = f"claim_{claim.name}"
     figure = figures.forest(judgements)
     if figure is not None and names_a_file(claim.name):
-        parts += [content.show(figure, name, caption="claim"), _evidence_figure(content, claim, name)]
+        caption = (
+            "Each test's estimate with its 95 % interval, over the regions that support and refute the claim; filled "
+            "marks are decided."
+        )
+        parts += [content.show(figure, name, caption=caption), _evidence_figure(content, claim, name)]
     return paragraphs(*parts, _command(content, claim))
 
 
@@ -183,22 +187,31 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
     decided_by_solving = statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS
     if decided_by_solving and runs["solved"].any():
         figure = figures_of_training.solve_curves(runs, content.stored.results["cell"])
-        return content.show(figure, f"{name}_runs", caption="claim_solved")
+        caption = "The runs behind the claim: share of runs solved by each training step, with 95 % intervals."
+        return content.show(figure, f"{name}_runs", caption=caption)
     readings = content.stored.readings
     probes = {
-        "gradient_decay": (("gradient_flow", "h"), ("steps back from the answer", "norm of ∂L/∂h")),
-        "memory": (("memory", "state"), ("steps since it was shown", "share explained (R²)")),
+        "gradient_decay": (
+            ("gradient_flow", "h"),
+            ("steps back from the answer", "norm of ∂L/∂h"),
+            "Norm of the last answer's gradient, by steps back from the answer: medians over seeds, and their range.",
+        ),
+        "memory": (
+            ("memory", "state"),
+            ("steps since it was shown", "share explained (R²)"),
+            "Share of the cue that a linear readout recovers from the state, by steps since the cue: medians over "
+            "seeds, and their range.",
+        ),
     }
     if len(statistics) == 1 and statistics <= set(probes) and len(readings):
-        statistic = statistics.pop()
-        (kind, part), labels = probes[statistic]
+        (kind, part), labels, caption = probes[statistics.pop()]
         names = runs[["run_id", "problem", "contender"]]
         shown = readings[(readings["kind"] == kind) & (readings["part"] == part)]
         shown = shown.drop(columns=["problem", "contender"]).merge(names, on="run_id")
         if len(shown):
             log = kind == "gradient_flow"
             figure = figures_of_probes.lines(shown, runs, *labels, log=log, cells=content.stored.results["cell"])
-            return content.show(figure, f"{name}_runs", caption=f"claim_{statistic}")
+            return content.show(figure, f"{name}_runs", caption=caption)
     return ""
 
 
@@ -209,7 +222,8 @@ def _growth_figure(content: Content, claim: Claim, name: str) -> str:
     fitted = {finding.subject: finding.evidence.interval.estimate for finding in findings if finding.evidence}
     if set(fitted) != set(times):
         return ""
-    return content.show(figures.power_laws(times, fitted), name, caption="claim_growth")
+    caption = "The times behind the claim: every round, and the power law fitted to the median of each length."
+    return content.show(figures.power_laws(times, fitted), name, caption=caption)
 
 
 def _command(content: Content, claim: Claim) -> str:

@@ -81,13 +81,14 @@ class Content:
 
         Args:
             name: of the figure's files.
-            caption: its name among `texts.jinja`, if it is another than the figure's; `insertions` fill it in.
+            caption: a sentence or two; without it, the text of `texts.jinja` that has the figure's name, which
+                `insertions` fill in.
         """
         save(figure, self.folder, name)
         if self.printed is not None:
             save_pdf(figure, self.printed, name)
         image = f"![{name.replace('_', ' ').capitalize()}]({name}.png)"
-        return paragraphs(heading, image, wording(caption or name, **insertions))
+        return paragraphs(heading, image, caption or wording(name, **insertions))
 
 
 def wording(name: str, **insertions: object) -> str:

@@ -21,7 +21,11 @@ def reach(content: Content) -> str:
     for column in columns:
         name = column.replace("task.", "")
         figure = figures.reach(runs, column)
-        parts.append(content.show(figure, f"reach_{name}", f"## Reach over {name}", "reach", setting=name))
+        caption = (
+            f"What solving the task takes, over its {name}: points are runs, lines join medians; unsolved runs are "
+            "hollow, on the dotted line."
+        )
+        parts.append(content.show(figure, f"reach_{name}", f"## Reach over {name}", caption))
         decided = runs[runs["status"].isin(DECIDED) & runs[column].notna()]
         solved = f"Runs solved, by {name}:\n\n{text.table(solved_by_value(decided, column))}"
         parts += [solved, _growth(decided, column)]

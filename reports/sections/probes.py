@@ -90,7 +90,10 @@ def updates(content: Content) -> str:
         return ""
     section = "## Step sizes"
     if (sizes["moment"] == "training").any():
-        section = content.show(figures.step_sizes(sizes, content.stored.results), "step_sizes", section)
+        caption = (
+            "Size of the optimiser's next step as a share of the parameters' norm, over training: medians over seeds."
+        )
+        section = content.show(figures.step_sizes(sizes, content.stored.results), "step_sizes", section, caption)
     rows = []
     for problem, contender in _subjects(content, sizes):
         of_moments = {

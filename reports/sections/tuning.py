@@ -58,7 +58,8 @@ def _sensitivity(content: Content, setting: str) -> str:
         return ""
     figure = figures.sensitivity(trials, setting)
     many = figures.many_in_sensitivity(trials)
-    return content.show(figure, f"sensitivity_{key}", caption="sensitivity", setting=key.replace("_", " "), many=many)
+    caption = wording("sensitivity", setting=key.replace("_", " "), many=many)
+    return content.show(figure, f"sensitivity_{key}", caption=caption)
 
 
 def _at_edge(runs: pd.DataFrame, chosen: pd.DataFrame, setting: str) -> bool:

@@ -108,9 +108,9 @@ def test_cells_that_the_compiler_has_not_seen_equal_step(kind: Any, dtype: torch
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_every_tile_of_the_triton_kernels_equals_step(dtype: torch.dtype, tiles: int | None, monkeypatch: Any):
     """None: a matrix product and a kernel a step."""
-    from cells import fused
+    from cells import gpu
 
-    monkeypatch.setattr(fused, "_tiles", lambda *_: None if tiles is None else (fused.TILES[tiles], 1))
+    monkeypatch.setattr(gpu, "_tiles", lambda *_: None if tiles is None else (gpu.TILES[tiles], 1))
     with torch.device("cuda"):
         for kind in (LSTM, PeepholeLSTM, GRU, RNN):
             cell = kind(2, 136, "triton", dtype=dtype)

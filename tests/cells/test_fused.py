@@ -121,13 +121,13 @@ def assert_alike_side_by_side(cells: list[Cell], inputs: list[torch.Tensor], **t
 @pytest.mark.parametrize("kind", [LSTM, GRU, GateRecurrentLSTM, PointWiseState])
 def test_interpreted_cells_side_by_side(kind: type[Cell], at_a_time: int | None, monkeypatch: pytest.MonkeyPatch):
     """Two at a time, and a step at a time."""
-    from cells import fused
+    from cells import gpu
 
-    tiles = None if at_a_time is None else (fused.TILES[0], at_a_time)
+    tiles = None if at_a_time is None else (gpu.TILES[0], at_a_time)
     cells = [kind(3, 5, "triton", dtype=torch.float64) for _ in range(3)]
     inputs = [torch.randn(4, 18, 3, dtype=torch.float64) for _ in cells]
     assert all(cell.active_backend == "triton" for cell in cells)
-    monkeypatch.setattr(fused, "_tiles", lambda *_: tiles)
+    monkeypatch.setattr(gpu, "_tiles", lambda *_: tiles)
     assert_alike_side_by_side(cells, inputs, rtol=1e-9, atol=1e-9)
 
 
@@ -138,12 +138,12 @@ def test_interpreted_cells_side_by_side(kind: type[Cell], at_a_time: int | None,
 def test_as_many_cells_as_a_gpu_has_room_for_run_at_once(
     cells: int, batch: int, expected: tuple[int, int] | None, monkeypatch: pytest.MonkeyPatch, tmp_path
 ):
-    from cells import fused
+    from cells import gpu
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(multi_processor_count=132))
     layout = module_of(LSTM(3, 5), tmp_path).LAYOUT
-    found = fused._tiles(layout, cells, batch, 128, SimpleNamespace(is_cuda=True, device=None))
-    assert found == (None if expected is None else (fused.TILES[expected[0]], expected[1]))
+    found = gpu._tiles(layout, cells, batch, 128, SimpleNamespace(is_cuda=True, device=None))
+    assert found == (None if expected is None else (gpu.TILES[expected[0]], expected[1]))
 
 
 @only_interpreted
@@ -181,9 +181,9 @@ def test_interpreted_published_cells(layer: str):
 @only_interpreted
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_interpreted_steps_where_programs_would_be_too_many(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch):
-    from cells import fused
+    from cells import gpu
 
-    monkeypatch.setattr(fused, "_tiles", lambda *_: None)
+    monkeypatch.setattr(gpu, "_tiles", lambda *_: None)
     assert_interpreted(PeepholeLSTM(3, 130, "triton", dtype=dtype), 5, 3)
     for kind in (LSTM, GRU, GateRecurrentLSTM, PointWiseState):
         assert_interpreted(kind(3, 5, "triton", dtype=dtype), 4, 3)
@@ -260,7 +260,7 @@ def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from cells import fused
+    from cells import fused, gpu
 
     if kind == "NAS":
         pytest.importorskip("torchrecurrent")
@@ -269,14 +269,14 @@ def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype
         cell = {one.__name__: one for one in (LSTM, GateRecurrentLSTM, PointWiseState)}[kind](3, 5)
     module = module_of(cell, tmp_path)
     layout = module.LAYOUT
-    assert fused.TILES[tiles] in fused._fitting(layout)
-    for name in ("_forward", "_backward", *(("_forward_step", "_backward_step") if tiles == 0 else ())):
+    assert gpu.TILES[tiles] in gpu._fitting(layout)
+    for name in ("forward_sequence", "backward_sequence", *(("forward_step", "backward_step") if tiles == 0 else ())):
         function = getattr(fused, name)
         constants = {
-            **fused._constants(layout, fused.TILES[tiles], dtype),
+            **gpu._constants(layout, gpu.TILES[tiles], dtype),
             "layout": layout,
             "width": max(len(layout.inputs), layout.saved),
-            "block": fused.BLOCK,
+            "block": gpu.BLOCK,
             "start": module.start,
             "point": module.forward if "forward" in name else module.backward,
         }
@@ -289,9 +289,9 @@ def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype
             {name: types.get(name, pointer) for name in names},
             {(names.index(name),): value for name, value in constants.items() if name in names},
         )
-        options = {"num_warps": fused.TILES[tiles].warps, "launch_cooperative_grid": True, **fused.FUSED}
+        options = {"num_warps": gpu.TILES[tiles].warps, "launch_cooperative_grid": True, **gpu.FUSED}
         compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
-        assert compiled.metadata.shared <= fused.SHARED
+        assert compiled.metadata.shared <= gpu.SHARED
 
 
 @only_compiled
@@ -303,7 +303,7 @@ def test_the_scans_compile_for_a_gpu(name: str, other: bool, dtype: str):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from cells import fused, triton_scan
+    from cells import gpu, triton_scan
 
     tile, width = triton_scan.TILE if name == "_scan" else triton_scan.SELECTIVE_TILE
     constants = {"backward": other, "imaginary": other, "keep": other, "tile": tile, "width": width, "depth": 16}
@@ -316,7 +316,7 @@ def test_the_scans_compile_for_a_gpu(name: str, other: bool, dtype: str):
         {(names.index(each),): value for each, value in constants.items() if each in names},
     )
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32))
-    assert compiled.metadata.shared <= fused.SHARED
+    assert compiled.metadata.shared <= gpu.SHARED
 
 
 @only_interpreted
