@@ -84,8 +84,8 @@ def checkpoints() -> None:
         ratios = []
         for pair in range(6):
             kinds = ("default", "none") if pair % 2 else ("none", "default")
-            found = {kind: seconds(kind, pair) for kind in kinds}
-            ratios.append(found["default"] / found["none"])
+            took = {kind: seconds(kind, pair) for kind in kinds}
+            ratios.append(took["default"] / took["none"])
     print(f"a run with checkpoints over one without: {_describe(ratios)}")
 
 

@@ -33,16 +33,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)
         return 2
     try:
-        found = compiler.equations(cell)
-        program = found.program()
-        print(f"{found.parts.text()}\n\nkept for backward: {program.described()}\n\n{found.source()}")
-        print(found.triton_source())
+        step = compiler.equations(cell)
+        program = step.program()
+        print(f"{step.parts.text()}\n\nkept for backward: {program.described()}\n\n{step.source()}")
+        print(step.triton_source())
     except compiler.Untraceable as error:
         print(f"no GPU kernel: {error}")  # `reason` says whether there is none for CPUs either
     if (reason := compiler.reason(cell)) is not None:
         print(reason, file=sys.stderr)
         return 1
-    print(f"{found.folder}: compiled, and equal to the equations")
+    print(f"{step.folder}: compiled, and equal to the equations")
     return 0
 
 
@@ -53,9 +53,9 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _compile_all() -> int:
-    found = [getattr(cells, name) for name in cells.__all__]
+    public = [getattr(cells, name) for name in cells.__all__]
     kinds = [
-        kind for kind in found if isinstance(kind, type) and issubclass(kind, cells.Cell) and kind is not cells.Cell
+        kind for kind in public if isinstance(kind, type) and issubclass(kind, cells.Cell) and kind is not cells.Cell
     ]
     made = [kind(4, 8) for kind in kinds]
     compiler.prepare(made)

@@ -59,13 +59,13 @@ def frontiers(stored: Stored) -> list[Frontier]:
     if runs.empty:
         return []
     runs = runs.assign(problem=problems_without_length(runs))
-    found = []
+    rows = []
     for (problem, contender), mine in runs.groupby(["problem", "contender"], sort=False):
         by_rate = dict(list(mine.groupby(mine[RATE].astype(float))))
         fresh = {rate: part[part["look"].fillna(0) > looks.choosing] for rate, part in by_rate.items()}
         rate = max(fresh, key=lambda each: len(fresh[each]))
         tested = len(fresh[rate])
-        found.append(
+        rows.append(
             Frontier(
                 str(problem),
                 str(contender),
@@ -78,7 +78,7 @@ def frontiers(stored: Stored) -> list[Frontier]:
                 looks.lengths[(len(looks.lengths) - 1) // 2],
             )
         )
-    return found
+    return rows
 
 
 def problems_without_length(runs: pd.DataFrame) -> "pd.Series[Any]":
@@ -108,12 +108,12 @@ def apart_on(told: dict[tuple[str, frozenset[str]], float], problem: str) -> set
 
 def _of_length(runs: pd.DataFrame) -> set[str]:
     """Return the columns that tell no problems apart: learning rates, and what follows from the length of a run."""
-    found = {RATE}
+    of_length = {RATE}
     for _, mine in runs.groupby("task"):
         columns = varying(mine, ["task.", "training."])
         each = mine.groupby("horizon")[columns].nunique(dropna=False)
-        found |= {column for column in columns if (each[column] == 1).all()}
-    return found
+        of_length |= {column for column in columns if (each[column] == 1).all()}
+    return of_length
 
 
 def _reach(lengths: list[int], runs: pd.DataFrame) -> Reach:

@@ -118,20 +118,20 @@ def _curves(stored: Stored, names: list[str]) -> dict[str, dict[str, list[dict[s
     losses = losses.merge(
         by_own_names(stored.results)[["sweep", "run_id", "problem", "contender"]], on=["sweep", "run_id"]
     )
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for (problem, sweep, contender), runs in losses.groupby(["problem", "sweep", "contender"], sort=False):
         table = runs.pivot_table(index="step", columns="seed", values="value").sort_index().ffill()
         table = _fewer(table.astype(float))
         lines = {"middle": table.median(axis=1), "low": table.min(axis=1), "high": table.max(axis=1)}
-        found.setdefault(str(problem), {}).setdefault(str(sweep), []).append(
+        curves.setdefault(str(problem), {}).setdefault(str(sweep), []).append(
             {"name": str(contender), "step": list(map(int, table.index)), **{k: _short(v) for k, v in lines.items()}}
         )
-    for each in (lines for sweeps in found.values() for lines in sweeps.values()):
+    for each in (lines for sweeps in curves.values() for lines in sweeps.values()):
         each.sort(key=lambda line: names.index(line["name"]))
     return {
-        problem: {sweep: found[problem][sweep] for sweep in stored.sweeps if sweep in found[problem]}
+        problem: {sweep: curves[problem][sweep] for sweep in stored.sweeps if sweep in curves[problem]}
         for problem in dict.fromkeys(stored.results["own_problem"])
-        if problem in found
+        if problem in curves
     }
 
 

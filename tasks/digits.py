@@ -76,8 +76,8 @@ def _load() -> tuple[Tensor, Tensor]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise ValueError("the images come with scikit-learn: pip install 'recurrent-bench[digits]'") from error
-    found: Any = load_digits()
-    return torch.tensor(found.data, dtype=torch.float32), torch.tensor(found.target, dtype=torch.long)
+    digits: Any = load_digits()
+    return torch.tensor(digits.data, dtype=torch.float32), torch.tensor(digits.target, dtype=torch.long)
 
 
 def _choose(batch: Batch, chosen: Tensor) -> Batch:
@@ -91,6 +91,6 @@ def _conditional_entropy(digits: Tensor, pixel: Tensor) -> float:
     of_pixel = counts.sum(dim=1, keepdim=True)
     shares = counts / of_pixel.clamp(min=1)
     entropies = -(shares * shares.clamp(min=1e-300).log()).sum(dim=1)
-    found = float((of_pixel.squeeze(1) * entropies).sum() / len(digits))
-    assert math.isfinite(found)
-    return found
+    entropy = float((of_pixel.squeeze(1) * entropies).sum() / len(digits))
+    assert math.isfinite(entropy)
+    return entropy

@@ -56,12 +56,12 @@ def _shown_steps(length: int, missing: float, strategy: str) -> list[tuple[int, 
     """Return of which steps the last input can show the value, and with what probability."""
     if strategy in ("zero", "mask"):
         return [(length - 1, 1 - missing)]
-    found, chance = [], 1 - missing
+    shown, chance = [], 1 - missing
     for q in range(length - 1, -1, -1):
         if chance > NEGLIGIBLE:
-            found.append((q, chance))
+            shown.append((q, chance))
         chance *= missing
-    return found
+    return shown
 
 
 def _variance(expected: Tensor, correlation: float) -> float:

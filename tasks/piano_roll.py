@@ -111,15 +111,15 @@ def _pieces(path: str, name: str) -> list[np.ndarray]:
     arrays = _arrays(str(checked_file(path)))
     if name not in arrays:
         raise ValueError(f"{path}: has no array {name}; it needs {', '.join(ARRAYS)}")
-    found = []
+    pieces = []
     for number, each in enumerate(arrays[name].ravel()):
         piece = np.asarray(each)
         if piece.ndim != 2 or piece.dtype.kind not in "fiub" or len(piece) < 2 or not np.isin(piece, (0, 1)).all():
             raise ValueError(f"{path}: {name}[{number}] is not a piece of two frames or more, each of zeros and ones")
-        found.append(piece.astype(np.float32))
-    if not found:
+        pieces.append(piece.astype(np.float32))
+    if not pieces:
         raise ValueError(f"{path}: {name} has no pieces")
-    return found
+    return pieces
 
 
 @functools.lru_cache(maxsize=1)

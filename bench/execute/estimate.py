@@ -144,11 +144,11 @@ def _disk_mib(plan: Plan, worker: Worker) -> float:
 
 def _table(rows: list[tuple[Settings, int, float, float]]) -> str:
     """Return a line per cell and task: cases that differ otherwise go together, with the range of their steps."""
-    found: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
+    timed: dict[tuple[str, str], list[tuple[int, float, float]]] = defaultdict(list)
     for config, runs, step, seconds in rows:
-        found[config.run.task["name"], config.run.cell["name"]].append((runs, 1000 * step, seconds))
+        timed[config.run.task["name"], config.run.cell["name"]].append((runs, 1000 * step, seconds))
     lines = []
-    for (task, cell), parts in found.items():
+    for (task, cell), parts in timed.items():
         steps = sorted(step for _, step, _ in parts)
         shown = f"{steps[0]:.2g}" if len(steps) == 1 else f"{steps[0]:.2g} to {steps[-1]:.2g}"
         lines.append((task, cell, f"{sum(p[0] for p in parts):,}", shown, duration(sum(p[2] for p in parts))))

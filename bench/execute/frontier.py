@@ -79,10 +79,10 @@ def nearest(lengths: Sequence[int], length: float) -> int:
 
 def _by_rate(subjects: Mapping[Subject, object]) -> dict[Subject, list[Subject]]:
     """Return the staircases that differ in their learning rate alone."""
-    found: dict[Subject, list[Subject]] = {}
+    groups: dict[Subject, list[Subject]] = {}
     for subject in subjects:
-        found.setdefault(tuple(each for each in subject if not each.startswith(RATE)), []).append(subject)
-    return found
+        groups.setdefault(tuple(each for each in subject if not each.startswith(RATE)), []).append(subject)
+    return groups
 
 
 def _check_lengths(

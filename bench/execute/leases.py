@@ -49,10 +49,10 @@ class Lease:
         """Remove a file that says nothing and that nobody keeps fresh: its owner died over it before it could write
         its name, or it was damaged. filelock leaves those alone."""
         try:
-            found = self._path.lstat()
+            stat = self._path.lstat()
         except OSError:
             return
-        looks, now = (found.st_mtime_ns, found.st_ino, found.st_size), time.monotonic()
+        looks, now = (stat.st_mtime_ns, stat.st_ino, stat.st_size), time.monotonic()
         if looks != self._seen[0]:
             self._seen = looks, now
         elif now - self._seen[1] > 2 * LEASE_SECONDS:

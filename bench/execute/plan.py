@@ -118,8 +118,8 @@ def make_plan(
         raise ConfigError("name and results_dir must be the same for all runs of a sweep")
     sweep = first.sweep.folder
     command.check_directories(sweep)
-    found = {key: stored_state(RunFolder(sweep, key), config) for key, config in configs.items()}
-    statuses = {key: status for key, (status, _) in found.items()}
+    states = {key: stored_state(RunFolder(sweep, key), config) for key, config in configs.items()}
+    statuses = {key: status for key, (status, _) in states.items()}
     seeds = None
     if deciding is not None and first.sweep.seeds == "frontier" and configs:
         if command.selects:
@@ -138,7 +138,7 @@ def make_plan(
     finished = frozenset(key for key in configs if statuses[key])
     if retried is not None and configs and not retried | finished:
         raise ConfigError(f"retry={first.sweep.retry}: none of these runs has ended yet; without it, they are run")
-    lacking = frozenset(key for key in configs if found[key][1])
+    lacking = frozenset(key for key in configs if states[key][1])
     return Plan(sweep, configs, jobs[0], finished, retried, to_come, timed, lacking, seeds, keep)
 
 
@@ -176,12 +176,12 @@ def _with_selection(command: Command, worker: Worker) -> tuple[list[list[str]], 
             known[tuple(job)] = matched(command.config(job), worker)
         return known[tuple(job)]
 
-    found = plan_round(jobs, tuning, config_of, keep=False)
+    planned = plan_round(jobs, tuning, config_of, keep=False)
 
     def keep() -> bool:
-        return plan_round(jobs, tuning, config_of).jobs == found.jobs
+        return plan_round(jobs, tuning, config_of).jobs == planned.jobs
 
-    return found.jobs, 0 if found.is_last else found.total - len(found.jobs), keep
+    return planned.jobs, 0 if planned.is_last else planned.total - len(planned.jobs), keep
 
 
 def _retried(retry: str, sweep: Path, statuses: dict[str, str | None]) -> frozenset[str]:

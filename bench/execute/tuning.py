@@ -61,7 +61,7 @@ def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Setti
         if config_of(job).run.seed in tuning.selection_seeds:
             raise ConfigError(f"tuning.selection_seeds: seed {config_of(job).run.seed} is reported too; tune on others")
     grid = _grid(tuning.search)
-    found: list[Job] = []
+    planned: list[Job] = []
     is_last, trials_each = True, len(grid) if grid is not None else tuning.trials
     for subject, reported in subjects.items():
         ranges = [override for override in subject if override.partition("=")[0] in tuning.search]
@@ -69,15 +69,15 @@ def plan_round(jobs: list[Job], tuning: Tuning, config_of: Callable[[Job], Setti
             raise ConfigError(f"{ranges[0]}: is selected by tuning.search; give it there, or set tuning=none")
         trial = _Trials(list(subject), tuning, config_of)
         trials = grid if grid is not None else _ask_optuna(trial, config_of(reported[0]), keep)
-        found += [[*subject, *overrides, f"seed={seed}"] for overrides in trials for seed in tuning.selection_seeds]
+        planned += [[*subject, *overrides, f"seed={seed}"] for overrides in trials for seed in tuning.selection_seeds]
         values = [value for value in map(trial.value, trials) if value is not None]
         if len(values) < trials_each:
             is_last = False
             continue
         best = trials[values.index(min(values))]
-        found += [[*job, *best] for job in reported]
+        planned += [[*job, *best] for job in reported]
     total = len(jobs) + len(subjects) * trials_each * len(tuning.selection_seeds)
-    return Round(found, is_last, total)
+    return Round(planned, is_last, total)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ def gates(subject: Subject) -> list[Reading]:
     with torch.no_grad():
         way = unroll(subject.model.cell, subject.batch.inputs)
     names = [name for name in way.seen[0] if name != "attention"]
-    found = []
+    readings = []
     for name in names:
         values = torch.stack([seen[name] for seen in way.seen]).float()  # (T, B, H)
         if not values.isfinite().all():
@@ -27,7 +27,7 @@ def gates(subject: Subject) -> list[Reading]:
         closed, opened = ((values < CLOSED).float().mean(), (values > OPEN).float().mean())
         times, units = spread(len(values)), spread(values.shape[-1], MOST_UNITS)
         grid = values[times][:, 0, units]
-        found += [
+        readings += [
             Reading("gate_histogram", name, centres, _rounded(shares)),
             Reading("gate_saturation", name, [0.0, 1.0], [float(closed), float(opened)]),
             Reading("gate_mean", name, [float(t) for t in times], _rounded(values[times].mean(dim=(1, 2)))),
@@ -39,7 +39,7 @@ def gates(subject: Subject) -> list[Reading]:
                 tuple(float(unit) for _ in times for unit in units),
             ),
         ]
-    return found
+    return readings
 
 
 def _rounded(values: torch.Tensor) -> list[float]:

@@ -32,7 +32,7 @@ def gradient_flow(subject: Subject) -> list[Reading]:
             raise CannotStep("its state is a window of the inputs, through which no error flows back")
         last = torch.cat([way.outputs[:-1].detach(), way.outputs[-1:]])
         loss = subject.task.loss(model.readout(last), batch)
-        found = []
+        readings = []
         for number in range(len(way.states[0])):
             states = [state[number] for state in way.states]
             gradients = torch.autograd.grad(loss, states, retain_graph=True, allow_unused=True)
@@ -41,11 +41,11 @@ def gradient_flow(subject: Subject) -> list[Reading]:
                 continue
             part = way.parts[number]
             at = spread(len(norms))
-            found.append(Reading("gradient_flow", part, [float(k) for k in at], [norms[k] for k in at]))
+            readings.append(Reading("gradient_flow", part, [float(k) for k in at], [norms[k] for k in at]))
             if (rate := decay_rate(norms)) is not None:
-                found.append(Reading("decay", part, [0.0], [rate]))
+                readings.append(Reading("decay", part, [0.0], [rate]))
     at_rest = radius_at_rest(model.cell, batch.inputs)
-    return found if at_rest is None else [*found, Reading("at_rest", "h", [0.0], [at_rest])]
+    return readings if at_rest is None else [*readings, Reading("at_rest", "h", [0.0], [at_rest])]
 
 
 def decay_rate(norms: list[float]) -> float | None:

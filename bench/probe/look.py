@@ -31,13 +31,13 @@ def look(subject: Subject, kinds: Iterable[str], on_failure: Callable[[str, Exce
     """
     device = subject.batch.inputs.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        found = []
+        readings = []
         for kind in kinds:
             try:
-                found += [reading for reading in KINDS[kind](subject) if _is_finite(reading)]
+                readings += [reading for reading in KINDS[kind](subject) if _is_finite(reading)]
             except Exception as error:
                 on_failure(kind, error)
-    return found
+    return readings
 
 
 def _is_finite(reading: Reading) -> bool:

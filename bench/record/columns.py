@@ -67,9 +67,9 @@ class Column:
 
 def columns(*records: type[Struct]) -> dict[str, Column]:
     """Return the columns that the fields of some records become, in order."""
-    found: list[tuple[str, Column]] = []
+    placed: list[tuple[str, Column]] = []
     for name, (kind, meaning, about) in (item for record in records for item in fields_of(record).items()):
-        names = [each for each, _ in found]
+        names = [each for each, _ in placed]
         variants = kind.types if isinstance(kind, kinds.UnionType) else (kind,)
         value = next(each for each in variants if not isinstance(each, kinds.NoneType))
         if isinstance(value, kinds.ListType | kinds.VarTupleType):
@@ -79,8 +79,8 @@ def columns(*records: type[Struct]) -> dict[str, Column]:
         later = about.get("later", False)
         empty = about.get("empty", len(variants) > 1 and not isinstance(value, kinds.DictType))
         place = names.index(about["before"]) if about.get("before") in names else len(names)
-        found.insert(place, (name, Column(DTYPES[type(value)], meaning, value, empty or later, later)))
-    return dict(found)
+        placed.insert(place, (name, Column(DTYPES[type(value)], meaning, value, empty or later, later)))
+    return dict(placed)
 
 
 # Of each table, in order. Settings come after them, and final scores.

@@ -103,12 +103,12 @@ def open_plain(path: Path, limit: int) -> BinaryIO:
         if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
             raise Damaged(f"{path}: is not a plain file") from error
         raise
-    found = os.fstat(file.fileno())
-    if stat.S_ISREG(found.st_mode) and found.st_size <= limit:
+    status = os.fstat(file.fileno())
+    if stat.S_ISREG(status.st_mode) and status.st_size <= limit:
         return file
     file.close()
-    if stat.S_ISREG(found.st_mode):
-        raise Damaged(f"{path}: has {found.st_size:,} bytes, more than any such file")
+    if stat.S_ISREG(status.st_mode):
+        raise Damaged(f"{path}: has {status.st_size:,} bytes, more than any such file")
     raise Damaged(f"{path}: is not a plain file")
 
 

@@ -51,22 +51,22 @@ def results_frame(runs: list[StoredRun], asked: Asked | None = None) -> pd.DataF
 
 def curves_frame(runs: list[StoredRun]) -> pd.DataFrame:
     """Return a row per evaluation and metric: training loss, held-out loss, gradient norm, scores."""
-    found: dict[str, list[Any]] = {name: [] for name in (*_AXES, "metric", "value")}
+    rows: dict[str, list[Any]] = {name: [] for name in (*_AXES, "metric", "value")}
     lengths = []
     for run in runs:
-        before = len(found["value"])
+        before = len(rows["value"])
         for evaluation in run.metrics:
             fields = flat(evaluation)
             for metric, value in fields.items():
                 if metric not in _AXES and isinstance(value, float):
                     for name in _AXES:
-                        found[name].append(fields[name])
-                    found["metric"].append(metric)
-                    found["value"].append(value)
-        lengths.append(len(found["value"]) - before)
-    who = pd.DataFrame([_who(run) for run in runs], columns=[name for name in CURVE_TYPES if name not in found])
+                        rows[name].append(fields[name])
+                    rows["metric"].append(metric)
+                    rows["value"].append(value)
+        lengths.append(len(rows["value"]) - before)
+    who = pd.DataFrame([_who(run) for run in runs], columns=[name for name in CURVE_TYPES if name not in rows])
     repeated = who.loc[who.index.repeat(lengths)].reset_index(drop=True)
-    return with_types(pd.concat([repeated, pd.DataFrame(found)], axis=1), CURVE_TYPES)
+    return with_types(pd.concat([repeated, pd.DataFrame(rows)], axis=1), CURVE_TYPES)
 
 
 def diagnostics_frame(runs: list[StoredRun]) -> pd.DataFrame:

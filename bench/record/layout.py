@@ -69,9 +69,9 @@ def read_runs(sweep: Path) -> tuple[list[StoredRun], list[str]]:
 
 def unfinished_runs(sweep: Path) -> Runs:
     """Return cell, task and seed of the runs that were begun and have no result, by run_id."""
-    found: Runs = {}
+    about: Runs = {}
     for folder in sweep.glob("runs/*/"):
         config = RunFolder(sweep, folder.name).read_begun()
         if config is not None:
-            found[folder.name] = config["cell"]["name"], config["task"]["name"], config["seed"]
-    return found
+            about[folder.name] = config["cell"]["name"], config["task"]["name"], config["seed"]
+    return about

@@ -47,7 +47,7 @@ def options_of(target: Any) -> tuple[dict[str, Option], bool]:
 
     A constructor that ends in `**options` hands them to its base class, so the walk goes on there.
     """
-    found: dict[str, Option] = {}
+    options: dict[str, Option] = {}
     constructors = [vars(base).get("__init__") for base in target.__mro__] if isinstance(target, type) else [target]
     for constructor in filter(None, constructors):
         if not inspect.isfunction(constructor):
@@ -57,10 +57,10 @@ def options_of(target: Any) -> tuple[dict[str, Option], bool]:
         takes_more = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
         for parameter in parameters[1:] if isinstance(target, type) else parameters:
             if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-                found.setdefault(parameter.name, (hints.get(parameter.name, Any), parameter.default))
+                options.setdefault(parameter.name, (hints.get(parameter.name, Any), parameter.default))
         if not takes_more:
-            return found, False
-    return found, True
+            return options, False
+    return options, True
 
 
 def check_options(group: str, options: dict[str, Any], given: set[str]) -> dict[str, Any]:

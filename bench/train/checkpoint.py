@@ -64,9 +64,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         Damaged: it is not what was written.
     """
     with open_plain(path, LIMIT_BYTES) as file:
-        found = load_plain(file, path)
+        stored = load_plain(file, path)
     try:
-        state = found["state"] if found["sha256"] == _digest(found["state"]) else None
+        state = stored["state"] if stored["sha256"] == _digest(stored["state"]) else None
     except (KeyError, TypeError) as error:
         raise Damaged(f"{path}: cannot be read ({type(error).__name__})") from error
     if not isinstance(state, dict):

@@ -120,7 +120,7 @@ def memory_bytes() -> int:
 def environment(device: str) -> dict[str, Any]:
     """Return what a result's times and last digits may depend on: versions, hardware, commit."""
     packages = ("torch", "numpy", "hydra-core", "wandb", "pandas")
-    found = {
+    facts = {
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_name(),
@@ -132,12 +132,12 @@ def environment(device: str) -> dict[str, Any]:
         "version_recurrent-bench": __version__,
     }
     if device != "cpu":
-        found["gpu"] = torch.cuda.get_device_name(device)
-        found["cuda"] = torch.version.cuda
-        found["cudnn"] = torch.backends.cudnn.version()
+        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts["cuda"] = torch.version.cuda
+        facts["cudnn"] = torch.backends.cudnn.version()
         with contextlib.suppress(ImportError):
-            found["triton"] = import_module("triton").__version__
-    return found
+            facts["triton"] = import_module("triton").__version__
+    return facts
 
 
 def _native_kernels(device: str) -> str | None:

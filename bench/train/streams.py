@@ -52,14 +52,14 @@ class Streams:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all generators, the global ones too, as tensors and plain values."""
         self.enter()
-        found = _Globals.now(self.training.device)
-        name, keys, *rest = found.of_numpy
-        version, internal, gauss = found.of_python
+        now = _Globals.now(self.training.device)
+        name, keys, *rest = now.of_numpy
+        version, internal, gauss = now.of_python
         return {
             "training": self.training.get_state(),
             "evaluation": self.evaluation.get_state(),
-            "torch": found.of_torch,
-            "cuda": found.of_cuda,
+            "torch": now.of_torch,
+            "cuda": now.of_cuda,
             "numpy": [name, keys.tolist(), *rest],
             "python": [version, internal, gauss],
         }

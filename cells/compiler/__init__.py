@@ -225,22 +225,22 @@ def _kernel_or_reason(cell: Compilable) -> native.Kernel | str:
 
 def kernel_of(cell: Compilable) -> native.Kernel | None:
     """Return a cell's kernel, built if need be; None if it has none here: `reason` says why."""
-    found = _kernel_or_reason(cell)
-    return None if isinstance(found, str) else found
+    kernel = _kernel_or_reason(cell)
+    return None if isinstance(kernel, str) else kernel
 
 
 def reason(cell: Compilable) -> str | None:
     """Return why a cell has no kernel, in a line; None if it has one."""
-    found = _kernel_or_reason(cell)
-    return found if isinstance(found, str) else None
+    kernel = _kernel_or_reason(cell)
+    return kernel if isinstance(kernel, str) else None
 
 
 def prepare(cells: Iterable[Compilable]) -> None:
     """Build the kernels that cells need and do not have, side by side."""
     traced: dict[Compilable, Equations] = {}
 
-    def know(cell: Compilable, found: native.Kernel | str) -> None:
-        _found.setdefault(cell, {})[_mode(cell)] = found
+    def know(cell: Compilable, outcome: native.Kernel | str) -> None:
+        _found.setdefault(cell, {})[_mode(cell)] = outcome
 
     every = itertools.chain.from_iterable((cell, *cell.companions()) for cell in cells)
     for cell in every:
@@ -255,16 +255,16 @@ def prepare(cells: Iterable[Compilable]) -> None:
         for cell in traced:
             know(cell, engine.reason or "no engine")
         return
-    first = {found.kernel.name: (cell, found) for cell, found in traced.items()}
+    first = {step.kernel.name: (cell, step) for cell, step in traced.items()}
     outcomes: dict[str, str | None] = {}
     if len(first) == 1:  # here: a thread has memory of its own, of which a run may have little
         outcomes = {name: _loaded(pair) for name, pair in first.items()}
     else:
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             outcomes = dict(zip(first, pool.map(_loaded, first.values()), strict=True))
-    for cell, found in traced.items():
-        outcome = outcomes[found.kernel.name]
-        know(cell, found.kernel if outcome is None else outcome)
+    for cell, step in traced.items():
+        outcome = outcomes[step.kernel.name]
+        know(cell, step.kernel if outcome is None else outcome)
 
 
 class Incomparable(Exception):
@@ -297,34 +297,34 @@ def _loaded(pair: tuple[Compilable, Equations]) -> str | None:
     Returns:
         Why there is none; None if there is.
     """
-    cell, found = pair
-    verdict = found.folder / "verdict"  # empty, or why the kernel is not used
+    cell, step = pair
+    verdict = step.folder / "verdict"  # empty, or why the kernel is not used
 
     def make(verdict: Path) -> None:
-        source, path = found.folder / "kernel.cpp", found.folder / "kernel.so"
+        source, path = step.folder / "kernel.cpp", step.folder / "kernel.so"
         try:
             if not path.exists():  # else it was built, but not compared
                 with _one_at_a_time:
-                    source.write_text(found.source())
+                    source.write_text(step.source())
                 build.compile_kernel(source, path)
         except Untraceable as error:
             _write(verdict, str(error))
             return
         with _one_at_a_time:
             ctypes.CDLL(str(path))
-            _write(verdict, _refusal(lambda: differs(found.kernel, found.parts, cell)))
+            _write(verdict, _refusal(lambda: differs(step.kernel, step.parts, cell)))
 
     try:
-        build.build_once(verdict, make, f"a native kernel for {found.title}, once")
+        build.build_once(verdict, make, f"a native kernel for {step.title}, once")
         refusal = verdict.read_text()
         if not refusal:
-            ctypes.CDLL(str(found.folder / "kernel.so"))
+            ctypes.CDLL(str(step.folder / "kernel.so"))
     except Incomparable as error:
         refusal = str(error)
     except (OSError, RuntimeError) as error:
         build.warn(refusal := build.one_line(error))
         return refusal
-    return f"{found.title} has no native kernel: {refusal}" if refusal else None
+    return f"{step.title} has no native kernel: {refusal}" if refusal else None
 
 
 _GpuKernel = tuple[native.Kernel, Any]  # and the generated module
@@ -360,9 +360,9 @@ def _run_each_on_gpu(
 
 
 def _gpu_kernel(cell: Compilable) -> _GpuKernel:
-    found = _for_gpu[cell][_mode(cell)]
-    assert not isinstance(found, str)
-    return found
+    made = _for_gpu[cell][_mode(cell)]
+    assert not isinstance(made, str)
+    return made
 
 
 def triton_reason(cell: Compilable) -> str | None:
@@ -373,8 +373,8 @@ def triton_reason(cell: Compilable) -> str | None:
     made = _for_gpu.setdefault(cell, {})
     if _mode(cell) not in made:
         made[_mode(cell)] = _made_for_gpu(cell)
-    found = made[_mode(cell)]
-    return f"{cell.title} has no GPU kernel: {found}" if isinstance(found, str) else None
+    outcome = made[_mode(cell)]
+    return f"{cell.title} has no GPU kernel: {outcome}" if isinstance(outcome, str) else None
 
 
 def _made_for_gpu(cell: Compilable) -> _GpuKernel | str:
@@ -382,18 +382,18 @@ def _made_for_gpu(cell: Compilable) -> _GpuKernel | str:
     from cells import gpu  # which imports Triton
 
     try:
-        found = equations(cell)
-        path = found.folder / "gpu.py"
+        step = equations(cell)
+        path = step.folder / "gpu.py"
         if not path.exists():
-            source = found.triton_source()
+            source = step.triton_source()
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(path, source)
         module = load_triton(path)
         verdict = path.with_name(f"gpu_{_checked_with(next(cell.parameters()).device)}")  # empty, or why it is not used
         if not verdict.exists():
             called = functools.partial(gpu.call, module)
-            _write(verdict, _refusal(lambda: differs_on_gpu(found.kernel, cell, called)))
-        return verdict.read_text() or (found.kernel, module)
+            _write(verdict, _refusal(lambda: differs_on_gpu(step.kernel, cell, called)))
+        return verdict.read_text() or (step.kernel, module)
     except (OSError, Untraceable, Incomparable) as error:
         return build.one_line(error)
 

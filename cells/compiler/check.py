@@ -28,14 +28,14 @@ def differs(kernel: native.Kernel, parts: Parts, cell: Any) -> str | None:
         torch.default_generator.manual_seed(0)  # and not those of GPUs
         for time, batch, inputs, hidden in SIZES:
             for dtype in TOLERANCE:
-                found = _compare_traced(kernel, parts, (time, batch, inputs, hidden), dtype)
-                if found is not None:
-                    return f"{found} in {dtype} at T={time}, B={batch}, I={inputs}, H={hidden}"
+                difference = _compare_traced(kernel, parts, (time, batch, inputs, hidden), dtype)
+                if difference is not None:
+                    return f"{difference} in {dtype} at T={time}, B={batch}, I={inputs}, H={hidden}"
         double = copy.deepcopy(cell).double()
         for time, batch in OWN_SIZES:
-            found = _compare_step(kernel, double, double.advance, time, batch)
-            if found is not None:
-                return f"{found} from its step at T={time}, B={batch}"
+            difference = _compare_step(kernel, double, double.advance, time, batch)
+            if difference is not None:
+                return f"{difference} from its step at T={time}, B={batch}"
     return None
 
 
@@ -51,9 +51,9 @@ def differs_on_gpu(kernel: native.Kernel, cell: Any, called: native.Call) -> str
         time, batch = OWN_SIZES[-1]
         for dtype in TOLERANCE:
             copied = copy.deepcopy(cell).to(dtype)
-            found = _compare_step(kernel, copied, copied.advance, time, batch, called)
-            if found is not None:
-                return f"{found} from its step in {dtype} at T={time}, B={batch}"
+            difference = _compare_step(kernel, copied, copied.advance, time, batch, called)
+            if difference is not None:
+                return f"{difference} from its step in {dtype} at T={time}, B={batch}"
     return None
 
 
@@ -137,9 +137,9 @@ def _row(value: Any, x_t: Tensor, hidden: int) -> Tensor:
 
 
 def _difference(
-    expected: tuple[Tensor, list[Tensor]], found: tuple[Tensor, list[Tensor]], leaves: list[Tensor]
+    expected: tuple[Tensor, list[Tensor]], computed: tuple[Tensor, list[Tensor]], leaves: list[Tensor]
 ) -> str | None:
-    want, got = [expected[0], *expected[1]], [found[0], *found[1]]
+    want, got = [expected[0], *expected[1]], [computed[0], *computed[1]]
     tolerance = TOLERANCE[want[0].dtype]
     names = ["the output", *(f"state {j}" for j in range(len(want) - 1))]
     weights = [torch.randn_like(value) for value in want]

@@ -36,7 +36,7 @@ def emit_triton(program: Program, title: str) -> str:
     parts = program.parts
     matrices, vectors = parts.statics()
     sums = _sums(program)
-    place = {gate: k for k, found in enumerate(sums) for gate in found.gates}
+    place = {gate: k for k, each in enumerate(sums) for gate in each.gates}
     operands = []
     gates: list[Block] = []
     for operand in program.operands:
@@ -62,7 +62,7 @@ def emit_triton(program: Program, title: str) -> str:
     }
     known = {whole: f"x[{program.input_order.index(i)}]" for i, (whole, _) in biased.items()}
     functions = [
-        *_function("start", _Writer(program, known), [[found.start for found in sums]]),
+        *_function("start", _Writer(program, known), [[each.start for each in sums]]),
         *_forward(program, sums, known),
         *_backward(program),
     ]
@@ -120,32 +120,32 @@ class _Sum:
 def _sums(program: Program) -> list[_Sum]:
     targets = [*program.after, *program.series, *program.saved]
     uses: Counter[Expression] = Counter(dict.fromkeys(targets, 2))  # a sum that is kept has to be whole
-    expressions, found = Expressions(), dict[Expression, _Sum]()
+    expressions, sums = Expressions(), dict[Expression, _Sum]()
     zero = expressions.constant(0)
     every = all_of(targets)
     for value in every:
         uses.update(value.operands)
     for value in every:
         if value.op == "u":
-            found[value] = _Sum(value, [value.args[0]], zero)
+            sums[value] = _Sum(value, [value.args[0]], zero)
         elif value.op == "add":
             merged = _Sum(value, [], zero)
             for part in value.args:
-                if part in found and uses[part] == 1:
-                    merged.gates += found[part].gates
-                    merged.start = expressions.make("add", found[part].start, merged.start)
+                if part in sums and uses[part] == 1:
+                    merged.gates += sums[part].gates
+                    merged.start = expressions.make("add", sums[part].start, merged.start)
                 elif not _has(part, "u", "before"):
                     merged.start = expressions.make("add", merged.start, part)
                 else:
                     break
             else:
                 if merged.gates:
-                    found = {part: one for part, one in found.items() if part not in value.args}
-                    found[value] = merged
+                    sums = {part: one for part, one in sums.items() if part not in value.args}
+                    sums[value] = merged
     gates = sum(len(operand.gates) for operand in program.operands)
-    needless = set(range(gates)) - {gate for one in found.values() for gate in one.gates}
+    needless = set(range(gates)) - {gate for one in sums.values() for gate in one.gates}
     unused = [_Sum(expressions.leaf("u", gate), [gate], zero) for gate in sorted(needless)]
-    return sorted([*found.values(), *unused], key=lambda one: min(one.gates))
+    return sorted([*sums.values(), *unused], key=lambda one: min(one.gates))
 
 
 def _has(value: Expression, *kinds: str) -> bool:
@@ -160,13 +160,13 @@ def _biased(program: Program) -> dict[int, tuple[Expression, int]]:
     for value in all_of(targets):
         for part in value.operands:
             users[part].append(value)
-    found = {}
+    biased = {}
     for part, values in users.items():
         if part.op == "x" and part not in targets and len(values) == 1 and values[0].op == "add":
             for one in values[0].args:
                 if one.op == "p":
-                    found[part.args[0]] = (values[0], one.args[0])
-    return found
+                    biased[part.args[0]] = (values[0], one.args[0])
+    return biased
 
 
 def _forward(program: Program, sums: Sequence[_Sum], known: dict[Expression, str]) -> list[str]:

@@ -32,17 +32,17 @@ class Expression:
 
 def all_of(expressions: Iterable[Expression]) -> list[Expression]:
     """Return expressions and all that they are made of, each once, operands first."""
-    found: dict[Expression, None] = {}
+    seen: dict[Expression, None] = {}
 
     def visit(expression: Expression) -> None:
-        if expression not in found:
+        if expression not in seen:
             for part in expression.operands:
                 visit(part)
-            found[expression] = None
+            seen[expression] = None
 
     for expression in expressions:
         visit(expression)
-    return list(found)
+    return list(seen)
 
 
 COMPARISONS = {"gt": ">", "lt": "<", "ge": ">=", "le": "<=", "eq": "==", "ne": "!="}
@@ -83,8 +83,8 @@ class Expressions:
             function = {"add": operator.add, "sub": operator.sub, "mul": operator.mul, "div": operator.truediv}[op]
             return self.constant(function(*values))
         rule = getattr(self, f"_{op}", None)
-        found = rule(args, values) if rule else None
-        return self._once(op, *args) if found is None else found
+        simpler = rule(args, values) if rule else None
+        return self._once(op, *args) if simpler is None else simpler
 
     def number(self, value: Expression) -> Expression:
         """Return a value as a number."""

@@ -54,18 +54,18 @@ class Parts:
     @property
     def leaves(self) -> dict[Node, tuple[str, int]]:
         """The nodes that the point-wise part is given: products, vectors and states, as leaves of expressions."""
-        found: dict[Node, tuple[str, int]] = {}
+        leaf_of: dict[Node, tuple[str, int]] = {}
         for node in self.nodes:
             if node.op == "product" and node.args[0] is None:
-                found[node] = ("x", self.inputs.index(node.args[1]))
+                leaf_of[node] = ("x", self.inputs.index(node.args[1]))
             elif node.op == "product":
                 operand = self.operands[node.args[0]]
-                found[node] = ("u", operand.first + operand.gates.index(node.args[1]))
+                leaf_of[node] = ("u", operand.first + operand.gates.index(node.args[1]))
             elif node.op == "vector":
-                found[node] = ("p", self.vectors.index(node.args[0]))
+                leaf_of[node] = ("p", self.vectors.index(node.args[0]))
             elif node.op == "state":
-                found[node] = ("before", node.args[0])
-        return found
+                leaf_of[node] = ("before", node.args[0])
+        return leaf_of
 
     def statics(self) -> tuple[list[Static], list[Static]]:
         """Return the tensors of parameters that the kernel takes: matrices and vectors."""
@@ -225,16 +225,16 @@ def _differentiated(
         for node in parts.nodes:
             if node not in values:
                 values[node] = point_wise(node, values)
-        found = [values[node] for node in results]
+        computed = [values[node] for node in results]
         pairs = [
             (value, tangent)
-            for value, tangent in zip(found, args[len(leaves) :], strict=False)
+            for value, tangent in zip(computed, args[len(leaves) :], strict=False)
             if isinstance(value, Tensor) and value.requires_grad
         ]
         inputs = args[: len(leaves)]
         outputs, given = zip(*pairs, strict=True) if pairs else ((), ())
         grads = torch.autograd.grad(outputs, inputs, given, allow_unused=True) if pairs else [None] * len(inputs)
-        return found, list(grads)
+        return computed, list(grads)
 
     numbers = [torch.full((2,), 0.5, dtype=torch.float64) for _ in (*leaves, *tangents)]
     for number in numbers[: len(leaves)]:
@@ -324,11 +324,11 @@ class _Layout:
             operand.gradient, operand.order = place, order
         direct: list[Expression | None] = []
         for j in range(len(after)):
-            found = self.gradients.get(("before", j), self.expressions.constant(0))
+            gradient = self.gradients.get(("before", j), self.expressions.constant(0))
             multiplied = any(not operand.now and operand.node.args[0] == j for operand in self.operands)
-            direct.append(None if multiplied and found.op == "constant" and found.args[0] == 0 else found)
+            direct.append(None if multiplied and gradient.op == "constant" and gradient.args[0] == 0 else gradient)
         of_vectors = [self.gradients[("p", i)] for i in range(len(self.parts.vectors))]
-        targets = [*gradients, *(found for found in (*direct, *of_vectors) if found is not None)]
+        targets = [*gradients, *(gradient for gradient in (*direct, *of_vectors) if gradient is not None)]
         return Program(
             parts=self.parts,
             operands=self.operands,
@@ -342,7 +342,7 @@ class _Layout:
             input_gradient=places[0],
             input_order=orders[0],
             direct=direct,
-            of_vectors=[None if found.op == "constant" else found for found in of_vectors],
+            of_vectors=[None if gradient.op == "constant" else gradient for gradient in of_vectors],
             back_carried=self._crossing_back(targets),
             phase=self.phase,
             level=self.level,
@@ -378,10 +378,10 @@ class _Layout:
         """Return the phase that can compute a value of the forward pass first."""
         if expression not in self._phases:
             if expression.op == "u":
-                found = self._operand_phase(self.operand_of_gate[expression.args[0]])
+                first = self._operand_phase(self.operand_of_gate[expression.args[0]])
             else:
-                found = max(map(self.phase, expression.operands), default=0)
-            self._phases[expression] = found
+                first = max(map(self.phase, expression.operands), default=0)
+            self._phases[expression] = first
         return self._phases[expression]
 
     def depends(self, expression: Expression, *kinds: str) -> bool:
@@ -408,23 +408,23 @@ class _Layout:
         targets: list[Expression], phase: int, phase_of: Callable[[Expression], int]
     ) -> dict[Expression, None]:
         """Return what a phase needs to compute its targets that can be computed before it."""
-        found: dict[Expression, None] = {}
+        earlier: dict[Expression, None] = {}
         seen: set[Expression] = set()
         while targets:
             expression = targets.pop()
             if expression not in seen:
                 seen.add(expression)
                 if phase_of(expression) < phase:
-                    found[expression] = None
+                    earlier[expression] = None
                 else:
                     targets += expression.operands
-        return found
+        return earlier
 
     # What is kept for backward.
 
     def _needed(self) -> dict[Expression, None]:
         """Return what backward needs of forward."""
-        needed = dict.fromkeys(found for found in self.gradients.values() if not self._backward(found))
+        needed = dict.fromkeys(gradient for gradient in self.gradients.values() if not self._backward(gradient))
         for expression in all_of(self.gradients.values()):
             if self._backward(expression):
                 needed |= dict.fromkeys(part for part in expression.operands if not self._backward(part))
@@ -488,10 +488,10 @@ class _Layout:
         """Return the phase of backward that can compute a value first."""
         if expression not in self._levels:
             if expression.op == "d_operand":
-                found = self._back_phase(self.operands[expression.args[0]])
+                first = self._back_phase(self.operands[expression.args[0]])
             else:
-                found = max(map(self.level, expression.operands), default=0)
-            self._levels[expression] = found
+                first = max(map(self.level, expression.operands), default=0)
+            self._levels[expression] = first
         return self._levels[expression]
 
     def _back_phase(self, operand: Operand) -> int:
@@ -505,8 +505,8 @@ class _Layout:
         carried: dict[Expression, None] = {}
         for phase in range(max(map(self.level, targets)), 0, -1):
             here = [target for target in (*targets, *carried) if self.level(target) == phase]
-            found = [value for value in self._earlier(here, phase, self.level) if self._backward(value)]
-            carried |= dict.fromkeys(self._cut(found, set(carried), (), lambda value: not self._backward(value)))
+            needed = [value for value in self._earlier(here, phase, self.level) if self._backward(value)]
+            carried |= dict.fromkeys(self._cut(needed, set(carried), (), lambda value: not self._backward(value)))
         return sorted(carried, key=lambda value: (self.level(value), value.number))
 
     def _ordered(self) -> tuple[list[Expression], list[int], list[list[int]]]:
@@ -517,21 +517,21 @@ class _Layout:
             sets.append([self.gradients[("u", operand.first + i)] for i in range(len(operand.gates))])
         line, shared = sets[0], [sets[0]]
         apart: list[list[Expression]] = []
-        for found in sets[1:]:
-            wider = _side_by_side([*shared, found])
+        for gradients in sets[1:]:
+            wider = _side_by_side([*shared, gradients])
             if wider is None:
-                apart.append(found)
+                apart.append(gradients)
             else:
-                line, shared = wider, [*shared, found]
-        line = [*line, *(gradient for found in apart for gradient in found)]
+                line, shared = wider, [*shared, gradients]
+        line = [*line, *(gradient for gradients in apart for gradient in gradients)]
         places, orders = [], []
-        for found in sets:
+        for gradients in sets:
             place = next(
-                place for place in range(len(line)) if _is_permutation(line[place : place + len(found)], found)
+                place for place in range(len(line)) if _is_permutation(line[place : place + len(gradients)], gradients)
             )
             order: list[int] = []
-            for gradient in line[place : place + len(found)]:
-                order.append(next(i for i, one in enumerate(found) if one is gradient and i not in order))
+            for gradient in line[place : place + len(gradients)]:
+                order.append(next(i for i, one in enumerate(gradients) if one is gradient and i not in order))
             places.append(place)
             orders.append(order)
         return line, places, orders
@@ -546,13 +546,13 @@ def _is_permutation(some: Sequence[Expression], others: Sequence[Expression]) ->
 
 def _side_by_side(sets: list[list[Expression]]) -> list[Expression] | None:
     """Return an order of all members in which each set's lie side by side; None if there is none, or too many."""
-    members = list(dict.fromkeys(member for found in sets for member in found))
-    if any(len(set(map(id, found))) < len(found) for found in sets):
+    members = list(dict.fromkeys(member for each in sets for member in each))
+    if any(len(set(map(id, each))) < len(each) for each in sets):
         return None
 
     def fits(order: Sequence[Expression]) -> bool:
         place = {member: i for i, member in enumerate(order)}
-        return all(max(map(place.get, found)) - min(map(place.get, found)) < len(found) for found in sets)  # type: ignore
+        return all(max(map(place.get, each)) - min(map(place.get, each)) < len(each) for each in sets)  # type: ignore
 
     orders: Iterator[Sequence[Expression]] = iter([members, members[::-1]])
     if len(members) <= MOST_ORDERED:

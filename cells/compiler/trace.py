@@ -96,14 +96,14 @@ class Traced:
 
     def nodes(self) -> list[Node]:
         """Return all nodes that output and states need, in the order of the equations."""
-        found: set[Node] = set()
+        seen: set[Node] = set()
         left = [self.output, *self.after]
         while left:
             node = left.pop()
-            if node not in found:
-                found.add(node)
+            if node not in seen:
+                seen.add(node)
                 left += [arg for arg in node.args if isinstance(arg, Node)]
-        return sorted(found, key=lambda node: node.number)
+        return sorted(seen, key=lambda node: node.number)
 
 
 @dataclass
@@ -166,10 +166,10 @@ def trace(step: Step, module: nn.Module, input_size: int, hidden: int, widths: S
     rows = [recorder.row(state).pieces for state in after]
     if [len(row) for row in rows] != list(widths):
         raise Untraceable("its new state is of another size than its state")
-    found = Traced(hidden, pieces[0], before, [piece for row in rows for piece in row], list(widths))
-    if not any(node.op == "product" and node.args[0] is None for node in found.nodes()):
+    traced = Traced(hidden, pieces[0], before, [piece for row in rows for piece in row], list(widths))
+    if not any(node.op == "product" and node.args[0] is None for node in traced.nodes()):
         raise Untraceable("it does not multiply its input by weights")
-    return found
+    return traced
 
 
 @contextlib.contextmanager
@@ -296,9 +296,9 @@ class _Recorder(TorchDispatchMode):
     def vectors(self, static: Static, count: int) -> list[Node]:
         """Return parameters (k·H), or a single one, as vectors of units."""
         if static.dtype is not None:
-            found = self.vectors(_converted(static), count)
+            numbers = self.vectors(_converted(static), count)
             truths = static.dtype == torch.bool
-            return [Node(aten.ne.Scalar, (node, 0.0), mask=True) for node in found] if truths else found
+            return [Node(aten.ne.Scalar, (node, 0.0), mask=True) for node in numbers] if truths else numbers
         size = static.shape[-1] if static.shape else 1
         if any(length != 1 for length in static.shape[:-1]):
             raise Untraceable(f"parameters {static.shape} meet rows of {count}·H point-wise")
@@ -404,13 +404,13 @@ def _split(recorder: _Recorder, func: Any, result: Any, row: Any, sizes: Any, di
 
 def _cut(recorder: _Recorder, row: Any, sizes: Iterable[int], dim: int, func: Any, first: int = 0) -> list[Any]:
     pieces = row.pieces if isinstance(row, _Row) else recorder.pieces(row, 1)
-    found = []
+    rows = []
     for size in sizes:
         if dim not in (1, -1) or first % recorder.hidden or size % recorder.hidden:
             raise Untraceable(f"{func} cuts rows elsewhere than between pieces of {recorder.hidden} units")
-        found.append(_Row(pieces[first // recorder.hidden : (first + size) // recorder.hidden]))
+        rows.append(_Row(pieces[first // recorder.hidden : (first + size) // recorder.hidden]))
         first += size
-    return found
+    return rows
 
 
 def _slice(

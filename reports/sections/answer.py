@@ -114,10 +114,10 @@ def _solving(row: Summary, currency: str) -> dict[str, str]:
     return {"solved": f"{row.solved}/{row.runs}{failed}", f"{currency} to solve": text.spent(row.needed, row.budget)}
 
 
-def _against(found: Comparison | None, is_reference: bool, over: str) -> dict[str, str]:
-    if is_reference or found is None:
+def _against(comparison: Comparison | None, is_reference: bool, over: str) -> dict[str, str]:
+    if is_reference or comparison is None:
         return {f"over {over}": text.NONE, "evidence": "reference" if is_reference else text.NONE}
-    return {f"over {over}": ratio(found), "evidence": evidence(found)}
+    return {f"over {over}": ratio(comparison), "evidence": evidence(comparison)}
 
 
 def ratio(comparison: Comparison) -> str:

@@ -64,11 +64,11 @@ def reach(content: Content) -> str:
 
 def all_rates(content: Content) -> str:
     """Tabulate how far each contender reaches at each learning rate, and what its runs were."""
-    found = []
+    rows = []
     for mine in _ranked(content.frontiers).values():
         for row in mine:
             for rate, known in sorted(row.reaches.items()):
-                found.append(
+                rows.append(
                     {
                         "problem": row.problem,
                         "cell": row.contender,
@@ -77,7 +77,7 @@ def all_rates(content: Content) -> str:
                         "runs": str(row.runs[rate]),
                     }
                 )
-    return paragraphs("## All learning rates", text.table(found), _placed(content)) if found else ""
+    return paragraphs("## All learning rates", text.table(rows), _placed(content)) if rows else ""
 
 
 def _placed(content: Content) -> str:

@@ -61,9 +61,9 @@ def _results(content: Content, runs: pd.DataFrame, names: list[str]) -> str:
         row = {"problem": problem, "cell": contender}
         row |= {name: _outcome(of_sweep[name].get((problem, contender))) for name in names}
         if compared:
-            found = compared.get((problem, f"{contender}, {names[0]}", f"{contender}, {names[1]}"))
-            row[f"{names[1]} / {names[0]}"] = text.NONE if found is None else ratio(found)
-            row["evidence"] = text.NONE if found is None else evidence(found)
+            comparison = compared.get((problem, f"{contender}, {names[0]}", f"{contender}, {names[1]}"))
+            row[f"{names[1]} / {names[0]}"] = text.NONE if comparison is None else ratio(comparison)
+            row["evidence"] = text.NONE if comparison is None else evidence(comparison)
         rows.append(row)
     said = wording(
         "side_by_side", first=names[0], second=names[-1], compared=len(compared),

@@ -91,8 +91,8 @@ def window(reaches: Mapping[float, Reach], length: float) -> dict[float, bool | 
     """Return at which learning rates more than half of the runs solve a length: True or False where that is known with
     `CONFIDENCE`, else None."""
     error = (1 - CONFIDENCE) / 2
-    found: dict[float, bool | None] = {}
+    solves: dict[float, bool | None] = {}
     for rate, known in sorted(reaches.items()):
         p = known.above(length)
-        found[rate] = True if p >= 1 - error else False if p <= error else None
-    return found
+        solves[rate] = True if p >= 1 - error else False if p <= error else None
+    return solves
