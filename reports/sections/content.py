@@ -92,8 +92,15 @@ class Content:
 
 
 def wording(name: str, **insertions: object) -> str:
-    """Return a text of `texts.jinja` on one line, with what it leaves open filled in."""
-    return " ".join(str(getattr(TEXTS.module, name)(**insertions)).split())
+    """Return a text of `texts.jinja` on one line, with what it leaves open filled in.
+
+    Raises:
+        LookupError: it has no text of that name.
+    """
+    text = getattr(TEXTS.module, name, None)
+    if text is None:
+        raise LookupError(f"texts.jinja has no text {name}")
+    return " ".join(str(text(**insertions)).split())
 
 
 def paragraphs(*parts: str) -> str:
