@@ -182,7 +182,7 @@ class TestCells:
             for one, other in zip(others, found["loop"], strict=True):
                 torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
-    @pytest.mark.parametrize("kind", CELLS)
+    @pytest.mark.parametrize("kind", [kind for kind in CELLS if kind is not TruncatedLSTM1997])
     def test_gradients_are_finite_differences(self, kind):
         cell = kind(IN, H, "scan" if "scan" in kind.available_backends() else "loop", dtype=torch.float64)
         inputs = sequences(5).requires_grad_()
