@@ -89,8 +89,20 @@ def problems_of(results: pd.DataFrame, but: Collection[str] = ()) -> "pd.Series[
         columns = [c for c in varying(runs, ["task.", "training.", "device", "dtype"]) if c not in left_out]
         if "task.file" in columns:  # whose name says more than its content's digest
             columns = [c for c in columns if c != "task.content"]
-        names.loc[runs.index] = _describe(runs, str(task), columns)
+        names.loc[runs.index] = _describe(runs, str(task), _needed(runs, columns))
     return names
+
+
+def _needed(runs: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Return the columns without those that follow from the others: of training first, such as a budget for each
+    length, then what counts as solved."""
+    first = [c for c in columns if c.startswith(("training.", "task.solved_"))]
+    needed = columns
+    for column in [*first, *reversed([c for c in columns if c not in first])]:
+        others = [c for c in needed if c != column]
+        if others and (runs.groupby(others, dropna=False)[column].nunique(dropna=False) <= 1).all():
+            needed = others
+    return needed
 
 
 def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":

@@ -17,13 +17,14 @@ SPREAD = 0.3  # of the distance to the next length, that all contenders at one t
 
 
 def over(results: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
-    """Return the runs of each problem but for one setting of the task (`column`), where that setting varies and some
-    runs were solved."""
+    """Return the runs of each problem but for one setting of the task (`column`), where that setting varies for a
+    contender and some runs were solved."""
     decided = results[results["status"].isin(DECIDED) & results[column].notna()]
     name = column.removeprefix("task.")
     panel = decided["problem"].str.replace(rf", {name} [^,]+", "", regex=True)
     of_panel = {title: decided[panel == title] for title in order(panel)}
-    return {title: runs for title, runs in of_panel.items() if runs[column].nunique() > 1 and runs["solved"].any()}
+    values = {title: runs.groupby("contender", sort=False)[column].nunique().max() for title, runs in of_panel.items()}
+    return {title: runs for title, runs in of_panel.items() if values[title] > 1 and runs["solved"].any()}
 
 
 def reach(results: pd.DataFrame, column: str) -> Figure:

@@ -249,13 +249,15 @@ def test_a_cell_looks_the_same_in_a_figure_of_some_cells():
 def test_reach_is_shown_where_a_length_varies_and_something_was_solved():
     def runs(problems: dict[str, int], solved: bool) -> pd.DataFrame:
         rows = [{"problem": name, "task.length": length} for name, length in problems.items()]
-        return pd.DataFrame(rows).assign(status="solved" if solved else "unsolved", solved=solved)
+        return pd.DataFrame(rows).assign(status="solved" if solved else "unsolved", solved=solved, contender="lstm")
 
     varied = {"adding, length 10": 10, "adding, length 20": 20}
     assert set(over(runs(varied, solved=True), "task.length")) == {"adding"}
     assert not over(runs(varied, solved=False), "task.length")
     with_others = {"adding, length 10, clip_norm 1": 10, "adding, length 20, clip_norm 5": 20}
     assert not over(runs(with_others, solved=True), "task.length")
+    each_its_own = runs(varied, solved=True).assign(contender=["lstm", "lstm, layers 2"])
+    assert not over(each_its_own, "task.length")
 
 
 def test_costs_that_are_nearly_equal_lie_close_together():

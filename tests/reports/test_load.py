@@ -80,6 +80,19 @@ def test_a_list_is_named_by_its_option(tmp_path: Path):
     assert names == {"lstm_1997, input_bias [-3, -6]", "lstm_1997, input_bias [-1, -2]"}
 
 
+def test_settings_that_follow_from_others_name_no_problem(tmp_path: Path):
+    """A budget and a criterion that each length has are not said beside it; one that crosses it is."""
+    for length, steps, batch in ((50, 700, 8), (100, 900, 8), (100, 900, 16)):
+        settings, training = {"length": length, "solved_mse": 1 / length}, {"max_steps": steps, "batch_size": batch}
+        write_run(tmp_path / "demo", "lstm", "adding", 0, 600, settings=settings, training=training)
+    names = set(load(tmp_path / "demo").results["problem"])
+    assert names == {
+        "adding, length 50, batch_size 8",
+        "adding, length 100, batch_size 8",
+        "adding, length 100, batch_size 16",
+    }
+
+
 def test_a_stack_is_not_named_as_its_cell_even_if_the_cell_is_not_there(tmp_path: Path):
     sweep, blocks = tmp_path / "demo", {"residual": True, "norm": True, "feedforward": 4}
     write_run(sweep, "lstm", "adding", 0, 700)
