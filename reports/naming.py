@@ -14,8 +14,8 @@ from reports.spending import BY_BUDGET, has_other_budget
 
 # Settings of tasks that are no part of the problem, but of how it is gone about: they name contenders.
 METHODS = ("task.strategy",)
-# Settings of cells that may follow from the task, as a size that is matched there, and then name nothing.
-OF_TASK = ("cell.hidden_size", "cell.longest_memory")
+# Settings of cells that may follow from the task, such as a size that is matched there, and then name nothing.
+OF_TASK = ("cell.hidden_size", "cell.longest_memory", "cell.input_bias", "cell.output_bias")
 # Settings of a stack that name nothing where they follow from its number of layers.
 OF_LAYERS = ("cell.residual", "cell.norm", "cell.feedforward")
 # Settings that make another network of a cell than its name tells, from these values on.
