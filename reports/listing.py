@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from bench.record.asked import read_asked
+from bench.record.asked import read_asked, widest
 from bench.record.columns import RESULT_TYPES
 from bench.record.encoding import flat
 from bench.record.errors import nearest, printable
@@ -123,13 +123,13 @@ def _describe(folder: RunFolder, run: StoredRun) -> str:
         }
         for record in map(flat, kept)
     ]
-    commands = [command for command in read_asked(folder.path.parents[1]).commands if "python -m bench" in command]
+    command = widest(read_asked(folder.path.parents[1]).commands)
     narrowed = f" cell={config['cell']['name']} task={config['task']['name']} seed={config['seed']}"
     parts = [
         f"{folder.path.name}, of sweep {printable(str(config['name']))}, seed {config['seed']}",
         *(tabulate(list(each.items()), tablefmt="plain", disable_numparse=True) for each in (outcome, settings)),
         _table(evaluations) if evaluations else "",
-        f"Again: {printable(commands[-1])}{narrowed}" if commands else "",
+        f"Again: {printable(command)}{narrowed}" if command else "",
         str(folder.path),
     ]
     return "\n\n".join(filter(None, parts))

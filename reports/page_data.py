@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.record.asked import widest
 from reports.figures.style import Look, contender_looks
 from reports.frontier import is_frontier, problems_without_length
 from reports.load import Stored
@@ -165,11 +166,11 @@ def _runs(stored: Stored) -> list[dict[str, Any]]:
 
 
 def _command(stored: Stored, sweep: str) -> str:
-    """Return the last command that ran a sweep; of several sweeps only one that names it."""
-    commands = [command for command in reversed(stored.commands) if command.startswith("python -m bench ")]
+    """Return the widest command that ran a sweep; of several sweeps only one that names it."""
+    commands = stored.commands
     if stored.results["sweep"].nunique() > 1:
         commands = [each for each in commands if {f"+sweep={sweep}", f"name={sweep}"} & {*each.split()}]
-    return commands[0] if commands else ""
+    return widest(commands) or ""
 
 
 def _fewer(table: pd.DataFrame) -> pd.DataFrame:

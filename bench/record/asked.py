@@ -38,6 +38,12 @@ class Asked:
     added: list[int] = field(default_factory=list)
 
 
+def widest(commands: list[str]) -> str | None:
+    """Return the command that is narrowed to any single run: that with the fewest overrides, of such the last one."""
+    given = [command for command in reversed(commands) if command.startswith("python -m bench ")]
+    return min(given, key=lambda command: len(command.split()), default=None)
+
+
 @dataclass(frozen=True)
 class Undecided:
     """What the runs of a sweep do not decide by a look.

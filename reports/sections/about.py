@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from bench.record.asked import widest
 from bench.record.records import FAILED
 from reports import text
 from reports.references import references_of, wanted_reference
@@ -140,7 +141,7 @@ def reproduce(content: Content) -> str:
     if not commands:
         return ""
     parts = ["## Reproduce", text.code(commands)]
-    whole = next((command for command in reversed(commands) if "+sweep=" in command), None)
+    whole = widest([command for command in commands if "+sweep=" in command])
     if whole and len(runs):
         row = runs.iloc[0]
         single = f"{whole} cell={row['cell']} task={row['task']} seed={row['seed']}"

@@ -12,7 +12,7 @@ import pytest
 
 from bench.execute.run import run
 from bench.record import files
-from bench.record.asked import read_asked, record_asked
+from bench.record.asked import read_asked, record_asked, widest
 from bench.record.columns import CURVE_TYPES, RESULT_TYPES
 from bench.record.files import Damaged
 from bench.record.frames import curves_frame, read_parquet, write_frames, write_parquet
@@ -190,3 +190,9 @@ def test_what_is_no_folder_is_no_run(tmp_path: Path):
     (runs / "empty").mkdir()
     assert read_runs(tmp_path) == ([], [])
     assert RunFolder(tmp_path, "file").status() is None
+
+
+def test_the_widest_command_is_the_one_to_narrow():
+    whole, part = "python -m bench +sweep=quick", "python -m bench +sweep=quick part=noise cell=lstm"
+    assert widest([whole, part]) == widest([part, whole]) == whole
+    assert widest(["python train.py"]) is None
