@@ -47,7 +47,7 @@ def test_a_terminal_shows_at_once_that_a_command_is_planning(tmp_path: Path):
         [sys.executable, "-m", "bench", f"results_dir={tmp_path}", "dry_run=true"], stdout=terminal
     )
     try:
-        assert os.read(reader, 9) == b"planning\r"
+        assert os.read(reader, 8) == b"planning"
     finally:
         command.kill()
         command.wait()
