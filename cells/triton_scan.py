@@ -82,6 +82,24 @@ def _scan(
 
 
 @triton.jit
+def _of_row(a, row, channel, number, channels, numbers):
+    """Return which channels and which of their numbers exist, A, and where the row's state has these numbers."""
+    inside = channel < channels
+    all_inside = inside[:, None] & (number < numbers)
+    slope = tl.load(a + channel[:, None] * numbers + number, all_inside, other=0.0)
+    return inside, all_inside, slope, (row * channels + channel)[:, None] * numbers + number
+
+
+@triton.jit
+def _of_steps(delta, b, c, u, by_channel, by_number, channels_inside, numbers_inside):
+    """Return Δ and u (steps, channels), B and C (steps, 1, numbers): zeros outside, where the state stays as it is."""
+    d = tl.load(delta + by_channel, channels_inside, other=0.0)
+    x = tl.load(u + by_channel, channels_inside, other=0.0)
+    into = tl.load(b + by_number, numbers_inside, other=0.0)[:, None, :]
+    return d, x, into, tl.load(c + by_number, numbers_inside, other=0.0)[:, None, :]
+
+
+@triton.jit
 def _selective(
     delta, a, b, c, u, start, y, states, last, steps, batch, channels, numbers,
     keep: tl.constexpr, tile: tl.constexpr, width: tl.constexpr, depth: tl.constexpr,
@@ -91,19 +109,15 @@ def _selective(
     channel = tl.program_id(1) * width + tl.arange(0, width)
     number = tl.arange(0, depth)
     at = tl.arange(0, tile)
-    inside = channel < channels
-    all_inside = inside[:, None] & (number < numbers)
-    slope = tl.load(a + channel[:, None] * numbers + number, all_inside, other=0.0)
-    of_row = (row * channels + channel)[:, None] * numbers + number
+    inside, all_inside, slope, of_row = _of_row(a, row, channel, number, channels, numbers)
     carried = tl.load(start + of_row, all_inside, other=0.0)
     for first in range(0, steps, tile):
         valid = (first + at < steps)[:, None]
         line = ((first + at).to(tl.int64) * batch + row)[:, None]
         by_channel, by_number = line * channels + channel, line * numbers + number
-        d = tl.load(delta + by_channel, valid & inside, other=0.0)  # past the end the state stays as it is
-        x = tl.load(u + by_channel, valid & inside, other=0.0)
-        into = tl.load(b + by_number, valid & (number < numbers), other=0.0)[:, None, :]
-        out_of = tl.load(c + by_number, valid & (number < numbers), other=0.0)[:, None, :]
+        d, x, into, out_of = _of_steps(
+            delta, b, c, u, by_channel, by_number, valid & inside, valid & (number < numbers)
+        )
         composed = tl.exp(d[:, :, None] * slope), (d * x)[:, :, None] * into
         decay, driven = tl.associative_scan(composed, 0, _then)
         state = decay * carried + driven
@@ -126,10 +140,7 @@ def _selective_backward(
     channel = group * width + tl.arange(0, width)
     number = tl.arange(0, depth)
     at = tl.arange(0, tile)
-    inside = channel < channels
-    all_inside = inside[:, None] & (number < numbers)
-    slope = tl.load(a + channel[:, None] * numbers + number, all_inside, other=0.0)
-    of_row = (row * channels + channel)[:, None] * numbers + number
+    inside, all_inside, slope, of_row = _of_row(a, row, channel, number, channels, numbers)
     carried = tl.load(of_last + of_row, all_inside, other=0.0)
     of_slope = tl.zeros([width, depth], of_a.dtype.element_ty)
     for first in range(0, steps + 1, tile):  # at step −1 is the start
@@ -139,10 +150,9 @@ def _selective_backward(
         by_channel, by_number = line * channels + channel, line * numbers + number
         by_both = by_channel[:, :, None] * numbers + number
         inside_both = valid[:, :, None] & all_inside
-        d = tl.load(delta + by_channel, valid & inside, other=0.0)
-        x = tl.load(u + by_channel, valid & inside, other=0.0)
-        into = tl.load(b + by_number, valid & (number < numbers), other=0.0)[:, None, :]
-        out_of = tl.load(c + by_number, valid & (number < numbers), other=0.0)[:, None, :]
+        d, x, into, out_of = _of_steps(
+            delta, b, c, u, by_channel, by_number, valid & inside, valid & (number < numbers)
+        )
         wanted = tl.load(of_y + by_channel, valid & inside, other=0.0)[:, :, None]
         follows = (step + 1 >= 0) & (step + 1 < steps) & inside
         next_d = tl.load(delta + by_channel + batch * channels, follows, other=0.0)
@@ -168,7 +178,7 @@ def _selective_backward(
 def scan(decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
     """Return the states (T, B, D) of decays (T, B or 1, D), inputs (T, B, D) and a start (1, B, D), each contiguous."""
     states = torch.empty_like(inputs)
-    _run_scan(decay, inputs, start, states, states, states)
+    _run_scan(decay, inputs, start, states, states, states)  # the last two are not written
     return states
 
 

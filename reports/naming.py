@@ -94,8 +94,8 @@ def problems_of(results: pd.DataFrame, but: Collection[str] = ()) -> "pd.Series[
 
 
 def _needed(runs: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Return the columns without those that follow from the others: of training first, such as a budget for each
-    length, then what counts as solved."""
+    """Return the columns that tell problems apart. One that follows from the others is left out, such as a budget that
+    each length has; settings of training and criteria go first."""
     first = [c for c in columns if c.startswith(("training.", "task.solved_"))]
     needed = columns
     for column in [*first, *reversed([c for c in columns if c not in first])]:

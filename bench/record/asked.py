@@ -39,7 +39,7 @@ class Asked:
 
 
 def widest(commands: list[str]) -> str | None:
-    """Return the command that is narrowed to any single run: that with the fewest overrides, of such the last one."""
+    """Return the command with the fewest overrides, the latest of these: it can be narrowed to any single run."""
     given = [command for command in reversed(commands) if command.startswith("python -m bench ")]
     return min(given, key=lambda command: len(command.split()), default=None)
 

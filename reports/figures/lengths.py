@@ -12,8 +12,8 @@ from bench.record.records import DECIDED
 from reports.figures.panels import contenders, log_plain, log_ticks, name_edge, name_lines, order, panels_of
 from reports.figures.style import TEXT, contender_looks
 
-MOST_APART = 0.025  # of the logarithm of a length, between two contenders at the same one
-SPREAD = 0.3  # of the distance to the next length, that all contenders at one take together
+MOST_APART = 0.025  # between two contenders at the same length, in its logarithm
+SPREAD = 0.3  # of the distance to the next length, taken by all contenders together
 
 
 def over(results: pd.DataFrame, column: str) -> dict[str, pd.DataFrame]:
