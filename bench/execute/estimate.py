@@ -150,7 +150,8 @@ def _table(rows: list[tuple[Settings, int, float, float]]) -> str:
     lines = []
     for (task, cell), parts in timed.items():
         steps = sorted(step for _, step, _ in parts)
-        shown = f"{steps[0]:.2g}" if len(steps) == 1 else f"{steps[0]:.2g} to {steps[-1]:.2g}"
+        ends = dict.fromkeys(f"{step:.2g}" if step < 10 else f"{step:,.0f}" for step in (steps[0], steps[-1]))
+        shown = " to ".join(ends)
         lines.append((task, cell, f"{sum(p[0] for p in parts):,}", shown, duration(sum(p[2] for p in parts))))
     headers = ("task", "cell", "runs", "a step, ms", "core time at most")
     return tabulate(lines, headers, "simple", disable_numparse=True, colalign=("left", "left", *["right"] * 3))
