@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from bench.conclusion import concluding
 from bench.execute.apart import Worker, WorkerDied
-from bench.execute.probing import NoWeights, missing_probes, probe_finished
+from bench.execute.probes import NoWeights, missing_probes, probe_finished
 from bench.execute.progress import counting, tell
 from bench.record.asked import read_asked, record_asked
 from bench.record.errors import ConfigError, one_line, printable

@@ -13,7 +13,7 @@ from bench.execute.apart import Worker
 from bench.execute.kernels import prepare_kernels
 from bench.execute.launchers import room
 from bench.execute.plan import Plan
-from bench.execute.probing import UPDATES
+from bench.execute.probes import UPDATES
 from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
 from bench.spec.config import Settings

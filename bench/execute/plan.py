@@ -10,7 +10,7 @@ from bench.cost.timing import case_key
 from bench.execute.apart import Worker, WorkerDied
 from bench.execute.frontier import take_lengths
 from bench.execute.matching import check_matches, matched
-from bench.execute.probing import asked_probes, lacks_probes, with_all_probes
+from bench.execute.probes import asked_probes, lacks_probes, with_all_probes
 from bench.execute.seeds import Deciding, Seeds, selects, take_seeds
 from bench.execute.tuning import plan_round
 from bench.record.errors import ConfigError

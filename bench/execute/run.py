@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.cost.flops import count_flops
 from bench.execute.leases import Lease, holding
-from bench.execute.probing import UPDATES, asked_probes, lacks_probes, make_missing, probes_of
+from bench.execute.probes import UPDATES, asked_probes, lacks_probes, make_missing, probes_of
 from bench.probe import diagnose, stored_readings
 from bench.record.encoding import flat
 from bench.record.errors import explain_os, one_line

@@ -5,7 +5,7 @@ the model, or draws from a run's streams of randomness. `diagnose` makes those t
 `probe` those of a run before and after its training, from its weights, and evaluations at longer lengths."""
 
 from bench.probe.look import KINDS, look
-from bench.probe.probing import diagnose, probe, stored_readings
+from bench.probe.measure import diagnose, probe, stored_readings
 from bench.probe.subject import CannotStep, Reading, Subject
 
 __all__ = ["KINDS", "CannotStep", "Reading", "Subject", "diagnose", "look", "probe", "stored_readings"]

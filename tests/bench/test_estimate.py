@@ -37,7 +37,7 @@ def test_time_is_that_of_all_budgets_over_the_runs_at_once(a_second_a_step, tmp_
     assert "at most 0:39 of training on this machine, 2 runs at once" in said
     short = [config.with_run(training=replace(config.run.training, max_seconds=4.0)) for config in configs]
     assert "at most 0:12 of training" in estimate(plan_of(short, tmp_path), SERIAL, WORKER)
-    assert re.search(r"adding +lstm +3 +1e\+03 +1:18", said)
+    assert re.search(r"adding +lstm +3 +1,000 +1:18", said)
 
 
 def test_what_is_finished_costs_nothing(a_second_a_step, tmp_path: Path):

@@ -10,7 +10,7 @@ import torch
 
 import bench
 from bench.execute import run as running
-from bench.execute.probing import UPDATES
+from bench.execute.probes import UPDATES
 from bench.execute.run import run
 from bench.record.errors import ConfigError
 from bench.train.model import make_task

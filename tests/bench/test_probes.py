@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from msgspec import to_builtins
 
-from bench.execute.probing import NoWeights, lacks_probes, probe_finished
+from bench.execute.probes import NoWeights, lacks_probes, probe_finished
 from bench.execute.run import run
 from bench.record.encoding import flat, read_as
 from bench.record.errors import ConfigError
