@@ -259,7 +259,7 @@ def main() -> None:
             found += established(contenders, paired)[0]
         kind = "pairs" if paired else "groups"
         print(f"{kind}: {found / times:.1%} find the one of five cells that takes twice as long")
-    for n in ((10, 10), (7, 24)):
+    for n in ((7, 7), (10, 10), (7, 24), (24, 7)):
         found_at = [f"{spreads} {unequal_spreads(times, n, spreads):.1%}" for spreads in ((0.5, 0.2), (0.8, 0.1))]
         print(f"{n[0]} against {n[1]} runs, equal medians, differ with spreads {', '.join(found_at)}")
     expected_times(times)

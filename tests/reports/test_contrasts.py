@@ -12,7 +12,16 @@ from scipy import stats
 from reports.comparisons import contrast_of, outcomes_of
 from reports.statistics import ALPHA, Contrast, Times, permutation
 from reports.statistics.permutation import share_of_signs, share_of_splits
-from tests.reports.simulate import CASES, TREATMENTS, at_border, established, share_of_reports, simulated
+from tests.reports.simulate import (
+    CASES,
+    TREATMENTS,
+    Case,
+    at_border,
+    established,
+    share_of_reports,
+    simulated,
+    unequal_spreads,
+)
 
 INFINITE = math.inf
 
@@ -42,11 +51,15 @@ class TestPermutation:
 
     @pytest.mark.parametrize("n", [30, 64])
     def test_so_many_against_as_many_are_exact(self, n):
-        """Without ties it is the distribution of Mann and Whitney, also where a corrected p-value is made of it."""
+        """Without ties it is the distribution of Mann and Whitney, also where a corrected p-value is made of it; or
+        Brunner and Munzel's, where that is larger."""
         values = np.random.default_rng(1).normal(size=2 * n)
         for later in (0, 0.6, 1):
             a, b = np.exp(values[:n] + later), np.exp(values[n:])
-            theirs = stats.mannwhitneyu(a, b, alternative="greater", method="exact").pvalue
+            theirs = max(
+                stats.mannwhitneyu(a, b, alternative="greater", method="exact").pvalue,
+                stats.brunnermunzel(a, b, alternative="greater").pvalue,
+            )
             assert Contrast(Times(a), Times(b)).p_above(1.0) == pytest.approx(theirs, rel=1e-9)
 
     def test_beyond_that_random_splits_come_near_it(self, monkeypatch):
@@ -58,6 +71,29 @@ class TestPermutation:
                 patched.setattr(permutation, "MOST_EXACT_SIGNS", 0)
                 assert share() == pytest.approx(exact, abs=0.01)
                 assert share() == share()
+
+
+class TestSpreads:
+    def test_groups_of_other_spreads_have_the_test_of_brunner_and_munzel(self):
+        """The larger p-value, ties and unsolved runs included."""
+        generator, larger = np.random.default_rng(11), []
+        for n, m, spread in itertools.product((2, 5, 12), (3, 9, 24), (0.1, 1.0)):
+            a, b = (simulated(Case(700, each), k, [1], generator)[0] for each, k in ((spread, n), (0.3, m)))
+            scores = scores_by_comparing([*a.values, *b.values], n)
+            splits, spreads = share_of_splits(*scores), stats.brunnermunzel(a.values, b.values, alternative="greater")
+            assert Contrast(a, b).p_later == pytest.approx(max(splits, spreads.pvalue), rel=1e-9)
+            larger.append(spreads.pvalue > splits)
+        assert any(larger)
+        assert not all(larger)
+
+    def test_groups_apart_and_runs_alone_have_no_spread(self):
+        assert Contrast(times(200, 200, 200), times(100, 100)).p_later == pytest.approx(1 / 10)
+        assert Contrast(times(100, 100), times(200, 200, 200)).p_later == 1
+        assert Contrast(times(300), times(100, 150, 200)).p_later == pytest.approx(1 / 4)
+
+    @pytest.mark.parametrize(("n", "spreads"), [((10, 10), (0.8, 0.1)), ((7, 24), (0.8, 0.1)), ((24, 7), (0.5, 0.2))])
+    def test_equal_medians_are_seldom_told_apart(self, n, spreads):
+        assert 400 * unequal_spreads(400, n, spreads) <= stats.binom.ppf(0.999, 400, ALPHA)
 
 
 class TestScores:
@@ -177,11 +213,12 @@ def test_early_evaluations_place_times_as_all_evaluations_one_by_one_would():
         reference = scaled if x > 1 else steps
         placed = [next(i for i, e in enumerate(reference) if e > steps[index - 1] + 1e-6) for index in at[0]]
         placed += [next(i for i, e in enumerate(reference) if e >= scaled[index] - 1e-6) for index in at[1]]
-        p = share_of_splits(*scores_by_comparing(placed, 12))
+        spreads = stats.brunnermunzel(placed[:12], placed[12:], alternative="greater").pvalue
+        p = max(spreads, share_of_splits(*scores_by_comparing(placed, 12)))
         assert contrast.p_above(x) == pytest.approx(p if x <= contrast.interval.low else max(p, ALPHA / 2))
 
 
-def scores_by_comparing(placed: list[int], n: int) -> tuple[np.ndarray, int, int]:
+def scores_by_comparing(placed: list[float], n: int) -> tuple[np.ndarray, int, int]:
     """Return Gehan's scores by counting, how many are of the first group, and their sum."""
     scores = np.array([sum(other < one for other in placed) - sum(other > one for other in placed) for one in placed])
     return scores, n, int(scores[:n].sum())
