@@ -195,30 +195,32 @@ class Contrast:
 
 def _p_later(a: Times, b: Times, paired: bool) -> float:
     """Return the p-value of such runs if those of a were no later than those of b."""
-    scores, n = _scores(a, b), len(a)
+    n, (of_a, of_b) = len(a), _on_one_grid(a, b)
+    scores = _ranked(np.concatenate((of_a, of_b)))
     if paired:
         differences = scores[:n] - scores[n:]
         return share_of_signs(differences, int(differences.sum()))
-    return max(_p_by_spreads(a, b, scores), share_of_splits(scores, n, int(scores[:n].sum())))
+    by_spreads = _p_by_spreads(scores[:n] - _ranked(of_a), scores[n:] - _ranked(of_b))
+    return max(by_spreads, share_of_splits(scores, n, int(scores[:n].sum())))
 
 
-def _p_by_spreads(a: Times, b: Times, scores: np.ndarray) -> float:
+def _p_by_spreads(a_over_b: np.ndarray, b_over_a: np.ndarray) -> float:
     """Return the p-value of Brunner & Munzel (2000), whose spread is that of each group, not of all runs together: by
-    Student's distribution, with Welch's degrees of freedom; 0 if a group is of one run and has none.
+    Student's distribution, with Welch's degrees of freedom; 0 if a group is of one run and has no spread.
 
     Args:
-        scores: of the runs of a, then of b, among all.
+        a_over_b, b_over_a: (n) and (m) whole numbers: of each run, how many of the other group were sooner, less how
+            many were later.
     """
-    n, m = len(a), len(b)
+    n, m, total = len(a_over_b), len(b_over_a), int(a_over_b.sum())
     if min(n, m) < 2:
         return 0.0
-    a_at, b_at = _on_one_grid(a, b)
-    over_b, over_a = (scores[:n] - _ranked(a_at)) / m, (scores[n:] - _ranked(b_at)) / n  # among the other group alone
-    difference, of_a, of_b = float(over_b.mean()), float(over_b.var(ddof=1)) / n, float(over_a.var(ddof=1)) / m
-    if not of_a + of_b:  # all of a later than all of b, or sooner, or all tie
-        return float(difference <= 0)
+    of_a = (n * int(a_over_b @ a_over_b) - total**2) / (n - 1)  # variances of the total
+    of_b = (m * int(b_over_a @ b_over_a) - total**2) / (m - 1)
+    if not of_a + of_b:  # all of a are later than all of b, or sooner, or all tie
+        return float(total <= 0)
     freedom = (of_a + of_b) ** 2 / (of_a**2 / (n - 1) + of_b**2 / (m - 1))
-    return float(special.stdtr(freedom, -difference / math.sqrt(of_a + of_b)))
+    return float(special.stdtr(freedom, -total / math.sqrt(of_a + of_b)))
 
 
 def _scores(a: Times, b: Times) -> np.ndarray:
