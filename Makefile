@@ -30,7 +30,7 @@ bench: $(VENV)/runtime  ## the main job: the quick sweep and its report
 	@$(BIN)/python -m bench +sweep=quick
 
 test: native  ## all tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/installed  ## style, types, and who may import whom
 	$(BIN)/ruff check .

@@ -4,13 +4,13 @@ import json
 import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import wandb
 from hydra import compose, initialize_config_module
+from wandb.util import get_core_path
 
 from bench.execute.run import run
 from bench.record.store import RunFolder
@@ -30,16 +30,19 @@ def _one_command() -> Iterator[None]:
         yield
 
 
+def inspect(folder: Path, *flags: str) -> str:
+    """What `wandb leet inspect` says of an offline run, from the program that the command starts."""
+    (log,) = folder.glob("*.wandb")
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", *flags, "--run-file", log, folder]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
 def read_back(folder: Path) -> dict:
-    """What `wandb leet inspect` says of an offline run."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(folder)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+    return json.loads(inspect(folder, "--summary"))
 
 
 def history(folder: Path) -> list[dict]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
-    return [record for record in map(json.loads, lines) if record.get("type") == "history"]
+    return [record for record in map(json.loads, inspect(folder).splitlines()) if record.get("type") == "history"]
 
 
 def test_a_run_is_stored_offline_without_account_or_network(tmp_path: Path, monkeypatch):

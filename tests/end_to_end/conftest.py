@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.command import SWEEP, finish
+from tests.end_to_end.command import SWEEP
 from tests.end_to_end.forks import Forks
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Path:
     """The sweep, undisturbed, each run alone."""
     folder = tmp_path_factory.mktemp("whole")
-    finish(folder, *SWEEP, "+launch=serial", "cohort=1")
+    forks.run(folder, f"results_dir={folder}", *SWEEP, "+launch=serial", "cohort=1")
     return folder
 
 

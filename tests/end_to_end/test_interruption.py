@@ -12,30 +12,42 @@ import pandas as pd
 import pytest
 
 from tests.end_to_end.command import SWEEP, assert_same, finish, start, wait_for, workers_of
+from tests.end_to_end.forks import Forks
 
 
 @pytest.mark.parametrize("launch", ["serial", "parallel"])
-def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(tmp_path: Path, whole: Path, launch: str):
+def test_a_sweep_killed_at_random_moments_ends_as_one_that_was_not(
+    tmp_path: Path, whole: Path, forks: Forks, launch: str
+):
     moments = random.Random(launch)
-    for kill in range(4):
+    # The command alone, then all its processes at once: as the system kills, and as a machine that fails.
+    for kill in (os.kill, os.killpg):
         process = start(tmp_path, *SWEEP, f"+launch={launch}")
-        # The command alone, or all its processes at once: as the system kills, and as a machine that fails.
+        wait_for(lambda: list(tmp_path.glob("k/runs/*")))
         try:
-            process.wait(moments.uniform(2, 7))
+            process.wait(moments.uniform(0, 3))
         except subprocess.TimeoutExpired:
-            (os.killpg if kill % 2 else os.kill)(process.pid, signal.SIGKILL)
+            kill(process.pid, signal.SIGKILL)
             process.wait()
         assert process.stdout is not None
         process.stdout.close()
-    said = finish(tmp_path, *SWEEP, f"+launch={launch}")
+    said = continued(forks, tmp_path)
     assert "set aside" not in said
     assert_same(whole, tmp_path)
     wait_for(lambda: not workers_of(tmp_path))
     assert list((tmp_path / "k" / "leases").iterdir()) == []
 
 
+def continued(forks: Forks, folder: Path) -> str:
+    """Give the sweep's command again, in a fork, and return what it said."""
+    done = forks.run(folder, f"results_dir={folder}", *SWEEP, "+launch=serial")
+    return done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(("launch", "name"), [("serial", "SIGTERM"), ("parallel", "SIGINT")])
-def test_asked_to_stop_it_saves_and_says_how_to_continue(tmp_path: Path, whole: Path, launch: str, name: str):
+def test_asked_to_stop_it_saves_and_says_how_to_continue(
+    tmp_path: Path, whole: Path, forks: Forks, launch: str, name: str
+):
     process = start(tmp_path, *SWEEP, f"+launch={launch}", "checkpoint=none")
     number = signal.Signals[name]
     wait_for(lambda: list(tmp_path.glob("k/runs/*/metrics.jsonl")))
@@ -55,7 +67,7 @@ def test_asked_to_stop_it_saves_and_says_how_to_continue(tmp_path: Path, whole: 
     finished = list(tmp_path.glob("k/runs/*/result.json"))
     assert saved or finished
     assert len(list(tmp_path.glob("k/runs/*"))) == len(saved) + len(finished)  # whatever had begun is kept
-    finish(tmp_path, *SWEEP, f"+launch={launch}")
+    continued(forks, tmp_path)
     assert_same(whole, tmp_path)
 
 
@@ -98,12 +110,14 @@ def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole:
     assert_same(whole, tmp_path)
 
 
-def test_seeds_are_added_alike_however_often_a_command_is_killed_and_however_many_there_are(tmp_path: Path):
+def test_seeds_are_added_alike_however_often_a_command_is_killed_and_however_many_there_are(
+    tmp_path: Path, forks: Forks
+):
     auto = [
         "-m", "name=k", "cell=lstm,peephole_lstm", "task=adding", "seed=range(6)", "seeds=auto", "task.length=8",
         "cell.hidden_size=8", "training.max_steps=300", "training.evaluate_every=20", "timing=none", "tracking=none",
     ]  # fmt: skip
-    finish(tmp_path / "whole", *auto, "+launch=serial")
+    forks.run(tmp_path, f"results_dir={tmp_path / 'whole'}", *auto, "+launch=serial")
     assert len(list(tmp_path.glob("whole/k/runs/*"))) > 2 * 5  # more than the first look
     process = start(tmp_path / "killed", *auto, "+launch=serial")
     wait_for(lambda: len(list(tmp_path.glob("killed/k/runs/*/result.json"))) >= 8)
@@ -136,6 +150,7 @@ def own_cells(tmp_path: Path) -> Sequence[str]:
         "mortal": {"_target_": "Killed", "log": tmp_path / "mortal", "times": 1},
         "growing": {"_target_": "Growing"},
         "leaving": {"_target_": "Leaving"},
+        "deadly": {"_target_": "Deadly"},
     }.items():
         lines = [f"{key}: {value}" for key, value in options.items()]
         text = "\n".join([f"name: {name}", "hidden_size: 3", *lines]).replace("_: ", "_: tests.bench.broken.")
@@ -143,18 +158,20 @@ def own_cells(tmp_path: Path) -> Sequence[str]:
     return ["--config-dir", str(folder.parent)]
 
 
-@pytest.mark.parametrize("launch", ["serial", "parallel"])
-def test_what_ends_its_process_is_an_outcome_and_its_neighbours_live(tmp_path: Path, own_cells, launch: str):
-    tiny = ["training.batch_size=4", "training.max_steps=40", "training.evaluate_every=20", "tracking=none"]
-    cells = "cell=dying,mortal,growing,leaving,lstm"
-    sweep = ["-m", "name=own", "task.length=5", cells, "memory_gb=2.5", "timing=none"]
-    arguments = [*own_cells, *sweep, *tiny, f"+launch={launch}"]
-    said = finish(tmp_path / "r", *arguments, code=1)
+TINY = ("training.batch_size=4", "training.max_steps=40", "training.evaluate_every=20", "tracking=none", "timing=none")
+OWN = ("-m", "name=own", "task.length=5", "memory_gb=2.5", *TINY)
+
+
+def test_what_ends_its_process_is_an_outcome_and_can_be_tried_again(tmp_path: Path, own_cells):
+    arguments = [*own_cells, *OWN, "+launch=serial"]
+    said = finish(tmp_path / "r", *arguments, "cell=dying,mortal,growing,leaving,deadly,lstm", code=1)
     results = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
     assert results["status"].to_dict() == {
-        "dying": "failed", "mortal": "unsolved", "growing": "out_of_memory", "leaving": "failed", "lstm": "unsolved",
+        "dying": "failed", "mortal": "unsolved", "growing": "out_of_memory", "leaving": "failed", "deadly": "failed",
+        "lstm": "unsolved",
     }  # fmt: skip
     assert "SIGKILL" in results.loc["dying", "error"]
+    assert "exit code 0" in results.loc["deadly", "error"]
     assert (tmp_path / "dying").read_text() == "xx"  # tried twice
     report = (tmp_path / "r" / "own" / "report" / "README.md").read_text()
     assert "its process was ended by SIGKILL" in report
@@ -163,8 +180,14 @@ def test_what_ends_its_process_is_an_outcome_and_its_neighbours_live(tmp_path: P
     (tmp_path / "dying").write_text("x" * 99)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("r/own/runs/*lstm*/*")}
     assert before
-    said = finish(tmp_path / "r", *arguments, "+retry=failed", code=1)
-    assert "retry  3 that ended failed or out_of_memory" in said
+    said = finish(tmp_path / "r", *arguments, "cell=dying,growing,lstm", "+retry=failed", code=1)
+    assert "retry  2 that ended failed or out_of_memory" in said
     again = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
     assert again["status"].to_dict() == results["status"].to_dict() | {"dying": "unsolved"}
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("r/own/runs/*lstm*/*")} == before
+
+
+def test_beside_what_ends_its_process_others_live(tmp_path: Path, own_cells):
+    finish(tmp_path / "r", *own_cells, *OWN, "cell=dying,growing,lstm", "+launch=parallel", code=1)
+    results = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
+    assert results["status"].to_dict() == {"dying": "failed", "growing": "out_of_memory", "lstm": "unsolved"}

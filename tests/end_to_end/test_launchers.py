@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.end_to_end.command import SWEEP, assert_same, finish, start, wait_for, workers_of
+from tests.end_to_end.forks import Forks
 
 PACKAGES = {"ray": "ray", "submitit": "submitit", "slurm": "submitit"}
 
@@ -38,7 +39,7 @@ def test_results_are_those_of_a_serial_sweep(tmp_path: Path, whole: Path, launch
         pytest.param("submitit", "SIGINT", marks=needs("submitit")),
     ],
 )
-def test_stopped_there_it_can_be_continued_here(tmp_path: Path, whole: Path, launch: str, name: str):
+def test_stopped_there_it_can_be_continued_here(tmp_path: Path, whole: Path, forks: Forks, launch: str, name: str):
     """Saved by runs on one launcher, resumed by another one; what a killed command started saves too, and ends."""
     process = start(tmp_path, *SWEEP, f"+launch={launch}")
     wait_for(lambda: list(tmp_path.glob("k/runs/*/checkpoint.pt")) + list(tmp_path.glob("k/runs/*/result.json")))
@@ -53,7 +54,7 @@ def test_stopped_there_it_can_be_continued_here(tmp_path: Path, whole: Path, lau
         assert process.returncode == 128 + number, said
         assert "The same command continues" in said
     wait_for(lambda: not workers_of(tmp_path))
-    finish(tmp_path, *SWEEP, "+launch=serial")
+    forks.run(tmp_path, f"results_dir={tmp_path}", *SWEEP, "+launch=serial")
     assert_same(whole, tmp_path)
     assert not (tmp_path / "k" / "set_aside").exists()
 

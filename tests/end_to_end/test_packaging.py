@@ -52,17 +52,6 @@ def test_its_version_and_licence_are_the_projects(unpacked: Path):
     assert (citation["version"], citation["license"]) == (bench.__version__, "MIT")
 
 
-def test_it_runs_a_sweep_and_writes_its_report(unpacked: Path, tmp_path: Path):
-    code = "import bench, cells, conf, reports; print(bench.__file__, conf.__file__)"
-    where = python("-c", code, cwd=tmp_path, PYTHONPATH=str(unpacked))
-    assert all(str(unpacked) in path for path in where.stdout.split())
-    tiny = ["cell=lstm", "training.max_steps=4", "training.evaluate_every=2", "tracking=none", "timing.rounds=2"]
-    python("-m", "bench", "+sweep=smoke", *tiny, "claims=lstm", cwd=tmp_path, PYTHONPATH=str(unpacked))
-    assert (tmp_path / "results" / "smoke" / "report" / "README.md").read_text().count("### ") > 10
-    result = json.loads(next(tmp_path.glob("results/smoke/runs/*/result.json")).read_text())
-    assert result["steps"] == 4
-
-
 OURS = ("bench", "cells", "conf", "reports", "tasks")
 MY_CELL = """
 import torch
@@ -70,11 +59,13 @@ class MyCell(torch.nn.GRU):
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__(input_size, hidden_size)
 """
+TINY = ("training.max_steps=4", "training.evaluate_every=2", "tracking=none")
 
 
-def crowded(folder: Path, kind: str) -> Path:
+def crowded(folder: Path, *kinds: str) -> Path:
     """A working directory in which everything is called as our packages are, with a user's cell."""
-    for name in OURS:
+    for number, name in enumerate(OURS):
+        kind = kinds[number % len(kinds)]
         if kind == "file":
             (folder / f"{name}.py").write_text("raise ImportError('theirs')")
             continue
@@ -89,19 +80,25 @@ def crowded(folder: Path, kind: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["folder", "package", "file"])
-def test_names_in_the_working_directory_replace_nothing_of_ours(unpacked: Path, tmp_path: Path, kind: str):
+def test_it_runs_a_sweep_and_writes_its_report_beside_folders_of_our_names(unpacked: Path, tmp_path: Path):
+    here = crowded(tmp_path, "folder")
+    code = "import bench, cells, conf, reports; print(bench.__file__, conf.__file__)"
+    where = python("-c", code, cwd=here, PYTHONPATH=str(unpacked))
+    assert all(str(unpacked) in path for path in where.stdout.split())
+    few = ["cell=my,lstm", "task=adding", "timing.rounds=2", "claims=lstm", *TINY]
+    python("-m", "bench", "--config-dir", "mine", "+sweep=smoke", *few, cwd=here, PYTHONPATH=str(unpacked))
+    assert (here / "results" / "smoke" / "report" / "README.md").read_text().count("### ") > 10
+    results = [json.loads(path.read_text()) for path in here.glob("results/smoke/runs/*/result.json")]
+    assert [result["steps"] for result in results] == [4, 4]
+    assert "smoke" in python("-m", "reports", "list", cwd=here, PYTHONPATH=str(unpacked)).stdout
+
+
+def test_modules_in_the_working_directory_replace_none_of_ours(unpacked: Path, tmp_path: Path):
     """Of the commands whose first module is ours; `python -m bench` is, where nothing else can be run by that name."""
-    here = crowded(tmp_path, kind)
+    here = crowded(tmp_path, "package", "file")
     command = ["-c", "import sys; del sys.path[0]; from bench.__main__ import main; main()"]
-    if kind == "folder":
-        command = ["-m", "bench"]
-    tiny = ["task.length=5", "training.max_steps=2", "training.evaluate_every=2", "tracking=none", "timing=none"]
-    launch = "parallel" if kind == "package" else "serial"
-    for words in (
-        [*command, "--config-dir", "mine", "-m", "cell=my,lstm", *tiny, f"+launch={launch}"],
-        [*([] if kind == "folder" else ["-P"]), "-m", "reports", "list"],
-    ):
+    run = ["--config-dir", "mine", "-m", "cell=my,lstm", "task.length=5", "timing=none", "+launch=parallel", *TINY]
+    for words in ([*command, *run], ["-P", "-m", "reports", "list"]):
         done = python(*words, cwd=here, PYTHONPATH=str(unpacked))
         assert "Traceback" not in done.stderr
     assert "lstm, my" in done.stdout

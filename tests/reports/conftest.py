@@ -12,6 +12,14 @@ import yaml
 CELLS = {"rnn": None, "lstm": 700, "gru": 350}
 
 
+@pytest.fixture(autouse=True)
+def _figures_are_empty_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing them takes most of a report's time: it is done for tests that are marked as `drawn`, and by those of
+    figures."""
+    if request.node.get_closest_marker("drawn") is None:
+        monkeypatch.setattr("reports.sections.content.save", lambda _, folder, name: (folder / f"{name}.png").touch())
+
+
 def write_run(sweep: Path, cell: str, task: str, seed: int, steps_to_solve: int | None, **changes: Any) -> None:
     """Store one run as bench.record.store does."""
     status = changes.pop("status", "unsolved" if steps_to_solve is None else "solved")

@@ -23,7 +23,7 @@ from reports.report import write_report
 from reports.text import escape
 from tests.reports.conftest import write_run
 
-CASES = int(os.environ.get("HOSTILE_CASES", "12"))
+CASES = int(os.environ.get("HOSTILE_CASES", "8"))
 TEXTS = (
     "", " ", "a|b", "x\n# heading", "```", "<script>alert(1)</script>", "![x](http://a.example/b.png)",
     "[a](javascript:b)", "\x1b[31m", "\u202e", "../../etc", "$x$", "%s", "{0}", "=1+1", "null", "NaN", "{}", "[]", "[[",
@@ -66,6 +66,7 @@ def readings(results: pd.DataFrame) -> pd.DataFrame:
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.drawn
 def test_tables_with_any_values_make_a_report_or_are_refused(tmp_path: Path, sweep: Path):
     write_frames(sweep)
     shutil.rmtree(sweep / "runs")
@@ -120,6 +121,7 @@ NAMES = (
 )  # fmt: skip
 
 
+@pytest.mark.drawn
 def test_names_are_drawn_as_they_are_and_nothing_is_said_of_them(
     sweep: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

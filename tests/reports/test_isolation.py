@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from reports.report import write_report
 from tests.python import python
 
@@ -52,6 +54,7 @@ assert (dict(matplotlib.rcParams) | {"backend": None}, np.get_printoptions()) ==
 """
 
 
+@pytest.mark.drawn
 def test_a_report_is_the_same_bytes_whatever_matplotlib_numpy_and_pandas_were_told(sweep: Path, tmp_path: Path):
     write_report([sweep], tmp_path / "plain")
     plain = {path.name: path.read_bytes() for path in (tmp_path / "plain").iterdir()}

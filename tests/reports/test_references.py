@@ -67,6 +67,7 @@ def test_only_what_is_compared_is_corrected_for(ablation: Path):
     assert found["primary"].all()
 
 
+@pytest.mark.drawn
 def test_the_report_says_it_beside_the_paper(ablation: Path):
     path = write_report([ablation]).path
     text = path.read_text()

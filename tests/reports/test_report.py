@@ -104,6 +104,7 @@ def test_what_all_comparisons_share_is_said_once(sweep: Path):
     assert "seeds" in {title.strip() for title in header.split("|")}
 
 
+@pytest.mark.drawn
 def test_the_same_files_give_the_same_bytes(sweep: Path, tmp_path: Path):
     def digest(folder: Path) -> dict[str, str]:
         write_report([sweep], folder)
@@ -114,6 +115,7 @@ def test_the_same_files_give_the_same_bytes(sweep: Path, tmp_path: Path):
     assert first == digest(tmp_path / "two")
 
 
+@pytest.mark.drawn
 def test_every_figure_that_is_shown_is_there(sweep: Path):
     path = write_report([sweep]).path
     names = re.findall(r"\]\(([^)]+\.png)\)", path.read_text())
@@ -123,6 +125,7 @@ def test_every_figure_that_is_shown_is_there(sweep: Path):
         assert (path.parent / name).stat().st_size > 1000
 
 
+@pytest.mark.drawn
 def test_figures_are_drawn_inside_their_edges(sweep: Path):
     """What is cut off would touch the edge of the image."""
     write_report([sweep])
@@ -310,6 +313,7 @@ def test_no_time_is_divided_by_that_of_another_size_where_several_could_be_meant
     assert ratios["lstm", 128].estimate == 1.0
 
 
+@pytest.mark.drawn
 def test_shares_over_hidden_size_and_slopes_over_length(sweep: Path):
     path = sweep / "timing.parquet"
     timing = pd.read_parquet(path)

@@ -271,6 +271,7 @@ claims:
 """
 
 
+@pytest.mark.drawn
 def test_the_growth_of_what_is_added_is_that_without_the_rest(sweep, tmp_path):
     (sweep / RULES_FILE).write_text(GROWTH)
     steps = pd.read_parquet(sweep / "timing.parquet").query("task == 'adding'")
@@ -325,6 +326,7 @@ def test_a_claim_takes_all_of_its_tests_or_any(needs, verdicts, expected):
     assert verdict_of(claim, verdicts) == expected
 
 
+@pytest.mark.drawn
 def test_the_report_says_what_was_found_and_how_to_run_it(sweep, tmp_path):
     text = write_report([sweep], tmp_path / "report").path.read_text()
     assert re.search(r"\| A GRU is smaller\. +\| supported ", text)
