@@ -23,7 +23,7 @@ from tests.bench.test_resume import folder_of, stored
 from tests.python import python
 
 HERE = Path(__file__).parent
-STRIDE = int(os.environ.get("FAULTS_STRIDE", "29"))  # 1: every case, minutes
+STRIDE = int(os.environ.get("FAULTS_STRIDE", "47"))  # 1: every case, minutes
 
 
 @pytest.mark.skipif(sys.platform != "linux" or shutil.which("gcc") is None, reason="needs gcc and LD_PRELOAD")

@@ -120,12 +120,12 @@ def assert_alike_side_by_side(cells: list[Cell], inputs: list[torch.Tensor], **t
 @pytest.mark.parametrize("at_a_time", [2, None])
 @pytest.mark.parametrize("kind", [LSTM, GRU, GateRecurrentLSTM, PointWiseState])
 def test_interpreted_cells_side_by_side(kind: type[Cell], at_a_time: int | None, monkeypatch: pytest.MonkeyPatch):
-    """Two at a time, and a step at a time."""
+    """Two at a time, and a step at a time, which has a program for each sequence."""
     from cells import gpu
 
-    tiles = None if at_a_time is None else (gpu.TILES[0], at_a_time)
+    tiles, batch = (None, 3) if at_a_time is None else ((gpu.TILES[0], at_a_time), gpu.TILES[0].rows + 2)
     cells = [kind(3, 5, "triton", dtype=torch.float64) for _ in range(3)]
-    inputs = [torch.randn(4, 18, 3, dtype=torch.float64) for _ in cells]
+    inputs = [torch.randn(4, batch, 3, dtype=torch.float64) for _ in cells]
     assert all(cell.active_backend == "triton" for cell in cells)
     monkeypatch.setattr(gpu, "_tiles", lambda *_: tiles)
     assert_alike_side_by_side(cells, inputs, rtol=1e-9, atol=1e-9)

@@ -15,7 +15,7 @@ LEAST_POINTS = 7  # of a letter
 def faults(figure: Figure) -> list[str]:
     """Return each pair of texts that overlap, and each text that is cut off, too small, or over a neighbour's axes."""
     canvas = FigureCanvasAgg(figure)
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     renderer = canvas.get_renderer()
     boxes = [(text, text.get_window_extent(renderer)) for text in _texts(figure)]
     found = [

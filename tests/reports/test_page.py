@@ -243,6 +243,7 @@ def test_curves_are_read_and_zoomed(explored, browser):
     assert seen(browser, "#charts figure > svg text") == before
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("dark", [False, True])
 def test_on_a_telephone_nothing_is_wider_than_it(explored, browser, dark: bool):
     size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
@@ -257,6 +258,7 @@ def test_on_a_telephone_nothing_is_wider_than_it(explored, browser, dark: bool):
     assert back == ("rgb(27, 27, 27)" if dark else "rgb(255, 255, 255)")
 
 
+@pytest.mark.drawn
 def test_a_real_report_shows_all_its_figures_and_prints(sweep: Path, browser):
     report = write_report([sweep])
     path = report.path
