@@ -25,6 +25,11 @@ def composed() -> dict[str, Any]:
     return container
 
 
+@pytest.fixture(scope="module")
+def reference() -> str:
+    return catalogue.list_all()
+
+
 def test_every_setting_has_its_default_and_an_explanation(composed: dict[str, Any]):
     rows = {key: (kind, default, said) for key, kind, default, said in catalogue.settings_rows()}
     for key, value in composed.items():
@@ -74,8 +79,8 @@ def test_listings_name_all_there_is_with_its_source():
     assert max(map(len, catalogue.list_settings().splitlines())) < 130
 
 
-def test_the_backends_that_are_listed_are_those_of_the_class():
-    for name, options in re.findall(r"^### `cell=(\w+)`$(.*?)(?=^##)", catalogue.list_all(), flags=re.M | re.S):
+def test_the_backends_that_are_listed_are_those_of_the_class(reference: str):
+    for name, options in re.findall(r"^### `cell=(\w+)`$(.*?)(?=^##)", reference, flags=re.M | re.S):
         listed = re.search(r"`cell.backend` .*\| (auto.*\w)", options)
         if listed:
             file: Any = OmegaConf.load(CONF / f"cell/{name}.yaml")
@@ -84,9 +89,9 @@ def test_the_backends_that_are_listed_are_those_of_the_class():
             assert set(listed[1].split(r" \| ")) == {"auto", *kind.available_backends()}, name
 
 
-def test_the_reference_is_what_the_files_give():
+def test_the_reference_is_what_the_files_give(reference: str):
     """`python -m bench.catalogue > conf/README.md` writes it anew."""
-    assert (CONF / "README.md").read_text(encoding="utf-8") == catalogue.list_all()
+    assert (CONF / "README.md").read_text(encoding="utf-8") == reference
 
 
 @pytest.mark.parametrize("group", ["cell", "task"])
