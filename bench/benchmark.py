@@ -29,7 +29,8 @@ from bench.arguments import parse_arguments
 from bench.execute.apart import Worker
 from bench.execute.plan import make_plan
 from bench.spec.command import Command, compose
-from bench.spec.config import Execution, Training, make_optimizer, register_with_hydra
+from bench.spec.config import Execution, Training, register_with_hydra
+from bench.spec.optimizer import make_optimizer
 from bench.train.loop import train
 from bench.train.model import Model
 from bench.train.process import configure_process

@@ -1,18 +1,25 @@
 """How many floating-point operations a training step takes, counted without running one."""
 
 import functools
+import inspect
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any, Self
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.record.errors import ConfigError
 from bench.spec.config import RunSpec
-from bench.train.model import Model, make_model, make_task
+from bench.spec.targets import is_built_in
+from bench.train.model import Model, count_parameters, make_model, make_task
+from cells.backends import Backends
+from tasks import Task
 
+MOST_STORED = 1 << 20  # parameters, and inputs of a step, of a model that is computed to be counted
 COUNTED_LENGTHS = (3, 5, 7, 9)  # whose FLOPs are counted one by one
 
 
@@ -38,11 +45,11 @@ def _count_alike(known: str, batch: int) -> tuple[float, float] | None:
     spec = RunSpec(**json.loads(known))
     try:
         task = make_task(spec)
-        model = make_model(spec, task, device="meta")
-        inputs, dtype = task.input_size, spec.torch_dtype
+        model = _model(spec, task, batch)
+        like = next(model.parameters())
 
         def count(steps: int) -> tuple[float, float]:
-            return _count(model, torch.zeros(steps, batch, inputs, device="meta", dtype=dtype))
+            return _count(model, like.new_zeros(steps, batch, task.input_size))
 
         if task.length <= COUNTED_LENGTHS[-1]:
             return count(task.length)
@@ -55,8 +62,31 @@ def _count_alike(known: str, batch: int) -> tuple[float, float] | None:
         return None
 
 
+def _model(spec: RunSpec, task: Task, batch: int) -> Model:
+    """Return a model to be counted: without storage, or with some if it is a small cell of ours, whose products are its
+    loop's. What has no storage is computed by parts of torch's compiler, which takes longer to import than a short run
+    to train."""
+    model = make_model(spec, task, device="meta")
+    is_small = max(count_parameters(model), batch * task.input_size) <= MOST_STORED
+    if not (is_small and isinstance(model.cell, Backends) and is_built_in(spec.cell["_target_"])):
+        return model
+    model = make_model(replace(spec, cell={**spec.cell, "backend": "loop"}), task, device="cpu")
+    model.mixed = False
+    return model
+
+
+class _Counter(FlopCounterMode):
+    """torch's counter, which does not import torch's compiler in order to be left alone by it."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        mode: Any = type(self.mode)
+        mode.__torch_dispatch__ = inspect.unwrap(mode.__torch_dispatch__)
+        return self
+
+
 def _count(model: Model, inputs: torch.Tensor) -> tuple[float, float]:
-    with FlopCounterMode(display=False) as counter:
+    with _Counter(display=False) as counter:
         outputs = model(inputs)
         forward = counter.get_total_flops()
         outputs.sum().backward()

@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from bench.cost.flops import count_flops
 from bench.record.encoding import flat, settings_columns
 from bench.record.records import Timing
-from bench.spec.config import Settings, make_optimizer
+from bench.spec.config import Settings
+from bench.spec.optimizer import make_optimizer
 from bench.train.model import Model, backend_of, make_model, make_task, why_no_steps
 from bench.train.process import configure_process, environment
 from bench.train.streams import make_streams

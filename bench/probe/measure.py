@@ -10,7 +10,8 @@ from bench.probe.look import look
 from bench.probe.subject import CannotStep, Reading, Subject
 from bench.record.errors import one_line
 from bench.record.records import Diagnostic, Lengthened, Moment, Probes, StoredReading
-from bench.spec.config import RunSpec, make_optimizer
+from bench.spec.config import RunSpec
+from bench.spec.optimizer import make_optimizer
 from bench.train.model import Model, make_task
 from bench.train.streams import kept_globals, make_streams
 from bench.train.trainer import evaluate

@@ -6,7 +6,7 @@ import math
 import torch
 
 from bench.probe.subject import Reading, Subject
-from bench.spec.config import make_optimizer
+from bench.spec.optimizer import make_optimizer
 
 
 def updates(subject: Subject) -> list[Reading]:

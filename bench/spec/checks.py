@@ -22,7 +22,6 @@ from bench.spec.config import (
     Settings,
     SweepSpec,
     Training,
-    make_optimizer,
 )  # fmt: skip
 from bench.spec.explain import explain
 from bench.spec.targets import GIVEN, UNSET, check_options, composed, load_target, with_content
@@ -157,8 +156,10 @@ def _check_relations(config: Any) -> None:
         if "_target_" not in options:
             raise ConfigError(f"{group}: has no _target_; name a class, as the files in conf/{group} do")
         _check_bounds(options.get("name"), Name, f"{group}.name")
-    # To build any optimiser, torch imports its compiler, which takes seconds; the usual one cannot be wrong.
+    # The usual one cannot be wrong, and torch takes seconds to import.
     if config.training.optimizer != Training.optimizer or config.training.optimizer_options:
         import torch
+
+        from bench.spec.optimizer import make_optimizer
 
         make_optimizer(config.training, [torch.nn.Parameter(torch.zeros(1))])

@@ -1,6 +1,5 @@
-"""The schema of configurations: what can be set, in which types and bounds, and the optimiser that it names."""
+"""The schema of configurations: what can be set, in which types and bounds."""
 
-import inspect
 import os
 from dataclasses import asdict, dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from msgspec import Meta
 from omegaconf import DictConfig, OmegaConf
 
 import conf
-from bench.record.errors import ConfigError, nearest, one_line
+from bench.record.errors import ConfigError, one_line
 from bench.record.fairness import selected_settings
 from bench.record.records import HUGE, LARGEST
 from bench.record.tracked import PROJECT
@@ -290,33 +289,3 @@ def register_settings(folder: Path) -> None:
                 ConfigStore.instance().store(task, node, f"setting/{path.stem}", "_global_", "setting")
         except (yaml.YAMLError, OSError, AttributeError, TypeError, ValueError) as error:
             raise ConfigError(f"{path}: is not a table of tasks with their settings ({one_line(error)})") from error
-
-
-def make_optimizer(training: Training, parameters: Any) -> "torch.optim.Optimizer":
-    """Build the optimiser that the configuration names, a class of torch.optim.
-
-    Raises:
-        ConfigError: no such optimiser, or options that it does not take.
-    """
-    import torch
-
-    known: dict[str, Any] = {
-        name: value
-        for name, value in vars(torch.optim).items()
-        # LBFGS evaluates the loss several times a step, which a stream of fresh batches cannot offer.
-        if isinstance(value, type) and issubclass(value, torch.optim.Optimizer) and name not in ("Optimizer", "LBFGS")
-    }
-    name = training.optimizer
-    if name not in known:
-        raise ConfigError(f"training.optimizer={name}: no such optimiser.{nearest(name, known)}")
-    options = training.optimizer_options or {}
-    if not isinstance(options, dict):
-        raise ConfigError(f"training.optimizer_options={options}: must be a mapping, as {{weight_decay: 0.01}}")
-    # One kernel for all parameters, where the optimiser has it: torch's default costs more than a small cell.
-    decided = set(options) & {"foreach", "fused", "differentiable"}
-    fused = {"fused": True} if not decided and "fused" in inspect.signature(known[name]).parameters else {}
-    try:
-        return known[name](parameters, lr=training.learning_rate, **fused, **options)
-    except (TypeError, ValueError) as error:
-        reason = str(error).removeprefix(f"{name}.__init__() ")
-        raise ConfigError(f"training.optimizer_options={options}: {name} {reason}") from error

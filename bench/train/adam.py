@@ -26,14 +26,14 @@ class FusedAdam:
     @classmethod
     def of(cls, optimizers: Sequence[torch.optim.Optimizer]) -> Self | None:
         """Return None for optimisers that must take their own steps: of another class, or before their first."""
-        kinds = (torch.optim.Adam, torch.optim.AdamW)
-        if not all(type(each) in kinds and each.defaults["fused"] for each in optimizers):
+        kinds = torch.optim.Adam | torch.optim.AdamW
+        if not all(isinstance(each, kinds) and each.defaults["fused"] for each in optimizers):
             return None
         pairs = [(each.state, parameter) for each in optimizers for parameter in each.param_groups[0]["params"]]
         alike = len({(parameter.dtype, parameter.device) for _, parameter in pairs}) == 1
         if not alike or not all(parameter in state for state, parameter in pairs):
             return None
-        options, is_adamw = optimizers[0].param_groups[0], type(optimizers[0]) is torch.optim.AdamW
+        options, is_adamw = optimizers[0].param_groups[0], isinstance(optimizers[0], torch.optim.AdamW)
         decoupled = options.get("decoupled_weight_decay", is_adamw)  # an option since torch 2.7
         parameters = [parameter for _, parameter in pairs]
         return cls(options, decoupled, parameters, [state[parameter] for state, parameter in pairs])

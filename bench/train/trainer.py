@@ -10,7 +10,8 @@ from torch import Tensor
 
 from bench.record.records import Evaluation
 from bench.record.schedule import early_steps
-from bench.spec.config import Training, make_optimizer
+from bench.spec.config import Training
+from bench.spec.optimizer import make_optimizer
 from bench.train.model import Model
 from bench.train.rates import rate_at
 from bench.train.streams import Streams

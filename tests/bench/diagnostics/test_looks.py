@@ -14,7 +14,8 @@ from bench.probe.jacobian import jacobian, step_jacobians
 from bench.probe.memory import explained, memory
 from bench.probe.subject import unroll
 from bench.probe.updates import updates
-from bench.spec.config import DIAGNOSTICS, Training, make_optimizer
+from bench.spec.config import DIAGNOSTICS, Training
+from bench.spec.optimizer import make_optimizer
 from bench.train.model import Model
 from cells import GRU, LSTM, RNN, AblatedLSTM, AttentionLSTM, GateRecurrentLSTM, PeepholeLSTM
 from tasks import Adding, Batch, CopyMemory, Task
