@@ -80,9 +80,16 @@ class _Counter(FlopCounterMode):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        mode: Any = type(self.mode)
-        mode.__torch_dispatch__ = inspect.unwrap(mode.__torch_dispatch__)
+        mode: Any = self.mode
+        mode.__class__ = _left_alone(type(mode))
         return self
+
+
+@functools.cache
+def _left_alone(kind: Any) -> type:
+    """Return a dispatch mode's class whose method is what torch's wrapper would call."""
+    method = inspect.unwrap(kind.__torch_dispatch__)
+    return type(kind.__name__, (kind,), {"__torch_dispatch__": method, "_should_skip_dynamo": lambda: False})
 
 
 def _count(model: Model, inputs: torch.Tensor) -> tuple[float, float]:
