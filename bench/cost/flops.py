@@ -81,7 +81,8 @@ class _Counter(FlopCounterMode):
     def __enter__(self) -> Self:
         super().__enter__()
         mode: Any = self.mode
-        mode.__class__ = _left_alone(type(mode))
+        kind: Any = type(mode)
+        mode.__class__ = _left_alone(kind)
         return self
 
 

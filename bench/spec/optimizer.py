@@ -35,7 +35,9 @@ def make_optimizer(training: Training, parameters: Any) -> Optimizer:
         raise ConfigError(f"training.optimizer_options={options}: must be a mapping, as {{weight_decay: 0.01}}")
     # One kernel for all parameters, where the optimiser has it: torch's default costs more than a small cell.
     decided = set(options) & {"foreach", "fused", "differentiable"}
-    fused = {"fused": True} if not decided and "fused" in inspect.signature(known[name]).parameters else {}
+    fused: dict[str, Any] = (
+        {"fused": True} if not decided and "fused" in inspect.signature(known[name]).parameters else {}
+    )
     kind = known[name] if options.get("differentiable") else _uncompiled(known[name])
     try:
         made: Optimizer = kind(parameters, lr=training.learning_rate, **fused, **options)
