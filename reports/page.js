@@ -8,7 +8,7 @@ const FEW = 12;  // names that stand in a legend, and in filters without being f
 const NEAREST = 8;  // lines that are read out, where there are more
 // What filters choose from. Names may tell more than one thing: "gru, sweep a" is a cell and a sweep.
 const AXES = {
-  cell: Object.keys(DATA.looks),
+  cell: [...new Set(Object.keys(DATA.looks).map(name => DATA.contenders[name].cell))],
   problem: [...new Set(Object.values(DATA.problems).map(each => each.problem))],
   sweep: DATA.sweeps,
 };
@@ -91,10 +91,14 @@ function filter() {
   }
   drawCharts();
 }
-function swatch(name) {
-  const {colour, dash} = DATA.looks[name], line = make("svg", {class: "swatch", width: 22, height: 8, "aria-hidden": "true"});
+function swatch({colour, dash}) {  // of a contender's look, as figures draw it
+  const line = make("svg", {class: "swatch", width: 22, height: 8, "aria-hidden": "true"});
   line.append(make("line", {x1: 0, x2: 22, y1: 4, y2: 4, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash}));
   return line;
+}
+function swatches(cell) {  // one for each look that it has: its contenders of several sweeps have one each
+  const looks = Object.entries(DATA.looks).filter(([name]) => DATA.contenders[name].cell === cell).map(([, look]) => look);
+  return looks.filter((look, i) => looks.findIndex(each => each.colour === look.colour && each.dash === look.dash) === i).map(swatch);
 }
 function makeFilters() {
   const form = document.getElementById("filters");
@@ -119,7 +123,7 @@ function makeFilters() {
     }
     names.forEach((name, i) => {
       boxes[i].addEventListener("change", () => { shown[axis][boxes[i].checked ? "add" : "delete"](name); change(); });
-      row.append(make("label", {}, boxes[i], axis === "cell" ? swatch(name) : "", ` ${name}`));
+      row.append(make("label", {}, boxes[i], ...(axis === "cell" ? swatches(name) : []), ` ${name}`));
     });
     count.textContent = many ? `${names.length} of ${names.length}` : "";
     form.append(row);
@@ -132,7 +136,7 @@ const tick = value => value >= 1000 ? `${+(value / 1000).toPrecision(3)}k` : `${
 function chart(title, lines, baseline, beside = lines, width = innerWidth < 700 ? NARROW : WIDE) {  // drawn to the scale of those beside
   const tip = make("div", {class: "tip"}, "Drag to zoom, double-click to reset.");
   const named = lines.length > FEW ? [] : lines.filter(line => line.name);
-  const caption = make("figcaption", {}, title, ...named.flatMap(line => [" ", swatch(line.name), ` ${line.name}`]));
+  const caption = make("figcaption", {}, title, ...named.flatMap(line => [" ", swatch(line), ` ${line.name}`]));
   const svg = make("svg", {viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": title});
   const end = Math.max(...beside.flatMap(line => line.step));
   let range = [0, end], from = null, front = null;
@@ -202,7 +206,7 @@ function drawCharts() {
   for (const [problem, sweeps] of Object.entries(DATA.curves)) {
     if (!shown.problem.has(DATA.problems[problem]?.problem ?? problem)) continue;
     const kept = Object.entries(sweeps).filter(([sweep]) => shown.sweep.has(sweep)).map(([sweep, lines]) => [sweep,
-      lines.filter(line => shown.cell.has(line.name)).map(line => ({...DATA.looks[line.name], ...line}))]).filter(([, lines]) => lines.length);
+      lines.map(line => ({...line, ...DATA.looks[line.name], name: DATA.contenders[line.name].cell})).filter(line => shown.cell.has(line.name))]).filter(([, lines]) => lines.length);
     const all = kept.flatMap(([, lines]) => lines), several = AXES.sweep.length > 1;
     place.append(make("div", {class: "beside"}, ...kept.map(([sweep, lines]) =>
       chart(several ? `${problem}, sweep ${sweep}` : problem, lines, DATA.baselines[problem], all, kept.length > 1 ? NARROW : undefined))));

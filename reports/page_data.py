@@ -11,7 +11,7 @@ from bench.record.asked import widest
 from reports.figures.style import Look, contender_looks
 from reports.frontier import is_frontier, problems_without_length
 from reports.load import Stored
-from reports.naming import SETTINGS, by_own_names
+from reports.naming import SETTINGS
 
 MOST_RUNS = 1000  # that a page holds
 MOST_POINTS = 120  # of a curve
@@ -36,7 +36,7 @@ def page_data(stored: Stored | None) -> str:
     }
     if stored is not None and len(stored.results):
         runs = stored.results
-        styles = contender_looks(by_own_names(runs))
+        styles = contender_looks(runs)
         data = {
             "looks": {name: {"colour": look.colour, "dash": _dash(look)} for name, look in styles.items()},
             "contenders": _named(runs, "contender", {"cell": "own_contender", "sweep": "sweep"}),
@@ -111,14 +111,13 @@ def _baselines(runs: pd.DataFrame) -> dict[str, float]:
 
 
 def _curves(stored: Stored, names: list[str]) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """Return of each problem and sweep the median and range of each contender's loss, named as the sweep alone names
-    them; a run that has ended keeps its last."""
+    """Return of each problem and sweep the median and range of each contender's loss, in the order of `names`; a run
+    that has ended keeps its last."""
     if stored.curves.empty:
         return {}
-    losses = stored.curves[stored.curves["metric"] == "loss"].drop(columns=["problem", "contender"])
-    losses = losses.merge(
-        by_own_names(stored.results)[["sweep", "run_id", "problem", "contender"]], on=["sweep", "run_id"]
-    )
+    losses = stored.curves[stored.curves["metric"] == "loss"].drop(columns="problem")
+    problems = stored.results[["sweep", "run_id", "own_problem"]].rename(columns={"own_problem": "problem"})
+    losses = losses.merge(problems, on=["sweep", "run_id"])
     curves: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for (problem, sweep, contender), runs in losses.groupby(["problem", "sweep", "contender"], sort=False):
         table = runs.pivot_table(index="step", columns="seed", values="value").sort_index().ffill()

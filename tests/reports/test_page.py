@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reports.figures.style import contender_looks
 from reports.page import page, write_page
 from reports.report import write_report
 from tests.reports.conftest import write_run
@@ -184,6 +185,11 @@ def test_two_sweeps_stand_side_by_side(two, browser):
     assert scale[0] == scale[1]
     boxes = {label.text: label for label in browser.find_elements("css selector", "#filters label")}
     assert set(boxes) == {"rnn", "lstm", "gru", "adding", "copy", "demo", "other"}
+    colours = "return [...arguments[0].querySelectorAll('.swatch line')].map(line => line.getAttribute('stroke'))"
+    captions = [browser.execute_script(colours, each) for each in browser.find_elements("css selector", titles)]
+    looks = contender_looks(two.stored.results)
+    assert captions[1] == [looks["lstm, sweep other"].colour, looks["gru, sweep other"].colour]
+    assert browser.execute_script(colours, boxes["gru"]) == [captions[0][2], captions[1][1]]
     boxes["demo"].click()
     assert len(seen(browser, titles)) == 1
     assert len(seen(browser, "#runs tbody tr")) == 6

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from reports.figures.style import contender_looks
+from reports.load import load
+from reports.page_data import page_data
 from reports.report import write_report
 from tests.reports.conftest import write_run
 
@@ -42,6 +45,19 @@ def test_what_differs_and_what_it_changes(slow: Path, tmp_path: Path):
     assert rows[0][4].startswith("0.5")
     assert all(row[5].startswith("established") for row in rows)
     assert "In fast, lstm on adding and gru on adding are better than in slow." in text
+
+
+def test_a_page_of_two_draws_contenders_as_their_figures_do(slow: Path, tmp_path: Path):
+    stored = load([slow, write_sweep(tmp_path / "fast", 5, 0.01)])
+    data = json.loads(page_data(stored))
+    looks = contender_looks(stored.results)
+    assert len({look.colour for look in looks.values()}) == 4
+    assert {name: look["colour"] for name, look in data["looks"].items()} == {
+        name: look.colour for name, look in looks.items()
+    }
+    for sweep, lines in data["curves"]["adding"].items():
+        of = [data["contenders"][line["name"]] for line in lines]
+        assert of == [{"cell": cell, "sweep": sweep} for cell in ("lstm", "gru")]
 
 
 def test_the_other_way_round_it_is_worse(slow: Path, tmp_path: Path):
