@@ -8,10 +8,12 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from bench.record.files import write_text_atomic
+from reports.figures.style import COLUMN
 from reports.sections.differences import RAISED
 
 FOLDER = "latex"
 MOST_LETTERS = 60  # of a file's name
+POINTS = 72  # an inch
 LETTERS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
@@ -19,9 +21,9 @@ LETTERS = {
     "–": "--", "…": r"\ldots{}", "“": "``", "”": "''", "’": "'", "·": r"$\cdot$", "²": r"\textsuperscript{2}",
     **{chr(raised): rf"\textsuperscript{{{chr(letter)}}}" for letter, raised in RAISED.items()},
 }  # fmt: skip
-DOCUMENT = r"""\documentclass{{article}}
+DOCUMENT = r"""\documentclass[twocolumn]{{article}}
 \usepackage[T1]{{fontenc}}
-\usepackage[textwidth=6.5in]{{geometry}}  % the width of the figures: in two columns they need figure*
+\usepackage[textwidth=6.75in,columnsep=0.25in]{{geometry}}  % figures are as wide as a column, or, in figure*, as two
 \usepackage{{booktabs,graphicx,adjustbox,stix}}
 \setlength{{\belowcaptionskip}}{{6pt}}
 \begin{{document}}
@@ -52,13 +54,11 @@ def write_latex(report: Path) -> Path:
             end = next(i for i in range(place, len(tokens)) if tokens[i].type == "table_close")
             name = _new_name(heading, names)
             write_text_atomic(folder / f"{name}.tex", tabular(tokens[place:end]))
-            parts.append(_floating("table", rf"\adjustbox{{max width=\linewidth}}{{\input{{{name}}}}}", heading))
+            parts.append(_floating("table*", _fitted(rf"\input{{{name}}}"), heading))
         elif token.type == "inline" and (image := _image(token)):
-            parts.append(
-                _floating(
-                    "figure", rf"\includegraphics[width=\linewidth]{{{image}.pdf}}", heading, _after(tokens, place)
-                )
-            )
+            kind = "figure" if _fits_column(folder / f"{image}.pdf") else "figure*"
+            content = _fitted(rf"\includegraphics{{{image}.pdf}}")  # its letters keep their size
+            parts.append(_floating(kind, content, heading, _after(tokens, place)))
     path = folder / "report.tex"
     write_text_atomic(path, DOCUMENT.format(body="\n\n".join(parts)))
     return path
@@ -110,10 +110,23 @@ def _after(tokens: list[Token], place: int) -> str:
     return "".join(" " if part.type == "softbreak" else part.content for part in said if part.type != "image")
 
 
+def _fits_column(figure: Path) -> bool:
+    """Tell whether a figure is no wider than a column; one that is not there is taken to be wider."""
+    if not figure.is_file():
+        return False
+    found = re.search(rb"/MediaBox\s*\[\s*0 0 ([\d.]+)", figure.read_bytes())
+    return found is not None and float(found[1]) <= POINTS * COLUMN + 1
+
+
+def _fitted(content: str) -> str:
+    """Return what is no wider than the place where it stands."""
+    return rf"\adjustbox{{max width=\linewidth}}{{{content}}}"
+
+
 def _floating(kind: str, content: str, title: str, text: str = "") -> str:
     """Return a figure or a table with its title, and what is said of it; a table's stand above it."""
     caption = rf"\caption{{{escape(f'{title}. {text}' if text else title)}}}"
-    parts = [caption, content] if kind == "table" else [content, caption]
+    parts = [caption, content] if kind == "table*" else [content, caption]
     return "\n".join([rf"\begin{{{kind}}}[htbp]\centering", *parts, rf"\end{{{kind}}}"])
 
 

@@ -33,7 +33,9 @@ _DASHES = [
 ]  # fmt: skip
 _MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*", "<", ">"]
 WIDTH = 6.4  # inches, of every figure: on a telephone, 390 pixels wide, its letters of 8 points are 7 pixels high
+COLUMN = 3.25  # inches, of a figure in a paper of two columns
 PANEL = 2.3  # inches, the height of a panel
+MARGIN = 0.02  # inches, around a printed figure
 MOST_COLOURS = 256  # of a bitmap
 TEXT = "#222222"
 MOST_LETTERS, MOST_LINES = 100, 6  # of a text in a figure
@@ -144,13 +146,28 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def save_pdf(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as PDF in a serif font, for a paper, without dates or versions."""
-    for text in figure.findobj(Text):
-        text.set_fontfamily(PRINTED)  # type: ignore[attr-defined]
+    """Write a figure as PDF for a paper, as `set_for_print` sets it, without dates or versions."""
+    set_for_print(figure)
     metadata = dict.fromkeys(("CreationDate", "Creator", "Producer"))
     write_atomic(
-        folder / f"{name}.pdf", lambda path: figure.savefig(path, format="pdf", metadata=metadata, bbox_inches="tight")
+        folder / f"{name}.pdf",
+        lambda path: figure.savefig(path, format="pdf", metadata=metadata, bbox_inches="tight", pad_inches=MARGIN),
     )
+
+
+def set_for_print(figure: Figure) -> None:
+    """Set a figure in a serif font, and as wide as a column if its panels stand one below the other and its texts fit,
+    else as wide as two. Letters have one size either way."""
+    for text in figure.findobj(Text):
+        text.set_fontfamily(PRINTED)  # type: ignore[attr-defined]
+    grids = [axes.get_gridspec() for axes in figure.axes]
+    if any(grid is not None and grid.ncols > 1 for grid in grids):
+        return
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(COLUMN, height)
+    figure.draw_without_rendering()
+    if figure.get_tightbbox().width + 2 * MARGIN > COLUMN + 0.01:
+        figure.set_size_inches(width, height)
 
 
 def make_drawable(figure: Figure) -> None:

@@ -68,6 +68,8 @@ def test_nothing_lies_over_anything_or_is_cut_off(sweep: Path, tmp_path: Path, m
         found[name] = faults(figure)
         if figure.get_figwidth() != style.WIDTH:  # what is wider has letters too small for a telephone
             found[name].append(f"is {figure.get_figwidth():g} inches wide, and not style.WIDTH, {style.WIDTH:g}")
+        style.set_for_print(figure)
+        found[name] += [f"printed, {figure.get_figwidth():g} inches wide: {fault}" for fault in faults(figure)]
         plt.close(figure)
 
     monkeypatch.setattr("reports.sections.content.save", look_at)

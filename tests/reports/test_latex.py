@@ -45,6 +45,20 @@ def test_every_table_and_figure_of_a_report_is_there(sweep: Path):
         assert (document.parent / f"{name}.pdf").read_bytes().startswith(b"%PDF")
 
 
+def test_figures_are_as_wide_as_a_column_or_two_and_stand_in_as_many(sweep: Path):
+    """Their letters keep the size of the paper's: LaTeX does not scale what is no wider than its place."""
+    document = write_latex(write_report([sweep], printed=FOLDER).path)
+    placed = re.findall(r"\\begin{(figure\*?)}.*?{(\w+)\.pdf}", document.read_text(), flags=re.S)
+    widths = {}
+    for kind, name in placed:
+        (found,) = re.findall(rb"/MediaBox \[ 0 0 ([\d.]+)", (document.parent / f"{name}.pdf").read_bytes())
+        widths[name] = float(found) / 72
+        assert widths[name] <= (3.27 if kind == "figure" else 6.75), name
+        assert (kind == "figure") == (widths[name] < 4), name
+    assert widths["time_to_solve"] > 3
+    assert {kind for kind, _ in placed} == {"figure", "figure*"}
+
+
 # What LaTeX would stop at: anything but escaped letters, commands that are known, balanced groups and mathematics.
 COMMANDS = {
     "begin", "end", "toprule", "midrule", "bottomrule", "textbackslash", "textless", "textgreater", "textasciitilde",
