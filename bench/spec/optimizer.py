@@ -38,7 +38,7 @@ def make_optimizer(training: Training, parameters: Any) -> Optimizer:
     fused: dict[str, Any] = (
         {"fused": True} if not decided and "fused" in inspect.signature(known[name]).parameters else {}
     )
-    kind = known[name] if options.get("differentiable") else _uncompiled(known[name])
+    kind: Any = known[name] if options.get("differentiable") else _uncompiled(known[name])
     try:
         made: Optimizer = kind(parameters, lr=training.learning_rate, **fused, **options)
     except (TypeError, ValueError) as error:

@@ -48,7 +48,7 @@ def test_what_differs_and_what_it_changes(slow: Path, tmp_path: Path):
 
 
 def test_a_page_of_two_draws_contenders_as_their_figures_do(slow: Path, tmp_path: Path):
-    stored = load([slow, write_sweep(tmp_path / "fast", 5, 0.01)])
+    stored = load(slow, write_sweep(tmp_path / "fast", 5, 0.01))
     data = json.loads(page_data(stored))
     looks = contender_looks(stored.results)
     assert len({look.colour for look in looks.values()}) == 4
