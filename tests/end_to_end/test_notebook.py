@@ -22,9 +22,9 @@ def test_it_was_run_from_top_to_bottom_without_an_error():
 def test_its_code_works(tmp_path: Path):
     """As a script, which needs no Jupyter, on fewer and shorter runs."""
     code = "\n".join("".join(cell["source"]) for cell in CODE)
-    few = '"seed=0,1", "training.max_steps=50", "timing.enabled=false", "tracking=none"'
+    few = '"seed=0,1", "training.max_steps=50", "timing.enabled=false", "tracking=none", "+launch=serial"'
     less = code.replace('"seed=range(8)"', few)
-    less = less.replace("training.max_steps=500", "training.max_steps=50")
+    less = less.replace('"training.max_steps=500"', '"training.max_steps=50", "tracking=none"')
     assert less.count("max_steps=50") == 2
     shown = "print(len(runs), tuple(outputs.shape), axes.get_legend_handles_labels()[1])"
     done = subprocess.run(
