@@ -32,6 +32,7 @@ class Layout(NamedTuple):
         vectors: the parameters a unit.
         operands: of each state that is multiplied its index, its first gate, the first gradient of its products, and
             to which of the sums each product is added.
+        uncut: how many operands, the first ones, have gradients from their products; of others only the weights do.
         states: how many there are.
         output: which state the output is, −1 if it is none.
         saved: how many values are saved.
@@ -46,6 +47,7 @@ class Layout(NamedTuple):
     gates: Blocks
     vectors: Blocks
     operands: tuple[tuple[int, int, int, tuple[int, ...]], ...]
+    uncut: int
     states: int
     output: int
     saved: int
@@ -267,7 +269,7 @@ def backward_sequence(
     """Of each cell: saved, d_products (B, ·H), output, d_output, states: at the last step. d_states (·, B, H): of the
     last state, to become that of the first. sums (·, B, H): zeros, to be filled."""
     count: tl.constexpr = layout.gradients
-    operands: tl.constexpr = len(layout.operands)
+    operands: tl.constexpr = layout.uncut
     cell = tl.program_id(2).to(tl.int64)
     series = cell * steps * batch * hidden
     saved += series * width

@@ -238,7 +238,7 @@ class _Recurrence(torch.autograd.Function):
                 now = (saved[cell, t], d_products[cell, t], vectors[cell], states[cell, :, t], output[cell, t])
                 gradients = (d_output[cell, t], d_states[cell], sums[cell])
                 backward_step[grid](*now, *gradients, plane, batch, hidden, **functions, block=BLOCK, **FUSED)
-                for state, gate, gradient, at in layout.operands:
+                for state, gate, gradient, at in layout.operands[: layout.uncut]:
                     d = d_products[cell, t, :, gradient * hidden : (gradient + len(at)) * hidden]
                     d_states[cell, state].addmm_(d, of_states[cell, gate * hidden : (gate + len(at)) * hidden])
         flat = d_products.flatten(1, 2)

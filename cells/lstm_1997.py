@@ -75,20 +75,11 @@ class LSTM1997(Cell):
 class TruncatedLSTM1997(LSTM1997):
     """`LSTM1997` with the paper's gradients (appendix A.1): an error at the input of a gate or a memory cell goes on
     to weights and to x_t, and not to h_{t−1}. Errors flow back in time through c alone, which leaves them as they are.
-
-    With every h_{t−1} given as if it were an input, no step waits for another: the states c are a sum over time.
     """
 
-    def run(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        if not torch.is_grad_enabled():
-            return super().run(inputs, state)
-        with torch.no_grad():
-            outputs, _ = super().run(inputs, state)
-            before = torch.cat([state[0].unsqueeze(0), outputs[:-1]])
-        i, g, o = (self.project(inputs) + before @ self.weight_hh.T).chunk(3, dim=-1)
-        c = state[1] + (i.sigmoid() * (2 * (g / 2).tanh())).cumsum(0)
-        h = o.sigmoid() * (c / 2).tanh()
-        return h, (h[-1], c[-1])
+    def recur(self, gates_x: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
+        h, c = state
+        return super().recur(gates_x, (h.detach(), c))
 
 
 def _blocks(name: str, values: Sequence[float] | None, hidden_size: int) -> tuple[float, ...]:

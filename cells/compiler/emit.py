@@ -39,8 +39,8 @@ def emit(program: Program, title: str, kernel: str) -> str:
             for state, value in zip(program.series_states, program.series, strict=True)
         ],
         "Operand operands": [
-            f"{{{one.series}, {str(one.now).lower()}, {one.phase}, {one.back_phase}, {len(one.gates)}, {one.first}, "
-            f"{one.gradient}}}"
+            f"{{{one.series}, {str(one.now).lower()}, {str(one.cut).lower()}, {one.phase}, {one.back_phase}, "
+            f"{len(one.gates)}, {one.first}, {one.gradient}}}"
             for one in program.operands
         ],
         "State states": [

@@ -39,7 +39,7 @@ def emit_triton(program: Program, title: str) -> str:
     place = {gate: k for k, each in enumerate(sums) for gate in each.gates}
     operands = []
     gates: list[Block] = []
-    for operand in program.operands:
+    for operand in sorted(program.operands, key=lambda operand: operand.cut):
         ordered = [operand.first + i for i in operand.order]
         operands.append((operand.node.args[0], len(gates), operand.gradient, tuple(place[gate] for gate in ordered)))
         gates += [operand.gates[i] for i in operand.order]
@@ -52,6 +52,7 @@ def emit_triton(program: Program, title: str) -> str:
         "gates": _places(gates, matrices),
         "vectors": _places(parts.vectors, vectors),
         "operands": operands,
+        "uncut": sum(not operand.cut for operand in program.operands),
         "states": len(program.after),
         "output": program.after.index(output) if output in program.after else -1,
         "saved": len(program.saved),

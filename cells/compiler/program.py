@@ -22,14 +22,17 @@ STORED = 0.1  # the price of reading what is stored anyway; that of storing and 
 RECOMPUTED = {"sigmoid": 0.3, "tanh": 0.3, "exp": 0.3}  # of computing again; of lane by lane functions 2
 ARITHMETIC = 0.02
 MOST_ORDERED = 8  # gradients whose orders are tried
+DETACH = aten.detach.default
 
 
 @dataclass(eq=False)
 class Operand:
-    """What is multiplied: a state as the step before left it, or (`now`) a value of the step itself."""
+    """What is multiplied: a state as the step before left it, or (`now`) a value of the step itself. If it is `cut`,
+    only its weights have gradients from its products."""
 
     node: Node
     now: bool
+    cut: bool
     gates: list[Block] = field(default_factory=list)
     series: int = -1
     phase: int = 0
@@ -146,9 +149,10 @@ def take_apart(traced: Traced) -> Parts:
     nodes, canonical = _unique(traced)
     inputs = _sorted(node.args[1] for node in nodes if node.op == "product" and node.args[0] is None)
     operands: dict[Node, Operand] = {}
+    differentiable = _differentiable(nodes)
     for node in nodes:
         if node.op == "product" and node.args[0] is not None:
-            operand = operands.setdefault(node.args[0], Operand(node.args[0], node.args[0].op != "state"))
+            operand = operands.setdefault(node.args[0], _operand(node.args[0], node.args[0] in differentiable))
             operand.gates.append(node.args[1])
     first = 0
     for operand in operands.values():
@@ -157,6 +161,22 @@ def take_apart(traced: Traced) -> Parts:
     vectors = _sorted(node.args[0] for node in nodes if node.op == "vector")
     after = [canonical[node] for node in traced.after]
     return Parts(traced, nodes, after, canonical[traced.output], inputs, operands, vectors)
+
+
+def _differentiable(nodes: Iterable[Node]) -> set[Node]:
+    """Return the nodes whose gradients go on to states, products or parameters, where no `detach` is in the way."""
+    found: set[Node] = set()
+    for node in nodes:
+        passes = node.op is not DETACH and not node.mask and not found.isdisjoint(node.args)
+        if passes or node.op in ("state", "product", "vector"):
+            found.add(node)
+    return found
+
+
+def _operand(node: Node, differentiable: bool) -> Operand:
+    if node.op is DETACH and node.args[0].op == "state":
+        node = node.args[0]  # the same numbers
+    return Operand(node, node.op != "state", not differentiable)
 
 
 def derive(parts: Parts) -> Program:
@@ -325,8 +345,8 @@ class _Layout:
         direct: list[Expression | None] = []
         for j in range(len(after)):
             gradient = self.gradients.get(("before", j), self.expressions.constant(0))
-            multiplied = any(not operand.now and operand.node.args[0] == j for operand in self.operands)
-            direct.append(None if multiplied and gradient.op == "constant" and gradient.args[0] == 0 else gradient)
+            in_product = any(not one.now and not one.cut and one.node.args[0] == j for one in self.operands)
+            direct.append(None if in_product and gradient.op == "constant" and gradient.args[0] == 0 else gradient)
         of_vectors = [self.gradients[("p", i)] for i in range(len(self.parts.vectors))]
         targets = [*gradients, *(gradient for gradient in (*direct, *of_vectors) if gradient is not None)]
         return Program(
@@ -496,7 +516,8 @@ class _Layout:
 
     def _back_phase(self, operand: Operand) -> int:
         gates = range(operand.first, operand.first + len(operand.gates))
-        return 1 + max(self.level(self.gradients[("u", gate)]) for gate in gates) if operand.now else 0
+        needed = operand.now and not operand.cut
+        return 1 + max(self.level(self.gradients[("u", gate)]) for gate in gates) if needed else 0
 
     def _crossing_back(self, targets: Sequence[Expression]) -> list[Expression]:
         """Return what a phase of backward computes or is given, and a later one needs."""

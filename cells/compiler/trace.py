@@ -434,11 +434,13 @@ def _cat(recorder: _Recorder, func: Any, result: Any, rows: Any, dim: int = 0) -
 def _same(recorder: _Recorder, func: Any, result: Any, row: Any, *args: Any, **kwargs: Any) -> list[Any]:
     """A view, copy or conversion that changes neither shape nor numbers, but of truth values to numbers."""
     if isinstance(row, _X):
+        if func.overloadpacket is aten.detach:
+            raise Untraceable("it cuts the gradient of its input x(t)")
         return [row]
     if tuple(result.shape) != (BATCH, len(row.pieces) * recorder.hidden):
         raise Untraceable(f"{func} gives rows the shape {tuple(result.shape)}")
     if func.overloadpacket is aten.detach:
-        return [_Row([_node(func, piece) for piece in row.pieces])]
+        return [_Row([piece if piece.mask else _node(func, piece) for piece in row.pieces])]
     if func.overloadpacket is not aten._to_copy:
         return [row]
     if kwargs.get("dtype") not in (None, recorder.dtype):

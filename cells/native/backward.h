@@ -60,6 +60,7 @@ class BackwardPass {
     pack_rows(of_x, X, Cell::input_order.data(), Cell::input_gates.data(), q.input, team);
     for (int o = 0; o < O; ++o) {
       const Operand operand = Cell::operands[o];
+      if (operand.cut) continue;
       pack_rows(of_operand[o], operand.gates, Cell::order.data() + operand.gate, Cell::gates.data() + operand.gate,
                 q.hidden, team);
     }
@@ -104,7 +105,7 @@ class BackwardPass {
     s.carried = Buffer<T>(size * C);
     for (int j = 0; j < J; ++j) s.direct.push_back(zeros<T>(Cell::states[j].direct_phase >= 0 ? size : 0));
     for (int o = 0; o < O; ++o) {
-      s.operand.push_back(zeros<T>(size));
+      s.operand.push_back(zeros<T>(Cell::operands[o].cut ? 0 : size));
       s.weights.push_back(zeros<T>(size_t(q.hidden) * columns(Cell::operands[o].gates)));
     }
     for (int j = 0; j < J; ++j) {
@@ -118,10 +119,10 @@ class BackwardPass {
 
   int columns(int gates) const { return round_up<T>(gates * q.hidden); }
 
-  // Which operand state j is, −1 if it is multiplied by nothing.
+  // Which operand state j is that has a gradient, −1 if none.
   static constexpr int operand_of(int j) {
     for (int o = 0; o < O; ++o)
-      if (!Cell::operands[o].now && Cell::operands[o].series == Cell::states[j].series) return o;
+      if (!Cell::operands[o].now && !Cell::operands[o].cut && Cell::operands[o].series == Cell::states[j].series) return o;
     return -1;
   }
 
@@ -144,9 +145,9 @@ class BackwardPass {
           const int from = panels.begin(panel), to = panels.begin(panel + 1);
           Ahead ahead{Record::ahead(q, t + 1, s.first, s.rows, from, to), outputs_ahead(s, t, from, to)};
           for (int o = 0; o < O; ++o) {
-            const bool now = Cell::operands[o].now;
-            if (Cell::operands[o].back_phase != phase || (!now && t == q.time - 1)) continue;
-            multiply_back(s, o, now ? slot + 1 : slot, panel, ahead);
+            const Operand operand = Cell::operands[o];
+            if (operand.cut || operand.back_phase != phase || (!operand.now && t == q.time - 1)) continue;
+            multiply_back(s, o, operand.now ? slot + 1 : slot, panel, ahead);
             ahead = {};
           }
           for (int u = from; u < to; ++u) retreat<phase>(s, t, u, slot + 1);
@@ -164,7 +165,7 @@ class BackwardPass {
     }
     for (int panel = begin_panel; panel < end_panel; ++panel) {
       for (int o = 0; o < O; ++o)
-        if (!Cell::operands[o].now) multiply_back(s, o, 0, panel, {});
+        if (!Cell::operands[o].now && !Cell::operands[o].cut) multiply_back(s, o, 0, panel, {});
       initial_state_gradients(s, panels.begin(panel), panels.begin(panel + 1));
     }
   }
@@ -341,7 +342,7 @@ class BackwardPass {
       if constexpr (phase == 0)
         b.d_output.v[n] = at.outputs ? load(at.outputs + row * at.h_step, at.lanes) : Vec<T>{};
       for_each<O>([&](auto o) {
-        if constexpr (Cell::operands[o].now && Cell::operands[o].back_phase == phase)
+        if constexpr (Cell::operands[o].now && !Cell::operands[o].cut && Cell::operands[o].back_phase == phase)
           b.d_operand[o].v[n] = load(at.operand[o] + row * at.own_step);
       });
       for_each<C>([&](auto i) {

@@ -30,8 +30,9 @@ struct Series {
 struct Operand {
   int series;
   bool now;        // at t+1
+  bool cut;        // only its weights have gradients from its products
   int phase;       // that multiplies it
-  int back_phase;  // that needs its gradient; 0 unless `now`
+  int back_phase;  // that needs its gradient; 0 unless `now` and not `cut`
   int gates;       // H-wide products of it
   int gate;        // index of the first in Cell::gates and Forward::u
   int gradient;    // index of the first of their gradients in Backward::d, where they lie side by side
@@ -79,7 +80,7 @@ struct Backward {
   V saved[Cell::saved + 1];
   V d_output;                              // in phase 0: gradient of the output
   V d_state[Cell::states.size() + 1];      // in phase 0: gradients of states at t, from t+1
-  V d_operand[Cell::operands.size() + 1];  // in its phase: gradient of an operand of this step, from its products
+  V d_operand[Cell::operands.size() + 1];  // in its phase: gradient of an operand of this step that is not cut
   V carried[Cell::back_carried + 1];       // out; in, from earlier phases
   V d[Cell::gradients + 1];                // out: gradients of products
   V direct[Cell::states.size() + 1];       // out: gradients of states at t−1 that do not pass through products

@@ -19,6 +19,8 @@ from cells import LSTM
 from tests.bench.conftest import make_config
 from tests.bench.runs import CELLS, StopAfter, stored, trainer_of
 
+TRUNCATED = {"_target_": "cells.TruncatedLSTM1997", "name": "truncated_lstm_1997"}
+
 
 def left_by(trainer: Trainer) -> list[torch.Tensor]:
     """All that training has changed: parameters, the optimiser's state, and the states of the generators."""
@@ -34,10 +36,10 @@ def assert_left_alike(trainers: list[Trainer], others: list[Trainer]) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_steps_side_by_side_are_those_taken_alone(cell: str, dtype: str):
+@pytest.mark.parametrize("cell", [*CELLS.values(), TRUNCATED], ids=[*CELLS, "truncated_lstm_1997"])
+def test_steps_side_by_side_are_those_taken_alone(cell: dict[str, Any], dtype: str):
     """Whatever the company, and whatever step each is at: alone, three, five, two."""
-    changes = {"cell": {**CELLS[cell], "hidden_size": 5}, "dtype": dtype, "task": {"length": 7}}
+    changes = {"cell": {**cell, "hidden_size": 5}, "dtype": dtype, "task": {"length": 7}}
     configs = [make_config(seed=seed, **changes) for seed in range(5)]
     together, alone = ([trainer_of(config) for config in configs] for _ in range(2))
     steps = Steps()

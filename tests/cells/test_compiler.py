@@ -1,5 +1,6 @@
 """From equations to kernels: cells that the compiler has not seen, published ones, and what it refuses."""
 
+import itertools
 import math
 
 import pytest
@@ -179,9 +180,55 @@ class OtherDtypes(Cell):
         return h, h
 
 
+class CutProducts(Cell):
+    """Products whose state has no gradient: of a state that has one elsewhere, with other weights and with the same; of
+    one that has none at all; with weights that have none; and point-wise work that is cut."""
+
+    states = ("h", "c")
+    gates = 2
+
+    def build_parameters(self, parameter):
+        self.other, self.fixed = (parameter(self.hidden_size, self.hidden_size) for _ in range(2))
+
+    def recur(self, gates_x, state):
+        h, c = state
+        own, shared = self.weight_hh.chunk(2)
+        a, b = (gates_x + F.linear(h.detach(), self.weight_hh)).chunk(2, dim=-1)
+        a = a + h @ self.other.T + h @ shared.T + a.detach() * h
+        h = a.tanh() + (c.detach().detach() @ own.T + h @ self.fixed.detach().T).sigmoid() * (b > 0).detach()
+        return h, (h, b.sin().detach() + b)
+
+
+class CutState(Cell):
+    """A state that is only multiplied and never has a gradient, not even after the last step but for its own."""
+
+    states = ("h", "c")
+    gates = 2
+
+    def recur(self, gates_x, state):
+        h, c = state
+        a, b = (gates_x + h.detach() @ self.weight_hh.T).chunk(2, dim=-1)
+        c = 0.9 * c + a.tanh()
+        return c * b.sigmoid(), (b.sigmoid(), c)
+
+
+class CutStages(Cell):
+    """Values of the same step that are multiplied and have no gradient, beside ones that have."""
+
+    gates = 2
+
+    def recur(self, gates_x, state):
+        r, n = gates_x.chunk(2, dim=-1)
+        weight_r, weight_n = self.weight_hh.chunk(2)
+        r = (r + (0.5 * state.detach()) @ weight_r.T).sigmoid()
+        n = (n + (r * state).detach() @ weight_n.T + (r * state) @ weight_r.T).tanh()
+        h = state + r.detach() * (n - state)
+        return h, h
+
+
 UNSEEN = [
     ThreeStates, TwoStages, ThreeStages, PointWiseState, SharedWeight, ScaledArgument, Constants, Skewed, Joined, Kinks,
-    TruthValues, OtherDtypes,
+    TruthValues, OtherDtypes, CutProducts, CutState, CutStages,
 ]  # fmt: skip
 
 
@@ -203,6 +250,22 @@ def test_cells_never_seen_equal_their_equations(kind, dtype):
             assert cell.active_backend == "native", compiler.reason(cell)
             x = torch.randn(time, batch, inputs, dtype=dtype, requires_grad=True)
             assert_equals_step(cell, x, random_state(cell, batch))
+
+
+def test_a_gradient_that_is_cut_is_not_computed():
+    """Of the operands that are cut no product is taken backward; the weights that multiply them have gradients."""
+    cut = {kind: [one.cut for one in compiler.equations(kind(3, 5)).program().operands] for kind in UNSEEN}
+    assert sorted(cut.pop(CutProducts)) == [False, True, True]
+    assert cut.pop(CutState) == [True]
+    assert sorted(cut.pop(CutStages)) == [False, True, True]
+    assert not any(itertools.chain.from_iterable(cut.values()))
+    cell = CutState(3, 5, dtype=torch.float64)
+    state = [torch.randn(2, 5, dtype=torch.float64, requires_grad=True) for _ in cell.states]
+    outputs, _ = cell(torch.randn(4, 2, 3, dtype=torch.float64), state)
+    outputs.sum().backward()
+    assert not state[0].grad.any()
+    assert state[1].grad.all()
+    assert cell.weight_hh.grad.all()
 
 
 def test_no_grad_equals_the_loop():
@@ -322,6 +385,7 @@ class Refused(Cell):
         # The compiler sees one batch size; its check sees others.
         (lambda z, h: z.tanh() / len(h), "not used, because the output differs from its step"),
         (lambda z, h: z.tanh() + stopped(h), "not used, because a gradient differs from its step"),
+        (lambda z, h: z.tanh() + h.data, "uses a tensor that is neither a parameter nor a buffer"),
         (lambda z, _: torch.heaviside(z, z.abs()), "it has no derivative"),
         (lambda z, _: (z > 0) * 1.0, "comparing it with its step fails"),
     ],
@@ -335,6 +399,28 @@ def test_what_cannot_be_compiled_runs_as_the_loop_and_says_why(function, why):
     assert compiler.reason(cell).startswith("Refused")
     assert "\n" not in compiler.reason(cell)
     assert cell(torch.randn(4, 2, 3))[0].shape == (4, 2, 5)
+
+
+class CutInput(Cell):
+    """A plain network whose input has no gradient."""
+
+    gates = 1
+
+    def project(self, inputs):
+        return F.linear(inputs.detach(), self.weight_ih, self.bias)
+
+    def recur(self, gates_x, state):
+        h = (gates_x + state @ self.weight_hh.T).tanh()
+        return h, h
+
+
+def test_a_cell_that_cuts_the_gradient_of_its_input_runs_as_the_loop():
+    cell, x = CutInput(3, 5), torch.randn(4, 2, 3, requires_grad=True)
+    assert cell.active_backend == "loop"
+    assert compiler.reason(cell) == "CutInput has no native kernel: it cuts the gradient of its input x(t)"
+    cell(x)[0].sum().backward()
+    assert x.grad is None
+    assert cell.weight_ih.grad.any()
 
 
 @pytest.mark.parametrize("failure", [MemoryError("no memory"), torch.OutOfMemoryError("no memory")])

@@ -14,11 +14,22 @@ from typing import Any
 import pytest
 import torch
 
-from cells import GRU, LSTM, RNN, AblatedLSTM, Cell, GateRecurrentLSTM, PeepholeLSTM, TorchRecurrent, compiler
+from cells import (
+    GRU,
+    LSTM,
+    RNN,
+    AblatedLSTM,
+    Cell,
+    GateRecurrentLSTM,
+    PeepholeLSTM,
+    TorchRecurrent,
+    TruncatedLSTM1997,
+    compiler,
+)
 from tests.cells.conftest import random_state
 from tests.cells.test_ablations import PARTS, SINGLE
 from tests.cells.test_backends import assert_equals_step
-from tests.cells.test_compiler import UNSEEN, PointWiseState, TwoStages
+from tests.cells.test_compiler import UNSEEN, CutProducts, CutState, PointWiseState, TwoStages
 from tests.cells.test_scan import compose_by_rows
 
 pytest.importorskip("triton")
@@ -87,7 +98,7 @@ def test_interpreted_steps_that_no_loss_is_of_have_no_part_in_gradients():
 
 @only_interpreted
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kind", [RNN, LSTM, GRU])
+@pytest.mark.parametrize("kind", [RNN, LSTM, GRU, TruncatedLSTM1997])
 def test_interpreted_cells(kind: type[Cell], bias: bool):
     assert_interpreted(kind(3, 5, "triton", bias=bias, dtype=torch.float64), 5, 18)
     assert_interpreted(kind(1, 33, "triton", bias=bias), 1, 1)
@@ -118,7 +129,7 @@ def assert_alike_side_by_side(cells: list[Cell], inputs: list[torch.Tensor], **t
 
 @only_interpreted
 @pytest.mark.parametrize("at_a_time", [2, None])
-@pytest.mark.parametrize("kind", [LSTM, GRU, GateRecurrentLSTM, PointWiseState])
+@pytest.mark.parametrize("kind", [LSTM, GRU, GateRecurrentLSTM, PointWiseState, CutProducts])
 def test_interpreted_cells_side_by_side(kind: type[Cell], at_a_time: int | None, monkeypatch: pytest.MonkeyPatch):
     """Two at a time, and a step at a time, which has a program for each sequence."""
     from cells import gpu
@@ -185,7 +196,7 @@ def test_interpreted_steps_where_programs_would_be_too_many(dtype: torch.dtype, 
 
     monkeypatch.setattr(gpu, "_tiles", lambda *_: None)
     assert_interpreted(PeepholeLSTM(3, 130, "triton", dtype=dtype), 5, 3)
-    for kind in (LSTM, GRU, GateRecurrentLSTM, PointWiseState):
+    for kind in (LSTM, GRU, GateRecurrentLSTM, PointWiseState, CutProducts, CutState):
         assert_interpreted(kind(3, 5, "triton", dtype=dtype), 4, 3)
 
 
@@ -252,7 +263,10 @@ def test_a_gpu_kernel_that_cannot_be_says_why():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("kind", "tiles"),
-    [("LSTM", 0), ("LSTM", 1), ("LSTM", 2), ("GateRecurrentLSTM", 0), ("PointWiseState", 0), ("NAS", 0)],
+    [
+        *(("LSTM", tiles) for tiles in range(3)),
+        *((kind, 0) for kind in ("GateRecurrentLSTM", "TruncatedLSTM1997", "PointWiseState", "CutProducts", "NAS")),
+    ],
 )
 def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype, tmp_path):
     """For an H100, and within the shared memory of smaller GPUs."""
@@ -266,7 +280,8 @@ def test_the_kernels_compile_for_a_gpu(kind: str, tiles: int, dtype: torch.dtype
         pytest.importorskip("torchrecurrent")
         cell: torch.nn.Module = TorchRecurrent(3, 5, kind)
     else:
-        cell = {one.__name__: one for one in (LSTM, GateRecurrentLSTM, PointWiseState)}[kind](3, 5)
+        kinds = (LSTM, GateRecurrentLSTM, TruncatedLSTM1997, PointWiseState, CutProducts)
+        cell = {one.__name__: one for one in kinds}[kind](3, 5)
     module = module_of(cell, tmp_path)
     layout = module.LAYOUT
     assert gpu.TILES[tiles] in gpu._fitting(layout)

@@ -317,22 +317,55 @@ def test_the_lstm_of_1997_is_the_printed_equations(backend):
     np.testing.assert_allclose(state[1].detach(), c, rtol=1e-9)
 
 
-def test_the_gradients_of_1997_flow_back_through_the_cells_alone():
-    cell = TruncatedLSTM1997(IN, H, dtype=torch.float64)
+@pytest.mark.parametrize("backend", ["native", "loop"])
+def test_the_gradients_of_1997_flow_back_through_the_cells_alone(backend):
+    torch.manual_seed(0)
+    cell, whole = (kind(IN, H, backend, dtype=torch.float64) for kind in (TruncatedLSTM1997, LSTM1997))
+    assert cell.active_backend == backend
+    cell.load_state_dict(whole.state_dict())
     inputs = sequences().requires_grad_()
     state = tuple(torch.randn(B, H, dtype=torch.float64, requires_grad=True) for _ in range(2))
     (h, c), expected = state, []
     for x in inputs:
-        h, (_, c) = cell.recur(cell.project(x), (h.detach(), c))
+        h, (_, c) = whole.recur(whole.project(x), (h.detach(), c))
         expected.append(h)
     outputs, (h_last, c_last) = cell(inputs, state)
     found, wanted = (outputs, h_last, c_last), (torch.stack(expected), h, c)
-    torch.testing.assert_close(found, wanted)
-    leaves, weights = (inputs, state[1], *cell.parameters()), [torch.randn_like(each) for each in wanted]
-    torch.testing.assert_close(*(torch.autograd.grad(each, leaves, weights) for each in (found, wanted)))
+    torch.testing.assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+    weights = [torch.randn_like(each) for each in wanted]
+    gradients, truncated = (
+        torch.autograd.grad(values, (inputs, *state, *each.parameters()), weights, materialize_grads=True)
+        for values, each in ((found, cell), (wanted, whole))
+    )
+    torch.testing.assert_close(gradients, truncated, rtol=1e-9, atol=1e-9)
     with torch.no_grad():
-        torch.testing.assert_close(cell(inputs, state)[0], outputs)
-    assert cell.run_each is None  # whose gradients are not truncated
+        torch.testing.assert_close(cell(inputs, state)[0], outputs, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["native", "loop"])
+def test_the_gradients_of_1997_are_finite_differences_with_every_h_before_held_as_it_is(backend):
+    cell = TruncatedLSTM1997(IN, H, backend, dtype=torch.float64)
+    inputs, c_first = sequences(), torch.randn(B, H, dtype=torch.float64)
+    h_first, weights = torch.randn_like(c_first), torch.randn(T, B, H, dtype=torch.float64)
+    leaves = [inputs, c_first, cell.weight_ih, cell.weight_hh, cell.bias]
+    given = [leaf.requires_grad_() for leaf in leaves]
+    outputs, _ = cell(inputs, (h_first, c_first))
+    before = torch.cat([h_first.unsqueeze(0), outputs[:-1]]).detach()
+
+    @torch.no_grad()
+    def total(x, c, weight_ih, weight_hh, bias):
+        i, g, o = (x @ weight_ih.T + before @ weight_hh.T + bias).chunk(3, dim=-1)
+        c = c + (i.sigmoid() * (4 * g.sigmoid() - 2)).cumsum(0)
+        return float((weights * o.sigmoid() * (2 * c.sigmoid() - 1)).sum())
+
+    step = 1e-5
+    for number, gradient in enumerate(torch.autograd.grad(outputs, given, weights)):
+        direction = torch.randn_like(gradient)
+        up, down = (
+            total(*(leaf + sign * step * direction if leaf is given[number] else leaf for leaf in given))
+            for sign in (1, -1)
+        )
+        assert (gradient * direction).sum().item() == pytest.approx((up - down) / (2 * step), rel=1e-7)
 
 
 def test_blocks_of_the_lstm_of_1997_start_as_told():
