@@ -440,7 +440,7 @@ def _same(recorder: _Recorder, func: Any, result: Any, row: Any, *args: Any, **k
     if tuple(result.shape) != (BATCH, len(row.pieces) * recorder.hidden):
         raise Untraceable(f"{func} gives rows the shape {tuple(result.shape)}")
     if func.overloadpacket is aten.detach:
-        return [_Row([piece if piece.mask else _node(func, piece) for piece in row.pieces])]
+        return [_Row([piece if piece.mask or piece.op is func else _node(func, piece) for piece in row.pieces])]
     if func.overloadpacket is not aten._to_copy:
         return [row]
     if kwargs.get("dtype") not in (None, recorder.dtype):
