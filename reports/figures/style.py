@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.text import Text
@@ -166,8 +168,15 @@ def set_for_print(figure: Figure) -> None:
     width, height = figure.get_size_inches()
     figure.set_size_inches(COLUMN, height)
     figure.draw_without_rendering()
-    if figure.get_tightbbox().width + 2 * MARGIN > COLUMN + 0.01:
+    if figure.get_tightbbox().width + 2 * MARGIN > COLUMN + 0.01 or any(map(_ticks_collide, figure.axes)):
         figure.set_size_inches(width, height)
+
+
+def _ticks_collide(axes: Axes) -> bool:
+    """Tell whether numbers below a panel lie over each other."""
+    labels = [label for label in axes.get_xticklabels() if label.get_visible() and label.get_text()]
+    boxes = sorted((label.get_window_extent() for label in labels), key=lambda box: box.x0)
+    return any(one.x1 > other.x0 for one, other in pairwise(boxes))
 
 
 def make_drawable(figure: Figure) -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pandas as pd
 
+from bench.record.asked import widest
 from bench.record.records import DECIDED
 from reports import text
 from reports.comparisons import ESTABLISHED, OPEN, Comparison, between
@@ -183,7 +184,7 @@ def _met_late(runs: pd.DataFrame) -> tuple[str, dict[str, int]] | None:
 
 def _next(content: Content) -> str:
     """Say what would decide more, with the command for it."""
-    command = next((each for each in reversed(content.stored.commands) if each.startswith("python -m bench ")), None)
+    command = widest(content.stored.commands)
     missing = len(content.stored.missing)
     if command is None or content.repeated:
         return ""
