@@ -111,7 +111,7 @@ def _after(tokens: list[Token], place: int) -> str:
 
 
 def _fits_column(figure: Path) -> bool:
-    """Tell whether a figure is no wider than a column; one that is not there is taken to be wider."""
+    """Tell whether a figure fits into a column. One that is missing does not."""
     if not figure.is_file():
         return False
     found = re.search(rb"/MediaBox\s*\[\s*0 0 ([\d.]+)", figure.read_bytes())
@@ -119,7 +119,7 @@ def _fits_column(figure: Path) -> bool:
 
 
 def _fitted(content: str) -> str:
-    """Return what is no wider than the place where it stands."""
+    """Return content scaled down to the width of its column, if it is wider."""
     return rf"\adjustbox{{max width=\linewidth}}{{{content}}}"
 
 

@@ -205,8 +205,8 @@ def _p_later(a: Times, b: Times, paired: bool) -> float:
 
 
 def _p_by_spreads(a_over_b: np.ndarray, b_over_a: np.ndarray) -> float:
-    """Return the p-value of Brunner & Munzel (2000), whose spread is that of each group, not of all runs together: by
-    Student's distribution, with Welch's degrees of freedom; 0 if a group is of one run and has no spread.
+    """Return the p-value of Brunner & Munzel (2000), which allows each group its own spread: by Student's distribution
+    with Welch's degrees of freedom. A group of one run has no spread; then it is 0.
 
     Args:
         a_over_b, b_over_a: (n) and (m) whole numbers: of each run, how many of the other group were sooner, less how

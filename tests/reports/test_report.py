@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bench.record.asked import record_asked
 from bench.record.frames import write_frames
 from reports.comparisons import compare
 from reports.load import LoadError, load
@@ -67,6 +68,13 @@ def test_what_is_open_comes_with_the_command_that_would_decide_it(sweep: Path):
     assert written.answer == "gru needs the fewest steps on adding, gru or lstm on copy."
     assert "Against lstm, 2 of 4 comparisons establish a difference, 2 are open." in report
     assert " task=copy name=demo_more seeds=auto 'seed=range(12," in report
+
+
+def test_the_next_command_is_no_narrower_than_the_sweep(sweep: Path):
+    """A later command for a part of it does not continue the rest."""
+    record_asked(sweep, "python -m bench +sweep=demo cell=gru task=copy")
+    (command,) = re.findall(r"^Next: .*\n\n```\n(.*)", write_report([sweep]).path.read_text(), flags=re.M)
+    assert command.startswith("python -m bench +sweep=demo name=demo_more ")
 
 
 def test_all_that_is_decided_asks_for_nothing(tmp_path: Path):
