@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 # What each command is called with, and what it does; the first one has no name.
 COMMANDS = {
     "": (
-        "results/NAME [...] [--output DIR] [--html] [--latex]",
+        "results/NAME [...] [--output DIR] [--html] [--latex] [--tables]",
         "Write the report of one or several stored sweeps. Other commands: list, show, dashboard, each with --help.",
     ),
     "list": ("list [RESULTS]", "List the stored sweeps of a folder."),
@@ -67,20 +67,32 @@ def _parser(command: str, *arguments: tuple[str, dict[str, Any]]) -> Callable[[S
 
 
 def _write(words: Sequence[str]) -> str:
+    from bench.record.errors import ConfigError
+
     arguments = _parser(
         "",
         ("folders", {"nargs": "+", "type": Path, "metavar": "results/NAME", "help": "a sweep's folder"}),
         ("--output", {"type": Path, "metavar": "DIR", "help": "output folder (default: report/ in the first)"}),
         ("--html", {"action": "store_true", "help": "also write a page to explore, in one file"}),
         ("--latex", {"action": "store_true", "help": "also write tables and figures for a paper, in latex/"}),
+        (
+            "--tables",
+            {"action": "store_true", "help": "also write the tables that the report is made from, to publish"},
+        ),
     )(words)
     for folder in arguments.folders:
         if not folder.is_dir():
             raise _missing(folder)
+    if arguments.tables and (len(arguments.folders) > 1 or not arguments.output):
+        raise ConfigError("--tables: give one sweep, and --output with the folder for its report and tables")
+    from reports.archive import write_tables
     from reports.latex import FOLDER, write_latex
     from reports.page import write_page
     from reports.report import write_report
 
+    if arguments.tables:
+        write_tables(arguments.folders[0], arguments.output)
+        arguments.folders = [arguments.output]  # so that the report is of what is there for others to read
     report = write_report(arguments.folders, arguments.output, FOLDER if arguments.latex else "")
     paths = [report.path]
     paths += [write_page(report.path, report.stored)] if arguments.html else []

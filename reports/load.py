@@ -83,7 +83,7 @@ def load(*folders: Path | str) -> Stored:
         LoadError: a folder without results.
     """
     labels = _labels([Path(folder) for folder in folders])
-    parts = [_load_one(folder, label) for folder, label in labels.items()]
+    parts = [load_one(folder, label) for folder, label in labels.items()]
 
     def merged(frames: list[pd.DataFrame]) -> pd.DataFrame:
         frames = [frame for frame in frames if len(frame)]
@@ -129,7 +129,12 @@ def _labels(folders: list[Path]) -> dict[Path, str]:
     return {folder: name if names.count(name) == 1 else str(folder) for folder, name in zip(unique, names, strict=True)}
 
 
-def _load_one(folder: Path, label: str) -> Stored:
+def load_one(folder: Path, label: str) -> Stored:
+    """Return what is stored in a sweep's folder as it is there, but for the label: no problems and contenders.
+
+    Raises:
+        LoadError: a folder without results.
+    """
     if not folder.is_dir():
         raise LoadError(f"{folder}: no such folder")
     (runs, wrong), asked = read_runs(folder), read_asked(folder)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,15 +97,18 @@ def write_frames(sweep: Path) -> list[str]:
     return wrong
 
 
-def write_parquet(path: Path, frame: pd.DataFrame) -> None:
+def write_parquet(path: Path, frame: pd.DataFrame, split: Sequence[str] = ()) -> None:
     """Write a frame atomically, with a checksum of its values by which damage is noticed.
 
-    Columns of numbers that hardly repeat are split into streams of bytes: they take less space than with a dictionary.
+    Args:
+        split: columns of numbers to split into streams of bytes. Those that hardly repeat always are: they take less
+            space than with a dictionary.
     """
     table = pa.Table.from_pandas(frame, preserve_index=False)
     seal = _digest(table.to_pandas()).encode()
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"sha256": seal})
-    split = [name for name in frame.select_dtypes("floating") if frame[name].nunique() > len(frame) / 2]
+    rarely_repeat = [name for name in frame.select_dtypes("floating") if frame[name].nunique() > len(frame) / 2]
+    split = list({*split, *rarely_repeat})
     options: dict[str, Any] = {
         "use_dictionary": [name for name in table.column_names if name not in split],
         "use_byte_stream_split": split,
