@@ -1,6 +1,7 @@
 """The report for a paper: its tables as booktabs, its figures as PDF, and a document that shows how to use them."""
 
 import re
+import unicodedata
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,23 +10,37 @@ from markdown_it.token import Token
 
 from bench.record.files import write_text_atomic
 from reports.figures.style import COLUMN
-from reports.sections.differences import RAISED
 
 FOLDER = "latex"
 MOST_LETTERS = 60  # of a file's name
+MOST_ROWS = 48  # of a table on one page
 POINTS = 72  # an inch
 LETTERS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "×": r"$\times$", "≥": r"$\geq$", "≤": r"$\leq$", "∝": r"$\propto$", "∞": r"$\infty$", "†": r"\dag{}",
-    "–": "--", "…": r"\ldots{}", "“": "``", "”": "''", "’": "'", "·": r"$\cdot$", "²": r"\textsuperscript{2}",
-    **{chr(raised): rf"\textsuperscript{{{chr(letter)}}}" for letter, raised in RAISED.items()},
+    "–": "--", "…": r"\ldots{}", "“": "``", "”": "''", "’": "'", "·": r"$\cdot$", "−": "$-$", "→": r"$\to$",
+    "←": r"$\leftarrow$", "√": r"$\surd$", "‖": r"$\Vert$", "∂": r"$\partial$", "⊙": r"$\odot$", "⌊": r"$\lfloor$",
+    "⌋": r"$\rfloor$", "⌈": r"$\lceil$", "⌉": r"$\rceil$", "∗": "*", "\u2044": "/",
 }  # fmt: skip
+# Those that no Latin letter looks like.
+GREEK = dict(zip(
+    "αβγδεζηθκλμνξπρστφχψωΓΔΘΛΞΠΣΦΨΩ",
+    "alpha beta gamma delta varepsilon zeta eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega "  # noqa: SIM905
+    "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega".split(),
+    strict=True,
+))  # fmt: skip
+FIRST_UNKNOWN = 0x180  # the encoding T1 has the Latin letters before it
 DOCUMENT = r"""\documentclass[twocolumn]{{article}}
 \usepackage[T1]{{fontenc}}
 \usepackage[textwidth=6.75in,columnsep=0.25in]{{geometry}}  % figures are as wide as a column, or, in figure*, as two
-\usepackage{{booktabs,graphicx,adjustbox,stix}}
+\usepackage{{booktabs,graphicx,adjustbox}}
+\IfFileExists{{stix.sty}}{{\usepackage{{stix}}}}{{}}  % the letters of the figures
 \setlength{{\belowcaptionskip}}{{6pt}}
+% There is no text between tables and figures: let many wait, and fill pages with them.
+\extrafloats{{500}}\maxdeadcycles=1000
+\setcounter{{totalnumber}}{{9}}\setcounter{{topnumber}}{{9}}\setcounter{{dbltopnumber}}{{9}}
+\renewcommand{{\floatpagefraction}}{{0.5}}\renewcommand{{\dblfloatpagefraction}}{{0.5}}
 \begin{{document}}
 {body}
 \end{{document}}
@@ -52,9 +67,11 @@ def write_latex(report: Path) -> Path:
             heading = inline.content
         elif token.type == "table_open":
             end = next(i for i in range(place, len(tokens)) if tokens[i].type == "table_close")
-            name = _new_name(heading, names)
-            write_text_atomic(folder / f"{name}.tex", tabular(tokens[place:end]))
-            parts.append(_floating("table*", _fitted(rf"\input{{{name}}}"), heading))
+            for number, table in enumerate(tabulars(tokens[place:end])):
+                name = _new_name(heading, names)
+                write_text_atomic(folder / f"{name}.tex", table)
+                title = f"{heading} (continued)" if number else heading
+                parts.append(_floating("table*", _fitted(rf"\input{{{name}}}"), title))
         elif token.type == "inline" and (image := _image(token)):
             kind = "figure" if _fits_column(folder / f"{image}.pdf") else "figure*"
             content = _fitted(rf"\includegraphics{{{image}.pdf}}")  # its letters keep their size
@@ -64,8 +81,8 @@ def write_latex(report: Path) -> Path:
     return path
 
 
-def tabular(tokens: list[Token]) -> str:
-    """Return a table of markdown as a tabular with the rules of booktabs."""
+def tabulars(tokens: list[Token]) -> list[str]:
+    """Return a table of markdown as tabulars with the rules of booktabs, several if it is longer than a page."""
     rows: list[list[str]] = []
     columns = ""
     for token, inline in pairwise(tokens):
@@ -75,24 +92,33 @@ def tabular(tokens: list[Token]) -> str:
             rows[-1].append(escape("".join(part.content for part in inline.children or [])))
             if token.type == "th_open":
                 columns += "r" if "right" in str(token.attrGet("style")) else "l"
-    lines = [" & ".join(row) + r" \\" for row in rows]
-    return "\n".join(
-        [
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            lines[0],
-            r"\midrule",
-            *lines[1:],
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
+    # A row that begins with a bracket or a star would be read as an argument of the line break before it.
+    lines = [("{}" if row[0].startswith(("[", "*")) else "") + " & ".join(row) + r" \\" for row in rows]
+    head = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", lines[0], r"\midrule"]
+    return [
+        "\n".join([*head, *lines[start : start + MOST_ROWS], r"\bottomrule", r"\end{tabular}", ""])
+        for start in range(1, max(len(lines), 2), MOST_ROWS)
+    ]
 
 
 def escape(text: str) -> str:
-    """Return text that LaTeX sets as it is."""
-    return "".join(LETTERS.get(letter, letter) for letter in text)
+    """Return text that LaTeX sets as it is, with a question mark for each letter that its fonts lack."""
+    return "".join(map(_set, text))
+
+
+def _set(letter: str) -> str:
+    if letter in LETTERS or letter.isascii():
+        return LETTERS.get(letter, letter)
+    if letter in GREEK:
+        return rf"$\{GREEK[letter]}$"
+    kind, _, codes = unicodedata.decomposition(letter).partition("> ")
+    parts = escape("".join(chr(int(code, 16)) for code in codes.split()))
+    match kind:
+        case "<super" | "<sub":
+            return rf"\text{kind[1:]}script{{{parts}}}"
+        case "<fraction":
+            return parts
+    return letter if ord(letter) < FIRST_UNKNOWN else "?"
 
 
 def _image(token: Token) -> str:
@@ -119,8 +145,8 @@ def _fits_column(figure: Path) -> bool:
 
 
 def _fitted(content: str) -> str:
-    """Return content scaled down to the width of its column, if it is wider."""
-    return rf"\adjustbox{{max width=\linewidth}}{{{content}}}"
+    """Return content scaled down to the width of its column and the height of a page, if it is larger."""
+    return rf"\adjustbox{{max width=\linewidth,max totalheight=0.8\textheight}}{{{content}}}"
 
 
 def _floating(kind: str, content: str, title: str, text: str = "") -> str:

@@ -1,22 +1,46 @@
 """Tables and figures for a paper: what LaTeX sets is what the report says."""
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
-from reports.latex import FOLDER, escape, tabular, write_latex
+from reports.latex import FOLDER, MOST_ROWS, escape, tabulars, write_latex
 from reports.report import write_report
 from tests.reports.conftest import write_run
+
+GALLERY = Path(__file__).parents[2] / "reports" / "gallery"
 
 
 def test_a_table_has_the_rules_and_columns_of_the_report():
     tokens = MarkdownIt("commonmark").enable("table").parse("| cell | steps |\n|:--|--:|\n| no_gate | ≥2.3× |\n")
-    assert tabular(tokens).splitlines() == [
+    assert tabulars(tokens)[0].splitlines() == [
         r"\begin{tabular}{lr}", r"\toprule", r"cell & steps \\", r"\midrule", r"no\_gate & $\geq$2.3$\times$ \\",
         r"\bottomrule", r"\end{tabular}",
     ]  # fmt: skip
+
+
+def test_a_long_table_is_set_in_parts_and_no_row_is_read_as_an_argument():
+    rows = [f"| [{number}, 9] | {number} |" for number in range(MOST_ROWS + 1)]
+    tokens = MarkdownIt("commonmark").enable("table").parse("\n".join(["| of | n |", "|:--|--:|", *rows]))
+    first, second = tabulars(tokens)
+    assert first.count(r" \\") == 1 + MOST_ROWS
+    head = [r"\begin{tabular}{lr}", r"\toprule", r"of & n \\", r"\midrule"]
+    assert second.splitlines() == [*head, rf"{{}}[{MOST_ROWS}, 9] & {MOST_ROWS} \\", r"\bottomrule", r"\end{tabular}"]
+
+
+@pytest.mark.drawn
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+@pytest.mark.parametrize("name", ["claims_quick", "zoo"])
+def test_latex_sets_the_largest_reports(name: str, tmp_path: Path):
+    document = write_latex(write_report([GALLERY / name], tmp_path, FOLDER).path)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", document.name]
+    ended = subprocess.run(command, cwd=document.parent, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout[-1000:]
+    assert not re.search("too large|Missing character", document.with_suffix(".log").read_text(errors="replace"))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +48,12 @@ def test_a_table_has_the_rules_and_columns_of_the_report():
     [
         ("50 % & $x_1$", r"50 \% \& \$x\_1\$"),
         (r"\input{x}", r"\textbackslash{}input\{x\}"),
-        ("lstm ᵃ", r"lstm \textsuperscript{a}"),
+        (
+            "lstm ᵃ, T⁻² h₀",
+            r"lstm \textsuperscript{a}, T\textsuperscript{$-$}\textsuperscript{2} h\textsubscript{0}",
+        ),
+        ("Δt = ½ ε − Σ", r"$\Delta$t = 1/2 $\varepsilon$ $-$ $\Sigma$"),
+        ("Delétang 漢", "Delétang ?"),
     ],
 )
 def test_text_is_set_as_it_is(text: str, set_as: str):
