@@ -231,8 +231,24 @@ def test_a_run_opens_from_its_row(explored, browser):
     assert f"python -m bench +sweep=demo cell={run['cell']} task={run['task']} seed={run['seed']}" in said
     assert "training.learning_rate" in said
     assert browser.find_elements("css selector", "#run figure path")
-    browser.find_element("css selector", "#run pre button").click()
-    assert not browser.execute_script("return document.querySelector('#run pre button').textContent.includes('rror')")
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+def test_a_command_is_copied_by_its_button(explored, browser, permitted: bool):
+    if not permitted:
+        browser.execute_script("navigator.clipboard.writeText = () => Promise.reject(new Error('not permitted'))")
+    row = browser.find_element("css selector", "#runs tbody tr")
+    browser.execute_script("arguments[0].click()", row)
+    button = browser.find_element("css selector", "#run pre button")
+    button.click()
+    command = browser.execute_script("return arguments[0].parentElement.querySelector('code').textContent", button)
+    wait = pytest.importorskip("selenium.webdriver.support.ui").WebDriverWait
+    wait(browser, 5).until(lambda _: button.text == "Copied")
+    browser.find_element("css selector", "#run > button").click()
+    search = browser.find_element("css selector", "input[placeholder]")
+    search.send_keys("\ue009v")  # Ctrl-V
+    assert search.get_attribute("value") == command
+    search.clear()
 
 
 def test_curves_are_read_and_zoomed(explored, browser):
