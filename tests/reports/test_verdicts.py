@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bench.record.asked import fix_looks
+from bench.record.asked import fix_looks, record_asked
 from bench.record.errors import ConfigError
 from bench.record.files import Damaged
 from bench.record.rules import RULES_FILE, fix_claims, read_rules
@@ -349,6 +349,10 @@ def test_the_report_says_why_there_are_so_many_seeds(sweep):
     report = write_report([sweep]).path.read_text()
     assert "While claims were open, seeds were added at looks after 6, 9 seeds." in report
     assert "7 have seeds that no look planned" in report
+    assert re.search(r"The sweep took 70 runs instead of \d+\.", report)
+    record_asked(sweep, "a", runs={"gru-adding-s99": ["gru", "adding", 99]})
+    report = write_report([sweep]).path.read_text()
+    assert re.search(r"So far the sweep has 70 runs; at all looks it would have \d+\.", report)
 
 
 def test_rules_stand_once_runs_are_finished(tmp_path):
