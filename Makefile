@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 
 .PHONY: native bench test lint report docs clean
 
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+# Modules are compiled when they are first imported, as few of those installed ever are.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt \
+	--editable
 
 # One environment for everything, of which `make bench` installs what it needs, and the tests the rest; again only when
 # the pins or the package's own needs change.
