@@ -1,12 +1,14 @@
 """State tracking: follow a finite automaton, and tell after each symbol where it is."""
 
 import itertools
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from tasks.arguments import share, whole
 from tasks.classification import Classification, one_hot
+from tasks.endings import at, cut, drawn_ends
 from tasks.task import Batch
 
 
@@ -22,19 +24,33 @@ class StateTracking(Classification):
         chances: (S, K), the probability of each symbol.
         replies: (S), the answer of each state.
 
+    With `shortest`, lengths are uniform in [shortest, T], zeros follow, and the only answer is asked for at the end, as
+    Delétang et al. (2023) do; `lengthened(k)` then draws lengths from T + 1 to k·T, as they test.
+
     Args:
         length: T, at least 2.
         transitions, chances, replies: see above; sequences begin in state 0.
         solved_accuracy: share of right last answers above which the task counts as solved, in [0, 1).
+        shortest: the shortest length, at least 1; None: an answer after every symbol of T.
     """
 
-    scored = 1
+    scored: int | None = 1
     distance = "length"
+    spacing = 1  # lengths that sequences may have lie so far apart, counted from 1
 
     def __init__(
-        self, length: int, transitions: Tensor, chances: Tensor, replies: Tensor, solved_accuracy: float
+        self,
+        length: int,
+        transitions: Tensor,
+        chances: Tensor,
+        replies: Tensor,
+        solved_accuracy: float,
+        shortest: int | None = None,
     ) -> None:
         self.length = whole("length", length, 2)
+        self.shortest = None if shortest is None else whole("shortest", shortest, 1, length + 1)
+        if shortest is not None:
+            self.scored, self.extra = None, length - shortest
         self.solved_accuracy = share("solved_accuracy", solved_accuracy)
         self.transitions, self.chances, self.replies = transitions, chances.double(), replies
         self.input_size, self.output_size = transitions.shape[1], int(replies.max()) + 1
@@ -52,23 +68,35 @@ class StateTracking(Classification):
             state = transitions[state, symbol]
             symbols.append(symbol)
             targets.append(replies[state])
-        return Batch(one_hot(torch.stack(symbols), self.input_size), torch.stack(targets))
+        inputs, answers = one_hot(torch.stack(symbols), self.input_size), torch.stack(targets)
+        if self.shortest is None:
+            return Batch(inputs, answers)
+        ends = drawn_ends(self.shortest, self.length - self.shortest, batch_size, generator)
+        ends = ends - ends % self.spacing
+        return Batch(cut(inputs, ends), at(answers, ends))
+
+    def lengthened(self, factor: int) -> Self:
+        if self.shortest is None or factor == 1:
+            return super().lengthened(factor)
+        return type(self)(**self.options() | {"shortest": self.length + 1, "length": factor * self.length})
 
     def _entropy(self) -> float:
-        """Return the mean over steps of the entropy of the answer given the symbol."""
+        """Return the mean over answers of the entropy given the symbol at that step."""
         at_state = torch.zeros(len(self.transitions), dtype=torch.float64)
         at_state[0] = 1
         of_replies = self.replies[self.transitions]
         symbols = torch.arange(self.input_size).expand_as(self.transitions)
-        total = 0.0
+        entropies = []
         for _ in range(self.length):
             joint = at_state.unsqueeze(1) * self.chances
             counts = torch.zeros(self.input_size, self.output_size, dtype=torch.float64)
             counts.index_put_((symbols, of_replies), joint, accumulate=True)
             shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1e-300)
-            total -= float((counts * shares.clamp(min=1e-300).log()).sum())
+            entropies.append(-float((counts * shares.clamp(min=1e-300).log()).sum()))
             at_state = torch.zeros_like(at_state).index_put_((self.transitions,), joint, accumulate=True)
-        return max(total / self.length, 0.0)
+        ends = range(0 if self.shortest is None else self.shortest - 1, self.length)
+        spacing = 1 if self.shortest is None else self.spacing
+        return max(sum(entropies[end - end % spacing] for end in ends) / len(ends), 0.0)
 
 
 def _uniform(states: int, symbols: int) -> Tensor:
@@ -120,14 +148,19 @@ class ModularArithmetic(StateTracking):
         inputs   2 + 3 · 4 − 1
         targets  2 2 0 0 4 4 3
 
-    The published task asks for the value at the end only.
+    The published task asks for the value at the end only, and its sequences end with a number: with `shortest`, even
+    lengths become the odd ones below.
 
     Args:
         modulus: m, at least 2.
-        length, solved_accuracy: see `StateTracking`; an odd length ends with a number.
+        length, solved_accuracy, shortest: see `StateTracking`; an odd length ends with a number.
     """
 
-    def __init__(self, modulus: int = 5, length: int = 39, *, solved_accuracy: float = 0.99) -> None:
+    spacing = 2
+
+    def __init__(
+        self, modulus: int = 5, length: int = 39, *, solved_accuracy: float = 0.99, shortest: int | None = None
+    ) -> None:
         m = self.modulus = whole("modulus", modulus, 2, 33)
         # What was added up before the product at hand, that product, and the operator that waits for a number; with +,
         # the product is only a sign yet.
@@ -149,7 +182,50 @@ class ModularArithmetic(StateTracking):
                 chances[i, m:] = 1 / 3
                 for way, to in enumerate(((value, 1, "+"), (value, m - 1, "+"), (total, product, "·"))):
                     transitions[i, m + way] = names[to]
-        super().__init__(length, transitions, chances, replies, solved_accuracy)
+        super().__init__(length, transitions, chances, replies, solved_accuracy, shortest)
+
+
+class EvenPairs(StateTracking):
+    """Tell whether the number of 01 and 10 together is odd, which is whether the last bit is not the first (Delétang et
+    al. 2023, even pairs).
+
+        inputs   0 0 1 1 1 0
+        targets  0 0 1 1 1 0
+
+    Bits are equally likely.
+
+    Args:
+        length, solved_accuracy, shortest: see `StateTracking`.
+    """
+
+    def __init__(self, length: int = 40, *, solved_accuracy: float = 0.99, shortest: int | None = None) -> None:
+        # Nothing read; after that 1 + 2·first + last.
+        transitions = torch.tensor([[1, 4], [1, 2], [1, 2], [3, 4], [3, 4]])
+        replies = torch.tensor([0, 0, 1, 1, 0])
+        super().__init__(length, transitions, _uniform(5, 2), replies, solved_accuracy, shortest)
+
+
+class CycleNavigation(StateTracking):
+    """Tell the position on a circle of m places after steps to the left, none, or to the right (Delétang et al. 2023,
+    cycle navigation). With m = 5, and symbols − 0 +:
+
+        inputs   + − 0 − −
+        targets  1 0 0 4 3
+
+    All steps are equally likely.
+
+    Args:
+        places: m, at least 2.
+        length, solved_accuracy, shortest: see `StateTracking`.
+    """
+
+    def __init__(
+        self, places: int = 5, length: int = 40, *, solved_accuracy: float = 0.99, shortest: int | None = None
+    ) -> None:
+        m = self.places = whole("places", places, 2)
+        position = torch.arange(m)
+        transitions = torch.stack([(position - 1) % m, position, (position + 1) % m], dim=1)
+        super().__init__(length, transitions, _uniform(m, 3), position, solved_accuracy, shortest)
 
 
 class BoundedDyck(StateTracking):

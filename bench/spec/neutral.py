@@ -92,8 +92,10 @@ CLASSES: dict[str, dict[str, Any]] = {
     "tasks.Classify": {**_FILES, **_COLUMNS, **_PREPARED, "permuted": False},
     "tasks.CopyMemory": {"symbols": 8, "span": 10, "delay": 100, **_ACCURACY},
     "tasks.Counter": {"length": 40, **_ACCURACY},
+    "tasks.CycleNavigation": {"places": 5, "length": 40, "shortest": None, **_ACCURACY},
     "tasks.Digits": {"permuted": False, "solved_accuracy": 0.9},
     "tasks.EmbeddedReber": {"length": 40, **_ACCURACY},
+    "tasks.EvenPairs": {"length": 40, "shortest": None, **_ACCURACY},
     "tasks.FlipFlop": {"writes": 0.1, "length": 40, **_ACCURACY},
     "tasks.Forecast": {
         "file": None,
@@ -110,7 +112,7 @@ CLASSES: dict[str, dict[str, Any]] = {
         "content": None,
     },
     "tasks.LongLag": {"symbols": 100, "distractors": False, "logistic": False, **_ACCURACY},
-    "tasks.ModularArithmetic": {"modulus": 5, "length": 39, **_ACCURACY},
+    "tasks.ModularArithmetic": {"modulus": 5, "length": 39, "shortest": None, **_ACCURACY},
     "tasks.Multiplication": {"minimal_length": 100, "logistic": False, "wrong": 1},
     "tasks.NoisyRecall": {
         "length": 100,
@@ -131,7 +133,7 @@ CLASSES: dict[str, dict[str, Any]] = {
         "solved_accuracy": 0.9765625,
         "solved_error": 0.015,
     },
-    "tasks.Parity": {"length": 20, **_ACCURACY},
+    "tasks.Parity": {"length": 20, "shortest": None, **_ACCURACY},
     "tasks.PianoRoll": {"file": None, "content": None},
     "tasks.PreciseTiming": {"delay": 49, "intervals": 2, "onset": 10, **_ACCURACY},
     "tasks.RandomTargets": {"sequences": 10, "length": 10, "data_seed": 0, "solved_mse": 0.01},

@@ -73,6 +73,8 @@ GOLDEN = {
     "tasks.FlipFlop": "lstm-flipflop-s0-388c9ba30a",
     "tasks.ModularArithmetic": "lstm-modulararithmetic-s0-98a5dc530b",
     "tasks.WordProblem": "lstm-wordproblem-s0-5650c78ed5",
+    "tasks.CycleNavigation": "lstm-cyclenavigation-s0-34af92d5a1",
+    "tasks.EvenPairs": "lstm-evenpairs-s0-da80b6e410",
 }
 
 

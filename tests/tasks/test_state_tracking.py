@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import BoundedDyck, Counter, FlipFlop, ModularArithmetic, WordProblem
+from tasks import (
+    BoundedDyck,
+    Counter,
+    CycleNavigation,
+    EvenPairs,
+    FlipFlop,
+    ModularArithmetic,
+    Parity,
+    WordProblem,
+)
 from tests.tasks.test_all import sample
 
 
@@ -56,6 +65,20 @@ def by_hand_counter(symbols, task):
     return [2 if not head else int(head < 0) for head in heads]
 
 
+def by_hand_pairs(symbols, task):
+    text = "".join(map(str, symbols))
+    pairs = [sum(text[i : i + 2] in ("01", "10") for i in range(n)) for n in range(len(text))]
+    return [number % 2 for number in pairs]
+
+
+def by_hand_cycle(symbols, task):
+    return [sum(symbol - 1 for symbol in symbols[: n + 1]) % task.places for n in range(len(symbols))]
+
+
+def by_hand_parity(symbols, task):
+    return [sum(symbols[: n + 1]) % 2 for n in range(len(symbols))]
+
+
 TASKS = [
     (WordProblem("s3", 9), by_hand_word_problem),
     (WordProblem("a5", 6), by_hand_word_problem),
@@ -66,7 +89,67 @@ TASKS = [
     (BoundedDyck(3, 1, 5), by_hand_dyck),
     (FlipFlop(0.2, 15), by_hand_flip_flop),
     (Counter(11), by_hand_counter),
+    (EvenPairs(9), by_hand_pairs),
+    (CycleNavigation(5, 9), by_hand_cycle),
+    (CycleNavigation(2, 7), by_hand_cycle),
 ]
+
+# With one answer, at the end; the lengths that they may have.
+ENDING = [
+    (EvenPairs(9, shortest=1), by_hand_pairs, range(1, 10)),
+    (CycleNavigation(5, 8, shortest=3), by_hand_cycle, range(3, 9)),
+    (ModularArithmetic(5, 9, shortest=1), by_hand_arithmetic, range(1, 10, 2)),
+    (Parity(7, shortest=2), by_hand_parity, range(2, 8)),
+    (Parity(7, shortest=7), by_hand_parity, range(7, 8)),
+]
+
+
+def symbols_of(inputs) -> list[int]:
+    """The symbols of a sequence (T, I), up to the zeros behind it; parity's are −1 and 1."""
+    shown = inputs[(inputs != 0).any(dim=-1)]
+    return (shown[:, 0] > 0).long().tolist() if shown.shape[1] == 1 else shown.argmax(dim=-1).tolist()
+
+
+@pytest.mark.parametrize(("task", "by_hand", "lengths"), ENDING, ids=lambda value: type(value).__name__)
+def test_the_answer_at_the_end_is_of_the_whole_sequence(task, by_hand, lengths):
+    batch = sample(task, 300)
+    assert batch.targets.shape == (300,)
+    sequences = [symbols_of(batch.inputs[:, b]) for b in range(300)]
+    assert [by_hand(symbols, task)[-1] for symbols in sequences] == batch.targets.tolist()
+    assert {len(symbols) for symbols in sequences} == set(lengths)
+    outputs = torch.zeros(task.length, 300, task.output_size)
+    for b, symbols in enumerate(sequences):
+        outputs[len(symbols) - 1, b, batch.targets[b]] = 50.0
+    assert task.loss(outputs, batch) < 1e-6  # read there, and nowhere else
+    assert task.score(outputs, batch)["accuracy"] == 1
+
+
+@pytest.mark.parametrize(("task", "by_hand", "lengths"), ENDING, ids=lambda value: type(value).__name__)
+def test_the_baseline_at_the_end_is_the_entropy_left_by_the_last_symbol(task, by_hand, lengths):
+    n = 20_000
+    batch = sample(task, n, seed=3)
+    counts: dict[tuple[int, int], np.ndarray] = {}
+    for b in range(n):
+        symbols = symbols_of(batch.inputs[:, b])
+        counts.setdefault((len(symbols), symbols[-1]), np.zeros(task.output_size))[batch.targets[b]] += 1
+    entropy = -sum((of * np.log(np.where(of > 0, of / of.sum(), 1))).sum() for of in counts.values()) / n
+    assert task.baseline_loss == pytest.approx(entropy, abs=0.012)
+
+
+def test_lengths_at_the_end_are_uniform_and_longer_ones_begin_where_training_ends():
+    lengths = [len(symbols_of(each)) for each in sample(EvenPairs(4, shortest=1), 8000).inputs.unbind(dim=1)]
+    assert np.bincount(lengths, minlength=5)[1:].tolist() == pytest.approx([2000] * 4, abs=200)
+    for task in (EvenPairs(4, shortest=1), Parity(4, shortest=1)):
+        longer = sample(task.lengthened(3), 500)
+        assert {len(symbols_of(each)) for each in longer.inputs.unbind(dim=1)} == set(range(5, 13))
+        assert vars(task.lengthened(1))["shortest"] == 1
+
+
+@pytest.mark.parametrize("kind", [EvenPairs, CycleNavigation, ModularArithmetic, Parity])
+def test_a_shortest_length_is_a_length(kind):
+    for shortest in (0, 8, 1.5):
+        with pytest.raises(ValueError, match="shortest must be"):
+            kind(length=7, shortest=shortest)
 
 
 @pytest.mark.parametrize(("task", "by_hand"), TASKS, ids=lambda value: type(value).__name__)
