@@ -18,7 +18,15 @@ from tasks.precise_timing import PreciseTiming
 from tasks.random_targets import RandomTargets
 from tasks.regress import Regress
 from tasks.selective_copy import SelectiveCopy
-from tasks.state_tracking import BoundedDyck, Counter, CycleNavigation, EvenPairs, FlipFlop, ModularArithmetic, WordProblem
+from tasks.state_tracking import (
+    BoundedDyck,
+    Counter,
+    CycleNavigation,
+    EvenPairs,
+    FlipFlop,
+    ModularArithmetic,
+    WordProblem,
+)
 from tasks.task import Batch, Task
 from tasks.temporal_order import TemporalOrder
 
