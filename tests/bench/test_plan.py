@@ -60,13 +60,12 @@ def compose(tmp_path):
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("+sweep=quick", "seed=0,1"),
-        ("+sweep=standard", "seed=3", "cell=lstm,gru", "tuning=none"),
+        ("+sweep=quick", "seed=0,1", "cell=lstm,gru"),
+        ("+sweep=standard", "seed=3", "cell=lstm", "tuning=none"),
         ("+sweep=lengths", "seed=0", "cell=rnn", "+training.optimizer_options={weight_decay: 0.1},{amsgrad: true}"),
         (
             "cell=gru,peephole_lstm",
             "task=copy,adding",
-            "training.learning_rate=0.1,0.2",
             "++dtype=float32,float64",
             "~setting",
         ),

@@ -83,18 +83,6 @@ def test_asked_twice_it_stops_at_once_and_loses_nothing_finished(tmp_path: Path)
     wait_for(lambda: not workers_of(tmp_path))
 
 
-def test_two_commands_at_once_divide_the_runs(tmp_path: Path, whole: Path):
-    first = start(tmp_path, *SWEEP, "+launch=serial", "timing=default", "timing.rounds=2")
-    second = start(tmp_path, *SWEEP, "+launch=serial", "timing=default", "timing.rounds=2")
-    said = [process.communicate(timeout=300)[0] for process in (first, second)]
-    assert (first.returncode, second.returncode) == (0, 0), said
-    assert not any("Traceback" in text for text in said)
-    assert_same(whole, tmp_path)
-    assert list((tmp_path / "k" / "set_aside").glob("*")) == []
-    timing = pd.read_parquet(tmp_path / "k" / "timing.parquet")
-    assert (timing[timing["quantity"] == "training_step"].groupby("case").size() == 2).all()  # measured once
-
-
 def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole: Path):
     """One command is killed while another one, that came later, waits for its run."""
     first = start(tmp_path, *SWEEP, "+launch=serial")
@@ -113,21 +101,29 @@ def test_runs_of_a_command_that_was_killed_are_taken_over(tmp_path: Path, whole:
 def test_seeds_are_added_alike_however_often_a_command_is_killed_and_however_many_there_are(
     tmp_path: Path, forks: Forks
 ):
+    """Two commands at once divide the runs, and the times are measured by one of them."""
     auto = [
         "-m", "name=k", "cell=lstm,peephole_lstm", "task=adding", "seed=range(6)", "seeds=auto", "task.length=8",
-        "cell.hidden_size=8", "training.max_steps=300", "training.evaluate_every=20", "timing=none", "tracking=none",
+        "cell.hidden_size=8", "training.max_steps=300", "training.evaluate_every=20", "tracking=none",
     ]  # fmt: skip
-    forks.run(tmp_path, f"results_dir={tmp_path / 'whole'}", *auto, "+launch=serial")
+    forks.run(tmp_path, f"results_dir={tmp_path / 'whole'}", *auto, "timing=none", "+launch=serial")
     assert len(list(tmp_path.glob("whole/k/runs/*"))) > 2 * 5  # more than the first look
-    process = start(tmp_path / "killed", *auto, "+launch=serial")
+    process = start(tmp_path / "killed", *auto, "timing.rounds=2", "+launch=serial")
     wait_for(lambda: len(list(tmp_path.glob("killed/k/runs/*/result.json"))) >= 8)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    two = [start(tmp_path / "killed", *auto, f"+launch={launch}") for launch in ("serial", "parallel")]
+    two = [
+        start(tmp_path / "killed", *auto, "timing.rounds=2", f"+launch={launch}") for launch in ("serial", "parallel")
+    ]
     said = [process.communicate(timeout=300)[0] for process in two]
     assert [process.returncode for process in two] == [0, 0], said
+    assert not any("Traceback" in text for text in said)
     assert_same(tmp_path / "whole", tmp_path / "killed")
-    assert (tmp_path / "whole" / "k" / "looks.json").read_text() == (tmp_path / "killed/k/looks.json").read_text()
+    killed = tmp_path / "killed" / "k"
+    assert (tmp_path / "whole" / "k" / "looks.json").read_text() == (killed / "looks.json").read_text()
+    assert list((killed / "set_aside").glob("*")) == []
+    timing = pd.read_parquet(killed / "timing.parquet")
+    assert (timing[timing["quantity"] == "training_step"].groupby("case").size() == 2).all()  # measured once
 
 
 def test_workers_of_a_killed_command_begin_no_more_runs(tmp_path: Path):
@@ -162,9 +158,12 @@ TINY = ("training.batch_size=4", "training.max_steps=40", "training.evaluate_eve
 OWN = ("-m", "name=own", "task.length=5", "memory_gb=2.5", *TINY)
 
 
-def test_what_ends_its_process_is_an_outcome_and_can_be_tried_again(tmp_path: Path, own_cells):
-    arguments = [*own_cells, *OWN, "+launch=serial"]
-    said = finish(tmp_path / "r", *arguments, "cell=dying,mortal,growing,leaving,deadly,lstm", code=1)
+def test_what_ends_its_process_is_an_outcome_and_can_be_tried_again(tmp_path: Path, forks: Forks, own_cells):
+    """And others live, in processes beside it and after it."""
+    arguments = [*own_cells, *OWN]
+    said = finish(
+        tmp_path / "r", *arguments, "cell=dying,mortal,growing,leaving,deadly,lstm", "+launch=parallel", code=1
+    )
     results = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
     assert results["status"].to_dict() == {
         "dying": "failed", "mortal": "unsolved", "growing": "out_of_memory", "leaving": "failed", "deadly": "failed",
@@ -180,14 +179,10 @@ def test_what_ends_its_process_is_an_outcome_and_can_be_tried_again(tmp_path: Pa
     (tmp_path / "dying").write_text("x" * 99)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("r/own/runs/*lstm*/*")}
     assert before
-    said = finish(tmp_path / "r", *arguments, "cell=dying,growing,lstm", "+retry=failed", code=1)
-    assert "retry  2 that ended failed or out_of_memory" in said
+    words = [*arguments, "cell=dying,growing,lstm", "+launch=serial", "+retry=failed"]
+    done = forks.run(tmp_path / "r", f"results_dir={tmp_path / 'r'}", *words, "dry_run=true")
+    assert "retry  2 that ended failed or out_of_memory" in done.stdout
+    forks.run(tmp_path / "r", f"results_dir={tmp_path / 'r'}", *words, "cell=dying,lstm")
     again = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
     assert again["status"].to_dict() == results["status"].to_dict() | {"dying": "unsolved"}
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("r/own/runs/*lstm*/*")} == before
-
-
-def test_beside_what_ends_its_process_others_live(tmp_path: Path, own_cells):
-    finish(tmp_path / "r", *own_cells, *OWN, "cell=dying,growing,lstm", "+launch=parallel", code=1)
-    results = pd.read_parquet(tmp_path / "r" / "own" / "results.parquet").set_index("cell")
-    assert results["status"].to_dict() == {"dying": "failed", "growing": "out_of_memory", "lstm": "unsolved"}
