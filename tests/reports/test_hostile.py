@@ -23,7 +23,7 @@ from reports.report import write_report
 from reports.text import escape
 from tests.reports.conftest import write_run
 
-CASES = int(os.environ.get("HOSTILE_CASES", "12"))
+CASES = int(os.environ.get("HOSTILE_CASES", "8"))
 TEXTS = (
     "", " ", "a|b", "x\n# heading", "```", "<script>alert(1)</script>", "![x](http://a.example/b.png)",
     "[a](javascript:b)", "\x1b[31m", "\u202e", "../../etc", "$x$", "%s", "{0}", "=1+1", "null", "NaN", "{}", "[]", "[[",
