@@ -9,6 +9,7 @@ from tasks.copy_memory import CopyMemory
 from tasks.digits import Digits
 from tasks.embedded_reber import EmbeddedReber
 from tasks.forecast import Forecast
+from tasks.list_ops import ListOps
 from tasks.long_lag import LongLag, TriggerRecall
 from tasks.marked_pairs import ClassicAdding, Multiplication
 from tasks.noisy_recall import NoisyRecall, NoisyTargets
@@ -47,6 +48,7 @@ __all__ = [
     "EvenPairs",
     "FlipFlop",
     "Forecast",
+    "ListOps",
     "LongLag",
     "ModularArithmetic",
     "Multiplication",

@@ -111,6 +111,7 @@ CLASSES: dict[str, dict[str, Any]] = {
         "standardise": True,
         "content": None,
     },
+    "tasks.ListOps": {"shortest": 10, "length": 50, "depth": 5, "arguments": 5, **_ACCURACY},
     "tasks.LongLag": {"symbols": 100, "distractors": False, "logistic": False, **_ACCURACY},
     "tasks.ModularArithmetic": {"modulus": 5, "length": 39, "shortest": None, **_ACCURACY},
     "tasks.Multiplication": {"minimal_length": 100, "logistic": False, "wrong": 1},

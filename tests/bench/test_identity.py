@@ -75,6 +75,7 @@ GOLDEN = {
     "tasks.WordProblem": "lstm-wordproblem-s0-5650c78ed5",
     "tasks.CycleNavigation": "lstm-cyclenavigation-s0-34af92d5a1",
     "tasks.EvenPairs": "lstm-evenpairs-s0-da80b6e410",
+    "tasks.ListOps": "lstm-listops-s0-9bab8d2f8c",
 }
 
 

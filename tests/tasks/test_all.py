@@ -23,6 +23,7 @@ from tasks import (
     EmbeddedReber,
     EvenPairs,
     FlipFlop,
+    ListOps,
     LongLag,
     ModularArithmetic,
     Multiplication,
@@ -51,6 +52,7 @@ TASKS = [
     EmbeddedReber(12),
     EvenPairs(9),
     FlipFlop(length=9),
+    ListOps(4, 12, 3, 3),
     LongLag(7),
     LongLag(7, distractors=True),
     LongLag(7, distractors=True, logistic=True),
@@ -137,7 +139,7 @@ def test_longer_problems_are_of_the_same_kind(task):
     try:
         longer = task.lengthened(3)
     except NotImplementedError:
-        assert isinstance(task, Digits | EmbeddedReber | LongLag | RandomTargets)
+        assert isinstance(task, Digits | EmbeddedReber | ListOps | LongLag | RandomTargets)
         return
     assert type(longer) is type(task)
     assert longer.length > 2 * task.length - 20
