@@ -160,9 +160,7 @@ def _median_upto(upto: Tensor, n: int) -> Tensor:
         """Of the two arguments in the middle, the lower one is at most `low` and the other at most `high`."""
         if low < 0:
             return torch.zeros_like(of_all)
-        below, between, above = (
-            _powers(each, n) for each in (upto[low], upto[high] - upto[low], of_all - upto[high])
-        )
+        below, between, above = (_powers(each, n) for each in (upto[low], upto[high] - upto[low], of_all - upto[high]))
         terms = [
             math.comb(n, i) * math.comb(n - i, j) * below[i] * between[j] * above[n - i - j]
             for i in range(half, n + 1)
