@@ -350,6 +350,11 @@ def test_the_report_says_why_there_are_so_many_seeds(sweep):
     assert "While claims were open, seeds were added at looks after 6, 9 seeds." in report
     assert "7 have seeds that no look planned" in report
     assert re.search(r"The sweep took 70 runs instead of \d+\.", report)
+    assert "more seeds are planned" not in report  # the last look is made
+    (sweep / "looks.json").unlink()
+    fix_looks(sweep, [list(range(6)), list(range(6, 20)), [20]])
+    report = write_report([sweep]).path.read_text()
+    assert re.search(r"Next: \d claims? (is|are) undecided, and more seeds are planned; the same command", report)
     record_asked(sweep, "a", runs={"gru-adding-s99": ["gru", "adding", 99]})
     report = write_report([sweep]).path.read_text()
     assert re.search(r"So far the sweep has 70 runs; at all looks it would have \d+\.", report)
