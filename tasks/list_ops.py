@@ -124,17 +124,19 @@ def _values_of(shortest: int, length: int, depth: int, arguments: int) -> tuple[
     """Return the probability of each value together with a number of symbols from `shortest` to `length`.
 
     From the deepest expressions upwards, by the joint distribution of value and symbols, (10, length + 1). The numbers
-    of symbols of arguments add up, for which their distributions are multiplied after a Fourier transform."""
-    points = 2 ** math.ceil(math.log2(arguments * length + 3))
+    of symbols of arguments add up, for which their distributions are multiplied after a Fourier transform. Sums beyond
+    its points come back as small ones; weights that fall with the number of symbols make those negligible."""
+    points = 2 ** math.ceil(math.log2(2 * length + 3))
+    weights = 1e-11 ** (torch.arange(length + 1, dtype=torch.float64) / points)
     digit = torch.zeros(DIGITS, length + 1, dtype=torch.float64)
     digit[:, 1] = 1 / DIGITS
     joint = digit
     for _ in range(depth - 1):
-        one = torch.fft.rfft(joint, points)
+        one = torch.fft.rfft(joint * weights, points)
         total = sum((_of_operations(one, n) for n in range(2, arguments + 1)), torch.zeros_like(one))
         symbols = torch.fft.irfft(total / (arguments - 1) / len(OPERATIONS), points)[:, : length - 1]
         nested = torch.zeros_like(digit)
-        nested[:, 2:] = symbols.clamp(min=0)  # after the two brackets
+        nested[:, 2:] = symbols.clamp(min=0) / weights[: length - 1]  # after the two brackets
         joint = (1 - NESTED) * digit + NESTED * nested
     return tuple(joint[:, shortest:].sum(dim=1).tolist())
 
