@@ -57,9 +57,10 @@ def range_of(least: int | None, most: int | None) -> str:
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
-def spent(interval: Interval | None, budget: float | None = None) -> str:
-    """Return what was needed to solve a task, with its interval; what lies beyond the budget as such."""
-    beyond = f">{amount(budget)}" if budget else "never"
+def spent(interval: Interval | None, budget: float | None = None, beyond: str = "never") -> str:
+    """Return what was needed to solve a task, with its interval; what lies beyond the budget as such, or as `beyond`
+    where the budget is not given."""
+    beyond = f">{amount(budget)}" if budget else beyond
     if interval is None:
         return NONE
     places = _places(interval) if math.isfinite(interval.high) else None

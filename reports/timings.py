@@ -23,7 +23,8 @@ class TimedCase:
         group: of the cases that were timed in the same rounds.
         point_size: hidden size of the reference cell that the case is compared with, its own if there is none.
         first: whether it is of the point timed first.
-        label: the cell, which layer of a package it is, and its size where that is not the point's.
+        label: the cell, which layer of a package it is, its depth where that varies, and its size where that is not the
+            point's.
         form: "own", or "other" for an implementation timed only beside the one in use.
         gemm_size: rows and columns of the matrix product that `gemm` is the rate of; None in older tables.
         settings: of cell and task, by column.
@@ -97,6 +98,8 @@ def _cases(sweep: str, group: str, measured: pd.DataFrame) -> list[TimedCase]:
 
     facts = measured.drop_duplicates("case").set_index("case")
     columns = [column for column in facts if column.startswith(("cell.", "task."))]
+    own = facts[facts["form"] == "own"]
+    depths = own.groupby("cell")["cell.layers"].nunique(dropna=False) if "cell.layers" in facts else {}
     references = _references(facts)
     cases = []
     for case, rounds in rounds_of.items():
@@ -114,7 +117,7 @@ def _cases(sweep: str, group: str, measured: pd.DataFrame) -> list[TimedCase]:
                 group=group,
                 point_size=size,
                 first=False,
-                label=_label(described, size),
+                label=_label(described, size, of_several_depths=depths.get(described["cell"], 1) > 1),
                 **{name: known[name] for name in DESCRIBED},
                 settings={name: known[name] for name in columns},
                 training_step=median_interval(rounds["training_step"]),
@@ -158,10 +161,12 @@ def _forms_of(facts: pd.DataFrame, case: str) -> pd.DataFrame:
     return forms if len(forms) > 1 else forms.iloc[:0]
 
 
-def _label(described: pd.Series, size: int) -> str:
+def _label(described: pd.Series, size: int, of_several_depths: bool) -> str:
     layer = described.get("cell.layer")
     own_layer = described["form"] == "own" and not pd.isna(layer) and layer != described["cell"]
     name = f"{described['cell']} {layer}" if own_layer else str(described["cell"])
+    if of_several_depths and not pd.isna(described["cell.layers"]):
+        name = f"{name}, layers {described['cell.layers']:g}"
     return name if described["hidden_size"] == size else f"{name}, H={described['hidden_size']}"
 
 

@@ -15,7 +15,17 @@ from reports.frontier import is_frontier, problems_without_length
 from reports.references import primary_reference, references_of
 from reports.rows import grouped
 from reports.sections import frontier
-from reports.sections.content import MOST_NAMED, Content, all_of, is_or_are, paragraphs, plural, problems_shown, wording
+from reports.sections.content import (
+    MOST_NAMED,
+    Content,
+    all_of,
+    is_or_are,
+    paragraphs,
+    plural,
+    problems_shown,
+    quoted,
+    wording,
+)
 from reports.sections.sentence import sentence
 from reports.summary import Summary, ranked
 from reports.verdicts import OPEN as NOT_DECIDABLE
@@ -180,7 +190,7 @@ def _met_late(runs: pd.DataFrame) -> tuple[str, dict[str, int]] | None:
     several = sorted(found["training.solved_evaluations"].unique())
     counts = found.groupby(["contender", "problem"], sort=False).size()
     return all_of([str(each) for each in several], "or"), {
-        f"{name} on {on}": int(n) for (name, on), n in counts.items()
+        f"{quoted(name)} on {quoted(on)}": int(n) for (name, on), n in counts.items()
     }
 
 

@@ -48,7 +48,7 @@ def verdicts(content: Content) -> str:
                 "claim": claim.claim,
                 "verdict": _whole_verdict(claim, content.judgements[claim.name]),
                 "tests supported, refuted, open, not run": ", ".join(counts),
-                "said by": claim.source,
+                "source": claim.source,
             }
         )
     return paragraphs("## Verdicts", text.table(rows), _about(claims, content.judgements), about_seeds(content))
@@ -78,7 +78,7 @@ def _section(content: Content, claim: Claim) -> str:
     verdict = _whole_verdict(claim, judgements).capitalize()
     parts = [
         f"### {text.escape(claim.claim)}",
-        f"**{verdict}.** Said by {text.escape(claim.source)}. {_rule(claim)}",
+        f"**{verdict}.** Source: {text.escape(claim.source)}. {_rule(claim)}",
         text.table([_row(row) for row in judgements]),
     ]
     name = f"claim_{claim.name}"
@@ -95,8 +95,10 @@ def _section(content: Content, claim: Claim) -> str:
 def _rule(claim: Claim) -> str:
     """Say in words what supports and what refutes the claim."""
     said = dict.fromkeys(
-        f"{'ratio of ' if test.statistic in RATIOS else ''}{_what(test)} {_regions(test)}" for test in claim.tests
+        f"{'ratio of ' if test.statistic in RATIOS else ''}{_what(test)} ({_regions(test)})" for test in claim.tests
     )
+    if len(claim.tests) == 1:
+        return f"Test: {next(iter(said))}."
     needs = {"all": "all of its tests are supported", "any": "any of its tests is supported"}[claim.needs]
     otherwise = {"all": "refuted if one is refuted", "any": "refuted if all are refuted"}[claim.needs]
     return f"The claim is supported if {needs}, {otherwise}. Tests: {'; '.join(said)}."
@@ -160,7 +162,9 @@ def _whole_verdict(claim: Claim, judgements: list[Judgement]) -> str:
     if verdict not in (SUPPORTED, REFUTED) or without == verdict:
         return verdict
     within = {row.finding.within for b, row in zip(budgeted, judgements, strict=True) if b and row.verdict == verdict}
-    return f"{verdict} within {' and '.join(sorted(within))}"
+    amounts, units = zip(*(each.rsplit(" ", 1) for each in sorted(within)), strict=True)
+    said = f"{' and '.join(amounts)} {units[0]}" if len({*units}) == 1 else " and ".join(sorted(within))
+    return f"{verdict} within {said}"
 
 
 def _estimate(evidence: Evidence, statistic: str) -> str:
@@ -187,7 +191,9 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
     decided_by_solving = statistics & {"share_solved", "steps_to_solve"} and runs["problem"].nunique() <= MOST_PANELS
     if decided_by_solving and runs["solved"].any():
         figure = figures_of_training.solve_curves(runs, content.stored.results["cell"])
+        unsolved = not runs.groupby("problem")["solved"].any().all()
         caption = "The runs behind the claim: share of runs solved by each training step, with 95 % intervals."
+        caption += " Problems that no run solved are left out." if unsolved else ""
         return content.show(figure, f"{name}_runs", caption=caption)
     readings = content.stored.readings
     probes = {

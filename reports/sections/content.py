@@ -130,10 +130,15 @@ def names_a_file(name: str) -> bool:
 
 def all_of(names: list[str], last: str = "and") -> str:
     """Return e.g. "gru, lstm and rnn"; of more than a few the first, and how many more."""
-    names = [f"“{name}”" if "," in name else name for name in names]
+    names = [name if "“" in name else quoted(name) for name in names]
     if len(names) > MOST_NAMED:
         return f"{', '.join(names[: MOST_NAMED - 1])} {last} {len(names) - MOST_NAMED + 1} more"
     return f" {last} ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def quoted(name: str) -> str:
+    """Return a name in quotation marks if it has a comma, which would end it in a list."""
+    return f"“{name}”" if "," in name else name
 
 
 def plural(number: int, noun: str) -> str:

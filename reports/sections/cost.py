@@ -21,9 +21,10 @@ def times(content: Content) -> str:
         return ""
     in_use = _in_use(content)
     shown = _first_if_many(in_use)
+    reference = REFERENCE_CELL if any(case.ratio is not None for case in shown) else ""
     return paragraphs(
         "## Cost",
-        content.show(figures.timing_bars(shown), "step_time", reference=REFERENCE_CELL),
+        content.show(figures.timing_bars(shown), "step_time", reference=reference),
         _over_length(content, in_use),
         _over_hidden_size(content),
     )

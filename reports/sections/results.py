@@ -7,6 +7,8 @@ from reports.sections.content import Content, paragraphs, plural, wording
 from reports.summary import REFERENCE_CELL, scaled
 from reports.timings import step_time_ratios, step_times
 
+BEYOND = ">budget"  # what the median run needed that did not solve its task
+
 
 def headline(content: Content) -> str:
     """Tabulate per problem who solved it, how fast, how well and at what cost."""
@@ -80,10 +82,10 @@ def cost_of_solving(content: Content) -> str:
             {
                 **({"problem": row.problem} if several else {}),
                 "cell": row.contender,
-                "steps": text.spent(row.steps),
-                "samples": text.spent(row.samples),
-                "FLOPs": text.spent(row.flops),
-                "seconds": text.spent(scaled(row.steps, None if time is None else time / 1000)),
+                "steps": text.spent(row.steps, beyond=BEYOND),
+                "samples": text.spent(row.samples, beyond=BEYOND),
+                "FLOPs": text.spent(row.flops, beyond=BEYOND),
+                "seconds": text.spent(scaled(row.steps, None if time is None else time / 1000), beyond=BEYOND),
             }
         )
     return paragraphs("## What solving costs", text.table(rows), wording("cost_of_solving"))
@@ -102,4 +104,6 @@ def time_to_solve(content: Content) -> str:
     if not any(row.solved for row in content.summaries) or len(content.stored.results) < 2:
         return ""
     figure = figures.solve_curves(content.stored.results)
-    return content.show(figure, "time_to_solve", "## Time to solve", strips=content.many)
+    of_problem = grouped(content.summaries, lambda row: row.problem)
+    unsolved = not all(any(row.solved for row in rows) for rows in of_problem.values())
+    return content.show(figure, "time_to_solve", "## Time to solve", strips=content.many, unsolved=unsolved)
