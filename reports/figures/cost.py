@@ -52,7 +52,7 @@ def timing_bars(timings: list[TimedCase]) -> Figure:
             axes.annotate(
                 " · ".join(note), (time.high, place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8
             )
-        name_ticks(axes.yaxis, _bar_names(cases, len(backends) > 1), LONGEST_BAR)
+        name_ticks(axes.yaxis, names_of(cases, len(backends) > 1), LONGEST_BAR)
         axes.set_ylim(len(cases) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         highest = max(case.training_step.high for case in cases)
@@ -166,8 +166,8 @@ def _timed_groups(timings: list[TimedCase]) -> dict[str, list[TimedCase]]:
     return grouped(ordered, label)
 
 
-def _bar_names(cases: list[TimedCase], with_backends: bool) -> list[str]:
-    """Name bars by cell, backend and those settings that set equal ones apart, or a number where none does."""
+def names_of(cases: list[TimedCase], with_backends: bool = False) -> list[str]:
+    """Name cases of a point by cell, backend and the settings that set equal ones apart, or by number if none do."""
     by = [f" ({case.backend})" if with_backends else "" for case in cases]
     names = [f"{case.label}{backend}" for case, backend in zip(cases, by, strict=True)]
     for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:

@@ -66,7 +66,7 @@ def _rows(cases: list[TimedCase]) -> list[dict[str, str]]:
         {
             **{name: getattr(case, name) for name in several},
             "task": f"{case.task}, T={case.time_steps}",
-            "cell": case.label,
+            "cell": called,
             "backend": case.backend,
             "training step, ms": text.number(case.training_step),
             f"/ {REFERENCE_CELL}": text.number(case.ratio),
@@ -78,7 +78,8 @@ def _rows(cases: list[TimedCase]) -> list[dict[str, str]]:
             "first call, ms": text.quantity(case.first_call, 2),
             "memory, MiB": text.quantity(case.peak_memory, 2),
         }
-        for case in cases
+        for here in grouped(cases, _point).values()
+        for case, called in zip(here, figures.names_of(here), strict=True)
     ]
 
 
@@ -105,8 +106,8 @@ def _cost_in_words(cases: list[TimedCase]) -> str:
     for here in grouped(cases, _point).values():
         shares = [case.share.estimate for case in here if case.cell == REFERENCE_CELL and case.share is not None]
         said = [
-            split_in_words(case.label, case.ratio, case.flop_ratio, max([case.share.estimate, *shares]))
-            for case in here
+            split_in_words(called, case.ratio, case.flop_ratio, max([case.share.estimate, *shares]))
+            for case, called in zip(here, figures.names_of(here), strict=True)
             if case.cell != REFERENCE_CELL and case.ratio and case.share and math.isfinite(case.flop_ratio)
         ]
         if said:

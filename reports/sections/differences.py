@@ -179,20 +179,25 @@ def together(content: Content) -> str:
         return ""
     strips = len(scores) > MOST_CURVES
     section = content.show(figures.profile(scores), "profile", "## All problems together", strips=strips)
-    reference = next((tasks for (cell, _), tasks in scores.items() if cell == REFERENCE_CELL), None)
+    references, primary = references_of(runs), primary_reference(runs)
+    against = {*references.values()} or {primary or REFERENCE_CELL}
+    over = next(iter(against)) if len(against) == 1 else "its reference"
+    tasks_of = {contender: tasks for (_, contender), tasks in scores.items()}
     rows = []
-    for (_, contender), tasks in scores.items():
+    for contender, tasks in tasks_of.items():
         kept = [np.maximum(task, 0.0) for task in tasks]
         mean = interquartile_mean(kept)
-        better = None if reference is None or tasks is reference else probability_of_improvement(tasks, reference)
+        own = references.get(contender, primary)
+        of_own = tasks_of.get(own or "") if own != contender else None
+        better = None if of_own is None else probability_of_improvement(tasks, of_own)
         rows.append(
             {
                 "cell": contender,
                 "budget left, interquartile mean": text.percent(mean),
-                f"better than {REFERENCE_CELL}": text.percent(better),
+                f"better than {over}": text.percent(better),
             }
         )
-    return paragraphs(section, text.table(rows), wording("budget_left", reference=REFERENCE_CELL))
+    return paragraphs(section, text.table(rows), wording("budget_left", reference=text.escape(over)))
 
 
 def _scores(runs: pd.DataFrame) -> dict[tuple[str, str], list[np.ndarray]]:
