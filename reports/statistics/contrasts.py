@@ -24,7 +24,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy import special
 
-from reports.statistics.intervals import CONFIDENCE, Interval
+from reports.statistics.intervals import CONFIDENCE, Interval, around
 from reports.statistics.permutation import share_of_signs, share_of_splits
 
 ALPHA = 1 - CONFIDENCE
@@ -156,12 +156,12 @@ class Contrast:
     @cached_property
     def interval(self) -> Interval:
         """Median ratio of all runs of a to all of b (of pairs: of each to its own) with the interval of all x that
-        neither one-sided test rejects at half the level. Bounds are 0 and +inf where runs do not tell more, and the
-        estimate is NaN where most ratios are of two unsolved runs."""
+        neither one-sided test rejects at half the level. Bounds are 0 and +inf where runs do not tell more, as where
+        most ratios are 0 or +inf, and the estimate is NaN where most are of two unsolved runs."""
         low = _largest_rejected(self.a, self.b, self.paired, self.level, self.p_later)
         below = _largest_rejected(self.b, self.a, self.paired, self.level, self.p_sooner)
         high = 1 / below if below else math.inf
-        return Interval(float(np.clip(self.median_ratio, low, high)), low, high, 1 - self.level)
+        return around(self.median_ratio, low, high, 1 - self.level)
 
     @cached_property
     def scores(self) -> np.ndarray:

@@ -35,6 +35,13 @@ class Interval:
         return {"≥": self.low, "≤": self.high}.get(self.bound, estimate)
 
 
+def around(ratio: float, low: float, high: float, confidence: float = CONFIDENCE) -> Interval:
+    """Return a ratio with its interval, and moved into that. Where it is 0 or +inf, as where one group is mostly
+    unsolved, there is no lower, or no upper, end: what a test says there rests on times that were not seen."""
+    low, high = (0.0 if ratio == 0 else low), (math.inf if ratio == math.inf else high)
+    return Interval(float(np.clip(ratio, low, high)), low, high, confidence)
+
+
 def solved_fraction(solved: int, runs: int) -> Interval:
     """Return the share of solved runs with Wilson's (1927) 95 % score interval.
 

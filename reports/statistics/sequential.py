@@ -10,11 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-
 from reports.statistics.contrasts import Contrast
 from reports.statistics.families import fewest_seeds
-from reports.statistics.intervals import Interval
+from reports.statistics.intervals import Interval, around
 
 MOST_LOOKS = 5
 
@@ -91,4 +89,4 @@ def in_all(estimate: float, intervals: Sequence[Interval]) -> Interval:
     high = min((each.high for each in intervals), default=math.inf)
     if low > high:
         low, high = intervals[-1].low, intervals[-1].high
-    return Interval(float(np.clip(estimate, low, high)), low, high)
+    return around(estimate, low, high)

@@ -187,6 +187,11 @@ class TestInterval:
         assert Contrast(solved, unsolved).interval.bound == "≤"
         assert Contrast(unsolved, unsolved).interval.bound == "~"
         assert math.isnan(Contrast(unsolved, unsolved).interval.told)
+        # As many as half solve it as soon as the others do, and the test rejects that they take 8 times as long.
+        half = times(*[500] * 7, *[INFINITE] * 8)
+        contrast = Contrast(half, times(*[500] * 15))
+        assert Contrast(half, contrast.b.scaled(8)).p_sooner <= ALPHA / 2
+        assert (contrast.interval.estimate, contrast.interval.high) == (INFINITE, INFINITE)
         few = Contrast(times(500), times(1000)).interval
         assert (few.low, few.high) == (0, INFINITE)
 
