@@ -265,7 +265,7 @@ def beside_publication(content: Content) -> str:
                         "printed": f"withdrawn: {about.withdrawn[claim.name]}" if withdrawn else str(said.printed),
                         "confirmed by": text.NONE if withdrawn else CONFIRMED[said.printed.confirmed],
                         "here on": _at_distance(row.finding.problem, runs),
-                        "here": f"{STATISTICS[row.test.statistic]} {estimate}",
+                        "here": f"{_what(row.test)} {estimate}",
                         "verdict": text.NONE if withdrawn else AGREEMENT[row.verdict],
                     }
                 )
