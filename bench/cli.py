@@ -170,10 +170,10 @@ def _run(given: list[str]) -> int:
 
 def _run_composed(composed: "DictConfig", worker: Worker) -> int:
     """Do what a composed command says; returns its exit code."""
-    from bench.spec.command import Command, is_new_run
+    from bench.spec.command import Command, is_new, tool_of
 
-    if is_new_run(composed):
-        worker.start()  # torch takes a second to import; the worker imports it while this process does
+    if is_new(composed):
+        worker.start(tool_of(composed))  # torch takes seconds to import, here and there
     if sys.stdout.isatty():
         print("planning", end="\r", flush=True)  # the import of torch delays the next line, which overwrites this one
     from bench.sweep import StuckError, Sweep

@@ -16,7 +16,7 @@ from bench.execute.apart import Worker
 from bench.record.encoding import flat
 from bench.record.errors import ConfigError
 from bench.record.store import RunFolder
-from bench.spec.command import Command, is_new_run
+from bench.spec.command import Command, is_new, tool_of
 from bench.spec.config import register_with_hydra, to_plain
 from bench.spec.explain import explain
 from bench.startup import module_path
@@ -35,8 +35,8 @@ def run_single(*overrides: str) -> dict[str, Any]:
                 composed = compose("config", list(overrides), return_hydra_config=True)
                 if composed.hydra.mode is not None and composed.hydra.mode.name == "MULTIRUN":
                     raise ConfigError("this runs a single configuration; for a sweep, use bench.run_sweep")
-                if is_new_run(composed):
-                    worker.start()  # it imports torch while this process does
+                if is_new(composed):
+                    worker.start(tool_of(composed))  # torch takes seconds to import, here and there
                 from bench.execute.plan import make_plan
 
                 plan = make_plan(Command(composed), worker)

@@ -30,7 +30,7 @@ from bench.record.layout import check_layout
 from bench.record.rules import RULES_FILE, fix_claims
 from bench.record.store import RunFolder
 from bench.session import is_stopping, say_once
-from bench.spec.command import Command
+from bench.spec.command import Command, runs_here, tool_of
 from bench.spec.config import RETRY, to_plain
 from bench.train.process import command_line
 
@@ -78,6 +78,8 @@ class Sweep:
         self._announced = _announce(plan, self._worker)
         if plan.pending and self._command.is_sweep and not plan.first.sweep.dry_run:
             prepare_launcher(self._command.master.hydra.launcher)
+            if runs_here(self._command.master.hydra.launcher):
+                self._worker.start(tool_of(self._command.master))
         return plan
 
     def run(self) -> int:

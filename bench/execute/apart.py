@@ -1,16 +1,14 @@
 """Runs things in a separate process: a crash, a kill or a lack of memory in a run or a user's class ends that process
 only. `bench.execute.worker` is the process itself. Launchers import this module, so it imports nothing heavy."""
 
+import contextlib
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from multiprocessing import Pipe
 from typing import Any, Self
 
+from bench.execute.template import Fork, Template
 from bench.session import is_command, is_stopping, mark_dead
-from bench.startup import module_path
 
 ASKED_TO_END = 75  # the exit code of a worker that somebody asked to end; a run may end its process with 0
 ATTEMPTS = 2  # at a run whose process dies
@@ -21,19 +19,28 @@ class WorkerDied(RuntimeError):
     """The worker's process ended before it answered. The message says how.
 
     Attributes:
-        code: its exit code, or minus the signal.
+        code: its exit code, or minus the signal; None if nobody knows.
     """
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int | None) -> None:
         super().__init__(_how(code))
         self.code = code
 
 
 class Worker:
-    """A process that does one thing after another. It is started when it is first needed, and anew when it has died."""
+    """A process that does one thing after another. It is forked from a template when it is first needed, and anew when
+    it has died."""
 
-    def __init__(self) -> None:
-        self._process: _Process | None = None
+    def __init__(self, template: str | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            template: the address of one; None: it has a template of its own.
+        """
+        self._process: Fork | None = None
+        self._template: Template | None = None
+        self._address = template
+        self._tool: str | None = None
         # Whoever started this process, that ends with it: what it is at is saved, and nothing more is begun.
         self._launcher = None if is_command() else os.getppid()
 
@@ -43,9 +50,23 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Start the process before there is anything to ask of it."""
-        self._alive()
+    def start(self, tool: str | None = None) -> None:
+        """Start what takes time to start, before there is anything to ask.
+
+        Args:
+            tool: the one that runs will be tracked by.
+        """
+        self._tool = tool
+        self.lend()
+
+    def lend(self) -> str:
+        """Let the process go; return the address of its template, from which other processes may fork theirs."""
+        self._let_go()
+        if self._template is None or not self._template.is_alive():
+            self._end_template()
+            self._template = Template(self._tool)
+            self._address = self._template.address
+        return self._template.address
 
     def execute(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Take a run alone. If the process dies of it, another one goes on; if that dies too, the run failed.
@@ -132,80 +153,67 @@ class Worker:
         return answer["value"]
 
     def close(self) -> None:
-        """Let the process go: it saves what is under way and ends. Returns when it has."""
+        """Let the process go: it saves what is under way and ends. Returns when it has, and its template too."""
+        self._let_go()
+        self._end_template()
+
+    def _let_go(self) -> None:
         if self._process is not None:
-            self._process.close()
-            self._process = None
+            self._process.connection.close()
+            self._wait()
+
+    def _end_template(self) -> None:
+        if self._template is not None:
+            self._template.close()
+            self._template = self._address = None
+
+    def _wait(self) -> int | None:
+        """Return the exit code of the process once it has ended."""
+        assert self._process is not None
+        code = self._process.wait()
+        if self._process.pid is not None:
+            mark_dead(self._process.pid)
+        self._process = None
+        return code
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        try:
-            return self._alive().ask(request, self._launcher)
-        except WorkerDied:
-            self._process = None
-            raise
-
-    def _alive(self) -> "_Process":
-        if self._process is None or not self._process.is_alive():
-            self._process = _Process()
-        return self._process
-
-
-class _Process:
-    """A running `bench.execute.worker`, and the connection to it."""
-
-    def __init__(self) -> None:
-        self._connection, theirs = Pipe()
-        # It must find the same modules as this process does, a user's own among them.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(module_path())}
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.execute.worker", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            process_group=0,  # a terminal's Ctrl-C is for the command, which tells the worker
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-        theirs.close()
-        self._is_asked = False
-
-    def is_alive(self) -> bool:
-        return self._process.poll() is None
-
-    def ask(self, request: dict[str, Any], launcher: int | None) -> dict[str, Any]:
         """Send a request and wait for its answer.
-
-        Args:
-            launcher: the process without which this one ends, if there is one.
 
         Raises:
             WorkerDied: there will be none.
         """
 
         def end_if_orphaned() -> None:
-            if launcher is not None and os.getppid() != launcher:
+            if self._launcher is not None and os.getppid() != self._launcher:
                 os._exit(1)  # nobody is left to answer to; the worker notices, saves and ends
 
         end_if_orphaned()
-        self._is_asked = True
+        connection = self._alive().connection
         try:
-            self._connection.send(request)
-            while not self._connection.poll(POLL_SECONDS):
+            connection.send(request)
+            while not connection.poll(POLL_SECONDS):
                 end_if_orphaned()
-            return self._connection.recv()
+            answer: dict[str, Any] = connection.recv()
+            return answer
         except (EOFError, OSError) as error:
-            code = self._process.wait()
-            mark_dead(self._process.pid)
-            raise WorkerDied(code) from error
+            raise WorkerDied(self._wait()) from error
 
-    def close(self) -> None:
-        self._connection.close()
-        if not self._is_asked:
-            self._process.kill()  # it has nothing to save, and may be importing torch
-        self._process.wait()
-        mark_dead(self._process.pid)
+    def _alive(self) -> Fork:
+        if self._process is None or not self._process.is_alive():
+            self._process = self._forked()
+        return self._process
+
+    def _forked(self) -> Fork:
+        if self._address is not None:
+            with contextlib.suppress(OSError):  # somebody has killed it
+                return Fork(self._address)
+        return Fork(self.lend())
 
 
-def _how(code: int) -> str:
+def _how(code: int | None) -> str:
     """Say how a process ended that should not have."""
+    if code is None:
+        return "its process ended, and so did the one that could tell how"
     if code >= 0:
         return f"its process ended by itself, with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"

@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bench.execute.apart import Worker
 from bench.execute.turn import Turn
 from bench.record.errors import ConfigError, one_line
-from bench.spec.command import Command, loader
+from bench.spec.command import Command, loader, runs_here
 from bench.spec.explain import explain
 from bench.startup import ROOT
 
@@ -36,19 +36,24 @@ def launch(command: Command, turn: Turn, runs: int, example: list[str], worker: 
         turn: what each worker does.
         runs: that are to be taken; there are no more workers than that.
         example: the overrides of one of them, which tell a launcher where their sweep is.
-        worker: for a single run; it ends before a launcher starts others.
+        worker: for a single run; its process ends before a launcher starts others, which on this machine are forks of
+            the same template.
 
     Returns:
         Why runs could not be stored, by run_id.
     """
     if not command.is_sweep:
         return turn.take(worker)
-    worker.close()
+    template = None
+    if runs_here(command.master.hydra.launcher):
+        template = worker.lend()
+    else:
+        worker.close()
     setup_globals()
     workers = min(runs, room(command.master.hydra.launcher))
     launcher = Plugins.instance().instantiate_launcher(
         hydra_context=HydraContext(config_loader=loader(), callbacks=Callbacks()),
-        task_function=replace(turn, workers=workers),
+        task_function=replace(turn, workers=workers, template=template),
         config=command.master,
     )
     returned = launcher.launch([example] * workers, initial_job_idx=0)

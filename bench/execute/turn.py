@@ -19,11 +19,13 @@ class Turn:
         planned: the file with the runs' specifications, <sweep>/plans/<digest>.json.
         only: the run_ids to take; None: those without a result.
         workers: how many such workers there are.
+        template: the address of the one that their processes are forks of; None: each has its own.
     """
 
     planned: Path
     only: frozenset[str] | None = None
     workers: int = 1
+    template: str | None = None
 
     def __call__(self, _: object = None) -> dict[str, str]:
         """Take runs as `take`, with a worker of its own.
@@ -31,7 +33,7 @@ class Turn:
         Args:
             _: the configuration that Hydra hands to a job; the runs have their own.
         """
-        with Worker() as worker:
+        with Worker(self.template) as worker:
             return self.take(worker)
 
     def take(self, worker: Worker) -> dict[str, str]:

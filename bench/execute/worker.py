@@ -1,10 +1,11 @@
 """The process in which runs are executed: it answers one request after another, until whoever asks is gone.
 
-torch is imported once signals are heeded, and before the first request comes."""
+It is a fork of one that has imported torch and all else that takes time, and does nothing but fork."""
 
 import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -14,9 +15,11 @@ from queue import SimpleQueue
 from typing import Any
 
 from bench.execute.apart import ASKED_TO_END
+from bench.execute.template import fork_when_asked
 from bench.session import is_stopping, working
 from bench.startup import prepare_streams
 
+HEEDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Slurm's warning before it ends a job, too
 GRACE_SECONDS = 120.0  # for the step under way when whoever asked for it is gone
 
 
@@ -37,12 +40,10 @@ def _serve(connection: Connection) -> None:
         time.sleep(GRACE_SECONDS)
         os._exit(1)
 
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):  # Slurm's warning before it ends a job, too
+    for number in HEEDED:
         signal.signal(number, on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HEEDED)
     threading.Thread(target=listen, daemon=True).start()
-    with contextlib.suppress(Exception):  # which the request will raise again
-        import_module("bench.execute.cohort")
     while (request := inbox.get()) is not None:
         answer = _call(request) if "call" in request else {"answers": _answers(request, stop)}
         with contextlib.suppress(OSError):
@@ -90,12 +91,25 @@ def _answers(request: dict[str, Any], stop: threading.Event) -> list[dict[str, A
     ]
 
 
+def _import_ahead(tool: str) -> None:
+    """Import what runs need, and what the tool does by which they are tracked, if there is one."""
+    with contextlib.suppress(Exception):  # which the first request will raise again
+        import_module("bench.execute.cohort")
+        if tool:
+            import_module(f"bench.track.{tool}")
+
+
 def main() -> None:
-    """Be a worker, that answers on the connection whose number `sys.argv` has."""
+    """Be a template, and in its forks a worker. `sys.argv` has the numbers of a listening socket and of the connection
+    to who started this process, the socket's folder, and the tool by which runs are tracked."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEEDED)  # they are for workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     prepare_streams()
-    descriptor = int(sys.argv[1])
-    os.set_inheritable(descriptor, False)
-    _serve(Connection(descriptor))
+    listener, life = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
+    for each in (listener, life):
+        each.set_inheritable(False)
+    _import_ahead(sys.argv[4])
+    _serve(fork_when_asked(listener, life, sys.argv[3]))
     if wandb := sys.modules.get("wandb"):
         wandb.teardown()
     sys.stdout.flush()

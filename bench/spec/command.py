@@ -69,16 +69,31 @@ def compose(arguments: Namespace) -> DictConfig:
     return master
 
 
-def is_new_run(master: DictConfig) -> bool:
-    """Tell whether a composed command is a single run that will train, as far as its names say: no run of this cell,
-    task and seed is stored."""
+def runs_here(launcher: Any) -> bool:
+    """Tell whether a launcher's jobs have what this process has: GPUs, environment, limits."""
+    return str(launcher.get("_target_")).endswith((".BasicLauncher", ".JoblibLauncher"))
+
+
+def is_new(master: DictConfig) -> bool:
+    """Tell whether a composed command will train here, as far as its names say: no run of this cell, task and seed is
+    stored, or of a sweep none at all."""
     try:
-        if master.hydra.mode == RunMode.MULTIRUN or master.dry_run or not master.train:
+        if master.dry_run or not master.train:
             return False
         runs = Path(str(master.results_dir)) / str(master.name) / "runs"
+        if master.hydra.mode == RunMode.MULTIRUN:
+            return runs_here(master.hydra.launcher) and not runs.exists()
         return not any(runs.glob(f"{master.cell.name}-{master.task.name}-s{master.seed}-*"))
     except Exception:  # whatever is wrong with it is told by whoever checks it
         return False
+
+
+def tool_of(master: DictConfig) -> str | None:
+    """Return the tool by which the runs of a composed command are tracked, as far as it says."""
+    try:
+        return str(master.tracking.tool) if master.tracking.mode != "disabled" else None
+    except Exception:  # as above
+        return None
 
 
 class Command:

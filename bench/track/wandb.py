@@ -14,6 +14,10 @@ from bench.session import happened, say_once
 from bench.spec.config import Settings
 from bench.track.tracker import run_settings, summary_of, values_of
 
+os.environ.setdefault("WANDB_SILENT", "true")
+with warnings.catch_warnings(action="ignore"):
+    import wandb
+
 UNREACHABLE = "wandb-unreachable"
 # What W&B would take from the environment for every run of a process, where each is to have its own.
 IDENTITY = (
@@ -97,8 +101,6 @@ def _scalars(readings: list[StoredReading]) -> dict[str, float]:
 def store_report(config: Settings, sweep: Path, headline: Any, step_times: dict[tuple[str, str], float]) -> None:
     """Store a report in a run of job type "sweep": the headline table, the figures as media, the times that were
     measured side by side, and the whole folder as an artifact."""
-    import wandb
-
     name, tags = f"{config.sweep.name}-report", config.execution.tracking.tags
     run = _start(config, sweep, job_type="sweep", name=name, tags=tags)
     figures = {f"figures/{path.stem}": wandb.Image(str(path)) for path in sorted((sweep / "report").glob("*.png"))}
@@ -112,12 +114,9 @@ def store_report(config: Settings, sweep: Path, headline: Any, step_times: dict[
 
 def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
     """Start a W&B run; offline if it was to be online and W&B cannot be had."""
-    os.environ.setdefault("WANDB_SILENT", "true")
     for variable in IDENTITY:
         os.environ.pop(variable, None)
     logging.raiseExceptions = False  # W&B's own log that cannot be written: a full disk
-    with warnings.catch_warnings(action="ignore"):
-        import wandb
     if origin.execution.tracking.mode == "online" and not happened(UNREACHABLE):
         try:
             return wandb.init(mode="online", **_settings(origin, sweep), **options)
@@ -132,8 +131,6 @@ def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
 
 
 def _settings(origin: Settings, sweep: Path) -> dict[str, Any]:
-    import wandb
-
     return {
         "project": origin.execution.tracking.project,
         "entity": origin.execution.tracking.entity,
