@@ -3,8 +3,10 @@
 import logging
 import os
 import shutil
+import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.record.errors import one_line
@@ -15,6 +17,7 @@ from bench.spec.config import Settings
 from bench.track.tracker import run_settings, summary_of, values_of
 
 os.environ.setdefault("WANDB_SILENT", "true")
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # nothing leaves the machine unasked, of offline runs neither
 with warnings.catch_warnings(action="ignore"):
     import wandb
 
@@ -24,6 +27,8 @@ IDENTITY = (
     "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_NAME", "WANDB_RUN_GROUP", "WANDB_JOB_TYPE", "WANDB_SWEEP_ID",
     "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_STORAGE_ID", "WANDB_RUN_DIR", "WANDB_RESUME_FROM", "WANDB_FORK_FROM",
 )  # fmt: skip
+# Of W&B Launch, a run needs one class of a submodule; all of it takes half a second to import.
+LAUNCH = "wandb.sdk.launch"
 INIT_SECONDS, FINISH_SECONDS = 20, 30  # how long a network that does not answer may hold up a run
 
 
@@ -112,10 +117,18 @@ def store_report(config: Settings, sweep: Path, headline: Any, step_times: dict[
     run.finish()
 
 
+def _leave_out_launch() -> None:
+    """Have the package of W&B Launch be empty, unless it is imported; submodules are imported as they are needed."""
+    if LAUNCH not in sys.modules:
+        sys.modules[LAUNCH] = ModuleType(LAUNCH)
+        sys.modules[LAUNCH].__path__ = [str(Path(wandb.__file__).parent / "sdk" / "launch")]
+
+
 def _start(origin: Settings, sweep: Path, **options: Any) -> Any:
     """Start a W&B run; offline if it was to be online and W&B cannot be had."""
     for variable in IDENTITY:
         os.environ.pop(variable, None)
+    _leave_out_launch()
     logging.raiseExceptions = False  # W&B's own log that cannot be written: a full disk
     if origin.execution.tracking.mode == "online" and not happened(UNREACHABLE):
         try:

@@ -23,7 +23,7 @@ class Told:
     def __init__(self, **answers: dict[str, Any]) -> None:
         self.answers, self.asked, self.cohorts = answers, [], []
 
-    def __call__(self) -> "Told":
+    def __call__(self, template: str | None) -> "Told":
         return self
 
     def __enter__(self) -> "Told":
