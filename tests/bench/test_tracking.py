@@ -63,6 +63,28 @@ def test_a_run_is_stored_offline_without_account_or_network(tmp_path: Path, monk
     assert {"loss", "score/mse", "train/loss", "train/grad_norm"} <= set(records[-1])
 
 
+OFFLINE = """
+import sys
+from pathlib import Path
+from bench.execute.run import run
+from tests.bench.conftest import make_config
+print(run(make_config(Path(sys.argv[1]), tracking={"mode": "offline"}))["status"])
+print(*(name for name in sys.modules if name.startswith("wandb.sdk.launch.agent")))
+"""
+
+
+def test_of_an_offline_run_nothing_is_sent_and_launch_is_not_imported(tmp_path: Path, monkeypatch):
+    monkeypatch.delenv("WANDB_ERROR_REPORTING", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        assert python("-c", OFFLINE, tmp_path).stdout.split() == ["unsolved"]
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):  # nobody has called
+            server.accept()
+    (log,) = (tmp_path / "scratch" / "wandb").glob("*/logs/debug.log")
+    assert "Problem" not in log.read_text()  # such as with inputs of Launch
+
+
 def test_what_was_found_inside_has_an_axis_of_its_own(tmp_path: Path):
     inside = {"kinds": ["gradient_flow"], "sequences": 8}
     config = make_config(tmp_path, tracking={"mode": "offline"}, diagnostics=inside)

@@ -94,6 +94,9 @@ def _main(module: str, arguments: list[str]) -> int:
         def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
             return {"answers": worker._answers(request, threading.Event())}
 
+        def lend(self) -> str:
+            return ""  # where no template is: launchers' processes have their own
+
         def call_apart(self, function: Any, *arguments: Any) -> Any:
             return function(*arguments)
 
