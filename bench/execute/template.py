@@ -32,7 +32,8 @@ class Template:
             tool: the one that runs are tracked by, which it imports too.
         """
         place = tempfile.gettempdir()
-        self._folder = tempfile.mkdtemp(prefix="recurrent-bench-template-", dir=place if len(place) <= LONGEST_FOLDER else "/tmp")
+        place = place if len(place) <= LONGEST_FOLDER else "/tmp"
+        self._folder = tempfile.mkdtemp(prefix="recurrent-bench-template-", dir=place)
         self.address = f"{self._folder}/template"
         # It must find the same modules as this process does, a user's own among them.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(module_path())}
