@@ -177,3 +177,10 @@ def test_what_was_printed_is_read_from_the_registry_not_from_older_rules(tmp_pat
     assert "withdrawn: on measuring spike delays peepholes took more time there" in text
     stored = load(folder)
     assert stored.claims.publication.protocol[0].setting == "protocol"  # in the two texts of its time
+
+
+def test_seeds_are_asked_for_by_findings_and_not_by_comparisons(tmp_path: Path):
+    """Of this sweep both findings agree, and a comparison of cells is open: its command would run nothing."""
+    said = write_report([GALLERY / "paper_rusch2022"], tmp_path).path.read_text()
+    assert "open" in said
+    assert "Next:" not in said
