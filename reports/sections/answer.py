@@ -206,8 +206,10 @@ def _next(content: Content) -> str:
     if number := _claims_with_seeds_to_come(content):
         claims = f"{plural(number, 'claim')} {is_or_are(number)} undecided"
         return _asked(f"{claims}, and more seeds are planned; the same command continues", command)
+    if content.stored.claims is not None and content.stored.looks is not None:  # which alone ask for seeds there
+        return ""
     open_ = [row for row in content.comparisons.values() if row.primary and row.verdict == OPEN]
-    if not open_ or (content.stored.claims is not None and content.stored.looks is not None):  # claims alone ask for seeds
+    if not open_:
         return ""
     if any(row.looks < row.planned for row in open_):
         return _asked(f"{_open(open_)} and more seeds are planned", command)
