@@ -1,10 +1,13 @@
 """What most tasks answer with: classes, at the end of a sequence or at each of its steps."""
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.endings import at, ends_of
+from tasks.arguments import share, whole
+from tasks.endings import at, cut, drawn_ends, ends_of
 from tasks.task import Batch, Task
 
 
@@ -49,6 +52,50 @@ class Classification(Task):
 
     def solved(self, score: dict[str, float]) -> bool:
         return score["accuracy"] > self.solved_accuracy
+
+
+class AfterEach(Classification):
+    """Classes after every symbol of a sequence, scored at the last; or, with `shortest`, after the last one only, of
+    sequences whose lengths are uniform in [shortest, T] and that zeros follow. `lengthened(k)` then draws lengths from
+    T + 1 to k·T, as Delétang et al. (2023) test.
+
+    Args:
+        length: T, at least 2.
+        shortest: the shortest length, at least 1; None: an answer after every symbol of T.
+        solved_accuracy: share of right last answers above which the task counts as solved, in [0, 1).
+    """
+
+    distance = "length"
+    spacing = 1  # lengths that sequences may have lie so far apart, counted from 1
+
+    def __init__(self, length: int, shortest: int | None, solved_accuracy: float) -> None:
+        self.length = whole("length", length, 2)
+        self.shortest = None if shortest is None else whole("shortest", shortest, 1, length + 1)
+        if shortest is None:
+            self.scored = 1
+        else:
+            self.extra = length - shortest
+        self.solved_accuracy = share("solved_accuracy", solved_accuracy)
+
+    @property
+    def answered(self) -> list[int]:
+        """The steps, from 0, at which sequences are answered, equally likely."""
+        first = 0 if self.shortest is None else self.shortest - 1
+        spacing = 1 if self.shortest is None else self.spacing
+        return [step - step % spacing for step in range(first, self.length)]
+
+    def asked(self, inputs: Tensor, answers: Tensor, generator: torch.Generator) -> Batch:
+        """Return a batch of sequences (T, B, I) with the answers (T, B) that are asked for."""
+        if self.shortest is None:
+            return Batch(inputs, answers)
+        ends = drawn_ends(self.shortest, self.extra, inputs.shape[1], generator)
+        ends = ends - ends % self.spacing
+        return Batch(cut(inputs, ends), at(answers, ends))
+
+    def lengthened(self, factor: int) -> Self:
+        if self.shortest is None or factor == 1:
+            return super().lengthened(factor)
+        return type(self)(**self.options() | {"shortest": self.length + 1, "length": factor * self.length})
 
 
 def half_squared_error(answers: Tensor, targets: Tensor) -> Tensor:

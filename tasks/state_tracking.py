@@ -1,18 +1,16 @@
 """State tracking: follow a finite automaton, and tell after each symbol where it is."""
 
 import itertools
-from typing import Self
 
 import torch
 from torch import Tensor
 
 from tasks.arguments import share, whole
-from tasks.classification import Classification, one_hot
-from tasks.endings import at, cut, drawn_ends
+from tasks.classification import AfterEach, one_hot
 from tasks.task import Batch
 
 
-class StateTracking(Classification):
+class StateTracking(AfterEach):
     """Answer after every symbol with what the state of a finite automaton says; the score is of the last answer.
 
     All symbols before count, and so a sequence of length T trains all lengths up to T. Symbols are drawn with
@@ -24,19 +22,10 @@ class StateTracking(Classification):
         chances: (S, K), the probability of each symbol.
         replies: (S), the answer of each state.
 
-    With `shortest`, lengths are uniform in [shortest, T], zeros follow, and the only answer is asked for at the end, as
-    Delétang et al. (2023) do; `lengthened(k)` then draws lengths from T + 1 to k·T, as they test.
-
     Args:
-        length: T, at least 2.
+        length, solved_accuracy, shortest: see `AfterEach`.
         transitions, chances, replies: see above; sequences begin in state 0.
-        solved_accuracy: share of right last answers above which the task counts as solved, in [0, 1).
-        shortest: the shortest length, at least 1; None: an answer after every symbol of T.
     """
-
-    scored: int | None = 1
-    distance = "length"
-    spacing = 1  # lengths that sequences may have lie so far apart, counted from 1
 
     def __init__(
         self,
@@ -47,11 +36,7 @@ class StateTracking(Classification):
         solved_accuracy: float,
         shortest: int | None = None,
     ) -> None:
-        self.length = whole("length", length, 2)
-        self.shortest = None if shortest is None else whole("shortest", shortest, 1, length + 1)
-        if shortest is not None:
-            self.scored, self.extra = None, length - shortest
-        self.solved_accuracy = share("solved_accuracy", solved_accuracy)
+        super().__init__(length, shortest, solved_accuracy)
         self.transitions, self.chances, self.replies = transitions, chances.double(), replies
         self.input_size, self.output_size = transitions.shape[1], int(replies.max()) + 1
         self.baseline_loss = self._entropy()
@@ -68,17 +53,7 @@ class StateTracking(Classification):
             state = transitions[state, symbol]
             symbols.append(symbol)
             targets.append(replies[state])
-        inputs, answers = one_hot(torch.stack(symbols), self.input_size), torch.stack(targets)
-        if self.shortest is None:
-            return Batch(inputs, answers)
-        ends = drawn_ends(self.shortest, self.length - self.shortest, batch_size, generator)
-        ends = ends - ends % self.spacing
-        return Batch(cut(inputs, ends), at(answers, ends))
-
-    def lengthened(self, factor: int) -> Self:
-        if self.shortest is None or factor == 1:
-            return super().lengthened(factor)
-        return type(self)(**self.options() | {"shortest": self.length + 1, "length": factor * self.length})
+        return self.asked(one_hot(torch.stack(symbols), self.input_size), torch.stack(targets), generator)
 
     def _entropy(self) -> float:
         """Return the mean over answers of the entropy given the symbol at that step."""
@@ -94,9 +69,7 @@ class StateTracking(Classification):
             shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1e-300)
             entropies.append(-float((counts * shares.clamp(min=1e-300).log()).sum()))
             at_state = torch.zeros_like(at_state).index_put_((self.transitions,), joint, accumulate=True)
-        ends = range(0 if self.shortest is None else self.shortest - 1, self.length)
-        spacing = 1 if self.shortest is None else self.spacing
-        return max(sum(entropies[end - end % spacing] for end in ends) / len(ends), 0.0)
+        return max(sum(entropies[step] for step in self.answered) / len(self.answered), 0.0)
 
 
 def _uniform(states: int, symbols: int) -> Tensor:
@@ -121,7 +94,7 @@ class WordProblem(StateTracking):
 
     Args:
         group: s3, a5 or s5.
-        length, solved_accuracy: see `StateTracking`.
+        length, solved_accuracy: see `AfterEach`.
     """
 
     def __init__(self, group: str = "s5", length: int = 40, *, solved_accuracy: float = 0.99) -> None:
@@ -153,7 +126,7 @@ class ModularArithmetic(StateTracking):
 
     Args:
         modulus: m, at least 2.
-        length, solved_accuracy, shortest: see `StateTracking`; an odd length ends with a number.
+        length, solved_accuracy, shortest: see `AfterEach`; an odd length ends with a number.
     """
 
     spacing = 2
@@ -195,7 +168,7 @@ class EvenPairs(StateTracking):
     Bits are equally likely.
 
     Args:
-        length, solved_accuracy, shortest: see `StateTracking`.
+        length, solved_accuracy, shortest: see `AfterEach`.
     """
 
     def __init__(self, length: int = 40, *, solved_accuracy: float = 0.99, shortest: int | None = None) -> None:
@@ -216,7 +189,7 @@ class CycleNavigation(StateTracking):
 
     Args:
         places: m, at least 2.
-        length, solved_accuracy, shortest: see `StateTracking`.
+        length, solved_accuracy, shortest: see `AfterEach`.
     """
 
     def __init__(
@@ -241,7 +214,7 @@ class BoundedDyck(StateTracking):
     Args:
         kinds: k, at least 1.
         depth: m, at least 1; the automaton has 1 + k + … + k^m states, of which there may be at most 10,000.
-        length, solved_accuracy: see `StateTracking`.
+        length, solved_accuracy: see `AfterEach`.
     """
 
     def __init__(self, kinds: int = 2, depth: int = 4, length: int = 40, *, solved_accuracy: float = 0.99) -> None:
@@ -278,7 +251,7 @@ class FlipFlop(StateTracking):
 
     Args:
         writes: probability of writing, in (0, 1).
-        length, solved_accuracy: see `StateTracking`.
+        length, solved_accuracy: see `AfterEach`.
     """
 
     def __init__(self, writes: float = 0.1, length: int = 40, *, solved_accuracy: float = 0.99) -> None:
@@ -302,7 +275,7 @@ class Counter(StateTracking):
     lengths.
 
     Args:
-        length, solved_accuracy: see `StateTracking`.
+        length, solved_accuracy: see `AfterEach`.
     """
 
     def __init__(self, length: int = 40, *, solved_accuracy: float = 0.99) -> None:
