@@ -6,10 +6,11 @@ from dataclasses import replace
 import pandas as pd
 
 from bench.record.asked import Undecided
+from reports.claims import Claims
 from reports.comparisons import OPEN, UNTESTABLE, compare_contenders
 from reports.load import Stored
 from reports.naming import in_order
-from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, judge, verdict_of
+from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, Judgement, judge, verdict_of
 from reports.verdicts import OPEN as UNDECIDED
 
 
@@ -25,7 +26,7 @@ def undecided(stored: Stored, runs: Collection[str]) -> Undecided:
         return Undecided(frozenset(), 0, 0)
     results = stored.results[stored.results["run_id"].isin(runs)]
     stored = replace(stored, results=in_order(results) if len(results) else results)
-    return _of_claims(stored) if stored.claims is not None else _of_comparisons(stored.results)
+    return _of_comparisons(stored.results) if stored.claims is None else undecided_claims(stored.claims, judge(stored))
 
 
 def _of_comparisons(results: pd.DataFrame) -> Undecided:
@@ -37,11 +38,10 @@ def _of_comparisons(results: pd.DataFrame) -> Undecided:
     return Undecided(found, len(left), len(primary))
 
 
-def _of_claims(stored: Stored) -> Undecided:
-    assert stored.claims is not None
-    judged = judge(stored)
-    claims = {claim.name: claim for claim in stored.claims.claims}
-    if stored.claims.publication:  # each test is a finding of its own
+def undecided_claims(all_claims: Claims, judged: dict[str, list[Judgement]]) -> Undecided:
+    """Return what some judgements of claims leave undecided; of a publication, each finding."""
+    claims = {claim.name: claim for claim in all_claims.claims}
+    if all_claims.publication:  # each test is a finding of its own
         found = [each for of in judged.values() for each in of if each.verdict != NOT_RUN]
         tests = [each for each in found if each.verdict == UNDECIDED]
         return Undecided(frozenset(key for each in tests for key in each.finding.runs), len(tests), len(found))

@@ -1,6 +1,6 @@
 """The process in which runs are executed: it answers one request after another, until whoever asks is gone.
 
-It is a fork of one that has imported torch and all else that takes time, and does nothing but fork."""
+It is forked from a template: a process that has imported torch and whatever else is slow to import."""
 
 import contextlib
 import os

@@ -107,11 +107,11 @@ def write_parquet(path: Path, frame: pd.DataFrame, split: Sequence[str] = ()) ->
     table = pa.Table.from_pandas(frame, preserve_index=False)
     seal = _digest(table.to_pandas()).encode()
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"sha256": seal})
-    rarely_repeat = [name for name in frame.select_dtypes("floating") if frame[name].nunique() > len(frame) / 2]
-    split = list({*split, *rarely_repeat})
+    numbers = frame.select_dtypes("floating")
+    streams = [name for name in numbers if name in split or frame[name].nunique() > len(frame) / 2]
     options: dict[str, Any] = {
-        "use_dictionary": [name for name in table.column_names if name not in split],
-        "use_byte_stream_split": split,
+        "use_dictionary": [name for name in table.column_names if name not in streams],
+        "use_byte_stream_split": streams,
     }
     write_atomic(path, lambda temporary: pq.write_table(table, temporary, **options))
 

@@ -28,8 +28,6 @@ from reports.sections.content import (
 )
 from reports.sections.sentence import sentence
 from reports.summary import Summary, ranked
-from reports.verdicts import OPEN as NOT_DECIDABLE
-from reports.verdicts import TIMES, verdict_of
 
 MOST_ROWS = 30  # of the first table; the appendix has all
 MOST_SEEDS = 100  # that a next command asks for
@@ -203,11 +201,10 @@ def _next(content: Content) -> str:
     if missing:
         have = f"{plural(missing, 'planned run')} {'has' if missing == 1 else 'have'}"
         return _asked(f"{have} no outcome yet; the same command continues", command)
-    if number := _claims_with_seeds_to_come(content):
-        claims = f"{plural(number, 'claim')} {is_or_are(number)} undecided"
-        return _asked(f"{claims}, and more seeds are planned; the same command continues", command)
-    if content.stored.claims is not None and content.stored.looks is not None:  # which alone ask for seeds there
-        return ""
+    if (claims := content.stored.claims) is not None and content.stored.looks is not None:  # which alone ask for seeds
+        number = content.open_claims
+        said = f"{plural(number, 'finding' if claims.publication else 'claim')} {is_or_are(number)} undecided"
+        return _asked(f"{said}, and more seeds are planned; the same command continues", command) if number else ""
     open_ = [row for row in content.comparisons.values() if row.primary and row.verdict == OPEN]
     if not open_:
         return ""
@@ -225,16 +222,6 @@ def _next(content: Content) -> str:
     which = f"{len(wanted)} of them" if len(wanted) < len(open_) else "it" if len(open_) == 1 else "them"
     said = f"{_open(open_)}; new seeds, {number} at most, would likely decide {which}"
     return _asked(f"{said}{minutes}", _with_new_seeds(content, command, wanted, number))
-
-
-def _claims_with_seeds_to_come(content: Content) -> int:
-    """Return how many claims that seeds can decide are open before the last look."""
-    claims, looks, runs = content.stored.claims, content.stored.looks, content.stored.results
-    if claims is None or looks is None or runs.empty or runs["look"].fillna(0).max() >= len(looks.seeds):
-        return 0
-    judged = [(claim, content.judgements[claim.name]) for claim in claims.claims]
-    open_ = [rows for claim, rows in judged if verdict_of(claim, [row.verdict for row in rows]) == NOT_DECIDABLE]
-    return sum(any(row.verdict == NOT_DECIDABLE and row.test.statistic not in TIMES for row in rows) for rows in open_)
 
 
 def _open(rows: list[Comparison]) -> str:

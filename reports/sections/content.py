@@ -15,6 +15,7 @@ from reports.figures.style import save, save_pdf
 from reports.frontier import Frontier, frontiers
 from reports.load import Stored
 from reports.rows import grouped
+from reports.sequential import undecided_claims
 from reports.summary import Summary
 from reports.timings import TimedCase
 from reports.verdicts import Judgement
@@ -65,6 +66,15 @@ class Content:
         sweeps = self.stored.results.groupby("sweep")
         one, other = ({*zip(own["own_problem"], own["own_contender"], strict=True)} for _, own in sweeps)
         return one <= other or other <= one
+
+    @cached_property
+    def open_claims(self) -> int:
+        """How many claims, or findings of a publication, are undecided with seeds to come that may decide some."""
+        claims, looks, runs = self.stored.claims, self.stored.looks, self.stored.results
+        if claims is None or looks is None or runs.empty or runs["look"].fillna(0).max() >= len(looks.seeds):
+            return 0
+        left = undecided_claims(claims, self.judgements)
+        return left.open if left.runs else 0
 
     @property
     def tested(self) -> bool:

@@ -100,7 +100,7 @@ def about_seeds(content: Content) -> str:
         counts=looks.counts, finished=looks.finished,
         decided=[f"{many} after {seeds}" for seeds, many in sorted(decided.items())],
         open=len(primary) - decided.total(), runs=len(runs), all=subjects * looks.counts[-1],
-        unplanned=int(runs["look"].isna().sum()), missing=len(content.stored.missing),
+        unplanned=int(runs["look"].isna().sum()), unfinished=len(content.stored.missing) or content.open_claims,
     )  # fmt: skip
 
 
