@@ -13,12 +13,14 @@ from hydra.core.global_hydra import GlobalHydra
 
 from bench.cli import _run as run_command
 from bench.record import frames
-from bench.record.columns import CURVE_TYPES
+from bench.record.columns import CURVE_TYPES, RESULT_TYPES, Column
 from bench.record.files import Damaged
 from bench.record.frames import read_parquet, with_types, write_parquet
 from bench.train.process import limited_memory
 from reports.__main__ import main as write_reports
 from tests.bench.faults import forked
+
+STANDARD = Path(__file__).parents[2] / "reports" / "gallery" / "standard"
 
 
 def _run_lengths(path: Path) -> None:
@@ -107,3 +109,24 @@ def test_memory_that_runs_out_is_told_in_a_line(tmp_path: Path, monkeypatch, cap
     assert codes == (2, 1)
     for line in capsys.readouterr().err.splitlines():
         assert line.startswith("error: memory ran out (MemoryError); ")
+
+
+@pytest.mark.parametrize(
+    ("table", "types", "column", "value"),
+    [
+        ("results", RESULT_TYPES, "status", "odd"),
+        ("results", RESULT_TYPES, "steps", -1),
+        ("curves", CURVE_TYPES, "step", -1),
+    ],
+)
+def test_a_sound_file_with_values_that_cannot_be_is_refused(
+    table: str, types: dict[str, Column], column: str, value: object, tmp_path: Path
+):
+    path = tmp_path / f"{table}.parquet"
+    frame = pd.read_parquet(STANDARD / path.name)
+    write_parquet(path, frame)
+    assert len(read_parquet(path, types)) == len(frame)
+    frame.loc[0, column] = value
+    write_parquet(path, frame)
+    with pytest.raises(Damaged, match=f"holds unexpected values in column {column}"):
+        read_parquet(path, types)
