@@ -22,6 +22,7 @@ from bench.execute.apart import Worker
 from bench.record.errors import ConfigError, explain_memory, explain_os, printable
 from bench.session import session, stop
 from bench.spec.explain import explain
+from bench.startup import importing
 from bench.version import __version__
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ def _run_composed(composed: "DictConfig", worker: Worker) -> int:
         worker.start(tool_of(composed))  # torch takes seconds to import, here and there
     if sys.stdout.isatty():
         print("planning", end="\r", flush=True)  # the import of torch delays the next line, which overwrites this one
-    from bench.sweep import StuckError, Sweep
+    with importing():
+        from bench.sweep import StuckError, Sweep
 
     try:
         sweep = Sweep(Command(composed), worker)

@@ -17,7 +17,7 @@ from typing import Any
 from bench.execute.apart import ASKED_TO_END
 from bench.execute.template import fork_when_asked
 from bench.session import is_stopping, working
-from bench.startup import prepare_streams
+from bench.startup import importing, prepare_streams
 
 HEEDED = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # Slurm's warning before it ends a job, too
 GRACE_SECONDS = 120.0  # for the step under way when whoever asked for it is gone
@@ -93,7 +93,7 @@ def _answers(request: dict[str, Any], stop: threading.Event) -> list[dict[str, A
 
 def _import_ahead(tool: str) -> None:
     """Import what runs need, and what the tool does by which they are tracked, if there is one."""
-    with contextlib.suppress(Exception):  # which the first request will raise again
+    with importing(), contextlib.suppress(Exception):  # which the first request will raise again
         import_module("bench.execute.cohort")
         if tool:
             import_module(f"bench.track.{tool}")
