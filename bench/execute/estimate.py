@@ -16,6 +16,7 @@ from bench.execute.plan import Plan
 from bench.execute.probes import UPDATES
 from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
+from bench.spec.command import runs_here
 from bench.spec.config import Settings
 from bench.train.process import configure_process
 from bench.train.streams import make_streams
@@ -115,12 +116,10 @@ def _most_seconds(config: Settings, step: float, evaluation: float) -> float:
 
 def _at_once(launcher: Any) -> tuple[int, str]:
     """Return how many runs the launcher runs at once, and where that is."""
-    kind, workers = str(launcher.get("_target_", "")).rpartition(".")[2], room(launcher)
-    if kind == "BasicLauncher":
-        return 1, "on this machine, one run after another"
-    if kind == "JoblibLauncher":
-        return workers, f"on this machine, {workers} run{'s' if workers > 1 else ''} at once"
-    return 1, f"in all, at the speed of this machine's cores, however many {kind} uses at once"
+    if not runs_here(launcher):
+        return 1, "in all, at the speed of this machine's cores, however many the launcher uses at once"
+    workers = room(launcher)
+    return workers, f"on this machine, {f'{workers} runs at once' if workers > 1 else 'one run after another'}"
 
 
 def _timing_seconds(config: Settings, step: float) -> float:

@@ -14,7 +14,8 @@ from bench.train.trainer import budgeted_steps
 from tests.bench.conftest import make_config
 
 WORKER = Worker()  # has no process as long as no class is a user's
-SERIAL, PARALLEL = {"_target_": "BasicLauncher"}, {"_target_": "JoblibLauncher", "n_jobs": 2}
+SERIAL = {"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}
+PARALLEL = {"_target_": "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher", "n_jobs": 2}
 
 
 def plan_of(configs, tmp_path: Path) -> Plan:
