@@ -26,17 +26,17 @@ MOST_LETTERS = 100  # of a value within a name
 SETTINGS = ("cell.", "task.", "training.", "device", "dtype")
 
 
-def with_names(results: pd.DataFrame) -> pd.DataFrame:
+def with_names(results: pd.DataFrame, whole: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return results with `problem` and `contender`, such that runs of one name and seed differ in nothing that
     training depends on, but in settings that are selected; and `own_problem` and `own_contender`, their names without
-    other sweeps' runs."""
-    own = pd.concat([_named(runs) for _, runs in results.groupby("sweep", sort=False)]).loc[results.index]
-    named = _named(results) if results["sweep"].nunique() > 1 else own
+    other sweeps' runs. Of a part of the whole, see `contenders_of`."""
+    own = pd.concat([_named(runs, whole) for _, runs in results.groupby("sweep", sort=False)]).loc[results.index]
+    named = _named(results, whole) if results["sweep"].nunique() > 1 else own
     return named.assign(own_problem=own["problem"], own_contender=own["contender"])
 
 
-def _named(results: pd.DataFrame) -> pd.DataFrame:
-    return _apart(results.assign(problem=problems_of(results), contender=contenders_of(results)))
+def _named(results: pd.DataFrame, whole: pd.DataFrame | None) -> pd.DataFrame:
+    return _apart(results.assign(problem=problems_of(results), contender=contenders_of(results, whole)))
 
 
 def by_own_names(results: pd.DataFrame) -> pd.DataFrame:
@@ -105,9 +105,10 @@ def _needed(runs: pd.DataFrame, columns: list[str]) -> list[str]:
     return needed
 
 
-def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
+def contenders_of(results: pd.DataFrame, whole: pd.DataFrame | None = None) -> "pd.Series[str]":
     """Name each run's contender: its cell, and what varies between runs of that cell; several layers or directions; the
-    layer of a cell that is a layer of some package, unless it has that name; and the sweep, if several."""
+    layer of a cell that is a layer of some package, unless it has that name; and the sweep, if several. Of a part of
+    the whole, the number of layers is also named where it varies in the whole: the reader knows both networks."""
     names = pd.Series("", index=results.index)
     several = results["sweep"].nunique() > 1
     for cell, runs in results.groupby("cell"):
@@ -120,7 +121,8 @@ def contenders_of(results: pd.DataFrame) -> "pd.Series[str]":
         varied = [column for column in varied if not _follows_from_layers(runs, column)]
         others = [column for column in varied if column not in OF_TASK]
         varied = [column for column in varied if not _follows_from_task(runs, column, others)]
-        columns = list(dict.fromkeys([*layers, *_stacked(runs), *varied, *(["sweep"] if several else [])]))
+        stacked = [*_stacked(runs), *([] if whole is None else varying(whole[whole["cell"] == cell], [*OF_STACK]))]
+        columns = list(dict.fromkeys([*layers, *stacked, *varied, *(["sweep"] if several else [])]))
         names.loc[runs.index] = _describe(runs, str(cell), columns)
     return names
 

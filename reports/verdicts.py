@@ -168,10 +168,11 @@ def _selected(frame: pd.DataFrame, claims: Claims, test: Test) -> tuple[pd.DataF
 
 
 def _named(stored: Stored, runs: pd.DataFrame) -> pd.DataFrame:
-    """Name runs by what varies among them, but for settings that were selected for each."""
+    """Name runs by what varies among them, but for settings that were selected for each, and by their layers if these
+    vary in the report."""
     if runs.empty:
         return runs
-    names = with_names(runs.drop(columns=[*tuned(runs)] if len(stored.trials) else []))
+    names = with_names(runs.drop(columns=[*tuned(runs)] if len(stored.trials) else []), stored.results)
     return runs.assign(problem=names["problem"], contender=names["contender"])
 
 

@@ -155,6 +155,17 @@ def test_no_seed_counts_twice_whatever_differs(data: st.DataObject):
     assert len(kept) >= len(frame.drop_duplicates(trained))
 
 
+def test_a_part_of_the_runs_names_the_layers_that_vary_in_the_whole():
+    """The one of residual blocks, whose number the name leaves out where all have it."""
+    shared = {"sweep": "s", "seed": 0, "task": "adding", "cell.residual": True}
+    whole = pd.DataFrame(
+        {**shared, "cell": cell, "cell.layers": layers} for cell, layers in (("mine", 1), ("mine", 2), ("other", 2))
+    )
+    part = whole[whole["cell.layers"] == 2]
+    assert set(with_names(part)["contender"]) == {"mine", "other"}
+    assert set(with_names(part, whole)["contender"]) == {"mine, layers 2", "other"}
+
+
 def test_values_that_few_digits_do_not_tell_apart_are_contenders_of_their_own(tmp_path: Path):
     sweep = tmp_path / "demo"
     for seed, (rate, note) in product(range(2), ((0.001, "1000"), (0.0010000001, "1e3"))):
