@@ -19,8 +19,9 @@ class Attention(Layer):
         q_t, k_t: the features 2j and 2j + 1 rotated by the angle t·base^(−2j/D)
         y_t = W_o [Σ_{s ≤ t} softmax_s(q_tᵀ k_s / √D) v_s, of all heads]
 
-    A Transformer is a `cells.Stack` of it with residual connections, norm and feedforward. Torch's kernels have no
-    second derivative; within `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` it has one.
+    A Transformer is a `cells.Stack` of it with residual connections, norm and feedforward. The sum is computed by
+    `native.attend` on a CPU, else by `F.scaled_dot_product_attention`. Neither has a second derivative; within
+    `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)` there is one.
 
     Args:
         heads: at least 1. D is H/heads, rounded up to an even number.
@@ -44,25 +45,42 @@ class Attention(Layer):
         return nothing, nothing
 
     def run(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        steps, known = len(inputs), state[0].shape[1]
-        queries, keys, values = self.enter(inputs).transpose(0, 1).unflatten(-1, (3, self.heads, self.width)).unbind(2)
-        keys = torch.cat([state[0], self.rotate(keys, known)], dim=1)
-        values = torch.cat([state[1], values], dim=1)
-        mask = None
-        if known:  # is_causal would align the first query with the first key, not the last
-            mask = torch.ones(steps, known + steps, dtype=torch.bool, device=inputs.device).tril(known)
-        q, k, v = (each.transpose(1, 2) for each in (self.rotate(queries, known), keys, values))
-        # torch's kernels have no forward-mode derivative. Autocast they allow, so no other dtype is given here.
-        with sdpa_kernel(SDPBackend.MATH) if native.is_transformed(inputs, inputs) else nullcontext():
-            found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        return self.leave(found.permute(2, 0, 1, 3).flatten(2)), (keys, values)
+        known = state[0].shape[1]
+        queries, keys, values = self.enter(inputs).unflatten(-1, (3, self.heads, self.width)).unbind(2)
+        queries, keys, values = self.rotate(queries, known), self.rotate(keys, known), values.contiguous()
+        if known:
+            keys, values = torch.cat([state[0].transpose(0, 1), keys]), torch.cat([state[1].transpose(0, 1), values])
+        found = self.attend(queries, keys, values)
+        return self.leave(found.flatten(2)), (keys.transpose(0, 1), values.transpose(0, 1))
 
     def rotate(self, features: Tensor, first: int) -> Tensor:
-        """Rotate the features (B, T, heads, D) of the steps from `first` on."""
+        """Rotate the features (T, B, heads, D) of the steps from `first` on."""
         like = {"device": features.device, "dtype": torch.promote_types(features.dtype, torch.float32)}
         exponents = torch.arange(0, self.width, 2, **like) / self.width  # type: ignore[call-overload]
-        times = torch.arange(first, first + features.shape[1], **like)  # type: ignore[call-overload]
-        angles = torch.outer(times, self.base**-exponents).unsqueeze(1)  # (T, 1, D/2)
+        times = torch.arange(first, first + len(features), **like)  # type: ignore[call-overload]
+        angles = torch.outer(times, self.base**-exponents).view(-1, 1, 1, self.width // 2)
+        if features.dtype in native.DTYPES and not native.is_transformed(features, features):
+            pairs = torch.view_as_complex(features.unflatten(-1, (-1, 2)))  # in a third of the time
+            return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
         cos, sin = angles.cos(), angles.sin()
         even, odd = features[..., 0::2], features[..., 1::2]
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(features.dtype)
+
+    def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Return what each query finds (T, B, heads, D) among keys and values (S, B, heads, D) up to its own step, the
+        last of which is the last query's."""
+        transformed = native.is_transformed(queries, queries)
+        # Who allows torch's fused kernels, which have no second derivative either, allows this one.
+        fused = torch.backends.cuda.flash_sdp_enabled() and not transformed
+        if fused and native.supports(queries) and native.library().loaded:
+            q, k, v = (each.flatten(1, 2) for each in (queries, keys, values))
+            return native.attend(q, k, v, self.width**-0.5).view_as(queries)
+        steps, known = len(queries), len(keys)
+        mask = None
+        if known > steps:  # is_causal would align the first query with the first key, not the last
+            mask = torch.ones(steps, known, dtype=torch.bool, device=queries.device).tril(known - steps)
+        q, k, v = (each.permute(1, 2, 0, 3) for each in (queries, keys, values))
+        # torch's kernels have no forward-mode derivative. Autocast they allow, so no other dtype is given here.
+        with sdpa_kernel(SDPBackend.MATH) if transformed else nullcontext():
+            found = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return found.permute(2, 0, 1, 3)
