@@ -136,6 +136,9 @@ std::tuple<Tensor, Tensor, Tensor> scan_backward(const Tensor& decay, const Tens
 // How many numbers of a channel's state are computed side by side: as many as registers have room for.
 constexpr int kTogether = kRegisters >= 32 ? 4 : 2;
 
+// Steps between states that are kept for backward, which computes those between them again: memory costs more than that.
+constexpr int64_t kChunk = 16;
+
 // A sequence batch of E channels, each with N numbers; states and A are (…, N, E) here, so that vectors hold channels.
 template <class T>
 struct Selective {
@@ -144,7 +147,7 @@ struct Selective {
   std::vector<T> a;            // (N, E), rows padded
 
   int64_t padded() const { return (channels + kLanes<T> - 1) / kLanes<T> * kLanes<T>; }
-  int64_t size() const { return numbers * channels; }
+  int64_t size() const { return numbers * padded(); }
   int64_t channel(int64_t t, int64_t row) const { return (t * batch + row) * channels; }
   int64_t number(int64_t t, int64_t row) const { return (t * batch + row) * numbers; }
 
@@ -156,6 +159,13 @@ struct Selective {
     const T* from = a.const_data_ptr<T>();
     for (int64_t e = 0; e < channels; ++e)
       for (int64_t n = 0; n < numbers; ++n) this->a[n * padded() + e] = from[e * numbers + n];
+  }
+
+  // (B, E, N) as (B, N, E), rows padded by zeros.
+  Tensor padded_rows(const Tensor& states) const {
+    const Tensor to = at::zeros({batch, numbers, padded()}, states.options());
+    to.narrow(2, 0, channels).copy_(states.transpose(1, 2));
+    return to;
   }
 
   template <int R>
@@ -205,112 +215,128 @@ struct Selective {
     for (; n < numbers; ++n) work(std::integral_constant<int, 1>(), n);
   }
 
-  // y (T, B, E) of one row of the batch; `states` (T, B, N, E) are stored if there is such a place. `state` (N, E) is the
-  // first, and becomes the last.
-  void forward(int64_t row, T* state, T* y, T* states) const {
-    const T* before = state;
+  // One step of the channels from e on. `state` holds N vectors or rows, `distance` numbers from one to the next; the
+  // new ones go to `now`. Returns y.
+  NATIVE_INLINE Vec<T> step(int64_t t, int64_t row, int64_t e, int count, const T* state, T* now, int64_t distance) const {
+    const T *in = b + number(t, row), *out = c + number(t, row);
+    const Vec<T> d = load(delta + channel(t, row) + e, count), du = d * load(u + channel(t, row) + e, count);
+    Vec<T> y{};
+    by_numbers([&](auto together, int64_t n) __attribute__((always_inline)) {
+      constexpr int R = together;
+      const auto kept = exp(same<R>(d) * decays<R>(n, e)) * rows<R>(state + n * distance, distance, kLanes<T>);
+      const auto s = kept + same<R>(du) * spread<R>(in + n);
+      put<R>(now + n * distance, distance, s, kLanes<T>);
+      y += sum<R>(s * spread<R>(out + n));
+    });
+    return y;
+  }
+
+  // y (T, B, E) of one row of the batch. `state` (N, E, rows padded) is the first, and becomes the last. Those before
+  // each chunk of steps are stored in `kept` (chunks, B, N, E, rows padded) if there is such a place.
+  void forward(int64_t row, T* state, T* y, T* kept) const {
     for (int64_t t = 0; t < time; ++t) {
-      T* now = states ? states + (t * batch + row) * size() : state;
-      const T *in = b + number(t, row), *out = c + number(t, row);
+      if (kept && t % kChunk == 0) std::copy(state, state + size(), kept + (t / kChunk * batch + row) * size());
       for (int64_t e = 0; e < channels; e += kLanes<T>) {
         const int count = int(std::min<int64_t>(kLanes<T>, channels - e));
-        const Vec<T> d = load(delta + channel(t, row) + e, count), du = d * load(u + channel(t, row) + e, count);
-        Vec<T> total{};
-        by_numbers([&](auto together, int64_t n) __attribute__((always_inline)) {
-          constexpr int R = together;
-          const auto kept = exp(same<R>(d) * decays<R>(n, e)) * rows<R>(before + n * channels + e, channels, count);
-          const auto s = kept + same<R>(du) * spread<R>(in + n);
-          put<R>(now + n * channels + e, channels, s, count);
-          total += sum<R>(s * spread<R>(out + n));
-        });
-        store(y + channel(t, row) + e, total, count);
+        store(y + channel(t, row) + e, step(t, row, e, count, state + e, state + e, padded()), count);
       }
-      before = now;
     }
-    if (states && time) std::copy(before, before + size(), state);
   }
 
   // Gradients, given that of y and, in `of_state` (N, E, rows padded), that of the last state, which becomes that of the
-  // first. What belongs to A is added to `of_a` (N, E, rows padded).
-  void backward(int64_t row, const T* of_y, const T* states, const T* first, T* of_state, T* of_delta, T* of_a, T* of_b,
-                T* of_c, T* of_u) const {
-    std::vector<Vec<T>> to_b(numbers), to_c(numbers);
-    for (int64_t t = time - 1; t >= 0; --t) {
-      const T *now = states + (t * batch + row) * size(), *before = t ? states + ((t - 1) * batch + row) * size() : first;
-      const T *in = b + number(t, row), *out = c + number(t, row);
+  // first. What belongs to A is added to `of_a` (N, E, rows padded). The states within a chunk are computed again.
+  void backward(int64_t row, const T* of_y, const T* kept, T* of_state, T* of_delta, T* of_a, T* of_b, T* of_c,
+                T* of_u) const {
+    std::vector<Vec<T>> to_b(kChunk * numbers), to_c(kChunk * numbers), states((kChunk + 1) * numbers);
+    for (int64_t first = (time - 1) / kChunk * kChunk; first >= 0; first -= kChunk) {
+      const int64_t steps = std::min<int64_t>(kChunk, time - first);
       std::fill(to_b.begin(), to_b.end(), Vec<T>{}), std::fill(to_c.begin(), to_c.end(), Vec<T>{});
       for (int64_t e = 0; e < channels; e += kLanes<T>) {
         const int count = int(std::min<int64_t>(kLanes<T>, channels - e));
-        const Vec<T> d = load(delta + channel(t, row) + e, count), x = load(u + channel(t, row) + e, count);
-        const Vec<T> g_y = load(of_y + channel(t, row) + e, count), dx = d * x;
-        Vec<T> through_decay{}, through_input{};
-        by_numbers([&](auto together, int64_t n) __attribute__((always_inline)) {
-          constexpr int R = together;
-          T *of_s = of_state + n * padded() + e, *of_decay = of_a + n * padded() + e;
-          const auto a_n = decays<R>(n, e), kept = exp(same<R>(d) * a_n);
-          const auto g = rows<R>(of_s, padded(), kLanes<T>) + same<R>(g_y) * spread<R>(out + n);
-          const auto of_exponent = g * kept * rows<R>(before + n * channels + e, channels, count);
-          const auto s = rows<R>(now + n * channels + e, channels, count);
-          for (int i = 0; i < R; ++i) to_c[n + i] += g_y * s.v[i], to_b[n + i] += dx * g.v[i];
-          through_decay += sum<R>(of_exponent * a_n);
-          through_input += sum<R>(g * spread<R>(in + n));
-          put<R>(of_decay, padded(), rows<R>(of_decay, padded(), kLanes<T>) + of_exponent * same<R>(d), kLanes<T>);
-          put<R>(of_s, padded(), g * kept, kLanes<T>);
-        });
-        store(of_delta + channel(t, row) + e, through_decay + x * through_input, count);
-        store(of_u + channel(t, row) + e, d * through_input, count);
+        const T* before = kept + (first / kChunk * batch + row) * size() + e;
+        for (int64_t n = 0; n < numbers; ++n) states[n] = load(before + n * padded(), kLanes<T>);
+        const auto at = [&](int64_t t) { return reinterpret_cast<T*>(states.data() + t * numbers); };
+        for (int64_t t = 0; t < steps; ++t) step(first + t, row, e, count, at(t), at(t + 1), kLanes<T>);
+        for (int64_t t = steps - 1; t >= 0; --t)
+          step_back(first + t, row, e, count, of_y, at(t), at(t + 1), of_state + e, of_delta, of_a + e,
+                    to_b.data() + t * numbers, to_c.data() + t * numbers, of_u);
       }
-      for (int64_t n = 0; n < numbers; ++n) {
-        T total_b = 0, total_c = 0;
-        for (int i = 0; i < kLanes<T>; ++i) total_b += to_b[n][i], total_c += to_c[n][i];
-        of_b[number(t, row) + n] = total_b, of_c[number(t, row) + n] = total_c;
-      }
+      for (int64_t t = 0; t < steps; ++t)
+        for (int64_t n = 0; n < numbers; ++n) {
+          T total_b = 0, total_c = 0;
+          for (int i = 0; i < kLanes<T>; ++i)
+            total_b += to_b[t * numbers + n][i], total_c += to_c[t * numbers + n][i];
+          of_b[number(first + t, row) + n] = total_b, of_c[number(first + t, row) + n] = total_c;
+        }
     }
+  }
+
+  NATIVE_INLINE void step_back(int64_t t, int64_t row, int64_t e, int count, const T* of_y, const T* before, const T* now,
+                               T* of_state, T* of_delta, T* of_a, Vec<T>* to_b, Vec<T>* to_c, T* of_u) const {
+    const T *in = b + number(t, row), *out = c + number(t, row);
+    const Vec<T> d = load(delta + channel(t, row) + e, count), x = load(u + channel(t, row) + e, count);
+    const Vec<T> g_y = load(of_y + channel(t, row) + e, count), dx = d * x;
+    Vec<T> through_decay{}, through_input{};
+    by_numbers([&](auto together, int64_t n) __attribute__((always_inline)) {
+      constexpr int R = together;
+      T *of_s = of_state + n * padded(), *of_decay = of_a + n * padded();
+      const auto a_n = decays<R>(n, e), kept = exp(same<R>(d) * a_n);
+      const auto g = rows<R>(of_s, padded(), kLanes<T>) + same<R>(g_y) * spread<R>(out + n);
+      const auto of_exponent = g * kept * rows<R>(before + n * kLanes<T>, kLanes<T>, kLanes<T>);
+      const auto s = rows<R>(now + n * kLanes<T>, kLanes<T>, kLanes<T>);
+      for (int i = 0; i < R; ++i) to_c[n + i] += g_y * s.v[i], to_b[n + i] += dx * g.v[i];
+      through_decay += sum<R>(of_exponent * a_n);
+      through_input += sum<R>(g * spread<R>(in + n));
+      put<R>(of_decay, padded(), rows<R>(of_decay, padded(), kLanes<T>) + of_exponent * same<R>(d), kLanes<T>);
+      put<R>(of_s, padded(), g * kept, kLanes<T>);
+    });
+    store(of_delta + channel(t, row) + e, through_decay + x * through_input, count);
+    store(of_u + channel(t, row) + e, d * through_input, count);
   }
 };
 
 // delta, u (T, B, E), a (E, N), b, c (T, B, N), start (B, E, N), contiguous and of one dtype. Returns y (T, B, E), the
-// last state (B, E, N) and, with `keep`, all states (T, B, N, E).
+// last state (B, E, N) and, with `keep`, those before each chunk of steps, in an order of their own.
 std::tuple<Tensor, Tensor, Tensor> selective_scan(const Tensor& delta, const Tensor& a, const Tensor& b, const Tensor& c,
                                                   const Tensor& u, const Tensor& start, bool keep) {
   const int64_t time = delta.size(0), batch = delta.size(1), channels = delta.size(2), numbers = a.size(1);
-  const Tensor y = at::empty_like(delta), last = start.transpose(1, 2).clone(at::MemoryFormat::Contiguous);
-  const Tensor states = at::empty({keep ? time : 0, batch, numbers, channels}, delta.options());
+  const Tensor y = at::empty_like(delta);
+  Tensor last, kept;
   by_type<false>(delta, [&](auto zero) {
     using T = decltype(zero);
     const Selective<T> sequence(delta, a, b, c, u);
-    T *first = last.data_ptr<T>(), *kept = keep ? states.data_ptr<T>() : nullptr;
+    const Tensor state = sequence.padded_rows(start);
+    kept = at::empty({keep ? (time + kChunk - 1) / kChunk : 0, batch, numbers, sequence.padded()}, delta.options());
+    T *first = state.data_ptr<T>(), *to = keep ? kept.data_ptr<T>() : nullptr;
     in_team(int(std::min<int64_t>(threads(), batch)), [&](Team& team) {
       for (int64_t row = team.index; row < batch; row += team.size)
-        sequence.forward(row, first + row * sequence.size(), y.data_ptr<T>(), kept);
+        sequence.forward(row, first + row * sequence.size(), y.data_ptr<T>(), to);
     });
+    last = state.narrow(2, 0, channels).transpose(1, 2).contiguous();
   });
-  return {y, last.transpose(1, 2).contiguous(), states};
+  return {y, last, kept};
 }
 
 // Returns the gradients of delta, a, b, c, u and start.
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_backward(
     const Tensor& delta, const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& u, const Tensor& start,
-    const Tensor& states, const Tensor& of_y, const Tensor& of_last) {
+    const Tensor& kept, const Tensor& of_y, const Tensor& of_last) {
   const int64_t batch = delta.size(1), channels = delta.size(2), numbers = a.size(1);
   const Tensor of_delta = at::empty_like(delta), of_b = at::empty_like(b), of_c = at::empty_like(c);
-  const Tensor of_u = at::empty_like(u), first = start.transpose(1, 2).contiguous();
+  const Tensor of_u = at::empty_like(u);
   Tensor of_a, of_start;
   by_type<false>(delta, [&](auto zero) {
     using T = decltype(zero);
     const Selective<T> sequence(delta, a, b, c, u);
-    const int64_t padded = sequence.padded();
     const int team_size = int(std::min<int64_t>(threads(), batch));
-    const Tensor of_state = at::zeros({batch, numbers, padded}, delta.options());
-    of_state.narrow(2, 0, channels).copy_(of_last.transpose(1, 2));
-    const Tensor parts = at::zeros({team_size, numbers, padded}, delta.options());
+    const Tensor of_state = sequence.padded_rows(of_last);
+    const Tensor parts = at::zeros({team_size, numbers, sequence.padded()}, delta.options());
     in_team(team_size, [&](Team& team) {
       for (int64_t row = team.index; row < batch; row += team.size)
-        sequence.backward(row, of_y.const_data_ptr<T>(), states.const_data_ptr<T>(),
-                          first.const_data_ptr<T>() + row * sequence.size(),
-                          of_state.data_ptr<T>() + row * numbers * padded, of_delta.data_ptr<T>(),
-                          parts.data_ptr<T>() + team.index * numbers * padded, of_b.data_ptr<T>(),
-                          of_c.data_ptr<T>(), of_u.data_ptr<T>());
+        sequence.backward(row, of_y.const_data_ptr<T>(), kept.const_data_ptr<T>(),
+                          of_state.data_ptr<T>() + row * sequence.size(), of_delta.data_ptr<T>(),
+                          parts.data_ptr<T>() + team.index * sequence.size(), of_b.data_ptr<T>(), of_c.data_ptr<T>(),
+                          of_u.data_ptr<T>());
     });
     of_a = parts.sum(0).narrow(1, 0, channels).t().contiguous();
     of_start = of_state.narrow(2, 0, channels).transpose(1, 2).contiguous();

@@ -111,7 +111,7 @@ def test_a_row_longer_than_a_vector_is_shared_among_threads(threads):
 
 
 def selective(channels: int, numbers: int, dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
-    steps, batch = 5, 3
+    steps, batch = 35, 3  # three of the chunks before which states are kept
     sizes = [(steps, batch, channels), (channels, numbers), *[(steps, batch, numbers)] * 2, (steps, batch, channels)]
     delta, a, b, c, u = (torch.randn(size, dtype=dtype) for size in sizes)
     start = torch.randn(batch, channels, numbers, dtype=dtype)
@@ -131,7 +131,8 @@ def test_the_selective_scan_is_the_recurrence(threads, channels: int, numbers: i
     torch.testing.assert_close((y, last), (torch.stack(outputs), state))
     weights = torch.randn_like(y), torch.randn_like(last)
     expected = torch.autograd.grad((torch.stack(outputs), state), arguments, weights)
-    torch.testing.assert_close(torch.autograd.grad((y, last), arguments, weights), expected)
+    close = {"rtol": 1e-5, "atol": 1e-4} if dtype is torch.float32 else {}  # sums over steps and sequences
+    torch.testing.assert_close(torch.autograd.grad((y, last), arguments, weights), expected, **close)
     with torch.no_grad():  # when nothing is kept
         torch.testing.assert_close(selective_scan(*arguments), (y, last))
 
@@ -145,14 +146,15 @@ def test_the_selective_scan_has_first_and_second_derivatives(computed_by):
     assert torch.autograd.gradgradcheck(lambda *args: selective_scan(*args, zeros)[0], others, fast_mode=fast)
 
 
-def test_the_selective_scan_keeps_nothing_but_the_states(computed_by):
+def test_the_selective_scan_keeps_the_states_of_every_sixteenth_step_only(computed_by):
     if computed_by != "native":
         pytest.skip("torch's operations keep what each of them needs")
-    steps, batch, channels, numbers = 20, 2, 32, 16
+    steps, batch, channels, numbers = 64, 2, 32, 40
     delta, u = torch.rand(2, steps, batch, channels, requires_grad=True).unbind()
     b, c = torch.randn(2, steps, batch, numbers).unbind()
     kept: list[int] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.numel()) or tensor, lambda x: x):
         selective_scan(delta, -torch.rand(channels, numbers), b, c, u, torch.zeros(batch, channels, numbers))
-    assert max(kept) == steps * batch * channels * numbers
-    assert sum(kept) < 1.5 * max(kept)
+    assert max(kept) == steps // 16 * batch * channels * numbers
+    given = 2 * steps * batch * (channels + numbers) + channels * numbers + batch * channels * numbers
+    assert sum(kept) == given + max(kept)
