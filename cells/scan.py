@@ -45,8 +45,8 @@ def _scan(kernels: Any, decay: Tensor, inputs: Tensor, start: Tensor) -> Tensor:
 def selective_scan(delta: Tensor, a: Tensor, b: Tensor, c: Tensor, u: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
     """Return y_1 … y_T and s_T of s_t = exp(Δ_t A) ⊙ s_{t−1} + Δ_t u_t B_tᵀ, y_t = s_t C_t (Gu & Dao 2023).
 
-    In C++, and on a GPU in Triton, one pass over the steps computes decays, states and outputs; only the states are
-    kept for backward.
+    In C++, and on a GPU in Triton, one pass over the steps computes decays, states and outputs. Of the states, C++
+    keeps every sixteenth for backward, which computes the others again; Triton keeps all.
 
     Args:
         delta, u: Δ and u, (T, B, E) for E channels.

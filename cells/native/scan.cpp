@@ -1,5 +1,5 @@
 // Linear recurrences over the steps of a sequence, forward and backward: h_t = a_t h_{t−1} + b_t, real or complex; and
-// the selective one of Mamba, which computes its a and b as it goes, so that nothing larger than the states is stored.
+// the selective one of Mamba, which computes its a and b as it goes, and its states again for backward.
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
@@ -169,7 +169,7 @@ struct Selective {
   }
 
   template <int R>
-  Rows<T, R> decays(int64_t n, int64_t e) const {
+  Rows<T, R> rates(int64_t n, int64_t e) const {
     return rows<R>(a.data() + n * padded() + e, padded(), kLanes<T>);
   }
 
@@ -215,16 +215,18 @@ struct Selective {
     for (; n < numbers; ++n) work(std::integral_constant<int, 1>(), n);
   }
 
-  // One step of the channels from e on. `state` holds N vectors or rows, `distance` numbers from one to the next; the
-  // new ones go to `now`. Returns y.
-  NATIVE_INLINE Vec<T> step(int64_t t, int64_t row, int64_t e, int count, const T* state, T* now, int64_t distance) const {
+  // One step of the channels from e on; returns y. `state` holds their numbers, `distance` from one to the next, and the
+  // new ones go to `now`. What they were multiplied by goes to `decay`, if there is such a place.
+  NATIVE_INLINE Vec<T> step(int64_t t, int64_t row, int64_t e, int count, const T* state, T* now, T* decay,
+                            int64_t distance) const {
     const T *in = b + number(t, row), *out = c + number(t, row);
     const Vec<T> d = load(delta + channel(t, row) + e, count), du = d * load(u + channel(t, row) + e, count);
     Vec<T> y{};
     by_numbers([&](auto together, int64_t n) __attribute__((always_inline)) {
       constexpr int R = together;
-      const auto kept = exp(same<R>(d) * decays<R>(n, e)) * rows<R>(state + n * distance, distance, kLanes<T>);
-      const auto s = kept + same<R>(du) * spread<R>(in + n);
+      const auto kept = exp(same<R>(d) * rates<R>(n, e));
+      if (decay) put<R>(decay + n * distance, distance, kept, kLanes<T>);
+      const auto s = kept * rows<R>(state + n * distance, distance, kLanes<T>) + same<R>(du) * spread<R>(in + n);
       put<R>(now + n * distance, distance, s, kLanes<T>);
       y += sum<R>(s * spread<R>(out + n));
     });
@@ -238,7 +240,7 @@ struct Selective {
       if (kept && t % kChunk == 0) std::copy(state, state + size(), kept + (t / kChunk * batch + row) * size());
       for (int64_t e = 0; e < channels; e += kLanes<T>) {
         const int count = int(std::min<int64_t>(kLanes<T>, channels - e));
-        store(y + channel(t, row) + e, step(t, row, e, count, state + e, state + e, padded()), count);
+        store(y + channel(t, row) + e, step(t, row, e, count, state + e, state + e, nullptr, padded()), count);
       }
     }
   }
@@ -247,19 +249,22 @@ struct Selective {
   // first. What belongs to A is added to `of_a` (N, E, rows padded). The states within a chunk are computed again.
   void backward(int64_t row, const T* of_y, const T* kept, T* of_state, T* of_delta, T* of_a, T* of_b, T* of_c,
                 T* of_u) const {
-    std::vector<Vec<T>> to_b(kChunk * numbers), to_c(kChunk * numbers), states((kChunk + 1) * numbers);
+    const int64_t width = numbers * kLanes<T>;
+    std::vector<Vec<T>> to_b(kChunk * numbers), to_c(kChunk * numbers);
+    std::vector<T> states((kChunk + 1) * width), decays(kChunk * width);
     for (int64_t first = (time - 1) / kChunk * kChunk; first >= 0; first -= kChunk) {
       const int64_t steps = std::min<int64_t>(kChunk, time - first);
       std::fill(to_b.begin(), to_b.end(), Vec<T>{}), std::fill(to_c.begin(), to_c.end(), Vec<T>{});
       for (int64_t e = 0; e < channels; e += kLanes<T>) {
         const int count = int(std::min<int64_t>(kLanes<T>, channels - e));
         const T* before = kept + (first / kChunk * batch + row) * size() + e;
-        for (int64_t n = 0; n < numbers; ++n) states[n] = load(before + n * padded(), kLanes<T>);
-        const auto at = [&](int64_t t) { return reinterpret_cast<T*>(states.data() + t * numbers); };
-        for (int64_t t = 0; t < steps; ++t) step(first + t, row, e, count, at(t), at(t + 1), kLanes<T>);
+        for (int64_t n = 0; n < numbers; ++n)
+          store(&states[n * kLanes<T>], load(before + n * padded(), kLanes<T>), kLanes<T>);
+        for (int64_t t = 0; t < steps; ++t)
+          step(first + t, row, e, count, &states[t * width], &states[(t + 1) * width], &decays[t * width], kLanes<T>);
         for (int64_t t = steps - 1; t >= 0; --t)
-          step_back(first + t, row, e, count, of_y, at(t), at(t + 1), of_state + e, of_delta, of_a + e,
-                    to_b.data() + t * numbers, to_c.data() + t * numbers, of_u);
+          step_back(first + t, row, e, count, of_y, &states[t * width], &states[(t + 1) * width], &decays[t * width],
+                    of_state + e, of_delta, of_a + e, &to_b[t * numbers], &to_c[t * numbers], of_u);
       }
       for (int64_t t = 0; t < steps; ++t)
         for (int64_t n = 0; n < numbers; ++n) {
@@ -271,8 +276,10 @@ struct Selective {
     }
   }
 
+  // The gradients of one step of the channels from e on, given its states and decays; `to_b` and `to_c` are added to.
   NATIVE_INLINE void step_back(int64_t t, int64_t row, int64_t e, int count, const T* of_y, const T* before, const T* now,
-                               T* of_state, T* of_delta, T* of_a, Vec<T>* to_b, Vec<T>* to_c, T* of_u) const {
+                               const T* decay, T* of_state, T* of_delta, T* of_a, Vec<T>* to_b, Vec<T>* to_c,
+                               T* of_u) const {
     const T *in = b + number(t, row), *out = c + number(t, row);
     const Vec<T> d = load(delta + channel(t, row) + e, count), x = load(u + channel(t, row) + e, count);
     const Vec<T> g_y = load(of_y + channel(t, row) + e, count), dx = d * x;
@@ -280,7 +287,7 @@ struct Selective {
     by_numbers([&](auto together, int64_t n) __attribute__((always_inline)) {
       constexpr int R = together;
       T *of_s = of_state + n * padded(), *of_decay = of_a + n * padded();
-      const auto a_n = decays<R>(n, e), kept = exp(same<R>(d) * a_n);
+      const auto a_n = rates<R>(n, e), kept = rows<R>(decay + n * kLanes<T>, kLanes<T>, kLanes<T>);
       const auto g = rows<R>(of_s, padded(), kLanes<T>) + same<R>(g_y) * spread<R>(out + n);
       const auto of_exponent = g * kept * rows<R>(before + n * kLanes<T>, kLanes<T>, kLanes<T>);
       const auto s = rows<R>(now + n * kLanes<T>, kLanes<T>, kLanes<T>);
