@@ -1,5 +1,6 @@
 """Causal self-attention."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
@@ -47,24 +48,27 @@ class Attention(Layer):
     def run(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         known = state[0].shape[1]
         queries, keys, values = self.enter(inputs).unflatten(-1, (3, self.heads, self.width)).unbind(2)
-        queries, keys, values = self.rotate(queries, known), self.rotate(keys, known), values.contiguous()
+        (queries, keys), values = self.rotate((queries, keys), known), values.contiguous()
         if known:
             keys, values = torch.cat([state[0].transpose(0, 1), keys]), torch.cat([state[1].transpose(0, 1), values])
         found = self.attend(queries, keys, values)
         return self.leave(found.flatten(2)), (keys.transpose(0, 1), values.transpose(0, 1))
 
-    def rotate(self, features: Tensor, first: int) -> Tensor:
-        """Rotate the features (T, B, heads, D) of the steps from `first` on."""
-        like = {"device": features.device, "dtype": torch.promote_types(features.dtype, torch.float32)}
+    def rotate(self, features: Sequence[Tensor], first: int) -> list[Tensor]:
+        """Rotate several features (T, B, heads, D) of the steps from `first` on."""
+        one = features[0]
+        like = {"device": one.device, "dtype": torch.promote_types(one.dtype, torch.float32)}
         exponents = torch.arange(0, self.width, 2, **like) / self.width  # type: ignore[call-overload]
-        times = torch.arange(first, first + len(features), **like)  # type: ignore[call-overload]
+        times = torch.arange(first, first + len(one), **like)  # type: ignore[call-overload]
         angles = torch.outer(times, self.base**-exponents).view(-1, 1, 1, self.width // 2)
-        if features.dtype in native.DTYPES and not native.is_transformed(features, features):
-            pairs = torch.view_as_complex(features.unflatten(-1, (-1, 2)))  # in a third of the time
-            return torch.view_as_real(pairs * torch.polar(torch.ones_like(angles), angles)).flatten(-2)
+        if one.dtype in native.DTYPES and not native.is_transformed(one, one):  # in a third of the time
+            turns = torch.polar(torch.ones_like(angles), angles)
+            pairs = (torch.view_as_complex(each.unflatten(-1, (-1, 2))) for each in features)
+            return [torch.view_as_real(each * turns).flatten(-2) for each in pairs]
         cos, sin = angles.cos(), angles.sin()
-        even, odd = features[..., 0::2], features[..., 1::2]
-        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(features.dtype)
+        halves = [(each[..., 0::2], each[..., 1::2]) for each in features]
+        rotated = [torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1) for even, odd in halves]
+        return [each.flatten(-2).to(one.dtype) for each in rotated]
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Return what each query finds (T, B, heads, D) among keys and values (S, B, heads, D) up to its own step, the

@@ -324,9 +324,9 @@ std::tuple<Tensor, Tensor, Tensor> selective_scan(const Tensor& delta, const Ten
   return {y, last, kept};
 }
 
-// Returns the gradients of delta, a, b, c, u and start.
+// Returns the gradients of delta, a, b, c, u and start, which is among the states that were kept; Triton needs it.
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> selective_scan_backward(
-    const Tensor& delta, const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& u, const Tensor& start,
+    const Tensor& delta, const Tensor& a, const Tensor& b, const Tensor& c, const Tensor& u, const Tensor& /*start*/,
     const Tensor& kept, const Tensor& of_y, const Tensor& of_last) {
   const int64_t batch = delta.size(1), channels = delta.size(2), numbers = a.size(1);
   const Tensor of_delta = at::empty_like(delta), of_b = at::empty_like(b), of_c = at::empty_like(c);

@@ -1,6 +1,7 @@
 """Minimal cells, linear recurrences, xLSTMs, attention and convolutions, each against its printed equations, step by
 step in numpy or in torch.nn; in pieces; and by finite differences."""
 
+import functools
 import math
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.utils.parametrizations import weight_norm
 
 from cells import (
@@ -491,6 +493,19 @@ def test_attention_is_the_printed_equations(heads):
                 weights = np.exp(scores) / np.exp(scores).sum()
                 found.append(weights @ v[: t + 1, a])
             np.testing.assert_allclose(outputs[t, b], p["leave.weight"] @ np.concatenate(found), rtol=1e-9, atol=1e-12)
+
+
+def test_attention_has_a_second_derivative_where_torch_is_asked_for_one():
+    """By torch's own sum, which is that of the kernel, also over what an earlier call saw."""
+    layer, inputs = Attention(IN, H, heads=2).double(), sequences()
+    expected = layer(inputs)[0]
+    gradient = functools.partial(torch.autograd.gradgradcheck, lambda x: layer(x)[0], inputs[:3].requires_grad_())
+    with pytest.raises(RuntimeError, match="second derivative"):
+        gradient()
+    with sdpa_kernel(SDPBackend.MATH):
+        assert gradient()
+        first, state = layer(inputs[:2])
+        torch.testing.assert_close(torch.cat([first, layer(inputs[2:], state)[0]]), expected)
 
 
 def test_attention_takes_any_number_of_heads_and_any_size():
