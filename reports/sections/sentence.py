@@ -59,12 +59,14 @@ def _on_leaders(content: Content, here: dict[str, list[Summary]]) -> str:
     if len(here) > MOST_NAMED or max(map(len, problems_of), default=0) > MOST_NAMED:
         counts = Counter(name for problem, names in leaders.items() if problem not in tested for name in names)
         most = max(counts.values(), default=0)
-        first = all_of([name for name, count in counts.items() if count == most], "or")
-        parts = [f"{first} on {most} of {plural(len(here), 'problem')}"] if most else []
+        first = [name for name, count in counts.items() if count == most]
+        parts = [f"{all_of(first, 'or')} on {most} of {plural(len(here), 'problem')}"] if first else []
     if parts:
         who, _, on = parts[0].partition(" on ")
         does = f"needs {FEWEST[here[next(iter(here))][0].currency]}" if established else "has the lowest median"
         parts[0] = f"{who} {does} on {on}"
+    if len(none) == len(here) > MOST_NAMED:
+        return f"No run solves any of {plural(len(none), 'problem')}."
     unsolved = f"no run solves {all_of(none)}" if none else ""
     said = "; ".join(filter(None, (", ".join(parts), *scored[:MOST_NAMED], unsolved)))
     said = said if parts or scored else f"N{said[1:]}"

@@ -116,6 +116,13 @@ def test_where_nobody_solves_the_loss_is_compared(tmp_path: Path):
     assert re.search(r"\| gru .* 1\.5× \[[^|]*\] of the loss \| established", said)
 
 
+def test_nobody_solves_any_of_many_problems(tmp_path: Path):
+    for length in (50, 100, 150, 200):
+        for cell in ("lstm", "gru"):
+            write_run(tmp_path / "s", cell, "adding", 0, None, settings={"length": length})
+    assert "**No run solves any of 4 problems.**" in write_report([tmp_path / "s"]).path.read_text()
+
+
 def test_budgets_in_other_currencies(tmp_path: Path):
     """Of equal steps, the cell with half the FLOPs needs half of them."""
     for seed in range(6):
