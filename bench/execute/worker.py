@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from importlib import import_module
@@ -91,12 +92,15 @@ def _answers(request: dict[str, Any], stop: threading.Event) -> list[dict[str, A
     ]
 
 
-def _import_ahead(tool: str) -> None:
-    """Import what runs need, and what the tool does by which they are tracked, if there is one."""
+def _import_ahead(folder: str, tool: str) -> None:
+    """Import what runs need, and what the tool does by which they are tracked, if there is one. W&B makes temporary
+    folders as it is imported: they go into the given one, which this process removes."""
+    tempfile.tempdir = folder
     with importing(), contextlib.suppress(Exception):  # which the first request will raise again
         import_module("bench.execute.cohort")
         if tool:
             import_module(f"bench.track.{tool}")
+    tempfile.tempdir = None
 
 
 def main() -> None:
@@ -108,7 +112,7 @@ def main() -> None:
     listener, life = (socket.socket(fileno=int(number)) for number in sys.argv[1:3])
     for each in (listener, life):
         each.set_inheritable(False)
-    _import_ahead(sys.argv[4])
+    _import_ahead(sys.argv[3], sys.argv[4])
     _serve(fork_when_asked(listener, life, sys.argv[3]))
     if wandb := sys.modules.get("wandb"):
         wandb.teardown()

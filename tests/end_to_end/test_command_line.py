@@ -179,12 +179,16 @@ def test_it_works_whatever_its_output_is_connected_to(
 
 
 def test_as_installed_it_runs_anywhere(tmp_path: Path):
-    """Also from an editable installation, in which Hydra does not find plugins by itself."""
+    """Also from an editable installation, in which Hydra does not find plugins by itself. It leaves no temporary files,
+    of W&B's neither."""
+    (temporary := tmp_path / "temporary").mkdir()
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    command = [sys.executable, "-m", "bench", "-m", "cell=lstm", "task.length=5", *TINY]
+    environment["TMPDIR"] = str(temporary)
+    command = [sys.executable, "-m", "bench", "-m", "cell=lstm", "task.length=5", "tracking=wandb", *TINY[1:]]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "results" / "scratch" / "report" / "README.md").exists()
+    assert not [*temporary.iterdir()]
 
 
 def test_a_single_run(bench: Command, tmp_path: Path):
