@@ -79,7 +79,8 @@ def learning_curves(curves: pd.DataFrame, results: pd.DataFrame) -> Figure:
 
     def shade(problem: str) -> Normalize:
         least, most = bounds(problem)
-        highest = baseline(problem) or most
+        without = baseline(problem)
+        highest = most if without is None or without <= least else without  # no run may be below it
         return LogNorm(max(least, highest / 10**DECADES), highest)
 
     return _of_all(

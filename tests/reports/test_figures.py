@@ -107,6 +107,14 @@ def test_very_many_contenders_can_be_read(tmp_path: Path, monkeypatch: pytest.Mo
     assert "a strip per cell" in said
 
 
+def test_losses_of_very_many_contenders_are_drawn_where_none_is_below_the_baseline():
+    runs = pd.DataFrame({"contender": [f"cell_{number}" for number in range(20)], "seed": 0})
+    runs = runs.assign(sweep="s", problem="adding", cell=runs["contender"], solved=False, baseline_loss=0.1)
+    at_steps = [runs.assign(step=step, metric="loss", value=0.2 + runs.index / 10) for step in (0, 100)]
+    strips = learning_curves(pd.concat(at_steps), runs).axes[0].images[0]
+    assert (strips.norm.vmin, strips.norm.vmax) == (0.2, 0.2 + 1.9)
+
+
 def _with_few_claims(sweep: Path, folder: Path) -> Path:
     """Return the sweep with those of its claims whose figures are looked at: drawing all takes a minute."""
     shutil.copytree(sweep, folder, ignore=shutil.ignore_patterns("*.png", "*.svg", "*.md"))
