@@ -312,10 +312,13 @@ def log_powers(axes: Axes) -> None:
 
 
 class Powers(LogFormatterSciNotation):
-    """Says matplotlib's powers of ten in Unicode: no text of a figure is read as mathematics, since names are not."""
+    """Says matplotlib's powers of ten in Unicode: no text of a figure is read as mathematics, since names are not. Short
+    numbers between powers are said as they are."""
 
     def __call__(self, value: float, position: int | None = None) -> str:
         said = re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(RAISED), super().__call__(value, position))
+        if r"\times" in said and 0.01 <= value < 1000:
+            return f"{value:g}"
         return re.sub(r"\$|\\mathdefault|[{}]", "", said).replace(r"\times", "×")
 
 
