@@ -1,9 +1,12 @@
 """Causal convolutions, and networks of them."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cells import native
 from cells.arguments import check_shares, check_sizes
 from cells.layer import Layer
 
@@ -15,28 +18,16 @@ class CausalConvolution(nn.Module):
         inputs, outputs: channels.
         kernel: how many inputs an output sees.
         dilation: steps between two of these.
-        depthwise: whether each channel is convolved by itself.
         weight_norm: whether a filter is a direction and a length, learned apart (Salimans & Kingma 2016).
 
-    Parameters: weight (outputs, inputs or 1, kernel), bias (outputs), and length (outputs, 1, 1) with `weight_norm`.
+    Parameters: weight (outputs, inputs, kernel), bias (outputs), and length (outputs, 1, 1) with `weight_norm`.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int,
-        dilation: int = 1,
-        *,
-        depthwise: bool = False,
-        weight_norm: bool = False,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int = 1, *, weight_norm: bool = False) -> None:
         super().__init__()
-        self.inputs, self.dilation, self.groups = inputs, dilation, inputs if depthwise else 1
+        self.inputs, self.dilation = inputs, dilation
         self.reach = (kernel - 1) * dilation  # earlier steps that an output sees
-        like = nn.Conv1d(inputs, outputs, kernel, groups=self.groups)  # which starts as torch's do
-        assert like.bias is not None
-        self.weight, self.bias = nn.Parameter(like.weight.detach().clone()), nn.Parameter(like.bias.detach().clone())
+        self.weight, self.bias = _filters(nn.Conv1d(inputs, outputs, kernel))
         norms = self.weight.detach().flatten(1).norm(dim=1).view(-1, 1, 1)
         self.length = nn.Parameter(norms) if weight_norm else None
 
@@ -50,8 +41,72 @@ class CausalConvolution(nn.Module):
         weight = self.weight
         if self.length is not None:
             weight = weight * (self.length / weight.flatten(1).norm(dim=1).view(-1, 1, 1))
-        outputs = F.conv1d(seen, weight, self.bias, dilation=self.dilation, groups=self.groups)
+        outputs = F.conv1d(seen, weight, self.bias, dilation=self.dilation)
         return outputs, seen[..., seen.shape[-1] - self.reach :]
+
+
+class DepthwiseConvolution(nn.Module):
+    """A causal convolution of each channel by itself. On a CPU its outputs and gradients are computed in C++, step by
+    step, as the sequence is laid out.
+
+    Args:
+        channels: E.
+        kernel: how many inputs an output sees.
+
+    Parameters: weight (E, 1, kernel), bias (E).
+    """
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.weight, self.bias = _filters(nn.Conv1d(channels, channels, kernel, groups=channels))
+
+    def initial_state(self, inputs: Tensor) -> Tensor:
+        """Return the zeros before a sequence (T, B, ·), as `past` (B, E, kernel − 1)."""
+        return inputs.new_zeros(inputs.shape[1], len(self.weight), self.weight.shape[-1] - 1)
+
+    def forward(self, inputs: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Convolve (T, B, E), given what went before, to (T, B, E); return what the next steps see too."""
+        seen = torch.cat([past.permute(2, 0, 1), inputs])
+        arguments = (seen, self.weight, self.bias)
+        alike = native.supports(seen) and seen.dtype == self.weight.dtype
+        if alike and native.library().loaded and not native.is_transformed(seen, self.weight):
+            outputs: Tensor = _Depthwise.apply(*arguments)  # type: ignore[no-untyped-call]
+        else:
+            outputs = _depthwise(*arguments)
+        return outputs, seen[len(inputs) :].permute(1, 2, 0)
+
+
+def _depthwise(seen: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return F.conv1d(seen.permute(1, 2, 0), weight, bias, groups=len(weight)).permute(2, 0, 1)
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, seen: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(seen, weight, bias)
+        outputs: Tensor = torch.ops.recurrent_bench.convolve(seen, weight[:, 0].t().contiguous(), bias.contiguous())
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, of_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
+        if of_outputs is None:  # of what no loss is of; zeros would multiply what may not be finite
+            return None, None, None
+        seen, weight, bias = arguments = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient is differentiated again
+            wanted = [each for each, needed in zip(arguments, ctx.needs_input_grad, strict=True) if needed]
+            found = iter(torch.autograd.grad(_depthwise(seen, weight, bias), wanted, of_outputs, create_graph=True))
+            return tuple(next(found) if needed else None for needed in ctx.needs_input_grad)
+        of_seen, of_weight, of_bias = torch.ops.recurrent_bench.convolve_backward(
+            seen, weight[:, 0].t().contiguous(), of_outputs.contiguous()
+        )
+        return of_seen, of_weight.t().unsqueeze(1), of_bias
+
+
+def _filters(like: nn.Conv1d) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return weight and bias that start as torch's do."""
+    assert like.bias is not None
+    return nn.Parameter(like.weight.detach().clone()), nn.Parameter(like.bias.detach().clone())
 
 
 def start(convolutions: nn.ModuleList, inputs: Tensor) -> list[Tensor]:

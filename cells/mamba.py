@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cells.arguments import check_sizes
-from cells.convolution import CausalConvolution
+from cells.convolution import DepthwiseConvolution
 from cells.layer import Layer
 from cells.scan import selective_scan
 
@@ -41,7 +41,7 @@ class Mamba(Layer):
         check_sizes(state_size=state_size, channels=channels, kernel=kernel)
         self.rank, self.state_size = math.ceil(hidden_size / 16), state_size
         self.enter = nn.Linear(input_size, 2 * channels, bias=False)
-        self.convolution = CausalConvolution(channels, channels, kernel, depthwise=True)
+        self.convolution = DepthwiseConvolution(channels, kernel)
         self.select = nn.Linear(channels, self.rank + 2 * state_size, bias=False)
         self.step_size = nn.Linear(self.rank, channels)
         self.log_a = nn.Parameter(torch.arange(1.0, state_size + 1).log().repeat(channels, 1))
@@ -59,8 +59,8 @@ class Mamba(Layer):
     def run(self, inputs: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         start, past = state
         u, gate = self.enter(inputs).chunk(2, dim=-1)
-        u, past = self.convolution(u.permute(1, 2, 0), past)
-        u = F.silu(u.permute(2, 0, 1))
+        u, past = self.convolution(u, past)
+        u = F.silu(u)
         low, b, c = self.select(u).split([self.rank, self.state_size, self.state_size], dim=-1)
         delta = F.softplus(self.step_size(low))
         y, last = selective_scan(delta, -self.log_a.exp(), b, c, u, start)

@@ -312,8 +312,8 @@ def log_powers(axes: Axes) -> None:
 
 
 class Powers(LogFormatterSciNotation):
-    """Says matplotlib's powers of ten in Unicode: no text of a figure is read as mathematics, since names are not. Short
-    numbers between powers are said as they are."""
+    """Says matplotlib's powers of ten in Unicode: no text of a figure is read as mathematics, since names are not.
+    Short numbers between powers are said as they are."""
 
     def __call__(self, value: float, position: int | None = None) -> str:
         said = re.sub(r"\^\{(.*?)\}", lambda power: power[1].translate(RAISED), super().__call__(value, position))
