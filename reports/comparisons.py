@@ -15,6 +15,7 @@ from reports.naming import in_order
 from reports.references import compared_pairs, primary_reference, wanted_reference
 from reports.statistics import (
     ALPHA,
+    MARGIN,
     Contrast,
     Interval,
     Looks,
@@ -54,6 +55,7 @@ class Outcomes:
         grid: distance of regular evaluations, in `currency`.
         early: evaluations before the first of them, as shares of `grid`; none if runs differ in them.
         loss: on the test part or at the end; NaN if there is none.
+        baseline: the loss without memory; NaN if it is not known.
         look: which its seed is for, from 1; 0 for none.
         plan: after how many seeds its sweep looks; none without looks, or where runs of several plans are pooled.
         looks: how many looks of the plan are complete: one at some of its seeds was not planned.
@@ -71,6 +73,7 @@ class Outcomes:
     grid: np.ndarray
     early: tuple[float, ...]
     loss: np.ndarray
+    baseline: float
     look: np.ndarray
     plan: tuple[int, ...]
     looks: int
@@ -80,6 +83,12 @@ class Outcomes:
     def expected(self) -> Interval:
         """Expected running time to a solution."""
         return expected_time(np.where(self.solved, self.needed, self.spent), self.solved, float(self.budget.max()))
+
+    @cached_property
+    def has_learned(self) -> bool:
+        """Tell whether the median loss is so far below the one without memory that a network which learned nothing
+        would not count as equivalent."""
+        return not float(np.median(np.nan_to_num(self.loss, nan=np.inf))) * MARGIN >= self.baseline
 
     def by_look(self, k: int) -> np.ndarray:
         """Return which runs are there by the k-th look; all of them where there is no plan."""
@@ -111,6 +120,8 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
         if status in DECIDED:
             places.setdefault((str(problem), str(name)), {}).setdefault(values["seed"][i], i)
     cells, currencies = results["cell"].tolist(), results["currency"].tolist()
+    known = results.get("baseline_loss", pd.Series(math.nan, index=results.index))
+    baselines = pd.to_numeric(known, errors="coerce").to_numpy(dtype=float, na_value=math.nan)
     outcomes = {}
     for key, at_seed in places.items():
         at = [at_seed[seed] for seed in sorted(at_seed)]
@@ -130,6 +141,7 @@ def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
             grid,
             _early_shares(early),
             loss,
+            float(baselines[at[0]]),
             look[at],
             plan,
             complete,
@@ -255,7 +267,7 @@ def compare(results: pd.DataFrame) -> pd.DataFrame:
         return as_table({})
     if missing := REQUIRED - set(results):
         raise ValueError(f"results lack the column {min(missing)}; take the first table of reports.load(folder)")
-    read = {*COLUMNS, "test_loss", *wanted_reference(results)}
+    read = {*COLUMNS, "test_loss", "baseline_loss", *wanted_reference(results)}
     kept = [column for column in results if column in read or column.startswith("reference.")]
     plain = {name: results[name] for name in kept}
     plain |= {name: values.astype("string") for name, values in plain.items() if values.dtype == "category"}
@@ -290,9 +302,14 @@ def compare_contenders(results: pd.DataFrame, pairs: Sequence[tuple[str, str]] |
                     contrasts[problem, first, second] = contrast, quantity
     primary = [reference is None or reference in names for _, *names in contrasts]
     looks = [contrast for contrast, _ in contrasts.values()]
+    # That two lose alike says nothing where a network that learned nothing would, too.
+    alike = [
+        quantity != "loss" or all(outcomes[problem, name].has_learned for name in names)
+        for (problem, *names), (_, quantity) in contrasts.items()
+    ]
     most = max((len(each.tested) for each in looks), default=0)
-    history = [_verdicts([each.until(k) for each in looks], primary) for k in range(1, most)]
-    history.append(_verdicts(looks, primary))
+    history = [_verdicts([each.until(k) for each in looks], primary, alike) for k in range(1, most)]
+    history.append(_verdicts(looks, primary, alike))
     compared = {}
     for i, ((problem, first, second), (contrast, quantity)) in enumerate(contrasts.items()):
         family, shown = primary.count(primary[i]), contrast.shown
@@ -339,10 +356,11 @@ def compare_sweeps(results: pd.DataFrame, first: str, second: str) -> Comparison
     )
 
 
-def _verdicts(looks: Sequence[Looks], primary: Sequence[bool]) -> list[tuple[float, str]]:
-    """Return the corrected p-value and the verdict of each comparison of a report."""
+def _verdicts(looks: Sequence[Looks], primary: Sequence[bool], alike: Sequence[bool]) -> list[tuple[float, str]]:
+    """Return the corrected p-value and the verdict of each comparison of a report; `alike` tells where equivalence
+    would mean something."""
     corrected = in_sequence([each.p for each in looks], primary)
-    equivalence = holm([each.p_apart for each in looks])
+    equivalence = holm([each.p_apart if counts else 1.0 for each, counts in zip(looks, alike, strict=True)])
     return [
         (float(p), _verdict(each, float(p), float(p_apart)))
         for each, p, p_apart in zip(looks, corrected, equivalence, strict=True)

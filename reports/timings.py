@@ -163,7 +163,9 @@ def _forms_of(facts: pd.DataFrame, case: str) -> pd.DataFrame:
 
 def _label(described: pd.Series, size: int, of_several_depths: bool) -> str:
     layer = described.get("cell.layer")
-    own_layer = described["form"] == "own" and not pd.isna(layer) and layer != described["cell"]
+    own_layer = (
+        described["form"] == "own" and not pd.isna(layer) and str(layer).casefold() != str(described["cell"]).casefold()
+    )
     name = f"{described['cell']} {layer}" if own_layer else str(described["cell"])
     if of_several_depths and not pd.isna(described["cell.layers"]):
         name = f"{name}, layers {described['cell.layers']:g}"

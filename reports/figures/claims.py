@@ -103,7 +103,9 @@ def _panel(axes: Axes, rows: list[Judgement]) -> None:
         )  # fmt: skip
     name_ticks(axes.yaxis, list(map(_name, rows)), fontsize=8)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(("ratio of " if logarithmic else "") + STATISTICS[test.statistic], fontsize=9, color=TEXT)
+    at = f", at {test.factor} times the length" if test.factor > 1 else ""
+    label = f"{'ratio of ' if logarithmic else ''}{STATISTICS[test.statistic]}{at}"
+    axes.set_xlabel(label, fontsize=9, color=TEXT)
 
 
 def _name(row: Judgement) -> str:
@@ -140,6 +142,8 @@ def _set_range(axes: Axes, evidence: list[Evidence], test: Test, logarithmic: bo
         low, high = low - 0.15 * reach, high + 0.15 * reach
         if test.statistic in SHARES:
             low, high = max(low, -MARGIN * reach), min(high, 1 + MARGIN * reach)
+        if test.statistic == "accuracy":
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.3g}%"))
         axes.set_xlim(low, high)
 
 

@@ -278,9 +278,9 @@ def counted(title: str, runs: pd.DataFrame) -> str:
     return in_lines(f"{title} (n = {least if least == most else f'{least} to {most}'})")
 
 
-def in_lines(title: str) -> str:
-    """Return a panel's title, on as many lines as it needs."""
-    return "\n".join(textwrap.wrap(title, LONGEST_TITLE, break_on_hyphens=False))
+def in_lines(title: str, columns: int = 1) -> str:
+    """Return the title of a panel in one of so many columns, on as many lines as it needs."""
+    return "\n".join(textwrap.wrap(title, LONGEST_TITLE // columns, break_on_hyphens=False))
 
 
 def order(values: Iterable[object]) -> list[str]:

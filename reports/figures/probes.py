@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from reports.figures.panels import contenders, draw_band, log_powers, name_lines, order, panels_of
+from reports.figures.panels import contenders, draw_band, in_lines, log_powers, name_lines, order, panels_of
 from reports.figures.style import GATES, PANEL, TEXT, WIDTH, contender_looks
 
 LEAST_NORM = 1e-20  # that is drawn
@@ -42,7 +42,8 @@ def lines(
                 if log:
                     table = table.clip(lower=LEAST_NORM)
                 draw_band(axes, table, styles[contender], contender)
-            axes.set(title=f"{problem}: {WHEN[moment]}", xlabel=xlabel, ylabel=ylabel)
+            title = in_lines(f"{problem}: {WHEN[moment]}", len(moments))
+            axes.set(title=title, xlabel=xlabel, ylabel=ylabel)
             if log:
                 log_powers(axes)
             else:

@@ -49,13 +49,16 @@ def _certainty(content: Content) -> str:
     primary = [row for row in compared.values() if row.primary]
     if not primary:
         return ""
+    reference = None if content.repeated else primary_reference(content.stored.results)
     counts = Counter(row.verdict for row in primary)
     shown = counts[ESTABLISHED]
     one = len(primary) == 1
     does = f"{'establishes' if shown < 2 else 'establish'} a difference"
     said = [f"{shown or 'none'} of {len(primary):,} comparisons {does}"]
     if one:
-        said = [f"the comparison {does if shown else f'is {primary[0].verdict}'}"]
+        names = {primary[0].first, primary[0].second} - {reference}
+        of = f" of {text.escape(names.pop())}" if reference is not None else ""
+        said = [f"the comparison{of} {does if shown else f'is {primary[0].verdict}'}"]
     said += (
         []
         if one
@@ -65,7 +68,6 @@ def _certainty(content: Content) -> str:
             if verdict != ESTABLISHED
         ]
     )
-    reference = None if content.repeated else primary_reference(content.stored.results)
     against = "" if reference is None else f"Against {text.escape(reference)}, "
     seeds, fewest = min(row.seeds for row in primary), max(row.fewest for row in primary)
     few = ""
@@ -167,7 +169,13 @@ def _notes(content: Content) -> str:
 
 
 def _counted(who: dict[str, int]) -> str:
-    return text.escape(all_of([f"{count} of {name}" for name, count in who.items()]))
+    """Say e.g. "2 of lstm on adding, 1 of gru on adding and 7 of others", the most frequent first."""
+    first = sorted(who.items(), key=lambda item: -item[1])
+    shown = first if len(first) <= MOST_NAMED else first[: MOST_NAMED - 1]
+    others = sum(who.values()) - sum(count for _, count in shown)
+    return text.escape(
+        all_of([f"{count} of {name}" for name, count in shown] + ([f"{others} of others"] if others else []))
+    )
 
 
 def _met_late(runs: pd.DataFrame) -> tuple[str, dict[str, int]] | None:

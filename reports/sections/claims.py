@@ -30,6 +30,7 @@ from reports.verdicts import (
 )
 
 MOST_PANELS = 6  # of solve curves
+PROBED = {"gradient_decay", "memory"}
 DISTANCES = ("task.delay", "task.length")
 AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell", UNTESTABLE: UNTESTABLE}
 
@@ -78,7 +79,7 @@ def _section(content: Content, claim: Claim) -> str:
     verdict = _whole_verdict(claim, judgements).capitalize()
     parts = [
         f"### {text.escape(claim.claim)}",
-        f"**{verdict}.** Source: {text.escape(claim.source)}. {_rule(claim)}",
+        f"**{verdict}.** Source: {text.escape(claim.source)}. {_rule(claim, len(judgements))}",
         text.table([_row(row) for row in judgements]),
     ]
     name = f"claim_{claim.name}"
@@ -89,15 +90,29 @@ def _section(content: Content, claim: Claim) -> str:
             "marks are decided."
         )
         parts += [content.show(figure, name, caption=caption), _evidence_figure(content, claim, name)]
-    return paragraphs(*parts, _command(content, claim))
+    return paragraphs(*parts, _probed(content, judgements), _command(content, claim))
 
 
-def _rule(claim: Claim) -> str:
-    """Say in words what supports and what refutes the claim."""
+def _probed(content: Content, judgements: list[Judgement]) -> str:
+    """Say how many of the networks that were looked into after training had learned their task, if not all had."""
+    solved = content.stored.results.set_index("run_id")["solved"].astype(bool)
+    found = []
+    for row in judgements:
+        if row.test.statistic in PROBED and row.test.moment == "end" and row.finding.evidence is not None:
+            runs = solved[solved.index.isin(row.finding.runs)]
+            found.append((f"{row.finding.subject} on {row.finding.problem}", int(runs.sum()), len(runs)))
+    if all(learned == number for _, learned, number in found):
+        return ""
+    said = "; ".join(f"{text.escape(name)}, {learned} of {number}" for name, learned, number in found)
+    return f"Of the runs looked into after training, these had solved their task: {said}."
+
+
+def _rule(claim: Claim, tests: int) -> str:
+    """Say in words what supports and what refutes the claim, which so many tests are made of, a problem each."""
     said = dict.fromkeys(
         f"{'ratio of ' if test.statistic in RATIOS else ''}{_what(test)} ({_regions(test)})" for test in claim.tests
     )
-    if len(claim.tests) == 1:
+    if tests == 1:
         return f"Test: {next(iter(said))}."
     needs = {"all": "all of its tests are supported", "any": "any of its tests is supported"}[claim.needs]
     otherwise = {"all": "refuted if one is refuted", "any": "refuted if all are refuted"}[claim.needs]

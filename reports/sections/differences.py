@@ -97,7 +97,7 @@ def about_seeds(content: Content) -> str:
     subjects = len(runs[["problem", "contender"]].drop_duplicates())
     return wording(
         "looks", of="primary comparisons" if claims is None else "findings" if claims.publication else "claims",
-        counts=looks.counts, finished=looks.finished,
+        counts=looks.counts, finished=looks.finished, selected=not content.stored.trials.empty,
         decided=[f"{many} after {seeds}" for seeds, many in sorted(decided.items())],
         open=len(primary) - decided.total(), runs=len(runs), all=subjects * looks.counts[-1],
         unplanned=int(runs["look"].isna().sum()), unfinished=len(content.stored.missing) or content.open_claims,

@@ -36,3 +36,10 @@ def test_of_many_runs_some_are_used_from_first_to_last(monkeypatch):
     table = runs(3 * MOST, "seed")
     importances(table)
     assert (len(seen[0]), seen[0].index[0], seen[0].index[-1]) == (MOST, 0, 3 * MOST - 1)
+
+
+def test_settings_that_change_together_are_one():
+    table = runs(24, "training.learning_rate")
+    table["cell.layers"] = table["seed"] % 3
+    table["cell.hidden_size"] = 64 - 8 * table["cell.layers"]
+    assert {*importances(table)} == {"training.learning_rate", "cell.layers and hidden_size", "seed"}

@@ -82,7 +82,7 @@ def test_all_that_is_decided_asks_for_nothing(tmp_path: Path):
         for cell, steps in (("lstm", 700), ("gru", 350)):
             write_run(tmp_path / "demo", cell, "adding", seed, steps + 10 * seed)
     report = write_report([tmp_path / "demo"]).path.read_text()
-    assert "he comparison establishes a difference." in report
+    assert "the comparison of gru establishes a difference." in report
     assert "Next: " not in report
 
 

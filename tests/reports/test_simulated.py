@@ -43,7 +43,10 @@ def test_without_a_difference_reports_claim_one_in_at_most_five_percent(tmp_path
 def test_twice_the_steps_are_found_and_said(tmp_path: Path, seeds):
     write_sweep(tmp_path / "s", seeds, {"lstm": 2.0, "gru": 1.0}, np.random.default_rng(1))
     said = write_report([tmp_path / "s"]).path.read_text()
-    assert "**gru needs the fewest steps on adding.** Against lstm, the comparison establishes a difference." in said
+    assert (
+        "**gru needs the fewest steps on adding.** Against lstm, the comparison of gru establishes a difference."
+        in said
+    )
     row = next(line for line in said.splitlines() if line.startswith("| gru "))
     found = re.search(r"(\d+)/\1 .*\| +([\d.]+)× \[([\d.]+), ([\d.]+)\] \| established, p(?:=|\\<)([\d.]+)", row)
     assert found, row
@@ -112,7 +115,7 @@ def test_where_nobody_solves_the_loss_is_compared(tmp_path: Path):
     assert found.first_better == 1
     assert found.differs
     said = write_report([tmp_path / "s"]).path.read_text()
-    assert "**No run solves adding.** Against lstm, the comparison establishes a difference." in said
+    assert "**No run solves adding.** Against lstm, the comparison of gru establishes a difference." in said
     assert re.search(r"\| gru .* 1\.5× \[[^|]*\] of the loss \| established", said)
 
 
