@@ -215,7 +215,8 @@ def _evidence_figure(content: Content, claim: Claim, name: str) -> str:
         "gradient_decay": (
             ("gradient_flow", "h"),
             ("steps back from the answer", "norm of ∂L/∂h"),
-            "Norm of the last answer's gradient, by steps back from the answer: medians over seeds, and their range.",
+            "Norm of the last answer's gradient, by steps back from the answer, of at least 10⁻²⁰: medians over seeds, "
+            "and their range.",
         ),
         "memory": (
             ("memory", "state"),

@@ -113,11 +113,13 @@ def _table(mine: list[Frontier], told: dict[tuple[str, frozenset[str]], float]) 
 
 
 def _windows(rows: list[Frontier]) -> str:
-    """Say at how many learning rates each contender surely solves the middle length."""
+    """Say at how many learning rates each contender solves the middle length, from those known to those possible."""
     said = []
     for problem, mine in _ranked(rows).items():
-        counts = {row.contender: sum(map(bool, row.solving.values())) for row in mine}
-        each = ", ".join(f"{name} {number}" for name, number in sorted(counts.items(), key=lambda item: -item[1]))
+        surely = {row.contender: sum(map(bool, row.solving.values())) for row in mine}
+        most = {row.contender: surely[row.contender] + [*row.solving.values()].count(None) for row in mine}
+        named = sorted(surely, key=lambda name: -surely[name])
+        each = ", ".join(f"{name} {text.range_of(surely[name], most[name])}" for name in named)
         said.append(text.escape(f"{problem}, {each}"))
     rates = max((len(row.reaches) for row in rows), default=0)
     if rates < 2:

@@ -105,17 +105,21 @@ def _on_changes(content: Content) -> str:
         if its:
             against = names[0] if len(names) == 1 else "its reference" if len(its) == 1 else "their references"
             than = "" if said else f" than {against}"
-            said.append(f"{all_of(its)} {is_or_are(len(its))} {how}{than}{where or _where(content, its)}")
+            on = where or _where(content, its)
+            said.append(f"{all_of(its)} {is_or_are(len(its))} {how}{than}{on}")
     if not said:
         return f"No contender is established to differ from {names[0] if len(names) == 1 else 'its reference'}."
     return f"{'; '.join(said)}."
 
 
 def _where(content: Content, names: list[str]) -> str:
-    """Say on which problems a contender differs from its reference, if it is the only one named and not on all."""
-    rows = [row for row in content.comparisons.values() if row.second == names[0]]
-    apart = [row.problem for row in rows if row.differs]
-    return f" on {all_of(apart)}" if len(names) == 1 and len(apart) < len(rows) else ""
+    """Say on which problems a contender differs from its reference, if not on all; of several, how many do on all."""
+    rows_of = {name: [row for row in content.comparisons.values() if row.second == name] for name in names}
+    apart = [row.problem for row in rows_of[names[0]] if row.differs]
+    everywhere = sum(all(row.differs for row in rows) for rows in rows_of.values())
+    if everywhere == len(names):
+        return ""
+    return f" on {all_of(apart)}" if len(names) == 1 else f" ({everywhere or 'none'} of them on all problems)"
 
 
 def _on_sweeps(content: Content) -> str:
