@@ -119,6 +119,15 @@ def test_where_nobody_solves_the_loss_is_compared(tmp_path: Path):
     assert re.search(r"\| gru .* 1\.5× \[[^|]*\] of the loss \| established", said)
 
 
+@pytest.mark.parametrize(("loss", "verdict"), [(0.02, "equivalent"), (0.16, "open")])
+def test_equal_losses_are_equivalent_only_where_something_was_learned(tmp_path: Path, loss: float, verdict: str):
+    """The loss without memory is 1/6: whoever learned nothing has 0.16 within a factor of 1.25."""
+    for seed in range(10):
+        for cell, place in (("lstm", seed), ("gru", (seed + 5) % 10)):
+            write_run(tmp_path / "s", cell, "adding", seed, None, final_loss=loss * 1.002**place)
+    assert list(compare(load(tmp_path / "s").results)["verdict"]) == [verdict]
+
+
 def test_nobody_solves_any_of_many_problems(tmp_path: Path):
     for length in (50, 100, 150, 200):
         for cell in ("lstm", "gru"):
