@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -157,6 +158,7 @@ def test_tutorials_work_to_the_letter(forks: Forks, tutorial: str, tmp_path: Pat
             python("-c", block, cwd=tmp_path)
             done += 1
             continue
+        subprocess.run(["bash", "-nc", block], check=True)  # a shell takes it as it stands
         for line in block.splitlines():
             program, option, module, *words = shlex.split(line)
             assert (program, option) == ("python", "-m"), line
