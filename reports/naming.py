@@ -111,7 +111,8 @@ def contenders_of(results: pd.DataFrame, whole: pd.DataFrame | None = None) -> "
     the whole, the number of layers is also named where it varies in the whole: the reader knows both networks."""
     names = pd.Series("", index=results.index)
     several = results["sweep"].nunique() > 1
-    for cell, runs in results.groupby("cell"):
+    for cell, given in results.groupby("cell"):
+        runs = _said_alike(given)
         layers = [
             column
             for column in ("cell.layer",)
@@ -121,10 +122,20 @@ def contenders_of(results: pd.DataFrame, whole: pd.DataFrame | None = None) -> "
         varied = [column for column in varied if not _follows_from_layers(runs, column)]
         others = [column for column in varied if column not in OF_TASK]
         varied = [column for column in varied if not _follows_from_task(runs, column, others)]
-        stacked = [*_stacked(runs), *([] if whole is None else varying(whole[whole["cell"] == cell], [*OF_STACK]))]
+        stacked = [
+            *_stacked(runs),
+            *([] if whole is None else varying(_said_alike(whole[whole["cell"] == cell]), [*OF_STACK])),
+        ]
         columns = list(dict.fromkeys([*layers, *stacked, *varied, *(["sweep"] if several else [])]))
         names.loc[runs.index] = _describe(runs, str(cell), columns)
     return names
+
+
+def _said_alike(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return runs of a cell such that those which say that they have one layer, or direction, are as those which say
+    nothing, if none has more."""
+    single = [column for column, more in OF_STACK.items() if column in runs and not runs[column].ge(more).any()]
+    return runs.assign(**dict.fromkeys(single))
 
 
 def _stacked(runs: pd.DataFrame) -> list[str]:

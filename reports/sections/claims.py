@@ -252,7 +252,7 @@ def _command(content: Content, claim: Claim) -> str:
     whole = next((command for command in reversed(content.stored.commands) if "+sweep=" in command), None)
     if whole is None or not claim.part:
         return ""
-    sweep = next(word for word in whole.split() if word.startswith("+sweep="))
+    sweep = " ".join(word for word in whole.split() if word.startswith(("+sweep=", "scale=")))
     return f"Run this part alone: `python -m bench {sweep} part={claim.part}`"
 
 
