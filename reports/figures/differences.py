@@ -100,13 +100,16 @@ def pairwise(comparisons: list[Comparison], summaries: list[Summary]) -> Figure:
         axes.spines[["left", "bottom"]].set_visible(False)
         axes.tick_params(length=0)
         axes.set_title(in_lines(f"{problem}: {_quantity(of_problem[problem])}, row / column"), fontsize=9)
+    equivalent = any(row.verdict == EQUIVALENT for row in comparisons)
+    is_open = any(not row.differs and row.verdict != EQUIVALENT for row in comparisons)
+    said = [*(["white: equivalent"] if equivalent else []), *(["hatched: open"] if is_open else [])]
     if not any(row.differs for row in comparisons):
-        figure.supxlabel("hatched: open; no difference is established", fontsize=8)
+        figure.supxlabel("; ".join([*said, "no difference is established"]), fontsize=8)
         return figure
     bar = figure.colorbar(shade, ax=list(grid), location="bottom", shrink=0.6, aspect=40, pad=0.02)
     bar.set_ticks([math.log(value) for value in (0.25, 0.5, 1, 2, 4)], labels=["≤¼×", "½×", "1×", "2×", "≥4×"])
     bar.outline.set_visible(False)  # type: ignore[operator]
-    bar.set_label("coloured: established (* primary, † exploratory); white: equivalent; hatched: open", fontsize=8)
+    bar.set_label("; ".join(["coloured: established (* primary, † exploratory)", *said]), fontsize=8)
     return figure
 
 
