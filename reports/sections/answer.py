@@ -57,7 +57,7 @@ def _certainty(content: Content) -> str:
     said = [f"{shown or 'none'} of {len(primary):,} comparisons {does}"]
     if one:
         names = {primary[0].first, primary[0].second} - {reference}
-        of = f" of {text.escape(names.pop())}" if reference is not None else ""
+        of = f" of {text.escape(quoted(names.pop()))}" if reference is not None else ""
         said = [f"the comparison{of} {does if shown else f'is {primary[0].verdict}'}"]
     said += (
         []

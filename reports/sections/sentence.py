@@ -178,19 +178,23 @@ def _on_claims(content: Content) -> str:
         rest = [f"{left} remain{_s(left)} undecided"] if left else []
         rest += [f"{missing} lack{_s(missing)} runs"] if missing else []
         return f"{said}; {all_of(rest)}." if rest else f"{said}."
-    about = as_printed(claims).publication
+    registered = as_printed(claims)
+    about, findings = registered.publication, {claim.name: claim for claim in registered.findings}
     assert about is not None
-    counts = Counter(
-        row.verdict
+    compared = [
+        (row.verdict, findings.get(claim.name, claim).printed)
         for claim in claims.claims
         for row in judged[claim.name]
         if row.finding.evidence is not None and claim.name not in about.withdrawn
-    )
+    ]
+    counts = Counter(verdict for verdict, _ in compared)
+    unsure = sum(printed.confirmed == "memory" for _, printed in compared)
     agree, disagree = counts[SUPPORTED], counts[REFUTED]
     other = counts.total() - agree - disagree
     parts = [f"{agree or 'none'} agree{_s(agree or 1)}", f"{disagree or 'none'} disagree{_s(disagree or 1)}"]
     parts += [f"{other} remain{_s(other)} undecided"] if other else []
-    return f"Of {plural(counts.total(), 'comparison')} with {about.name}, {all_of(parts)}."
+    said = f"Of {plural(counts.total(), 'comparison')} with {about.name}, {all_of(parts)}"
+    return f"{said}; for {unsure} the printed result is unconfirmed." if unsure else f"{said}."
 
 
 def _on_times(content: Content) -> str:
