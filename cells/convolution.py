@@ -66,9 +66,9 @@ class DepthwiseConvolution(nn.Module):
 
     def forward(self, inputs: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
         """Convolve (T, B, E), given what went before, to (T, B, E); return what the next steps see too."""
-        seen = torch.cat([past.permute(2, 0, 1), inputs])
+        seen = torch.cat([past.permute(2, 0, 1), inputs]).contiguous()
         arguments = (seen, self.weight, self.bias)
-        alike = native.supports(seen) and seen.dtype == self.weight.dtype
+        alike = native.supports(seen) and inputs.dtype == self.weight.dtype  # under autocast they differ
         if alike and native.library().loaded and not native.is_transformed(seen, self.weight):
             outputs: Tensor = _Depthwise.apply(*arguments)  # type: ignore[no-untyped-call]
         else:
