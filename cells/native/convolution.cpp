@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "threads.h"
+#include "columns.h"
 
 namespace native {
 
@@ -13,31 +13,14 @@ namespace {
 
 using at::Tensor;
 
-// Calls work(from, to) for the channels of a thread: it has all of what belongs to them, gradients of weights too.
-template <class T, class Work>
-void by_channels(int64_t channels, Work work) {
-  constexpr int64_t line = 64 / sizeof(T);
-  const int64_t lines = (channels + line - 1) / line;
-  in_team(int(std::min<int64_t>(threads(), lines)), [&](Team& team) {
-    work(line * (lines * team.index / team.size), std::min(channels, line * (lines * (team.index + 1) / team.size)));
-  });
-}
-
-template <class Work>
-void by_type(const Tensor& like, Work work) {
-  TORCH_CHECK_TYPE(like.scalar_type() == at::kFloat || like.scalar_type() == at::kDouble, "no native convolution of ",
-                   like.scalar_type());
-  like.scalar_type() == at::kFloat ? work(float()) : work(double());
-}
-
 // x (T + K − 1, B, E), w (K, E), b (E), contiguous and of one dtype. Returns y (T, B, E).
 Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& b) {
   const int64_t filter = w.size(0), time = x.size(0) - filter + 1, batch = x.size(1), channels = x.size(2);
   const Tensor y = at::empty({time, batch, channels}, x.options());
-  by_type(x, [&](auto zero) {
+  by_type<false>(x, [&](auto zero) {
     using T = decltype(zero);
     const T *weights = w.const_data_ptr<T>(), *bias = b.const_data_ptr<T>();
-    by_channels<T>(channels, [&](int64_t from, int64_t to) {
+    by_columns<T>(channels, [&](int64_t from, int64_t to) {
       for (int64_t row = 0; row < time * batch; ++row) {
         T* out = y.data_ptr<T>() + row * channels;
         std::copy(bias + from, bias + to, out + from);
@@ -52,13 +35,14 @@ Tensor convolve(const Tensor& x, const Tensor& w, const Tensor& b) {
   return y;
 }
 
-// Returns the gradients of x, w and b, given that of y.
+// Returns the gradients of x, w and b, given that of y. A thread has all of what belongs to its channels, so that no two
+// add to the same gradient of a weight.
 std::tuple<Tensor, Tensor, Tensor> convolve_backward(const Tensor& x, const Tensor& w, const Tensor& of_y) {
   const int64_t filter = w.size(0), time = of_y.size(0), batch = x.size(1), channels = x.size(2);
   const Tensor of_x = at::zeros_like(x), of_w = at::zeros_like(w), of_b = at::zeros({channels}, w.options());
-  by_type(x, [&](auto zero) {
+  by_type<false>(x, [&](auto zero) {
     using T = decltype(zero);
-    by_channels<T>(channels, [&](int64_t from, int64_t to) {
+    by_columns<T>(channels, [&](int64_t from, int64_t to) {
       for (int64_t row = 0; row < time * batch; ++row) {
         const T* g = of_y.const_data_ptr<T>() + row * channels;
         T* bias = of_b.data_ptr<T>();

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <complex>
-#include <string>
 #include <vector>
 
+#include "columns.h"
 #include "threads.h"
 #include "vector.h"
 
@@ -54,16 +54,6 @@ std::complex<T> multiply_add(std::complex<T> a, std::complex<T> b, std::complex<
   return {a.real() * b.real() - a.imag() * b.imag() + c.real(), a.real() * b.imag() + a.imag() * b.real() + c.imag()};
 }
 
-// Calls work(from, to) for the columns of a row, divided among threads.
-template <class T, class Work>
-void by_columns(int64_t columns, Work work) {
-  constexpr int64_t line = 64 / sizeof(T);
-  const int64_t lines = (columns + line - 1) / line;
-  in_team(int(std::min<int64_t>(threads(), lines)), [&](Team& team) {
-    work(line * (lines * team.index / team.size), std::min(columns, line * (lines * (team.index + 1) / team.size)));
-  });
-}
-
 template <class T>
 void scan_rows(Series<T> a, Series<T> b, const T* start, Series<T> h, at::IntArrayRef sizes) {
   by_columns<T>(sizes[2], [&](int64_t from, int64_t to) {
@@ -92,19 +82,6 @@ void differentiate_rows(Series<T> a, Series<T> h, const T* start, Series<T> of_a
         for (int64_t i = from; i < to; ++i) earlier[i] = multiply_add(conjugate(decay[i]), g[i], earlier[i]);
       }
   });
-}
-
-// Calls work(0 of the tensor's type), a real one or, if Complex, a complex one.
-template <bool Complex, class Work>
-void by_type(const Tensor& like, Work work) {
-  const at::ScalarType type = like.scalar_type();
-  if (type == at::kFloat) return work(float());
-  if (type == at::kDouble) return work(double());
-  if constexpr (Complex) {
-    if (type == at::kComplexFloat) return work(std::complex<float>());
-    if (type == at::kComplexDouble) return work(std::complex<double>());
-  }
-  TORCH_CHECK_TYPE(false, std::string("no native scan of ") + c10::toString(type));
 }
 
 // decay (T, B, D), T and B or 1; inputs (T, B, D) and start (B, D), contiguous. Returns all states (T, B, D).
