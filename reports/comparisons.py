@@ -86,9 +86,10 @@ class Outcomes:
 
     @cached_property
     def has_learned(self) -> bool:
-        """Tell whether the median loss is so far below the one without memory that a network which learned nothing
-        would not count as equivalent."""
-        return not float(np.median(np.nan_to_num(self.loss, nan=np.inf))) * MARGIN >= self.baseline
+        """Tell whether the median loss is so far below the one without memory, if that is known, that a network which
+        learned nothing would not count as equivalent."""
+        loss = float(np.median(np.nan_to_num(self.loss, nan=np.inf)))
+        return math.isnan(self.baseline) or loss * MARGIN < self.baseline
 
     def by_look(self, k: int) -> np.ndarray:
         """Return which runs are there by the k-th look; all of them where there is no plan."""
@@ -302,7 +303,7 @@ def compare_contenders(results: pd.DataFrame, pairs: Sequence[tuple[str, str]] |
                     contrasts[problem, first, second] = contrast, quantity
     primary = [reference is None or reference in names for _, *names in contrasts]
     looks = [contrast for contrast, _ in contrasts.values()]
-    # That two lose alike says nothing where a network that learned nothing would, too.
+    # Equal losses say nothing where a network that learned nothing would have them, too.
     alike = [
         quantity != "loss" or all(outcomes[problem, name].has_learned for name in names)
         for (problem, *names), (_, quantity) in contrasts.items()

@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from bench.record.asked import fix_looks
 from reports.load import load
 from reports.page_data import page_data
 from reports.report import write_report
+from reports.sections import frontier
 from reports.statistics import p_apart, reach, window
 from reports.statistics.frontier import SPREADS
 from tests.reports.conftest import write_run
@@ -167,6 +169,17 @@ def test_the_report_says_who_reaches_how_far_and_at_which_rates(sweep: Path, mon
     assert len({rows[name][3] for name in HALVES}) == 3  # each is told apart from each
     assert {name: found for name, figure in drawn.items() if (found := faults(figure))} == {}
     assert set(drawn) == {"frontier", "frontier_rates"}
+
+
+def test_a_rate_that_may_solve_a_length_counts_as_neither():
+    def at(name: str, **solving: bool | None) -> SimpleNamespace:
+        return SimpleNamespace(contender=name, solving=solving, reaches=dict.fromkeys("abc"), length=20)
+
+    rows = {"adding": [at("lstm", a=None, b=False, c=None), at("gru", a=True, b=True, c=None), at("rnn", a=False)]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frontier, "_ranked", lambda _: rows)
+        said = frontier._windows(rows["adding"])
+    assert said.endswith("of 3, at which most runs solve T=20: adding, gru 2 to 3, lstm 0 to 2, rnn 0.")
 
 
 def test_the_page_filters_by_problems_and_not_by_lengths(sweep: Path):

@@ -103,6 +103,12 @@ def test_a_stack_is_not_named_as_its_cell_even_if_the_cell_is_not_there(tmp_path
     assert names == {"lstm", "gru, layers 2", "rnn, bidirectional True", "transformer"}
 
 
+def test_a_cell_that_says_that_it_has_one_layer_is_the_one_that_says_nothing(tmp_path: Path):
+    write_run(tmp_path / "demo", "gru", "adding", 0, 700)
+    write_run(tmp_path / "demo", "gru", "copy", 0, 700, cell_options={"layers": 1, "bidirectional": False})
+    assert set(load(tmp_path / "demo").results["contender"]) == {"gru"}
+
+
 def test_what_follows_from_task_and_layers_names_no_contender(tmp_path: Path):
     sweep, sizes = tmp_path / "demo", {("adding", 1): 74, ("copy", 1): 73, ("adding", 2): 28, ("copy", 2): 30}
     for (task, layers), size in sizes.items():

@@ -179,6 +179,11 @@ def test_what_was_printed_is_read_from_the_registry_not_from_older_rules(tmp_pat
     assert stored.claims.publication.protocol[0].setting == "protocol"  # in the two texts of its time
 
 
+def test_the_first_sentence_says_for_how_many_findings_the_printed_result_is_unconfirmed(tmp_path: Path):
+    said = write_report([GALLERY / "paper_le2015"], tmp_path).path.read_text()
+    assert "3 agree and none disagrees; for 3 the printed result is unconfirmed.**" in said
+
+
 def test_seeds_are_asked_for_by_findings_and_not_by_comparisons(tmp_path: Path):
     """Of this sweep both findings agree, and a comparison of cells is open: its command would run nothing."""
     said = write_report([GALLERY / "paper_rusch2022"], tmp_path).path.read_text()

@@ -116,6 +116,16 @@ def test_of_many_contenders_the_first_screen_has_the_best_on_each_problem_and_th
     assert "over lstm" in screen
 
 
+def test_who_is_better_on_some_problems_only_is_not_counted_among_those_better_on_all(tmp_path: Path):
+    folder, reference = tmp_path / "some", {"reference": {"cell": "lstm"}}
+    for seed in range(10):
+        for task, janet in (("adding", 400), ("copy", 1000)):
+            for cell, steps in (("lstm", 1000), ("gru", 400), ("janet", janet)):
+                write_run(folder, cell, task, seed, steps + 10 * seed, **reference)
+    said = write_report([folder]).path.read_text()
+    assert "**gru and janet are better than lstm (1 of them on all problems).**" in said
+
+
 def test_a_difference_in_the_share_solved_has_a_direction_without_a_ratio(tmp_path: Path):
     """Of neither contender half of the runs solve the problem, so that no ratio of medians is known."""
     folder = tmp_path / "shares"

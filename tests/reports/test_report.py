@@ -14,6 +14,7 @@ from bench.record.frames import write_frames
 from reports.comparisons import compare
 from reports.load import LoadError, load
 from reports.report import write_report
+from reports.sections import answer
 from reports.sections.cost import split_in_words
 from reports.statistics import Interval
 from reports.summary import summarize_results
@@ -84,6 +85,11 @@ def test_all_that_is_decided_asks_for_nothing(tmp_path: Path):
     report = write_report([tmp_path / "demo"]).path.read_text()
     assert "the comparison of gru establishes a difference." in report
     assert "Next: " not in report
+
+
+def test_the_runs_of_those_that_are_not_named_are_counted():
+    assert answer._counted({"a": 1, "b": 5, "c": 2, "d": 3}) == "5 of b, 3 of d and 3 of others"
+    assert answer._counted({"a": 1, "b": 5, "c": 2}) == "5 of b, 2 of c and 1 of a"
 
 
 def test_an_unsolved_run_that_met_the_criterion_in_the_end_is_explained(tmp_path: Path):

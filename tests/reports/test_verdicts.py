@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from bench.record.rules import RULES_FILE, fix_claims, read_rules
 from reports.claims import find_claims, parse_claims, read_claims
 from reports.load import load
 from reports.report import write_report
+from reports.sections import claims
 from reports.statistics import ALPHA, Contrast, Evidence, Looks, Times, growth, median, p_of_verdicts, ratio, share
 from reports.verdicts import REFUTED, SUPPORTED, judge, verdict_of
 from tests.reports.conftest import write_run, write_timing
@@ -260,6 +262,18 @@ def test_memory_is_a_number_a_run_of_those_that_are_asked_for(sweep, tmp_path):
     assert row.finding.evidence.interval.estimate == pytest.approx((1.0 + 0.95) / 2)
     assert row.p == pytest.approx(2 * 2**-9)  # regions that touch
     assert row.verdict == "refuted"
+
+
+def test_how_many_of_the_networks_looked_into_had_learned_is_said_unless_all_had():
+    results = pd.DataFrame({"run_id": ["a", "b", "c"], "solved": [True, False, True]})
+
+    def said(*runs: str, moment: str = "end") -> str:
+        finding = SimpleNamespace(evidence=1, runs=runs, subject="lstm", problem="adding")
+        row = SimpleNamespace(test=SimpleNamespace(statistic="gradient_decay", moment=moment), finding=finding)
+        return claims._probed(SimpleNamespace(stored=SimpleNamespace(results=results)), [row])
+
+    assert said("a", "b").endswith("these had solved their task: lstm on adding, 1 of 2.")
+    assert said("a", "c") == said("b", moment="start") == ""
 
 
 GROWTH = """
