@@ -9,8 +9,9 @@ import pandas as pd
 
 from bench.record.records import DECIDED
 from reports.claims import RATIOS, Claim, Claims, Test
+from reports.claims.publications import DISTANCES, Printed, Publication
 from reports.comparisons import Outcomes, contrast_of, outcomes_of
-from reports.conditions import select
+from reports.conditions import holds, select
 from reports.load import Stored
 from reports.naming import with_names
 from reports.selection import tuned
@@ -148,6 +149,15 @@ def verdict_of(claim: Claim, verdicts: Collection[str]) -> str:
     if not left:
         return every
     return UNTESTABLE if left <= {NOT_RUN, UNTESTABLE} else OPEN
+
+
+def is_elsewhere(stored: Stored, row: Judgement, about: Publication, printed: Printed) -> bool:
+    """Return whether a verdict rests on runs at another delay or length than was printed."""
+    runs = stored.results[stored.results["run_id"].isin(row.finding.runs)]
+    protocol = [each for each in about.protocol if each.setting in DISTANCES and len(select(runs, each.where))]
+    lists = printed.at or {each.setting: each.values for each in protocol}
+    same = all(holds(runs, column, values).all() for column, values in lists.items() if column in runs)
+    return row.verdict in (SUPPORTED, REFUTED) and not same
 
 
 def runs_of(stored: Stored, claim: Claim) -> pd.DataFrame:

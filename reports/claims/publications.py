@@ -9,7 +9,8 @@ makes it the file of a publication.
 - `withdrawn`: findings, by name, that stood in this file and are not what was printed, and why
 
 Of each claim `printed` says in words what was found, or `quantity`, `number`, `spread` and `unit` do; `confirmed` says
-how that is known (a key of `CONFIRMED`). A claim without tests is printed and not put to the test here."""
+how that is known (a key of `CONFIRMED`), and `at` which distances, if not those of the protocol, e.g.
+`{task.delay: [60, 200]}`. A claim without tests is printed and not put to the test here."""
 
 from typing import Any
 
@@ -22,7 +23,8 @@ CONFIRMED = {
     "second_hand": "second hand",
     "memory": "unconfirmed",
 }
-OF_NUMBER = ("quantity", "number", "spread", "unit", "setting")  # keys of a claim that say what number was printed
+OF_NUMBER = ("quantity", "number", "spread", "unit", "setting", "at")  # keys of a claim that say what number was printed
+DISTANCES = ("task.delay", "task.length")
 
 
 class Setting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +72,7 @@ class Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str = ""
     setting: str = ""
     confirmed: str = "text"
+    at: dict[str, list[int]] = {}
 
     def __post_init__(self) -> None:
         if self.confirmed not in CONFIRMED:

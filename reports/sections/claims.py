@@ -7,7 +7,7 @@ import pandas as pd
 
 from reports import text
 from reports.claims import RATIOS, STATISTICS, Claim, Claims, Test, as_printed
-from reports.claims.publications import CONFIRMED, Publication, Setting, digits
+from reports.claims.publications import CONFIRMED, DISTANCES, Publication, Setting, digits
 from reports.conditions import select
 from reports.figures import claims as figures
 from reports.figures import probes as figures_of_probes
@@ -23,6 +23,7 @@ from reports.verdicts import (
     SUPPORTED,
     UNTESTABLE,
     Judgement,
+    is_elsewhere,
     runs_of,
     subject_of,
     times_of,
@@ -31,8 +32,8 @@ from reports.verdicts import (
 
 MOST_PANELS = 6  # of solve curves
 PROBED = {"gradient_decay", "memory"}
-DISTANCES = ("task.delay", "task.length")
 AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell", UNTESTABLE: UNTESTABLE}
+ELSEWHERE = ", elsewhere"  # at another delay or length than printed
 
 
 def verdicts(content: Content) -> str:
@@ -274,6 +275,7 @@ def beside_publication(content: Content) -> str:
         for row in content.judgements[claim.name]:
             if row.finding.evidence is not None:
                 estimate = _estimate(row.finding.evidence, row.test.statistic)
+                mark = ELSEWHERE if is_elsewhere(content.stored, row, about, said.printed) else ""
                 shown.add(claim.name)
                 rows.append(
                     {
@@ -282,7 +284,7 @@ def beside_publication(content: Content) -> str:
                         "confirmed by": text.NONE if withdrawn else CONFIRMED[said.printed.confirmed],
                         "here on": _at_distance(row.finding.problem, runs),
                         "here": f"{_what(row.test)} {estimate}",
-                        "verdict": text.NONE if withdrawn else AGREEMENT[row.verdict],
+                        "verdict": text.NONE if withdrawn else AGREEMENT[row.verdict] + mark,
                     }
                 )
     return paragraphs(

@@ -13,7 +13,7 @@ from reports.rows import grouped
 from reports.sections import frontier
 from reports.sections.content import MOST_NAMED, Content, all_of, is_or_are, plural
 from reports.summary import REFERENCE_CELL, Summary, ranked
-from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, verdict_of
+from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, is_elsewhere, verdict_of
 
 FEWEST = {"steps": "the fewest steps", "FLOPs": "the fewest FLOPs", "seconds": "the least time"}
 
@@ -182,19 +182,22 @@ def _on_claims(content: Content) -> str:
     about, findings = registered.publication, {claim.name: claim for claim in registered.findings}
     assert about is not None
     compared = [
-        (row.verdict, findings.get(claim.name, claim).printed)
+        (row, findings.get(claim.name, claim).printed)
         for claim in claims.claims
         for row in judged[claim.name]
         if row.finding.evidence is not None and claim.name not in about.withdrawn
     ]
-    counts = Counter(verdict for verdict, _ in compared)
+    counts = Counter(row.verdict for row, _ in compared)
     unsure = sum(printed.confirmed == "memory" for _, printed in compared)
+    elsewhere = sum(is_elsewhere(content.stored, row, about, printed) for row, printed in compared)
     agree, disagree = counts[SUPPORTED], counts[REFUTED]
     other = counts.total() - agree - disagree
     parts = [f"{agree or 'none'} agree{_s(agree or 1)}", f"{disagree or 'none'} disagree{_s(disagree or 1)}"]
     parts += [f"{other} remain{_s(other)} undecided"] if other else []
     said = f"Of {plural(counts.total(), 'comparison')} with {about.name}, {all_of(parts)}"
-    return f"{said}; for {unsure} the printed result is unconfirmed." if unsure else f"{said}."
+    limits = [f"{elsewhere} {is_or_are(elsewhere)} at another length than printed"] if elsewhere else []
+    limits += [f"for {unsure} the printed result is unconfirmed"] if unsure else []
+    return f"{said}; {all_of(limits)}." if limits else f"{said}."
 
 
 def _on_times(content: Content) -> str:
