@@ -22,6 +22,7 @@ UNTESTABLE = "not testable by this rule"  # by any number of such runs
 NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES = "no such runs", "no such runs of what it is divided by", "no such times"
 NONE_SOLVED = "no run of either was solved"
 TIMES = ("step_time", "time_growth")
+PROBED = ("gradient_decay", "memory")
 COUNTED = ("parameters", "flops")  # which are known, and not estimated
 
 
@@ -192,6 +193,8 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
         return _findings_on_times(stored.timing, claims, test)
     of, over = _selected(stored.results, claims, test)
     of, over = (_that_say_something(part) for part in (of, over))
+    if test.statistic in PROBED and test.moment == "start":
+        of = _untrained(of)
     named = _named(stored, pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
     if len(named):  # contenders as the claim's other tests have them, who differ in more than this one's
         named = named.assign(contender=runs_of_claim["contender"].reindex(named.index))
@@ -219,6 +222,11 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
 def _that_say_something(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs on problems where any run says something of the architecture."""
     return runs[runs["problem"].isin(runs.loc[runs["status"].isin(DECIDED), "problem"])] if len(runs) else runs
+
+
+def _untrained(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return one of the runs that are the same network before training, whatever that will be."""
+    return runs.drop_duplicates(["seed", *(column for column in runs if column.startswith(("cell.", "task.")))])
 
 
 def subject_of(test: Test) -> str:

@@ -23,7 +23,14 @@ CONFIRMED = {
     "second_hand": "second hand",
     "memory": "unconfirmed",
 }
-OF_NUMBER = ("quantity", "number", "spread", "unit", "setting", "at")  # keys of a claim that say what number was printed
+OF_NUMBER = (
+    "quantity",
+    "number",
+    "spread",
+    "unit",
+    "setting",
+    "at",
+)  # keys of a claim that say what number was printed
 DISTANCES = ("task.delay", "task.length")
 
 

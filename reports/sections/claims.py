@@ -19,6 +19,7 @@ from reports.verdicts import (
     COUNTED,
     NOT_RUN,
     OPEN,
+    PROBED,
     REFUTED,
     SUPPORTED,
     UNTESTABLE,
@@ -31,7 +32,6 @@ from reports.verdicts import (
 )
 
 MOST_PANELS = 6  # of solve curves
-PROBED = {"gradient_decay", "memory"}
 AGREEMENT = {SUPPORTED: "agrees", REFUTED: "disagrees", OPEN: "cannot tell", UNTESTABLE: UNTESTABLE}
 ELSEWHERE = ", elsewhere"  # at another delay or length than printed
 
@@ -77,10 +77,10 @@ def each(content: Content) -> str:
 
 def _section(content: Content, claim: Claim) -> str:
     judgements = content.judgements[claim.name]
-    verdict = _whole_verdict(claim, judgements).capitalize()
+    verdict = _whole_verdict(claim, judgements)
     parts = [
         f"### {text.escape(claim.claim)}",
-        f"**{verdict}.** Source: {text.escape(claim.source)}. {_rule(claim, len(judgements))}",
+        f"**{verdict[0].upper()}{verdict[1:]}.** Source: {text.escape(claim.source)}. {_rule(claim, len(judgements))}",
         text.table([_row(row) for row in judgements]),
     ]
     name = f"claim_{claim.name}"
@@ -171,16 +171,25 @@ def _verdict(row: Judgement) -> str:
 
 
 def _whole_verdict(claim: Claim, judgements: list[Judgement]) -> str:
-    """Return a claim's verdict, with the budget where it would be another one without those tests' that have it."""
+    """Return a claim's verdict, with the budget where it would be another one without those tests' that have it, and
+    with what speaks against it."""
     verdict = verdict_of(claim, [row.verdict for row in judgements])
     budgeted = [_verdict(row) != row.verdict for row in judgements]
     without = verdict_of(claim, [OPEN if b else row.verdict for b, row in zip(budgeted, judgements, strict=True)])
     if verdict not in (SUPPORTED, REFUTED) or without == verdict:
-        return verdict
+        return verdict + _despite(claim, verdict, judgements)
     within = {row.finding.within for b, row in zip(budgeted, judgements, strict=True) if b and row.verdict == verdict}
     amounts, units = zip(*(each.rsplit(" ", 1) for each in sorted(within)), strict=True)
     said = f"{' and '.join(amounts)} {units[0]}" if len({*units}) == 1 else " and ".join(sorted(within))
-    return f"{verdict} within {said}"
+    return f"{verdict} within {said}{_despite(claim, verdict, judgements)}"
+
+
+def _despite(claim: Claim, verdict: str, judgements: list[Judgement]) -> str:
+    """Name the problems on which the opposite holds of a claim that needs one test only: it holds for some tasks."""
+    if claim.needs == "all" or verdict != SUPPORTED:
+        return ""
+    refuted = dict.fromkeys(row.finding.problem for row in judgements if row.verdict == REFUTED)
+    return f" (not on {', '.join(refuted)})" if refuted else ""
 
 
 def _estimate(evidence: Evidence, statistic: str) -> str:

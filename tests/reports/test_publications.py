@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from bench.record.errors import ConfigError
-from bench.record.rules import fix_claims
+from bench.record.rules import RULES_FILE, fix_claims
 from reports.claims import parse_claims, publications
 from reports.claims.__main__ import confirmations
-from reports.claims.publications import CONFIRMED
+from reports.claims.publications import CONFIRMED, Printed
 from reports.load import load
 from reports.report import write_report
-from reports.verdicts import judge
+from reports.verdicts import is_elsewhere, judge
 from tests.reports.conftest import write_run
 
 ROOT = Path(__file__).parents[2]
@@ -181,7 +181,23 @@ def test_what_was_printed_is_read_from_the_registry_not_from_older_rules(tmp_pat
 
 def test_the_first_sentence_says_for_how_many_findings_the_printed_result_is_unconfirmed(tmp_path: Path):
     said = write_report([GALLERY / "paper_le2015"], tmp_path).path.read_text()
-    assert "3 agree and none disagrees; for 3 the printed result is unconfirmed.**" in said
+    limits = "3 are at another length than printed and for 3 the printed result is unconfirmed"
+    assert f"3 agree and none disagrees; {limits}.**" in said
+
+
+def test_findings_printed_of_other_lengths_are_marked(sweep, tmp_path: Path):
+    """Eight runs at length 50 beside a protocol of 200 and 750; a finding may name distances of its own."""
+    (sweep / RULES_FILE).write_text(RULES.replace("within: [20000, 80000]", "above: 900, refuted_below: 900"))
+    said = write_report([sweep], tmp_path / "report").path.read_text()
+    assert "1 agrees and none disagrees; 1 is at another length than printed.**" in said
+    assert re.search(r"\| agrees, elsewhere +\|", said)
+    stored = load(sweep)
+    (row,) = judge(stored)["adding"]
+    about = stored.claims.publication
+    printed = stored.claims.claims[0].printed
+    assert is_elsewhere(stored, row, about, printed)
+    assert not is_elsewhere(stored, row, about, Printed(at={"task.length": [50, 60]}))
+    assert not is_elsewhere(stored, replace(row, verdict="not decidable"), about, printed)
 
 
 def test_seeds_are_asked_for_by_findings_and_not_by_comparisons(tmp_path: Path):

@@ -264,6 +264,31 @@ def test_memory_is_a_number_a_run_of_those_that_are_asked_for(sweep, tmp_path):
     assert row.verdict == "refuted"
 
 
+def test_a_measurement_before_training_counts_once_whatever_the_learning_rate(sweep):
+    (sweep / RULES_FILE).write_text(MEMORY.replace("end", "start").replace(", solved: true", ""))
+    stored = load(sweep)
+    gru = (stored.results["cell"] == "gru") & (stored.results["task"] == "adding")
+    again = stored.results[gru].assign(**{"training.learning_rate": 0.5}, problem="adding, learning_rate 0.5")
+    again["run_id"] += "-again"
+    readings = pd.DataFrame(
+        {"run_id": run, "kind": "memory", "part": "state", "moment": "start", "x": 0.0, "value": 0.1 + 0.01 * number}
+        for runs in (stored.results[gru], again)
+        for number, run in enumerate(runs["run_id"])
+    )
+    both = pd.concat([stored.results, again], ignore_index=True)
+    (row,) = judge(replace(stored, results=both, readings=readings))["read"]
+    assert row.finding.problem == "adding"
+    assert row.finding.evidence.n == gru.sum()
+
+
+def test_where_one_test_suffices_what_speaks_against_the_claim_is_said():
+    rows = [SimpleNamespace(verdict=v, finding=SimpleNamespace(problem=p, within="")) for v, p in
+            (("supported", "adding"), ("refuted", "copy"), ("not decidable", "sorting"))]  # fmt: skip
+    assert claims._whole_verdict(SimpleNamespace(needs="any"), rows) == "supported (not on copy)"
+    assert claims._whole_verdict(SimpleNamespace(needs="all"), rows) == "refuted"
+    assert claims._whole_verdict(SimpleNamespace(needs="any"), rows[1:]) == "not decidable"
+
+
 def test_how_many_of_the_networks_looked_into_had_learned_is_said_unless_all_had():
     results = pd.DataFrame({"run_id": ["a", "b", "c"], "solved": [True, False, True]})
 
