@@ -30,7 +30,7 @@ OF_NUMBER = (
     "unit",
     "setting",
     "at",
-)  # keys of a claim that say what number was printed
+)  # keys of a claim, of what was printed
 DISTANCES = ("task.delay", "task.length")
 
 
@@ -79,7 +79,7 @@ class Printed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str = ""
     setting: str = ""
     confirmed: str = "text"
-    at: dict[str, list[int]] = {}
+    at: dict[str, list[str | int | float]] = {}
 
     def __post_init__(self) -> None:
         if self.confirmed not in CONFIRMED:
