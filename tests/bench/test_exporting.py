@@ -39,7 +39,7 @@ def trained(tmp_path_factory):
     return train
 
 
-@pytest.mark.parametrize("name", ["lstm", "deep", "lru", "transformer"])
+@pytest.mark.parametrize("name", ["deep", "lru", "transformer"])
 def test_torchs_program_is_the_model_at_any_batch(trained, name, tmp_path: Path, capfd):
     path = tmp_path / "model.pt2"
     assert export_run([trained(name), str(path)]) == 0

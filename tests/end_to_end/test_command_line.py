@@ -156,7 +156,6 @@ ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 @pytest.mark.parametrize(
     ("command", "code", "environment"),
     [
-        ("bench --help | true", 0, {}),
         ("reports list | true", 2, {}),
         (f"bench {TINY_SWEEP} | true", 0, {}),
         (f"bench {TINY_SWEEP} >&- 2>&- <&-", 0, {}),

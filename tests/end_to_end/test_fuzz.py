@@ -4,7 +4,7 @@ import os
 
 from tests.python import python
 
-CASES = os.environ.get("FUZZ_CASES", "60")
+CASES = os.environ.get("FUZZ_CASES", "40")
 
 
 def test_a_command_line_is_run_or_refused_in_one_line_and_writes_nothing_elsewhere():

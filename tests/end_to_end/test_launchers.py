@@ -34,7 +34,6 @@ def test_results_are_those_of_a_serial_sweep(tmp_path: Path, whole: Path, launch
 @pytest.mark.parametrize(
     ("launch", "name"),
     [
-        pytest.param("ray", "SIGTERM", marks=needs("ray")),
         pytest.param("ray", "SIGKILL", marks=needs("ray")),
         pytest.param("submitit", "SIGINT", marks=needs("submitit")),
     ],

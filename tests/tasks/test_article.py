@@ -36,10 +36,11 @@ np.save(sys.argv[2], history.history["loss"])
 
 
 @pytest.mark.skipif(find_spec("keras") is None, reason="Keras is not installed")
-@pytest.mark.parametrize(("epsilon", "tolerance"), [(1e-12, 2e-5), (1e-7, 2e-3)])
-def test_the_loss_curve_is_keras(tmp_path, epsilon, tolerance):
-    """With Keras's own epsilon the curves differ in the third digit: it is added before the bias of the second moment
-    is corrected, where PyTorch adds it after that, as the paper's Algorithm 1 has it."""
+def test_the_loss_curve_is_keras(tmp_path):
+    """With so small an epsilon that it makes no difference. Keras adds its own, 1e-7, before the bias of the second
+    moment is corrected, where PyTorch adds it after that, as the paper's Algorithm 1 has it: curves then differ in the
+    third digit."""
+    epsilon = 1e-12
     settings = OmegaConf.to_container(OmegaConf.load("conf/setting/article.yaml").random_targets)
     settings["training"]["optimizer_options"] = {"eps": epsilon}
     config = make_config(
@@ -63,4 +64,4 @@ def test_the_loss_curve_is_keras(tmp_path, epsilon, tolerance):
     losses = np.array([loss for loss, _ in trainer.recent])
     expected = np.load(tmp_path / "loss.npy")
     assert losses[0] > 1.3 * losses[-1]
-    np.testing.assert_allclose(losses, expected, rtol=tolerance)
+    np.testing.assert_allclose(losses, expected, rtol=2e-5)
