@@ -96,12 +96,11 @@ def _section(content: Content, claim: Claim) -> str:
 
 def _probed(content: Content, judgements: list[Judgement]) -> str:
     """Say how many of the networks that were looked into after training had learned their task, if not all had."""
-    solved = content.stored.results.set_index("run_id")["solved"].astype(bool)
-    found = []
+    results, found = content.stored.results, []
     for row in judgements:
         if row.test.statistic in PROBED and row.test.moment == "end" and row.finding.evidence is not None:
-            runs = solved[solved.index.isin(row.finding.runs)]
-            found.append((f"{row.finding.subject} on {row.finding.problem}", int(runs.sum()), len(runs)))
+            solved = results.loc[results["run_id"].isin(row.finding.runs), "solved"].astype(bool)
+            found.append((f"{row.finding.subject} on {row.finding.problem}", int(solved.sum()), len(solved)))
     if all(learned == number for _, learned, number in found):
         return ""
     said = "; ".join(f"{text.escape(name)}, {learned} of {number}" for name, learned, number in found)

@@ -86,6 +86,14 @@ def sweep(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.drawn
+def test_times_alone_have_a_report(sweep, tmp_path):
+    """As of a part that trains nothing."""
+    shutil.rmtree(sweep / "runs")
+    said = write_report([sweep], tmp_path / "report").path.read_text()
+    assert "A GRU is faster." in said
+
+
 def test_settings_selected_for_each_cell_do_not_set_what_is_compared_apart(tmp_path):
     folder, best = tmp_path / "tuned", {"gru": 0.01, "lstm": 0.003}
     for cell, rate in best.items():
