@@ -150,8 +150,9 @@ def test_every_sweep_can_be_planned(compose, sweep, tmp_path):
 def _check_that_every_claim_finds_its_runs(plan):
     def rows(configs):
         named = [{"cell": c.run.cell["name"], "task": c.run.task["name"], "solved": True} for c in configs]
-        settings = [settings_columns(to_plain(c)) | {"batch_size": c.run.training.batch_size} for c in configs]
-        return pd.DataFrame([{**one, **other} for one, other in zip(settings, named, strict=True)])
+        of_times = [{"batch_size": c.run.training.batch_size, "time_steps": c.run.task.get("length")} for c in configs]
+        settings = [settings_columns(to_plain(config)) for config in configs]
+        return pd.DataFrame([one | two | three for one, two, three in zip(settings, of_times, named, strict=True)])
 
     runs, times = rows(plan.configs.values()), rows(plan.timed.values())
     claims = parse_claims(find_claims(plan.first.sweep.claims), "claims")
