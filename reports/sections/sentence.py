@@ -173,7 +173,8 @@ def _on_claims(content: Content) -> str:
         counts = Counter(verdict_of(claim, [row.verdict for row in judged[claim.name]]) for claim in claims.claims)
         total = counts.total()
         yes, no, missing = counts[SUPPORTED], counts[REFUTED], counts[NOT_RUN]
-        said = f"Of {plural(total, 'claim')}, {yes} {is_or_are(yes)} supported and {no} {is_or_are(no)} refuted"
+        of_both = [f"{n or 'none'} {is_or_are(n or 1)} {how}" for n, how in ((yes, "supported"), (no, "refuted"))]
+        said = f"Of {plural(total, 'claim')}, {all_of(of_both)}"
         left = total - yes - no - missing
         rest = [f"{left} remain{_s(left)} undecided"] if left else []
         rest += [f"{missing} lack{_s(missing)} runs"] if missing else []
