@@ -15,7 +15,7 @@ from cells.mamba import Mamba
 from cells.minimal import MinGRU, MinLSTM
 from cells.mlstm import MLSTM
 from cells.peephole_lstm import PeepholeLSTM
-from cells.rnn import RNN
+from cells.rnn import RNN, LinearRNN
 from cells.slstm import SLSTM
 from cells.stack import Stack
 from cells.torchrecurrent import TorchRecurrent
@@ -37,6 +37,7 @@ __all__ = [
     "Cell",
     "GateRecurrentLSTM",
     "GatedConvolution",
+    "LinearRNN",
     "Mamba",
     "MinGRU",
     "MinLSTM",

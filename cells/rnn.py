@@ -1,4 +1,4 @@
-"""The plain recurrent network."""
+"""The plain recurrent network, and the linear one."""
 
 from typing import Any
 
@@ -54,3 +54,20 @@ class RNN(Cell):
         if getattr(layer, "nonlinearity", self.nonlinearity) != self.nonlinearity:
             raise ValueError(f"nonlinearity differs: {self.nonlinearity} here, {layer.nonlinearity} there")
         return super().load_torch(layer)
+
+
+class LinearRNN(Cell):
+    """Linear recurrent network with a dense matrix, which Orvieto et al. (2023) set the LRU beside:
+
+        h_t = W_ih x_t + W_hh h_{t−1} + b
+
+    Args: see `Cell`.
+
+    Parameters: weight_ih (H, I), weight_hh (H, H), bias (H). State: h (B, H).
+    """
+
+    gates = 1
+
+    def recur(self, gates_x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        h = gates_x + state @ self.weight_hh.T
+        return h, h

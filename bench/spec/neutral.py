@@ -57,6 +57,7 @@ COMPOSITION: dict[str, Any] = {
 # By the `_target_` of cells and tasks.
 CLASSES: dict[str, dict[str, Any]] = {
     "cells.RNN": {**_CELL, "nonlinearity": "tanh"},
+    "cells.LinearRNN": _CELL,
     "cells.LSTM": _GATED,
     "cells.LSTM1997": {**_CELL, "input_bias": None, "output_bias": None},
     "cells.TruncatedLSTM1997": {**_CELL, "input_bias": None, "output_bias": None},

@@ -10,6 +10,7 @@ from tests.python import python
 
 CELLS = {
     "rnn": "RNN",
+    "linear_rnn": "LinearRNN",
     "lstm": "LSTM",
     "gru": "GRU",
     "peephole_lstm": "PeepholeLSTM",

@@ -23,6 +23,7 @@ from cells import (
     Attention,
     AttentionLSTM,
     GatedConvolution,
+    LinearRNN,
     Mamba,
     MinGRU,
     MinLSTM,
@@ -302,6 +303,17 @@ def test_janet_is_the_printed_equations(backend):
         h = sigmoid(s) * h + (1 - sigmoid(s - 1)) * np.tanh(g)
         expected.append(h)
     np.testing.assert_allclose(cell(inputs)[0].detach(), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", ["native", "loop"])
+def test_the_linear_rnn_is_its_closed_form(backend):
+    """h_T = Σ_t W_hhᵀ⁻ᵗ (W_ih x_t + b)."""
+    cell = LinearRNN(IN, H, backend, dtype=torch.float64)
+    inputs, p = sequences(), values(cell)
+    given = inputs.numpy() @ p["weight_ih"].T + p["bias"]
+    powers = [np.linalg.matrix_power(p["weight_hh"], k).T for k in range(len(given))]
+    expected = [sum(given[t] @ powers[T - t] for t in range(T + 1)) for T in range(len(given))]
+    np.testing.assert_allclose(cell(inputs)[0].detach(), expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("backend", ["native", "loop"])
