@@ -84,12 +84,21 @@ class Outcomes:
         """Expected running time to a solution."""
         return expected_time(np.where(self.solved, self.needed, self.spent), self.solved, float(self.budget.max()))
 
-    @cached_property
-    def has_learned(self) -> bool:
+    def cost(self, at: np.ndarray) -> float:
+        """Return what all runs at some positions spent over the number of those that solved the problem."""
+        spent, solved = np.where(self.solved, self.needed, self.spent)[at].sum(), self.solved[at].sum()
+        return float(spent / solved) if solved else math.inf
+
+    def has_learned(self, at: np.ndarray) -> bool:
         """Tell whether the median loss is so far below the one without memory, if that is known, that a network which
         learned nothing would not count as equivalent."""
-        loss = float(np.median(np.nan_to_num(self.loss, nan=np.inf)))
+        loss = float(np.median(self.finite_losses[at])) if at.any() else math.inf
         return math.isnan(self.baseline) or loss * MARGIN < self.baseline
+
+    @cached_property
+    def finite_losses(self) -> np.ndarray:
+        """The losses, infinite where a run diverged."""
+        return np.maximum(np.where(np.isnan(self.loss), np.inf, self.loss), LEAST_LOSS)
 
     def by_look(self, k: int) -> np.ndarray:
         """Return which runs are there by the k-th look; all of them where there is no plan."""
@@ -102,9 +111,10 @@ class Outcomes:
         values = np.where(solved, np.fmax(self.needed[at], 1e-9), np.inf)
         return Times(values, float(self.grid[at].max(initial=0.0)), float(limits.min(initial=np.inf)), self.early)
 
-    def losses(self, at: np.ndarray) -> Times:
-        """Return the final losses of the runs at some positions, infinite where a run diverged."""
-        return Times(np.maximum(np.nan_to_num(self.loss[at], nan=np.inf), LEAST_LOSS))
+    def losses(self, at: np.ndarray, least: float) -> Times:
+        """Return the final losses of the runs at some positions, infinite where a run diverged. Runs that solved the
+        problem, at which training ended, all have the least loss: of one that ended later it would say less."""
+        return Times(np.where(self.solved, least, self.finite_losses)[at])
 
 
 def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
@@ -303,14 +313,9 @@ def compare_contenders(results: pd.DataFrame, pairs: Sequence[tuple[str, str]] |
                     contrasts[problem, first, second] = contrast, quantity
     primary = [reference is None or reference in names for _, *names in contrasts]
     looks = [contrast for contrast, _ in contrasts.values()]
-    # Equal losses say nothing where a network that learned nothing would have them, too.
-    alike = [
-        quantity != "loss" or all(outcomes[problem, name].has_learned for name in names)
-        for (problem, *names), (_, quantity) in contrasts.items()
-    ]
     most = max((len(each.tested) for each in looks), default=0)
-    history = [_verdicts([each.until(k) for each in looks], primary, alike) for k in range(1, most)]
-    history.append(_verdicts(looks, primary, alike))
+    history = [_verdicts([each.until(k) for each in looks], primary) for k in range(1, most)]
+    history.append(_verdicts(looks, primary))
     compared = {}
     for i, ((problem, first, second), (contrast, quantity)) in enumerate(contrasts.items()):
         family, shown = primary.count(primary[i]), contrast.shown
@@ -357,11 +362,10 @@ def compare_sweeps(results: pd.DataFrame, first: str, second: str) -> Comparison
     )
 
 
-def _verdicts(looks: Sequence[Looks], primary: Sequence[bool], alike: Sequence[bool]) -> list[tuple[float, str]]:
-    """Return the corrected p-value and the verdict of each comparison of a report; `alike` tells where equivalence
-    would mean something."""
+def _verdicts(looks: Sequence[Looks], primary: Sequence[bool]) -> list[tuple[float, str]]:
+    """Return the corrected p-value and the verdict of each comparison of a report."""
     corrected = in_sequence([each.p for each in looks], primary)
-    equivalence = holm([each.p_apart if counts else 1.0 for each, counts in zip(looks, alike, strict=True)])
+    equivalence = holm([each.p_apart for each in looks])
     return [
         (float(p), _verdict(each, float(p), float(p_apart)))
         for each, p, p_apart in zip(looks, corrected, equivalence, strict=True)
@@ -395,26 +399,46 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
     were added by one plan, the two are compared at each look that both have. Where their plans differ, as those of two
     sweeps may, they are compared once, corrected for all combinations of looks at which they could have come to be.
 
+    What is compared is settled by the first look, so that runs that are added can add to what was established, and
+    withdraw nothing.
+
     Args:
         by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
     """
     paired = a.cell == b.cell
     together = bool(a.plan) and a.plan == b.plan
     planned = a.planned if together else a.planned * b.planned
-    quantity = a.currency if by != "loss" and (a.solved.any() or b.solved.any()) else "loss"
+    looks = [(k, k) for k in range(1, min(a.looks, b.looks) + 1)] if together else [(a.looks, b.looks)]
+    every = np.ones(len(a.seeds), bool), np.ones(len(b.seeds), bool)
+    at_first = [(a.by_look(of_a), b.by_look(of_b)) for of_a, of_b in looks[:1]] if planned > 1 else []
+    solved = any(a.solved[of_a].any() or b.solved[of_b].any() for of_a, of_b in at_first or [every])
+    quantity = a.currency if by != "loss" and solved else "loss"
+    least = min([*a.finite_losses, *b.finite_losses], default=LEAST_LOSS)
 
     def contrast(of_a: np.ndarray, of_b: np.ndarray) -> Contrast:
         if paired:
             seeds = np.intersect1d(a.seeds[of_a], b.seeds[of_b])
             of_a, of_b = of_a & np.isin(a.seeds, seeds), of_b & np.isin(b.seeds, seeds)
+        alike = _are_alike(a, of_a, b, of_b, quantity)
         if quantity == "loss":
-            return Contrast(a.losses(of_a), b.losses(of_b), paired, ALPHA / planned)
-        return Contrast(a.times(of_a), b.times(of_b), paired, ALPHA / planned)
+            return Contrast(a.losses(of_a, least), b.losses(of_b, least), paired, ALPHA / planned, alike)
+        return Contrast(a.times(of_a), b.times(of_b), paired, ALPHA / planned, alike)
 
-    shown = contrast(np.ones(len(a.seeds), bool), np.ones(len(b.seeds), bool))
+    shown = contrast(*every)
     if planned == 1:
         return Looks(shown, [shown]), quantity
 
-    looks = [(k, k) for k in range(1, min(a.looks, b.looks) + 1)] if together else [(a.looks, b.looks)]
     tested = [contrast(a.by_look(of_a), b.by_look(of_b)) for of_a, of_b in looks]
     return Looks(shown, [each for each in tested if len(each.a) and len(each.b)], planned), quantity
+
+
+def _are_alike(a: Outcomes, of_a: np.ndarray, b: Outcomes, of_b: np.ndarray, quantity: str) -> bool:
+    """Tell whether some runs of two contenders are alike in what a ratio of typical ones leaves out: what a solution
+    costs on average, with the runs that fail; or of losses, their means, if more was learned than is without memory."""
+    if not of_a.any() or not of_b.any():
+        return False
+    if quantity != "loss":
+        low, high = sorted((a.cost(of_a), b.cost(of_b)))
+        return high < MARGIN * low
+    low, high = sorted((float(a.finite_losses[of_a].mean()), float(b.finite_losses[of_b].mean())))
+    return a.has_learned(of_a) and b.has_learned(of_b) and high < MARGIN * low

@@ -10,8 +10,9 @@ from reports.claims import Claims
 from reports.comparisons import OPEN, UNTESTABLE, compare_contenders
 from reports.load import Stored
 from reports.naming import in_order
-from reports.verdicts import NOT_RUN, REFUTED, SUPPORTED, Judgement, judge, verdict_of
+from reports.verdicts import NONE_OF_ITS, NONE_SOLVED, NOT_RUN, REFUTED, SUPPORTED, Judgement, judge, verdict_of
 from reports.verdicts import OPEN as UNDECIDED
+from reports.verdicts import UNTESTABLE as NEVER
 
 
 def undecided(stored: Stored, runs: Collection[str]) -> Undecided:
@@ -43,11 +44,16 @@ def undecided_claims(all_claims: Claims, judged: dict[str, list[Judgement]]) -> 
     claims = {claim.name: claim for claim in all_claims.claims}
     if all_claims.publication:  # each test is a finding of its own
         found = [each for of in judged.values() for each in of if each.verdict != NOT_RUN]
-        tests = [each for each in found if each.verdict == UNDECIDED]
+        tests = [each for each in found if _is_open(each)]
         return Undecided(frozenset(key for each in tests for key in each.finding.runs), len(tests), len(found))
     verdicts = {name: verdict_of(claims[name], [each.verdict for each in of]) for name, of in judged.items()}
-    left = [name for name, verdict in verdicts.items() if verdict == UNDECIDED]
-    tests = [each for name in left for each in judged[name] if each.verdict == UNDECIDED]
+    left = [name for name, verdict in verdicts.items() if verdict in (UNDECIDED, NEVER)]
+    tests = [each for name in left for each in judged[name] if _is_open(each)]
     run = [verdict for verdict in verdicts.values() if verdict != NOT_RUN]
     decided = sum(verdict in (SUPPORTED, REFUTED) for verdict in run)
     return Undecided(frozenset(key for each in tests for key in each.finding.runs), len(run) - decided, len(run))
+
+
+def _is_open(judged: Judgement) -> bool:
+    """Tell whether more seeds may decide a test: also where no run has solved the task so far."""
+    return judged.verdict == UNDECIDED or judged.finding.why in (NONE_SOLVED, NONE_OF_ITS)

@@ -17,9 +17,10 @@ def add_spending(results: pd.DataFrame) -> pd.DataFrame:
     """Return results with what runs could spend and did.
 
     New columns: `currency`, one for each problem; `budget`; `needed` (to solve the task, missing if it was not
-    solved); `spent` (in all; by a run that diverged, which could not have gone on, the whole budget); `grid`
-    (between two regular evaluations); `early` (the steps between two of these if there were early ones before the
-    first, which say nothing exact of seconds; else 0); and whatever the currency `flops_to_solve`.
+    solved); `spent` (in all; by a run that diverged, which could not have gone on, or that its `training.patience`
+    ended, the whole budget); `grid` (between two regular evaluations); `early` (the steps between two of these if there
+    were early ones before the first, which say nothing exact of seconds; else 0); and whatever the currency
+    `flops_to_solve`.
     """
     parts = []
     for _, runs in results.groupby("problem", sort=False):
@@ -41,13 +42,19 @@ def add_spending(results: pd.DataFrame) -> pd.DataFrame:
                 currency=currency,
                 budget=budget,
                 needed=needed,
-                spent=spent.where(runs["status"] != "diverged", budget),
+                spent=spent.where(~_gave_up(runs), budget),
                 grid=(unit * _floats(runs, "training.evaluate_every")).fillna(0.0),
                 early=_floats(runs, "training.evaluate_every").where(early, 0.0).fillna(0.0),
                 flops_to_solve=_floats(runs, "flops_step") * _floats(runs, "steps_to_solve"),
             )
         )
     return pd.concat(parts).loc[results.index] if parts else results
+
+
+def _gave_up(runs: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which runs ended before their budget by what came of them, and not by a lack of time."""
+    had_patience = _floats(runs, "training.patience").notna() & (runs["status"] == "unsolved")
+    return (runs["status"] == "diverged") | had_patience
 
 
 def _currency(runs: pd.DataFrame) -> str:

@@ -1,7 +1,9 @@
 """Claims and frames in, verdicts out: what the data say of each test of each claim, by the rules fixed for it."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -21,8 +23,10 @@ SUPPORTED, REFUTED, OPEN, NOT_RUN = "supported", "refuted", "not decidable", "no
 UNTESTABLE = "not testable by this rule"  # by any number of such runs
 NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES = "no such runs", "no such runs of what it is divided by", "no such times"
 NONE_SOLVED = "no run of either was solved"
+NONE_OF_ITS = "no run was solved, of which alone it is"
 TIMES = ("step_time", "time_growth")
 PROBED = ("gradient_decay", "memory")
+SHARES = ("share_solved", "accuracy")
 COUNTED = ("parameters", "flops")  # which are known, and not estimated
 
 
@@ -100,7 +104,12 @@ def judge(stored: Stored) -> dict[str, list[Judgement]]:
 
 
 def _p_of_both(test: Test, finding: Finding) -> tuple[float, float]:
-    return p_of_verdicts(finding.evidence, test.supported, test.refuted) if finding.evidence else (1.0, 1.0)
+    if finding.evidence is None:
+        return 1.0, 1.0
+    low, high = test.supported
+    if test.statistic in SHARES:  # which lie nowhere beyond 0 and 1
+        low, high = -math.inf if low <= 0 else low, math.inf if high >= 1 else high
+    return p_of_verdicts(finding.evidence, (low, high), test.refuted)
 
 
 def _corrected_in_claim(claim: Claim, tests: Sequence[tuple[Test, Finding]]) -> list[tuple[float, float]]:
@@ -128,10 +137,10 @@ def _factor(p: Sequence[float]) -> float:
 def _judged(test: Test, finding: Finding, supports: float, refutes: float, factor: float) -> Judgement:
     if finding.why in (NO_RUNS, NOTHING_TO_DIVIDE_BY, NO_TIMES):
         verdict = NOT_RUN
-    elif finding.why == NONE_SOLVED or (finding.evidence is not None and not finding.evidence.testable):
-        verdict = UNTESTABLE
     elif finding.evidence is not None and factor * min(supports, refutes) <= ALPHA:
         verdict = SUPPORTED if supports <= refutes else REFUTED
+    elif finding.why in (NONE_SOLVED, NONE_OF_ITS) or (finding.evidence is not None and not finding.evidence.testable):
+        verdict = UNTESTABLE
     else:
         verdict = OPEN
     return Judgement(test, finding, min(_p_of_both(test, finding)), min(1.0, factor * min(supports, refutes)), verdict)
@@ -193,6 +202,7 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
         return _findings_on_times(stored.timing, claims, test)
     of, over = _selected(stored.results, claims, test)
     of, over = (_that_say_something(part) for part in (of, over))
+    missing = [] if claims.publication else _without_runs(stored, claims, test, of)
     if test.statistic in PROBED and test.moment == "start":
         of = _untrained(of)
     named = _named(stored, pd.concat([of, over]).loc[lambda both: ~both.index.duplicated()])
@@ -200,7 +210,7 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
         named = named.assign(contender=runs_of_claim["contender"].reindex(named.index))
     of, over = (named.loc[part.index] for part in (of, over))
     if of.empty or (test.over is not None and over.empty):
-        return [Finding("–", subject_of(test), why=NO_RUNS)]
+        return missing or [Finding("–", subject_of(test), why=NO_RUNS)]
     findings = []
     for problem, runs in of.groupby("problem", sort=False):
         others = over[over["problem"] == problem] if len(over) else over
@@ -216,6 +226,24 @@ def _findings(stored: Stored, claims: Claims, test: Test, runs_of_claim: pd.Data
         budgeted = test.statistic == "share_solved" or (test.statistic == "accuracy" and not runs["solved"].all())
         within = f"{runs['budget'].max():,.0f} {runs['currency'].iloc[0]}" if budgeted else ""
         findings.append(Finding(str(problem), names, evidence, why, tuple(pd.concat(parts)["run_id"]), within))
+    return findings + missing
+
+
+def _without_runs(stored: Stored, claims: Claims, test: Test, of: pd.DataFrame) -> list[Finding]:
+    """Return a finding for each problem that a test is about, by its `where`, and that has no run of what it is of. Of
+    a publication several values are those of its scales, of which one is run."""
+    findings = []
+    for values in product(*test.where.values()):
+        where = dict(zip(test.where, values, strict=True))
+        if len(select(of, where)):
+            continue
+        named = ", ".join(str(value) for value in values) or "–"
+        unsolved = {key: value for key, value in test.of.items() if key != "solved"}
+        others = _that_say_something(select(stored.results, {**where, **unsolved}, claims.otherwise))
+        if "solved" in test.of and len(others):
+            findings.append(Finding(named, subject_of(test), why=NONE_OF_ITS, runs=tuple(others["run_id"])))
+        else:
+            findings.append(Finding(named, subject_of(test), why=NO_RUNS))
     return findings
 
 
@@ -225,8 +253,14 @@ def _that_say_something(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _untrained(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one of the runs that are the same network before training, whatever that will be."""
-    return runs.drop_duplicates(["seed", *(column for column in runs if column.startswith(("cell.", "task.")))])
+    """Return of problems that differ in how networks are trained the one that has the most runs: before training these
+    are the same networks."""
+    if runs.empty:
+        return runs
+    settings = [column for column in runs if column.startswith(("cell.", "task."))]
+    same = runs.groupby(settings, dropna=False, sort=False)["problem"]
+    chosen = same.transform(lambda names: names.sort_values().mode().iloc[0])
+    return runs[runs["problem"] == chosen]
 
 
 def subject_of(test: Test) -> str:
@@ -286,7 +320,8 @@ def _ends(runs: pd.DataFrame, test: Test) -> tuple[np.ndarray, np.ndarray]:
         )
 
     if test.statistic == "accuracy":
-        low = high = column("final_score.accuracy" if test.factor == 1 else f"at_{test.factor}x.accuracy")
+        known = column("final_score.accuracy" if test.factor == 1 else f"at_{test.factor}x.accuracy")
+        low = high = np.where((of_seed["status"] == "diverged") & np.isnan(known), 0.0, known)
     else:
         needed, batch = column("steps_to_solve"), column("training.batch_size")
         high = np.where(np.isnan(needed), np.inf, needed * batch)

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable
+from itertools import permutations
 
 from reports import text
 from reports.claims import as_printed
@@ -40,7 +41,7 @@ def sentence(content: Content) -> str:
 
 
 def _on_leaders(content: Content, here: dict[str, list[Summary]]) -> str:
-    """Say per problem who needs least: the best contender and all that no test sets apart from it."""
+    """Say per problem who needs least: the contenders that none is established to be better than."""
     established = any(row.differs for row in content.comparisons.values())
     leaders = {problem: _leaders(content, rows, established) for problem, rows in here.items()}
     problems_of: dict[tuple[str, ...], list[str]] = {}
@@ -63,7 +64,7 @@ def _on_leaders(content: Content, here: dict[str, list[Summary]]) -> str:
         parts = [f"{all_of(first, 'or')} on {most} of {plural(len(here), 'problem')}"] if first else []
     if parts:
         who, _, on = parts[0].partition(" on ")
-        does = f"needs {FEWEST[here[next(iter(here))][0].currency]}" if established else "has the lowest median"
+        does = f"needs {FEWEST[here[next(iter(here))][0].currency]}" if established else "does best"
         parts[0] = f"{who} {does} on {on}"
     if len(none) == len(here) > MOST_NAMED:
         return f"No run solves any of {plural(len(none), 'problem')}."
@@ -74,21 +75,27 @@ def _on_leaders(content: Content, here: dict[str, list[Summary]]) -> str:
 
 
 def _leaders(content: Content, rows: list[Summary], established: bool) -> tuple[str, ...]:
-    """Return the best contender on a problem, and those with solved runs from which no test sets it apart. Where
-    nothing is established, these are the ones with the same share solved and the same median."""
-    best, *others = ranked(rows)
-    tested = best.tested
-    if not best.solved and not tested:
+    """Return the contenders on a problem of which some runs solved it and that none is established to be better than,
+    those solved most often first. Where nothing is established, these are the ones with the same share solved and the
+    same median as the first."""
+    in_play = [row for row in ranked(rows) if row.solved or row.tested]
+    if not in_play:
         return ()
-    names = [best.contender]
-    for row in others:
-        found = between(content.comparisons, row.problem, best.contender, row.contender)
-        apart = found is not None and found.differs
-        if not established:
-            apart = tested or (row.share_solved, row.median_needed) != (best.share_solved, best.median_needed)
-        if (row.solved or tested) and not apart:
-            names.append(row.contender)
-    return tuple(names)
+    if not established:
+        best = in_play[0]
+        return tuple(row.contender for row in in_play if row is best or (not best.tested and _rank(row) == _rank(best)))
+    beaten = {
+        one.contender
+        for one, other in permutations(in_play, 2)
+        if (found := between(content.comparisons, one.problem, other.contender, one.contender))
+        and found.differs
+        and found.first_better > 0.5
+    }
+    return tuple(row.contender for row in in_play if row.contender not in beaten) or (in_play[0].contender,)
+
+
+def _rank(row: Summary) -> tuple[float, float]:
+    return row.share_solved, row.median_needed
 
 
 def _on_changes(content: Content) -> str:

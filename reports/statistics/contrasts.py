@@ -106,12 +106,15 @@ class Contrast:
         a, b: the groups.
         paired: whether their runs are pairs, by position; else they are independent.
         level: two-sided, of the test that the interval inverts.
+        alike: whether nothing that a ratio of typical runs leaves out, such as runs that fail, speaks against calling
+            the groups equivalent.
     """
 
     a: Times
     b: Times
     paired: bool = False
     level: float = ALPHA
+    alike: bool = True
 
     def p_above(self, x: float) -> float:
         """Return the one-sided p-value of such runs if a needed no more than x times what b does; above half the level
@@ -144,7 +147,10 @@ class Contrast:
     @cached_property
     def p_apart(self) -> float:
         """P-value of such runs if one group needed at least `MARGIN` times what the other does: twice the larger of two
-        one-sided ones (Schuirmann 1987), so that it is at most the level where the interval lies within the margin."""
+        one-sided ones (Schuirmann 1987), so that it is at most the level where the interval lies within the margin. 1
+        of groups that are not `alike`."""
+        if not self.alike:
+            return 1.0
         p = 2 * max(
             _p_later(self.a, self.b.scaled(1 / MARGIN), self.paired),
             _p_later(self.b.scaled(MARGIN), self.a, self.paired),

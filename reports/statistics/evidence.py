@@ -26,6 +26,7 @@ class Evidence:
         p_below: the same if it were x or more.
         fixed: whether the number is known, and not estimated.
         testable: whether more of the same data could tell it from anything.
+        alike: of a ratio, whether nothing that it leaves out speaks against calling the two equivalent.
     """
 
     interval: Interval
@@ -34,6 +35,7 @@ class Evidence:
     p_below: Callable[[float], float]
     fixed: bool = False
     testable: bool = True
+    alike: bool = True
 
 
 def known(value: float, n: int) -> Evidence:
@@ -80,7 +82,9 @@ def median(values: ArrayLike, level: float = ALPHA, least: ArrayLike | None = No
 def ratio(looks: Looks) -> Evidence:
     """Return the evidence on the ratio of what two groups of runs need: see `Looks`."""
     n = min(len(looks.shown.a), len(looks.shown.b))
-    return Evidence(looks.interval, n, looks.p_above, looks.p_below, testable=not looks.shown.all_tie)
+    return Evidence(
+        looks.interval, n, looks.p_above, looks.p_below, testable=not looks.shown.all_tie, alike=looks.shown.alike
+    )
 
 
 def at_looks(looks: Sequence[Evidence], planned: int) -> Evidence:
@@ -142,4 +146,5 @@ def p_of_verdicts(evidence: Evidence, supported: Region, refuted: Region | None)
         refuted: those that refute; None for all others than those that support.
     """
     refutes = p_outside(evidence, supported) if refuted is None else p_inside(evidence, refuted)
-    return min(1.0, 2 * p_inside(evidence, supported)), min(1.0, 2 * refutes)
+    supports = 1.0 if refuted is None and not evidence.alike else p_inside(evidence, supported)
+    return min(1.0, 2 * supports), min(1.0, 2 * refutes)

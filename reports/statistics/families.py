@@ -13,6 +13,7 @@ from reports.statistics.contrasts import ALPHA, Contrast
 
 POWER = 0.8
 MOST_SEEDS = 10_000  # that are named as needed
+LETTERS = "abcdefghijklmnoprstuvwxyzABCDEFGHIJKLMNOPRSTUVWXYZ"  # all but q, which there is no raised one of
 
 
 def holm(p: ArrayLike) -> np.ndarray:
@@ -112,4 +113,5 @@ def letters(names: Sequence[str], apart: Collection[frozenset[str]]) -> dict[str
 
 
 def _letter(i: int) -> str:
-    return chr(ord("a") + i % 26) * (1 + i // 26)
+    """Return one character for each group, of other alphabets where there are very many."""
+    return LETTERS[i] if i < len(LETTERS) else chr(ord("Ā") + i - len(LETTERS))

@@ -106,7 +106,8 @@ def test_settings_selected_for_each_cell_do_not_set_what_is_compared_apart(tmp_p
     selection = {"selection_seeds": [1000], "search": ["training.learning_rate"], "reference": {}}
     (folder / "sweep.json").write_text(json.dumps({"commands": ["python -m bench +sweep=tuned"], "report": selection}))
     assert fix_claims(folder, RULES, 0)
-    (row,) = judge(load(folder))["slow"]
+    row, not_run = judge(load(folder))["slow"]
+    assert (not_run.finding.problem, not_run.verdict) == ("copy", "not run")
     assert (row.finding.problem, row.finding.subject, row.verdict) == ("adding", "gru / lstm", "supported")
 
 
