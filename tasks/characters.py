@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tasks.arguments import whole
 from tasks.classification import one_hot
-from tasks.files import checked_file
+from tasks.files import checked_file, content_of
 from tasks.own_data import Facts, OwnData, check_files, check_shares
 from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, Part
 from tasks.task import Batch
@@ -76,7 +76,8 @@ class Characters(OwnData):
         test: float = 0.1,
         content: str | None = None,
     ) -> None:
-        check_files(content, (file, validation_file, test_file))
+        given = check_files(content, (file, validation_file, test_file))
+        content = content or content_of(given)
         check_shares(validation, test)
         self.length = whole("length", length, 1)
         self.context = whole("context", context, 0, below=length)

@@ -1,6 +1,6 @@
 """Sequences of a file, and the class of each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from tasks.arguments import flag
 from tasks.linear import logistic
 from tasks.own_data import WholeSequences
 from tasks.parts import NAMES, TRAINING, Whole
+from tasks.tables import is_number, listed
 from tasks.task import Batch
 
 
@@ -33,16 +34,21 @@ class Classify(WholeSequences):
         read, self.source = self.read, (self.source, flag("permuted", permuted))
         order = torch.arange(self.length)
         if permuted:
-            if read.facts["shortest"] != self.length:
-                lengths = f"{read.facts['shortest']} to {self.length}"
+            if read.facts["shortest"] != read.facts["longest"]:
+                lengths = f"{read.facts['shortest']} to {read.facts['longest']}"
                 raise ValueError(f"{file}: sequences of {lengths} steps have no one order")
             order = torch.randperm(self.length, generator=torch.Generator().manual_seed(0))
-        found = [np.unique(targets.astype(str)) for targets in read.targets]
+        of_parts = _classes(read.targets)
+        found = [np.unique(targets) for targets in of_parts]
         self.classes = sorted(set().union(*(each.tolist() for each in found)), key=_as_number)
         if len(found[TRAINING]) < 2:
             raise ValueError(f"{file}: the training part has the class {found[TRAINING][0]} only; two are needed")
+        for number, its in enumerate(found):
+            if not set(its) & set(found[TRAINING]):
+                said = f"{listed(list(its))}, and the training part has {listed(list(found[TRAINING]))}"
+                raise ValueError(f"{read.paths[number]}: the {NAMES[number]} part has the classes {said}")
         index = {name: k for k, name in enumerate(self.classes)}
-        named = [torch.tensor([index[name] for name in targets.astype(str)]) for targets in read.targets]
+        named = [torch.tensor([index[name] for name in targets]) for targets in of_parts]
         ordered = [inputs[order] if permuted else inputs for inputs in read.inputs]
         parts = [Whole(*each) for each in zip(ordered, named, read.lengths, strict=True)]
         self.training, self.validation, self.testing = parts
@@ -81,6 +87,16 @@ class Classify(WholeSequences):
 
     def linear(self, features: Tensor, targets: Tensor, penalty: float) -> Callable[[Tensor], Tensor]:
         return logistic(features, targets, self.output_size, penalty)
+
+
+def _classes(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the names of classes in each part: where all are numbers, 1 and 1.0 are one, unless a file has both."""
+    texts = [targets.astype(str) for targets in parts]
+    if not all(is_number(text) for text in np.unique(np.concatenate(texts))):
+        return texts
+    plain = [np.array([f"{float(text):.15g}" for text in its]) for its in texts]
+    alike = all(len(np.unique(one)) == len(np.unique(other)) for one, other in zip(texts, plain, strict=True))
+    return plain if alike else texts
 
 
 def _as_number(name: str) -> tuple[bool, float, str]:

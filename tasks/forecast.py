@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from tasks.arguments import flag, whole
+from tasks.files import content_of
 from tasks.linear import MOST_FEATURES, MOST_SEQUENCES, best_of, last_window, ridge
 from tasks.missing import known_strategy
 from tasks.own_data import Facts, check_files, check_names, check_shares, without_gaps
 from tasks.parts import NAMES, TEST, TRAINING, VALIDATION, Part, standardisation
 from tasks.regress import Numbers
-from tasks.tables import Table, in_time, input_columns, numeric, read_table, runs_of
+from tasks.tables import check_times, in_time, input_columns, numeric, read_table, runs_of
 from tasks.task import Batch
 
 STRATEGIES = ("zero", "forward_fill", "mask")  # the others look ahead, or close the gaps in time
@@ -77,7 +78,7 @@ class Forecast(Numbers):
         file: of the data.
         target: list of the columns asked for; None: all inputs.
         inputs: list of the columns shown; None: all but `sequence` and `time`.
-        sequence: column that tells several series apart; None: there is one.
+        sequence: column that tells several series apart; None: "sequence", if there is one, else there is one series.
         time: column that puts rows in order; None: they are in order.
         length: T, steps of a window, at least 1.
         horizon: how many steps after the window are asked for, at least 1.
@@ -114,8 +115,8 @@ class Forecast(Numbers):
         check_shares(validation, test)
         self.length, self.horizon = whole("length", length, 1), whole("horizon", horizon, 1)
         self.source = _Source(
-            paths, content, check_names("target", target), check_names("inputs", inputs), sequence, time, length,
-            horizon, validation, test, strategy, flag("standardise", standardise),
+            paths, content or content_of(paths), check_names("target", target), check_names("inputs", inputs), sequence,
+            time, length, horizon, validation, test, strategy, flag("standardise", standardise),
         )  # fmt: skip
         parts, self.scale, self.shown, self.own = _prepare(self.source)
         self.training, self.validation, self.testing = parts
@@ -158,16 +159,17 @@ class Forecast(Numbers):
 def _prepare(source: _Source) -> tuple[list[Windows], Tensor, Facts, Tensor]:
     """Return the parts, the targets' scale, what is told, and the targets' last known values (R, K)."""
     table = read_table(source.paths[0])
-    features = input_columns(table, [source.sequence, source.time], source.inputs)
+    sequence = source.sequence or ("sequence" if "sequence" in table.columns else None)
+    features = input_columns(table, [sequence, source.time], source.inputs)
     wanted = list(source.target or features)
     for name in wanted:
         table.column(name, "target")
     values, targets = numeric(table, features), numeric(table, wanted)
-    if source.sequence:
-        series = [rows for _, rows in runs_of(table, source.sequence, source.time)]
+    if sequence:
+        series = [rows for _, rows in runs_of(table, sequence, source.time)]
     else:
         series = [in_time(table, source.time)]
-        _check_times(table, source.time, series[0])
+        check_times(table, source.time, series[0])
     starts = np.cumsum([0, *(len(rows) for rows in series)])
     order = np.concatenate(series)
     values, targets = values[order], targets[order]
@@ -209,16 +211,3 @@ def _parts(rows: int, validation: float, test: float) -> np.ndarray:
     """Return the part of each row of a series in order: training, then validation, then test."""
     later, last = round(rows * (1 - validation - test)), round(rows * (1 - test))
     return np.where(np.arange(rows) < later, TRAINING, np.where(np.arange(rows) < last, VALIDATION, TEST))
-
-
-def _check_times(table: Table, time: str | None, order: np.ndarray) -> None:
-    """Refuse several series that nothing tells apart: rows whose times are mostly those of others."""
-    if time is None:
-        return
-    texts = table.texts(time)[order]
-    times = 1 + int((texts[1:] != texts[:-1]).sum())
-    if times <= len(texts) / 2:
-        raise ValueError(
-            f"{table.path}: {len(texts)} rows have {times} times only; set task.sequence to the column that tells "
-            "several series apart, or task.time=null if the rows are one series in order"
-        )

@@ -12,7 +12,7 @@ RIDGES = (1.0, 30.0, 1000.0)  # of standardised features
 
 def last_window(inputs: Tensor, lengths: Tensor) -> Tensor:
     """Return the last steps of sequences (T, N, I) as features (N, S·I), zeros before a sequence's beginning."""
-    steps = max(1, min(STEPS, len(inputs), MOST_FEATURES // inputs.shape[2]))
+    steps = max(1, min(STEPS, MOST_FEATURES // inputs.shape[2]))
     index = lengths - torch.arange(steps, 0, -1).unsqueeze(1)  # (S, N)
     found = inputs[index.clamp(min=0), torch.arange(inputs.shape[1])]
     return found.masked_fill(index.unsqueeze(-1) < 0, 0.0).movedim(0, 1).flatten(1)

@@ -260,7 +260,8 @@ class WholeSequences(OwnData):
         content: str | None = None,
     ) -> None:
         paths = (file, validation_file, test_file)
-        check_files(content, paths)
+        given = check_files(content, paths)
+        content = content or content_of(given)
         names = check_names("inputs", inputs)
         source = Source(
             paths, content, sequence, target, time, group, names, validation, test, split_seed, strategy, standardise
@@ -330,6 +331,7 @@ def prepare(source: Source, by_class: bool) -> Prepared:
         if not parts[number].values:
             of = "" if first.groups is None else f" of {len(np.unique(first.groups))} groups"
             raise ValueError(f"{path}: {len(first.values)} sequences{of} leave none for {name}; more are needed")
+    _check_groups(parts)
     repeated = _repeated(parts)
     missing = np.concatenate([np.isnan(each).ravel() for its in parts for each in its.values]).mean()
     mean, spread = standardisation(np.concatenate(parts[TRAINING].values), source.standardise)
@@ -339,7 +341,7 @@ def prepare(source: Source, by_class: bool) -> Prepared:
             if not len(each):
                 raise ValueError(f"{its.path}: {name} has no step without a missing value, and deletion leaves none")
     lengths = [len(each) for values in shown for each in values]
-    tensors = [padded(values, max(lengths)) for values in shown]
+    tensors = [padded(values, max(map(len, values))) for values in shown]
     facts: Facts = {
         "unit": "sequences", "features": len(first.features), "shortest": min(lengths), "longest": max(lengths),
         "missing": float(missing), "repeated": repeated,
@@ -364,6 +366,15 @@ def _some(sequences: Sequences, at: np.ndarray) -> Sequences:
         sequences.path, [sequences.values[i] for i in at], sequences.features, [sequences.names[i] for i in at],
         some(sequences.targets), some(sequences.groups),
     )  # fmt: skip
+
+
+def _check_groups(parts: Sequence[Sequences]) -> None:
+    """Refuse a group that is in two parts, as it may be where these are files of their own."""
+    part_of: dict[str, str] = {}
+    for name, its in zip(NAMES, parts, strict=True):
+        for group in () if its.groups is None else np.unique(its.groups).tolist():
+            if part_of.setdefault(group, name) != name:
+                raise ValueError(f"{its.path}: group {group} is in the {part_of[group]} and in the {name} part")
 
 
 def _repeated(parts: Sequence[Sequences]) -> int:

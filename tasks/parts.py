@@ -112,6 +112,12 @@ def split(
     begun[in_order] = np.cumsum(sizes[in_order]) - sizes[in_order]
     parts[begun[unit] < (test + validation) * count] = VALIDATION
     parts[begun[unit] < test * count] = TEST
+    if len(np.unique(parts)) < len(NAMES) <= len(sizes):  # a large group came first: small ones to test and validation
+        rank = np.argsort(np.argsort(sizes, kind="stable"), kind="stable")
+        smallest = np.cumsum(np.sort(sizes)) - np.sort(sizes)
+        of_test = min(max(1, int(np.searchsorted(smallest, test * count))), len(sizes) - 2)
+        of_both = min(max(of_test + 1, int(np.searchsorted(smallest, (test + validation) * count))), len(sizes) - 1)
+        parts = np.where(rank[unit] < of_test, TEST, np.where(rank[unit] < of_both, VALIDATION, TRAINING))
     return parts
 
 

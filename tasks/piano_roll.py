@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tasks.files import checked_file
+from tasks.files import checked_file, content_of
 from tasks.own_data import Facts, OwnData, check_files
 from tasks.parts import TEST, TRAINING, VALIDATION, PaddedBatch, Whole, padded
 from tasks.task import Batch
@@ -36,7 +36,8 @@ class PianoRoll(OwnData):
     files = ("file",)
 
     def __init__(self, file: str | None = None, content: str | None = None) -> None:
-        self.source = check_files(content, (file,)), content
+        paths = check_files(content, (file,))
+        self.source = paths, content or content_of(paths)
         parts, self.shown = _prepare(*self.source)
         self.training, self.validation, self.testing = parts
         self.input_size = self.output_size = parts[0].inputs.shape[2]
@@ -87,14 +88,15 @@ def _log_odds(count: Tensor, of: Tensor) -> Tensor:
 @functools.lru_cache(maxsize=2)
 def _prepare(paths: tuple[str, ...], content: str | None) -> tuple[list[Whole], Facts]:
     (path,) = paths
-    pieces = [_pieces(path, name) for name in ARRAYS]
+    pieces = [_pieces(path, name, content) for name in ARRAYS]
     if len({each.shape[1] for its in pieces for each in its}) > 1:
         raise ValueError(f"{path}: its pieces differ in the number of keys")
     lengths = [len(each) - 1 for its in pieces for each in its]
     parts = []
     for its in pieces:
-        inputs, steps = padded([each[:-1] for each in its], max(lengths))
-        targets, _ = padded([each[1:] for each in its], max(lengths))
+        longest = max(map(len, its)) - 1  # of this part: what is in another is nothing to it
+        inputs, steps = padded([each[:-1] for each in its], longest)
+        targets, _ = padded([each[1:] for each in its], longest)
         parts.append(Whole(inputs, targets.movedim(0, 1).contiguous(), steps))
     facts: Facts = {
         "unit": "sequences", "features": pieces[0][0].shape[1], "shortest": min(lengths), "longest": max(lengths)
@@ -102,13 +104,13 @@ def _prepare(paths: tuple[str, ...], content: str | None) -> tuple[list[Whole], 
     return parts, facts
 
 
-def _pieces(path: str, name: str) -> list[np.ndarray]:
+def _pieces(path: str, name: str, content: str | None) -> list[np.ndarray]:
     """Return the pieces (T, K) of a part, float32.
 
     Raises:
         ValueError: there are none, or something else.
     """
-    arrays = _arrays(str(checked_file(path)))
+    arrays = _arrays(str(checked_file(path)), content)
     if name not in arrays:
         raise ValueError(f"{path}: has no array {name}; it needs {', '.join(ARRAYS)}")
     pieces = []
@@ -123,7 +125,8 @@ def _pieces(path: str, name: str) -> list[np.ndarray]:
 
 
 @functools.lru_cache(maxsize=1)
-def _arrays(path: str) -> dict[str, np.ndarray]:
+def _arrays(path: str, content: str | None) -> dict[str, np.ndarray]:
+    """Return the arrays of a file, whose content is told for the cache alone."""
     from scipy.io import loadmat  # reads arrays, and runs nothing
 
     try:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tasks.linear import ridge
 from tasks.own_data import OwnData, WholeSequences
 from tasks.parts import TRAINING, Whole, standardisation
+from tasks.tables import LARGEST
 from tasks.task import Batch
 
 
@@ -55,8 +56,8 @@ class Regress(Numbers, WholeSequences):
         read = self.read
         targets = [_numbers(*about, target) for about in zip(read.targets, read.names, read.paths, strict=True)]
         if len({each.shape[1] for each in targets}) > 1:
-            other = options.get("test_file") or options["validation_file"]
-            raise ValueError(f"{other}: has another number of targets than {file}")
+            other = next(i for i, each in enumerate(targets) if each.shape[1] != targets[TRAINING].shape[1])
+            raise ValueError(f"{read.paths[other]}: has another number of targets than {file}")
         mean, spread = standardisation(targets[TRAINING])
         self.scale = torch.from_numpy(spread)
         self.training, self.validation, self.testing = (
@@ -81,9 +82,10 @@ def _numbers(targets: np.ndarray, names: list[str], path: str, column: str) -> n
         found = targets.astype(np.float64)
     except ValueError:
         found = np.array([[_number(value) for value in row] for row in targets])
-    if not np.isfinite(found).all():
-        i, k = np.argwhere(~np.isfinite(found))[0]
-        raise ValueError(f"{path}: {names[i]}, column {column}: {str(targets[i, k])[:40]!r} is not a number")
+    if (wrong := ~(np.abs(found) <= LARGEST)).any():
+        i, k = np.argwhere(wrong)[0]
+        what = "is not a number" if np.isnan(found[i, k]) else "is not finite, or beyond single precision"
+        raise ValueError(f"{path}: {names[i]}, column {column}: {str(targets[i, k])[:40]!r} {what}")
     return found
 
 

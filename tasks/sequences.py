@@ -3,9 +3,10 @@ format. Nothing is unpickled."""
 
 import gzip
 import math
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 from tasks.files import IMAGES, MOST_BYTES, checked_file, files_of
 from tasks.tables import LARGEST, MISSING, Table, input_columns, is_number, listed, numeric, read_table, runs_of, short
 
+TARGET = "target"  # the option's default
 INPUTS, TARGETS = ("inputs", "X", "x"), ("targets", "y")  # names of an .npz file's arrays
 UBYTE = 0x08  # an IDX file's code for unsigned bytes
 
@@ -61,16 +63,25 @@ def read_sequences(
     Raises:
         ValueError: what is wrong with the file, in one line.
     """
+    given = {"sequence": sequence, "time": time, "inputs": inputs, "target": None if target == TARGET else target}
     match Path(path).suffix.lower():
         case ".npz":
+            _refuse(path, given, "a .npz file has the arrays inputs and targets")
             found = _of_arrays(checked_file(path), group)
         case ".ts":
+            _refuse(path, given | {"group": group}, "a .ts file has no columns")
             found = _of_archive(checked_file(path))
         case _ if IMAGES in Path(path).name:
+            _refuse(path, given | {"group": group}, "images have no columns")
             found = _of_images(*map(checked_file, files_of(path)))
         case _:
             table = read_table(path)
             of_steps = sequence is not None or "sequence" in table.columns
+            if time and not of_steps:
+                raise ValueError(
+                    f"{path}: task.time={time} puts the rows of a sequence in order, and no column tells sequences "
+                    "apart; set task.sequence, or leave task.time out if each row is a sequence"
+                )
             found = (
                 _of_steps(table, sequence or "sequence", target, time, group, inputs)
                 if of_steps
@@ -80,6 +91,13 @@ def read_sequences(
         if not len(values):
             raise ValueError(f"{path}: {name} has no values")
     return found
+
+
+def _refuse(path: str, given: Mapping[str, object], why: str) -> None:
+    """Raise ValueError for an option that a format has no use for."""
+    for option, value in given.items():
+        if value:
+            raise ValueError(f"{path}: task.{option}={value} says nothing of it: {why}")
 
 
 def _of_steps(
@@ -138,6 +156,10 @@ def _of_arrays(path: Path, group: str | None) -> Sequences:
         raise ValueError(f"{path}: targets have the shape {targets.shape}, and there are {count} sequences")
     if targets.ndim == 2 and targets.shape[1] == 1:
         targets = targets[:, 0]
+    if targets.dtype.kind not in "fiubUS":
+        raise ValueError(f"{path}: targets are {targets.dtype}; numbers or texts are needed")
+    if targets.dtype.kind == "U" and (gone := np.isin(np.char.lower(np.char.strip(targets)), MISSING)).any():
+        raise ValueError(f"{path}: targets[{', '.join(map(str, np.argwhere(gone)[0]))}] has no value")
     if targets.dtype.kind == "f" and np.isnan(targets).any():
         where = ", ".join(map(str, np.argwhere(np.isnan(targets))[0]))
         raise ValueError(f"{path}: targets[{where}] has no value")
@@ -179,7 +201,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
                 except ValueError as error:
                     raise ValueError(f"{path}: the array {name} cannot be read ({error})") from error
             return arrays
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, EOFError, SyntaxError, tokenize.TokenError, zlib.error) as error:
         raise ValueError(f"{path}: is not a .npz file ({str(error).splitlines()[0]})") from error
 
 
@@ -212,6 +234,8 @@ def _of_archive(path: Path) -> Sequences:
             raise ValueError(
                 f"{path}: row {number} has {len(columns)} dimensions, and those before have {values[0].shape[1]}"
             )
+        if target.strip().lower() in MISSING:
+            raise ValueError(f"{path}: row {number}: its class is missing")
         values.append(_to_end(np.stack(columns, axis=1)))
         targets.append(target.strip())
         names.append(f"row {number}")
@@ -251,4 +275,8 @@ def _parsed(path: Path, row: int, dimension: int, texts: list[str]) -> np.ndarra
     for text in texts:
         if not is_number(text) and text.strip().lower() not in MISSING:
             raise ValueError(f"{path}: row {row}, dimension {dimension}: {short(text)} is not a number")
-    return np.array([float(text) if is_number(text) else np.nan for text in texts])
+    values = np.array([float(text) if is_number(text) else np.nan for text in texts])
+    if (beyond := np.abs(values) > LARGEST).any():
+        what = f"{short(texts[int(beyond.argmax())])} is not finite, or beyond single precision"
+        raise ValueError(f"{path}: row {row}, dimension {dimension}: {what}")
+    return values

@@ -18,6 +18,7 @@ from tasks.files import MOST_BYTES, checked_file
 # Texts that stand for a missing value, in any case.
 MISSING = ("", "?", "na", "n/a", "#n/a", "<na>", "nan", "-nan", "nat", "null", "none")
 LARGEST = float(np.finfo(np.float32).max)  # of a number: networks compute in single precision
+WHOLE = 2.0**53  # up to which all whole numbers are told apart
 SHOWN = 40  # letters of a value in a message
 
 
@@ -102,9 +103,12 @@ class Table:
         if (gone := self.missing(name)).any():
             self.refuse(int(gone.argmax()), name, "has no value")
         values = self.columns[name]
-        if values.dtype.kind == "f" and (values == np.floor(values)).all():
+        if values.dtype.kind == "f" and (values == np.floor(values)).all() and (np.abs(values) < WHOLE).all():
             values = values.astype(np.int64)  # whole numbers that stood beside missing ones
-        return np.char.strip(values.astype(str))
+        texts = np.char.strip(values.astype(str))
+        if self.decimal == "," and all(re.fullmatch(r"[+-]?\d+(,\d+)?", text) for text in texts):
+            texts = np.char.replace(texts, ",", ".")
+        return texts
 
     def refuse(self, row: int, name: str, what: str) -> NoReturn:
         """Raise ValueError for a value, by the index of its row and its column."""
@@ -130,6 +134,7 @@ def read_table(path: str) -> Table:
 
 
 def _read_csv(path: Path) -> Table:
+    body: list[list[str]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
@@ -138,20 +143,19 @@ def _read_csv(path: Path) -> Table:
             rows = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             header = [name.strip() for name in next(rows, [])]
             _check_header(path, header)
-            body: list[list[str]] = []
             for row in rows:
                 if not row:
                     continue
                 if len(row) != len(header):
                     raise ValueError(
-                        f"{path}: row {len(body) + 2} has {len(row)} values, and the first row names {len(header)} "
+                        f"{path}: row {rows.line_num} has {len(row)} values, and the first row names {len(header)} "
                         f"columns"
                     )
                 body.append(row)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except csv.Error as error:
-        raise ValueError(f"{path}: row {len(body) + 2}: {error}") from error
+        raise ValueError(f"{path}: row {len(body) + 2}: {error}; is there a quote that does not end?") from error
     if not body:
         raise ValueError(f"{path}: has no rows below its header")
     columns = {name: np.array(column) for name, column in zip(header, zip(*body, strict=True), strict=True)}
@@ -166,10 +170,13 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise ValueError(
                 f"{path}: row 1: column {number} has no name; give it one, or leave it out (pandas: index=False)"
             )
-        if header.count(name) > 1:
-            raise ValueError(f"{path}: row 1: two columns are named {name}")
+        if re.fullmatch(r"Unnamed: \d+", name):
+            raise ValueError(f"{path}: row 1: column {name} is an index that was written; leave it out")
     if all(map(is_number, header)):
         raise ValueError(f"{path}: row 1 has numbers; it must name the columns")
+    for name in header:
+        if header.count(name) > 1:
+            raise ValueError(f"{path}: row 1: two columns are named {name}")
 
 
 def _read_parquet(path: Path) -> Table:
@@ -188,6 +195,8 @@ def _read_parquet(path: Path) -> Table:
         raise ValueError(f"{path}: has no rows")
     columns = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
+        if re.fullmatch(r"__index_level_\d+__", name):  # of pandas, of rows that were chosen or shuffled
+            continue
         kind = column.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
             columns[name] = column.cast(pa.float64()).to_numpy() if column.null_count else column.to_numpy()
@@ -235,7 +244,20 @@ def runs_of(table: Table, sequence: str, time: str | None) -> Iterator[tuple[str
     order = order[np.argsort(of_row[order], kind="stable")]
     parts = np.split(order, np.flatnonzero(np.diff(of_row[order])) + 1)
     for k in np.argsort(place, kind="stable"):
+        check_times(table, time, parts[k], f" of sequence {names[k]}")
         yield str(names[k]), parts[k]
+
+
+def check_times(table: Table, time: str | None, rows: np.ndarray, of: str = "") -> None:
+    """Raise ValueError if two rows, in their order, have one time."""
+    if time is None:
+        return
+    texts = table.texts(time)[rows]
+    if (same := texts[1:] == texts[:-1]).any():
+        advice = "" if of else "; set task.sequence to the column that tells several series apart, or task.time=null"
+        table.refuse(
+            int(rows[1:][same][0]), time, f"{short(texts[1:][same][0])} is the time of another row{of}, too{advice}"
+        )
 
 
 def in_time(table: Table, time: str | None) -> np.ndarray:
@@ -264,10 +286,12 @@ def in_time(table: Table, time: str | None) -> np.ndarray:
 
 def _moment(text: str) -> datetime | None:
     """Return a date, with or without a time of day: as ISO 8601 has it, of a month alone its first day, or day first
-    with points, 31.01.2024. None for all else: of 01/02/2024 nobody knows the month."""
+    with points, 31.01.2024 or 01.2024. None for all else: of 01/02/2024 nobody knows the month."""
     if day_first := re.fullmatch(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(.*)", text):
         day, month, year, rest = day_first.groups()
         text = f"{year}-{int(month):02}-{int(day):02}{rest}"
+    elif of_month := re.fullmatch(r"(0[1-9]|1[0-2])\.((?:18|19|20|21)\d{2})", text):
+        text = f"{of_month[2]}-{of_month[1]}-01"
     elif re.fullmatch(r"\d{4}-\d{2}", text):
         text = f"{text}-01"
     elif is_number(text):  # 20240131 and 2024 sort as they are

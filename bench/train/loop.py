@@ -64,7 +64,11 @@ def course(
         if trainer.testing is None or status not in TRAINED:
             return Outcome(status, trainer.step, trainer.seconds, trainer.latest, solved_at, error)
         assert trainer.best is not None
-        return Outcome(status, trainer.step, trainer.seconds, trainer.best, solved_at, error, *trainer.test())
+        loss, scores = trainer.test()
+        if not math.isfinite(loss):
+            status, error = "diverged", f"loss {loss} on the test part, with the weights of step {trainer.best.step}"
+            return Outcome(status, trainer.step, trainer.seconds, trainer.best, None, error)
+        return Outcome(status, trainer.step, trainer.seconds, trainer.best, solved_at, error, loss, scores)
 
     def look() -> Evaluation:
         evaluation = trainer.evaluate()

@@ -1,6 +1,7 @@
 """Runs on files: the best evaluation's weights are kept and scored on the test part once, and a run is known by the
 content of its files, not by their place."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from bench.spec.config import Settings, to_plain
 from bench.spec.identity import as_stored, difference, from_stored, run_id
 from bench.train.loop import train
 from bench.train.model import make_task
-from bench.train.trainer import evaluate
+from bench.train.trainer import Trainer, evaluate
 from bench.train.weights import load_model
 from tests.bench.conftest import make_config
 from tests.bench.runs import trainer_of
@@ -133,3 +134,11 @@ def test_a_stored_run_is_not_probed_on_other_data(data: Path):
 def test_a_file_that_is_not_there_is_told_before_anything_runs(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"task=classify: .*none\.csv: no such file"):
         config_of(tmp_path / "none.csv")
+
+
+def test_a_loss_on_the_test_part_that_is_no_number_is_that_of_a_run_that_diverged(data: Path, monkeypatch):
+    """And not the validation loss in its place."""
+    monkeypatch.setattr(Trainer, "test", lambda _: (math.nan, {}))
+    result = run(config_of(data))
+    assert (result["status"], result["test_loss"], result["final_loss"]) == ("diverged", None, None)
+    assert "on the test part" in result["error"]

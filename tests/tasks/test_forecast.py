@@ -98,7 +98,7 @@ def test_series_that_nothing_tells_apart_are_refused(tmp_path):
             for shop in range(shop_rows)
         ]
         file.write_text("when,shop,sales\n" + "".join(rows))
-        said = f"{60 * shop_rows} rows have 60 times only; set task.sequence"
+        said = "row 3, column when: '2024-01-01' is the time of another row, too; set task.sequence"
         with pytest.raises(ValueError, match=said):
             Forecast(str(file), time="when", length=4)
         assert Forecast(str(file), time="when", sequence="shop", length=4).facts()["series"] == shop_rows
@@ -236,3 +236,10 @@ def test_texts_that_do_not_do(tmp_path):
         Characters(str(tmp_path / "bytes.txt"))
     with pytest.raises(ValueError, match=r"leave no validation window of 100"):
         Characters(text_of(tmp_path, "short " * 30))
+
+
+def test_a_column_of_that_name_tells_series_apart(tmp_path):
+    rows = [f"{name},{number}\n" for name in "ab" for number in range(30)]
+    (tmp_path / "my.csv").write_text("sequence,v\n" + "".join(rows))
+    task = Forecast(str(tmp_path / "my.csv"), length=4)
+    assert (task.facts()["series"], task.input_size) == (2, 1)

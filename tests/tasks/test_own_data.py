@@ -202,3 +202,50 @@ def test_permuted_steps_are_the_same_for_all(tmp_path):
 def test_sequences_of_several_lengths_have_no_one_order(tmp_path, made):
     with pytest.raises(ValueError, match="sequences of 2 to 6 steps have no one order"):
         Classify(write(tmp_path / "my.csv", *made), permuted=True)
+
+
+def test_the_lengths_of_the_test_part_change_nothing_in_training(tmp_path, made):
+    sequences, classes = made
+    own = write(tmp_path / "own.csv", sequences, classes)
+    longer = write(tmp_path / "longer.csv", [np.ones((300, 2)) * i for i in range(12)], ["x", "y", "z"] * 4)
+    task = Classify(own, test_file=longer)
+    assert (task.length, len(task.training.inputs), len(task.testing.inputs)) == (6, 6, 300)
+    assert task.facts()["longest"] == 300
+    assert task.baselines()["linear on the last steps"]["accuracy"] <= 1
+
+
+def test_a_group_in_two_files_is_refused(tmp_path, made):
+    sequences, classes = made
+    own = write(tmp_path / "own.csv", sequences, classes, [f"p{i // 4}" for i in range(60)])
+    other = write(tmp_path / "other.csv", sequences[:9], classes[:9], ["q1", "q2", "p3"] * 3)
+    with pytest.raises(ValueError, match=r"other\.csv: group p3 is in the \w+ and in the test part"):
+        Classify(own, test_file=other, group="patient")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_group_of_most_sequences_leaves_the_others_to_validation_and_test(seed):
+    groups = np.array(["big"] * 33 + [f"p{i}" for i in range(27)])
+    parts = split(60, 0.2, 0.2, seed, None, groups)
+    assert {TRAINING, VALIDATION, TEST} == set(parts.tolist())
+    assert len(set(parts[:33].tolist())) == 1
+    three = split(6, 0.2, 0.2, seed, None, np.array(["a", "a", "a", "a", "b", "c"]))
+    assert {TRAINING, VALIDATION, TEST} == set(three.tolist())
+
+
+def test_numbers_name_one_class_however_they_are_written(tmp_path, made):
+    sequences, _ = made
+    own = write(tmp_path / "own.csv", sequences, [str(i % 3) for i in range(60)])
+    other = write(tmp_path / "other.csv", sequences[:9], [f"{i % 3}.0" for i in range(9)])
+    assert Classify(own, test_file=other).classes == ["0", "1", "2"]
+    codes = write(tmp_path / "codes.csv", sequences, [("1", "01", "2")[i % 3] for i in range(60)])
+    assert len(Classify(codes).classes) == 3
+    strange = write(tmp_path / "strange.csv", sequences[:9], ["no", "yes", "no"] * 3)
+    with pytest.raises(ValueError, match=r"strange\.csv: the test part has the classes no, yes, and the training part"):
+        Classify(own, test_file=strange)
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path, made):
+    sequences, classes = made
+    path = write(tmp_path / "own.csv", sequences[:30], classes[:30])
+    assert len(Classify(path).training) == 18
+    assert len(Classify(write(tmp_path / "own.csv", sequences, classes)).training) == 36

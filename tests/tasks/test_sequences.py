@@ -1,6 +1,7 @@
 """Data files are read as they are meant, and what is wrong with one is told with its row and column."""
 
 import gzip
+import re
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from tasks.files import content_of
 from tasks.sequences import read_sequences
+from tasks.tables import in_time, read_table
 
 LONG = "sequence,time,a,b,target\ns1,2,1.5,?,x\ns2,1,3,4,y\ns1,1,0.5,7,x\n"
 
@@ -281,3 +283,53 @@ def test_images_that_are_cut_off(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match="has 59 values, and its head says 5 × 4 × 3"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("a.csv", '"a"b,c\n1,2\n', {}, "row"),
+        ("a.csv", "id,t,v,target\n1,1,2,a\n1,2,3,a\n", {"time": "t"}, "set task.sequence, or leave task.time out"),
+        (
+            "a.csv",
+            "sequence,t,v,target\n1,1,2,a\n1,1,3,a\n",
+            {"time": "t"},
+            "'1' is the time of another row of sequence",
+        ),
+        ("a.csv", "Unnamed: 0,v,target\n0,1,a\n1,2,b\n", {}, "an index that was written"),
+        ("a.csv", "1,1,2\n1,2,3\n", {}, "row 1 has numbers; it must name the columns"),
+        ("a.csv", "v,w,target\n\n\n1,2,a\n1,b\n", {}, "row 5 has 2 values"),
+        ("a.ts", "@data\n1,2:a\n", {"group": "patient"}, "task.group=patient says nothing of it: a .ts file"),
+        ("a.ts", "@data\n1,inf:a\n", {}, "row 2, dimension 1: 'inf' is not finite"),
+        ("a.ts", "@data\n1,2:?\n", {}, "row 2: its class is missing"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_a_line(tmp_path, name, content, options, said):
+    (tmp_path / name).write_text(content)
+    arguments = {"sequence": None, "target": "target", "time": None, "group": None, "inputs": None} | options
+    with pytest.raises(ValueError, match=re.escape(said)) as raised:
+        read_sequences(str(tmp_path / name), **arguments)
+    assert "\n" not in str(raised.value)
+
+
+def test_arrays_have_no_columns(tmp_path):
+    np.savez(tmp_path / "a.npz", inputs=np.zeros((4, 3)), targets=np.array(["a", "b", "nan", "a"]))
+    with pytest.raises(ValueError, match=r"targets\[2\] has no value"):
+        read_sequences(str(tmp_path / "a.npz"), None, "target", None, None, None)
+    with pytest.raises(ValueError, match=r"task\.target=y says nothing of it"):
+        read_sequences(str(tmp_path / "a.npz"), None, "y", None, None, None)
+
+
+def test_an_index_of_pandas_is_no_feature(tmp_path):
+    pd.DataFrame({"a": [1.0, 2, 3], "target": [0, 1, 0]}).sample(frac=1).to_parquet(tmp_path / "a.parquet")
+    assert list(read_table(str(tmp_path / "a.parquet")).columns) == ["a", "target"]
+
+
+def test_numbers_with_decimal_commas_are_targets_too(tmp_path):
+    (tmp_path / "a.csv").write_text("v;target\n1;0,5\n2;1\n")
+    assert read_table(str(tmp_path / "a.csv")).texts("target").tolist() == ["0.5", "1"]
+
+
+def test_months_are_in_the_order_of_years(tmp_path):
+    (tmp_path / "a.csv").write_text("month,v\n01.2011,3\n02.2010,2\n01.2010,1\n")
+    assert in_time(read_table(str(tmp_path / "a.csv")), "month").tolist() == [2, 1, 0]
