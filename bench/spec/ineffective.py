@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from bench.record.errors import ConfigError
 from bench.spec.config import Settings, SweepSpec, to_plain
+from bench.spec.targets import load_target
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,15 @@ class _Rule:
     otherwise: str
 
 
+def _can_be_lengthened(config: Settings) -> bool:
+    """Tell whether a run's task has a distance to lengthen, or lengthens itself."""
+    task = load_target(config.run.task["_target_"])
+    own = getattr(task, "lengthened", None)
+    return getattr(task, "distance", None) is not None or getattr(own, "__qualname__", "").split(".")[0] != "Task"
+
+
 RULES = (
+    _Rule(r"lengthen", _can_be_lengthened, "no task here has a distance that could be lengthened"),
     _Rule(
         r"tuning\.(trials|at_once)",
         lambda config: any(isinstance(values, dict) for values in config.sweep.tuning.search.values()),
@@ -63,6 +72,7 @@ RULES = (
         "nothing is trained (train=false)",
     ),
 )
+
 OF_SWEEPS = r"part|parts|scale|scales|exclude|launch|tuning(\.(search|trials|at_once))?"
 AS_THEY_ARE = {"scale": SweepSpec.scale, "tuning": "none", "part": None}  # what single runs may be told all the same
 

@@ -261,6 +261,7 @@ def test_initialisations_are_those_of_their_files(compose):
         (("+sweep=quick", "tracking=none", "tracking.project=mine"), "nothing is tracked"),
         (("+sweep=quick", "diagnostics.every=100"), "add diagnostics=standard"),
         (("match=time", "training.max_seconds=1", "training.max_steps=9"), "the budget is training.max_seconds"),
+        (("task=embedded_reber", "lengthen=[2]"), "no task here has a distance that could be lengthened"),
     ],
 )
 def test_what_makes_no_difference_is_refused(compose, overrides, says):
