@@ -111,10 +111,10 @@ class Outcomes:
         values = np.where(solved, np.fmax(self.needed[at], 1e-9), np.inf)
         return Times(values, float(self.grid[at].max(initial=0.0)), float(limits.min(initial=np.inf)), self.early)
 
-    def losses(self, at: np.ndarray, least: float) -> Times:
+    def losses(self, at: np.ndarray, solution: float) -> Times:
         """Return the final losses of the runs at some positions, infinite where a run diverged. Runs that solved the
-        problem, at which training ended, all have the least loss: of one that ended later it would say less."""
-        return Times(np.where(self.solved, least, self.finite_losses)[at])
+        problem all have that of a solution: training ended there, and of one that went on it would be less."""
+        return Times(np.where(self.solved, solution, self.finite_losses)[at])
 
 
 def outcomes_of(results: pd.DataFrame) -> dict[tuple[str, str], Outcomes]:
@@ -413,7 +413,7 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
     at_first = [(a.by_look(of_a), b.by_look(of_b)) for of_a, of_b in looks[:1]] if planned > 1 else []
     solved = any(a.solved[of_a].any() or b.solved[of_b].any() for of_a, of_b in at_first or [every])
     quantity = a.currency if by != "loss" and solved else "loss"
-    least = min([*a.finite_losses, *b.finite_losses], default=LEAST_LOSS)
+    solution = _loss_of_solutions(a, b)
 
     def contrast(of_a: np.ndarray, of_b: np.ndarray) -> Contrast:
         if paired:
@@ -421,7 +421,7 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
             of_a, of_b = of_a & np.isin(a.seeds, seeds), of_b & np.isin(b.seeds, seeds)
         alike = _are_alike(a, of_a, b, of_b, quantity)
         if quantity == "loss":
-            return Contrast(a.losses(of_a, least), b.losses(of_b, least), paired, ALPHA / planned, alike)
+            return Contrast(a.losses(of_a, solution), b.losses(of_b, solution), paired, ALPHA / planned, alike)
         return Contrast(a.times(of_a), b.times(of_b), paired, ALPHA / planned, alike)
 
     shown = contrast(*every)
@@ -430,6 +430,13 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
 
     tested = [contrast(a.by_look(of_a), b.by_look(of_b)) for of_a, of_b in looks]
     return Looks(shown, [each for each in tested if len(each.a) and len(each.b)], planned), quantity
+
+
+def _loss_of_solutions(a: Outcomes, b: Outcomes) -> float:
+    """Return the median loss of the runs that solved a problem, but no more than the least of those that did not."""
+    losses, solved = np.concatenate([a.finite_losses, b.finite_losses]), np.concatenate([a.solved, b.solved])
+    typical = float(np.median(losses[solved])) if solved.any() else math.inf
+    return min(typical, float(losses[~solved].min(initial=math.inf)))
 
 
 def _are_alike(a: Outcomes, of_a: np.ndarray, b: Outcomes, of_b: np.ndarray, quantity: str) -> bool:
