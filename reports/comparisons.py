@@ -191,8 +191,8 @@ class Comparison:
         ratio: second over first, with its 95 % interval.
         first_better: probability that a run of the first needs less than one of the second.
         p: of this comparison alone; `p_corrected` over those of its kind in the report.
-        verdict: "established" if they differ; "equivalent" if their ratio is within 1/1.25 and 1.25; "not testable" if
-            no two of their runs can be told apart; else "open".
+        verdict: "established" if they differ; "equivalent" if their ratio is within 1/1.25 and 1.25, and so is that
+            of their mean costs or losses; "not testable" if no two of their runs can be told apart; else "open".
         primary: whether one of the two is what the others are compared with.
         fewest: seeds with which anything could be established.
         needed, needed_most: seeds to find a difference like this one four times of five, at least and at most; None if
