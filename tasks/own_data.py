@@ -60,14 +60,17 @@ class OwnData(Task):
             _FACTS[key] = self._facts()
         return _FACTS[key]
 
-    def _facts(self) -> Facts:
-        sizes: Facts = {
+    def preview(self) -> Facts:
+        sizes = {
             name: len(part) for name, part in zip(NAMES, (self.training, self.validation, self.testing), strict=True)
         }
+        return {**sizes, **self.shown}
+
+    def _facts(self) -> Facts:
         scores: dict[str, float] = {}
         for name, of_test in self.baselines().items():
             scores |= {f"baseline/{name}/{score}": float(value) for score, value in of_test.items()}
-        return {**sizes, **self.shown, **{name: value for name, value in scores.items() if math.isfinite(value)}}
+        return {**self.preview(), **{name: value for name, value in scores.items() if math.isfinite(value)}}
 
     @abstractmethod
     def answers(self, outputs: Tensor, batch: Batch) -> Tensor:

@@ -113,6 +113,10 @@ class Task(ABC):
         "class/NAME/test", and scores of simple answers on the test part as "baseline/NAME/SCORE"."""
         return {}
 
+    def preview(self) -> dict[str, str | int | float]:
+        """Return those of `facts` that are known without fitting anything."""
+        return {}
+
     @abstractmethod
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """Draw `batch_size` independent sequences (float32) on the generator's device; what is drawn

@@ -17,12 +17,14 @@ from bench.execute.probes import UPDATES
 from bench.execute.progress import counting, duration
 from bench.record.errors import one_line
 from bench.spec.command import runs_here
-from bench.spec.config import Settings
+from bench.spec.config import RunSpec, Settings
+from bench.train.model import make_task
 from bench.train.process import configure_process
 from bench.train.streams import make_streams
 from bench.train.trainer import budgeted_steps, most_evaluations
 from bench.train.weights import weights_bytes
 
+COUNTED = {"series": "series", "features": "feature", "classes": "class", "groups": "group"}  # facts, and one of them
 REPEATS = 3  # of a training step, whose median counts
 RUN_KIB, EVALUATION_KIB, TRACKED_KIB = 8.0, 0.2, 31.0  # of the store and of W&B's files; docs/clusters.md has them
 
@@ -63,11 +65,42 @@ def estimate(plan: Plan, launcher: Any, worker: Worker) -> str:
         f"  time   at most {duration(seconds / at_once)} of training {where}; then about {duration(timing)} of timing",
         f"  disk   about {_disk_mib(plan, worker):,.0f} MiB",
     ]
+    lines[:0] = _data(plan, worker)
     if plan.to_come:
-        lines[0] += f"; without {plan.to_come} runs that may follow"
+        lines[-2] += f"; without {plan.to_come} runs that may follow"
     if rows:
         lines += ["", _table(rows)]
     return "\n".join([*lines, *failed, "", "Nothing was run or stored. Omit dry_run=true to start the runs."])
+
+
+def _data(plan: Plan, worker: Worker) -> list[str]:
+    """Return a line on the data of each task on files, of which a report would tell more."""
+    specs = {str(config.run.task): config.run for config in (*plan.configs.values(), *plan.timed.values())}
+    lines = []
+    for spec in specs.values():
+        with contextlib.suppress(Exception):  # what is wrong with a file is told where it is measured
+            if facts := worker.call(spec, data_of, spec):
+                lines.append(f"  data   {spec.task['name']}: {_described(facts)}")
+    return lines
+
+
+def data_of(spec: RunSpec) -> dict[str, str | int | float]:
+    """Return what a task tells of its data."""
+    return make_task(spec).preview()
+
+
+def _described(facts: dict[str, str | int | float]) -> str:
+    """Return e.g. "36 training, 12 validation, 12 test sequences; 2 features, 2 to 6 steps, 3 classes"."""
+    sizes = ", ".join(f"{facts[name]:,} {name}" for name in ("training", "validation", "test") if name in facts)
+    said = [f"{facts[name]:,} {one if facts[name] == 1 else name}" for name, one in COUNTED.items() if name in facts]
+    if "longest" in facts:
+        ends = dict.fromkeys((facts["shortest"], facts["longest"]))
+        said.append(f"{' to '.join(f'{end:,}' for end in ends)} steps")
+    if facts.get("missing"):
+        said.append(f"{float(facts['missing']):.2g} of the values missing")
+    if facts.get("repeated"):
+        said.append(f"{facts['repeated']:,} test sequences also in another part")
+    return f"{sizes} {facts.get('unit', 'sequences')}" + (f"; {', '.join(said)}" if said else "")
 
 
 def describe_probes(plan: Plan, worker: Worker) -> list[str]:

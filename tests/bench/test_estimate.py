@@ -53,3 +53,14 @@ def test_what_cannot_be_run_is_said(tmp_path: Path):
     with Worker() as worker:
         said = estimate(plan_of([broken], tmp_path), SERIAL, worker)
     assert "leaving on adding cannot be run" in said
+
+
+def test_the_data_of_files_are_told(a_second_a_step, tmp_path: Path):
+    rows = [f"s{i},{i},{t},{'xyz'[i % 3]}" for i in range(60) for t in range(2 + i % 2)]
+    (tmp_path / "my.csv").write_text("\n".join(["sequence,a,b,target", *rows]))
+    config = make_config(tmp_path)
+    task = {"_target_": "tasks.Classify", "name": "classify", "file": str(tmp_path / "my.csv")}
+    said = estimate(plan_of([config.with_run(task=task)], tmp_path), SERIAL, WORKER)
+    facts = "36 training, 12 validation, 12 test sequences; 2 features, 3 classes, 2 to 3 steps"
+    assert f"  data   classify: {facts}\n" in said
+    assert "  data" not in estimate(plan_of([config], tmp_path), SERIAL, WORKER)
