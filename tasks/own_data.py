@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import itertools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Sequence
@@ -124,11 +125,14 @@ def check_files(content: str | None, paths: Sequence[str | None]) -> tuple[str, 
     """Return the files that are given, the first of which must be.
 
     Raises:
-        ValueError: it is not, or their content is not what it was when the run was specified.
+        ValueError: it is not, two have one content, or it is not what it was when the run was specified.
     """
     if not paths[0]:
         raise ValueError("needs a file of data; set task.file=…")
     given = tuple(path for path in paths if path)
+    for one, other in itertools.combinations(given, 2):
+        if content_of([one]) == content_of([other]):
+            raise ValueError(f"{other}: holds the same as {one}: scores on it would be no evidence of generalisation")
     if content is not None and (found := content_of(given)) != content:
         raise ValueError(f"{', '.join(given)}: has changed: its content is {found}, and {content} is asked for")
     return given

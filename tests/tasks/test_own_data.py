@@ -249,3 +249,12 @@ def test_a_file_that_was_written_anew_is_read_anew(tmp_path, made):
     path = write(tmp_path / "own.csv", sequences[:30], classes[:30])
     assert len(Classify(path).training) == 18
     assert len(Classify(write(tmp_path / "own.csv", sequences, classes)).training) == 36
+
+
+def test_one_file_is_not_both_trained_and_tested_on(tmp_path, made):
+    path = write(tmp_path / "own.csv", *made)
+    copy = tmp_path / "copy.csv"
+    copy.write_bytes((tmp_path / "own.csv").read_bytes())
+    for options in ({"test_file": path}, {"test_file": str(copy)}, {"validation_file": str(copy)}):
+        with pytest.raises(ValueError, match=r"\.csv: holds the same as"):
+            Classify(path, **options)
