@@ -72,7 +72,6 @@ RULES = (
         "nothing is trained (train=false)",
     ),
 )
-
 OF_SWEEPS = r"part|parts|scale|scales|exclude|launch|tuning(\.(search|trials|at_once))?"
 AS_THEY_ARE = {"scale": SweepSpec.scale, "tuning": "none", "part": None}  # what single runs may be told all the same
 

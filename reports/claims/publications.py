@@ -23,14 +23,7 @@ CONFIRMED = {
     "second_hand": "second hand",
     "memory": "unconfirmed",
 }
-OF_NUMBER = (
-    "quantity",
-    "number",
-    "spread",
-    "unit",
-    "setting",
-    "at",
-)  # keys of a claim, of what was printed
+OF_NUMBER = ("quantity", "number", "spread", "unit", "setting", "at")  # keys of a claim, of what was printed
 DISTANCES = ("task.delay", "task.length")
 
 
