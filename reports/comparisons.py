@@ -403,7 +403,8 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
     withdraw nothing.
 
     Args:
-        by: "loss" for the final loss whatever was solved; else what was needed to solve the problem, if some were.
+        by: "loss" for the final loss and "needed" for what solving the problem took, whatever was solved; else the
+            latter if some were.
     """
     paired = a.cell == b.cell
     together = bool(a.plan) and a.plan == b.plan
@@ -412,7 +413,7 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
     every = np.ones(len(a.seeds), bool), np.ones(len(b.seeds), bool)
     at_first = [(a.by_look(of_a), b.by_look(of_b)) for of_a, of_b in looks[:1]] if planned > 1 else []
     solved = any(a.solved[of_a].any() or b.solved[of_b].any() for of_a, of_b in at_first or [every])
-    quantity = a.currency if by != "loss" and solved else "loss"
+    quantity = a.currency if by == "needed" or (by != "loss" and solved) else "loss"
     solution = _loss_of_solutions(a, b)
 
     def contrast(of_a: np.ndarray, of_b: np.ndarray) -> Contrast:

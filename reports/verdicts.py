@@ -299,8 +299,8 @@ def _evidence(stored: Stored, test: Test, runs: pd.DataFrame, others: pd.DataFra
         return known(float(values[0][0] / values[1][0]), len(runs)), ""
     if test.statistic in RATIOS:
         of, over = (next(iter(outcomes_of(part).values())) for part in (runs, others))
-        by = "loss" if test.statistic == "final_loss" else ""
-        if not by and not (of.solved.any() or over.solved.any()):
+        by = "loss" if test.statistic == "final_loss" else "needed"
+        if by == "needed" and not (of.solved.any() or over.solved.any()):
             return None, NONE_SOLVED
         contrast, _ = contrast_of(of, over, by)
         if min(len(contrast.shown.a), len(contrast.shown.b)) < 2:

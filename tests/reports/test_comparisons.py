@@ -80,6 +80,18 @@ def test_what_a_look_established_is_not_withdrawn_by_runs_of_the_other_that_solv
     assert (row["verdict"], row["quantity"]) == ("established", "loss")
 
 
+def test_a_claim_on_steps_is_on_steps_though_none_was_solved_at_the_first_look(tmp_path: Path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    fix_looks(folder, [list(range(7)), list(range(7, 30))])
+    for seed in range(30):
+        write_run(folder, "gru", "adding", seed, None if seed < 7 else 300, final_loss=0.1 if seed < 7 else 0.001)
+        write_run(folder, "lstm", "adding", seed, None, final_loss=0.05)
+    assert fix_claims(folder, CLAIMS, 0)
+    (row,) = judge(load(folder))["fewer"]
+    assert row.verdict == "supported"
+
+
 def test_a_run_that_its_patience_ended_had_the_whole_budget(tmp_path: Path):
     needed = {"lstm": [600 + 10 * seed for seed in range(10)], "gru": [1100 + 10 * seed for seed in range(9)]}
     folder = store(tmp_path / "s", needed, training={"patience": 5})
