@@ -411,8 +411,8 @@ def contrast_of(a: Outcomes, b: Outcomes, by: str = "") -> tuple[Looks, str]:
     planned = a.planned if together else a.planned * b.planned
     looks = [(k, k) for k in range(1, min(a.looks, b.looks) + 1)] if together else [(a.looks, b.looks)]
     every = np.ones(len(a.seeds), bool), np.ones(len(b.seeds), bool)
-    at_first = [(a.by_look(of_a), b.by_look(of_b)) for of_a, of_b in looks[:1]] if planned > 1 else []
-    solved = any(a.solved[of_a].any() or b.solved[of_b].any() for of_a, of_b in at_first or [every])
+    first = (a.by_look(looks[0][0]), b.by_look(looks[0][1])) if planned > 1 and looks else every
+    solved = a.solved[first[0]].any() or b.solved[first[1]].any()
     quantity = a.currency if by == "needed" or (by != "loss" and solved) else "loss"
     solution = _loss_of_solutions(a, b)
 

@@ -239,25 +239,34 @@ def runs_of(table: Table, sequence: str, time: str | None) -> Iterator[tuple[str
     Raises:
         ValueError: a row is of no sequence, or has no time.
     """
-    names, place, of_row = np.unique(table.texts(sequence), return_index=True, return_inverse=True)
+    named = table.texts(sequence)
+    names, place, of_row = np.unique(named, return_index=True, return_inverse=True)
     order = in_time(table, time)
     order = order[np.argsort(of_row[order], kind="stable")]
     parts = np.split(order, np.flatnonzero(np.diff(of_row[order])) + 1)
+    check_times(table, time, order, named)
     for k in np.argsort(place, kind="stable"):
-        check_times(table, time, parts[k], f" of sequence {names[k]}")
         yield str(names[k]), parts[k]
 
 
-def check_times(table: Table, time: str | None, rows: np.ndarray, of: str = "") -> None:
-    """Raise ValueError if two rows, in their order, have one time."""
+def check_times(table: Table, time: str | None, order: np.ndarray, series: np.ndarray | None = None) -> None:
+    """Raise ValueError if two rows of a series have one time.
+
+    Args:
+        order: the rows (N), those of a series together and in order.
+        series: the name (N) of each row's; None: there is one.
+    """
     if time is None:
         return
-    texts = table.texts(time)[rows]
-    if (same := texts[1:] == texts[:-1]).any():
-        advice = "" if of else "; set task.sequence to the column that tells several series apart, or task.time=null"
-        table.refuse(
-            int(rows[1:][same][0]), time, f"{short(texts[1:][same][0])} is the time of another row{of}, too{advice}"
-        )
+    texts = table.texts(time)
+    same = texts[order[1:]] == texts[order[:-1]]
+    if series is not None:
+        same &= series[order[1:]] == series[order[:-1]]
+    if same.any():
+        row = int(order[1:][same][0])
+        advice = "; set task.sequence to the column that tells several series apart, or task.time=null"
+        said = f"another row, too{advice}" if series is None else f"another row of sequence {series[row]}, too"
+        table.refuse(row, time, f"{short(texts[row])} is the time of {said}")
 
 
 def in_time(table: Table, time: str | None) -> np.ndarray:

@@ -26,9 +26,10 @@ class _Rule:
 
 def _can_be_lengthened(config: Settings) -> bool:
     """Tell whether a run's task has a distance to lengthen, or lengthens itself."""
+    from tasks.task import Task  # which imports torch
+
     task = load_target(config.run.task["_target_"])
-    own = getattr(task, "lengthened", None)
-    return getattr(task, "distance", None) is not None or getattr(own, "__qualname__", "").split(".")[0] != "Task"
+    return getattr(task, "distance", None) is not None or getattr(task, "lengthened", None) is not Task.lengthened
 
 
 RULES = (
